@@ -1,0 +1,220 @@
+/* What the outside may ask, as plain functions request -> response: no sockets, no threads.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The server fills an api_request, calls api_fast on its network thread and, where that declines,
+ * api_handle on a worker. Everything is a function of data, so nearly all HTTP behaviour can be tested
+ * and fuzzed without opening a port.
+ *
+ * Order of one request
+ *   1. api_begin    when the head has been read: route known? method allowed? body size and type
+ *                   acceptable? A refusal here spares the client the upload.
+ *   2. api_fast     body complete, on the network thread: answers from memory alone (health, metrics,
+ *                   a live forecast), and parses and submits small ingest bodies. Never any I/O, never
+ *                   a model run, never blocks.
+ *   3. api_handle   on a worker thread with its own reader and arena: everything else.
+ *   4. Either may return API_PENDING: `request->resume` is then called exactly once, later, from
+ *      another thread, when the response is filled (an ingest after its commit).
+ */
+#ifndef API_API_H
+#define API_API_H
+
+#include "model/model.h"
+#include "storage/writer.h"
+
+#include <stdatomic.h>
+
+/* ---------------------------------------------------------------- request and response */
+
+enum api_method { API_GET, API_HEAD, API_POST, API_PATCH, API_DELETE, API_OTHER };
+
+enum api_encoding { API_IDENTITY, API_GZIP, API_SNAPPY, API_ZSTD, API_UNKNOWN_ENCODING };
+
+struct api_request {
+    enum api_method method;
+    const char *path;         /* percent-encoded, as sent, without the query */
+    const char *query;        /* as sent, without '?'; empty where there is none */
+    const char *content_type; /* empty where absent */
+    enum api_encoding encoding;
+    const char *body;
+    size_t body_length;
+    char request_id[40]; /* [A-Za-z0-9_.-], the client's or a new one */
+    bool accept_openmetrics;
+    void (*resume)(struct api_request *request); /* the server's; see API_PENDING */
+    void *server_context;
+    struct api_response *response; /* set by the server before api_fast */
+    void *pending;                 /* api's own state between submit and commit */
+};
+
+#define API_HEADERS_MAX 8
+
+struct api_response {
+    int status;                /* 200, 404 ... */
+    const char *content_type;  /* static string */
+    struct {
+        const char *name;      /* static string */
+        char value[160];
+    } headers[API_HEADERS_MAX]; /* Location, Retry-After, Allow, ETag ... */
+    size_t header_count;
+    char *body;                /* api allocates with mem_alloc; the server frees with mem_free ... */
+    size_t body_length;
+    bool body_static;          /* ... unless this is set (compiled-in assets) */
+};
+
+void api_response_release(struct api_response *response);
+
+enum api_outcome { API_DONE, API_PENDING, API_DECLINED /* api_fast only: call api_handle */ };
+
+/* ---------------------------------------------------------------- services */
+
+/* The daemon's own counters and gauges; each module adds with api_count. Rendered by GET /metrics. */
+struct api_metrics;
+
+/* Jobs: what runs or ran in the background (train, backtest). Owned by api, run by the scheduler. */
+enum job_state { JOB_QUEUED, JOB_RUNNING, JOB_DONE, JOB_FAILED, JOB_CANCELLED };
+
+struct job {
+    char id[24];
+    char kind[16];
+    enum job_state state;
+    int64_t created_ms, started_ms, ended_ms;
+    double progress, loss, seconds_left; /* loss NaN = null */
+    uint64_t step;
+    char phase[48];
+    char result[512]; /* JSON, or empty */
+    char error[320];
+    /* what to do */
+    double seconds; /* 0 = the configuration's */
+    uint64_t steps;
+    uint64_t seed;  /* 0 = the configuration's */
+    char backbone[24];
+    int64_t step_ms; /* group; 0 = all that are due */
+    atomic_bool cancel;
+};
+
+struct job_table;
+enum status job_table_new(struct job_table **out, struct error *error) MUST_USE;
+void job_table_free(struct job_table *table);
+/* STATUS_CONFLICT where one of the kind is queued already. Copies `request`; fills its id. */
+enum status job_add(struct job_table *table, struct job *request, struct error *error) MUST_USE;
+/* The oldest queued job is marked running; NULL where there is none. Stays valid until job_end. */
+struct job *job_take(struct job_table *table);
+void job_progress(struct job_table *table, struct job *job, const struct train_progress *progress);
+void job_end(struct job_table *table, struct job *job, enum job_state state, const char *result_json,
+             const char *error);
+/* Blocks until a job is queued, the table is closed, or the time is over; false on timeout or close. */
+bool job_wait(struct job_table *table, int64_t timeout_ms);
+void job_close(struct job_table *table); /* cancels what runs, wakes waiters */
+
+/* Limits and settings that requests need; the server fills them from the configuration and may swap
+ * the struct on reload. */
+struct api_limits {
+    size_t body_max;            /* ingest.max_body, bytes */
+    int64_t max_future_ms;      /* ingest.max_future */
+    uint32_t series_max;        /* ingest.max_series */
+    int64_t retention_ms;
+    size_t points_per_request;  /* 100,000 */
+    size_t forecast_series_max; /* 500 */
+    size_t horizon_default;     /* steps */
+    size_t horizon_max;         /* 1,024 */
+    size_t live_bytes_max;      /* memory for live forecasts, 32 MiB */
+};
+
+struct live; /* live forecasts: api/live.h */
+
+struct api_services {
+    struct storage *storage;
+    struct writer *writer;
+    struct registry *registry;
+    struct job_table *jobs;
+    struct live *live;
+    struct api_metrics *metrics;
+    _Atomic(const struct api_limits *) limits;
+    struct model_config model_config;
+    int64_t started_ms;
+    atomic_bool draining;      /* readyz: shutting down */
+    /* upward calls, set by the server; may be NULL */
+    void (*describe)(void *context, struct text *json); /* adds members to GET /api/v1/status */
+    void *context;
+};
+
+/* Makes metrics and the live table in `services` (storage, writer, registry, jobs and limits are set). */
+enum status api_services_init(struct api_services *services, struct error *error) MUST_USE;
+void api_services_release(struct api_services *services);
+
+/* ---------------------------------------------------------------- handling */
+
+/* One a worker thread: reader, scratch, forecaster workspaces. */
+struct api_worker;
+enum status api_worker_new(struct api_services *services, struct api_worker **out,
+                           struct error *error) MUST_USE;
+void api_worker_free(struct api_worker *worker);
+
+/* 1: head only. API_DONE: answer `response` now; API_DECLINED: read the body and go on. */
+enum api_outcome api_begin(struct api_services *services, const struct api_request *request,
+                           uint64_t content_length, struct api_response *response);
+/* 2 */
+enum api_outcome api_fast(struct api_services *services, struct api_request *request,
+                          struct api_response *response);
+/* 3: API_DONE or API_PENDING */
+enum api_outcome api_handle(struct api_worker *worker, struct api_request *request,
+                            struct api_response *response);
+
+/* Fills the answer to a failure the server itself met (413, 503 queue full with Retry-After ...). */
+void api_problem(const struct api_request *request, const struct error *error,
+                 struct api_response *response);
+
+/* Counts a finished request for /metrics: route template, status, seconds. Any thread. */
+void api_observe(struct api_services *services, const struct api_request *request, int status,
+                 int64_t duration_ns);
+
+/* ---------------------------------------------------------------- live forecasts */
+
+/* The scheduler calls this when a series' step has closed or new points came: reads the newest points,
+ * fills the grid, forecasts with the champion (or the next best) and stores the answer for api_fast.
+ * Ids beyond the memory bound are skipped; they are computed when asked for. */
+void api_refresh(struct api_worker *worker, const uint32_t *ids, size_t count);
+
+/* When the next step of any live series closes (monotonic milliseconds from now), for the scheduler. */
+int64_t api_refresh_due_ms(struct api_services *services, uint32_t *ids, size_t maximum, size_t *count);
+
+/* What is known of a series beyond the store: step and seasons inferred, state, last forecast. */
+enum series_state { SERIES_WARMING, SERIES_BASELINE, SERIES_LEARNED, SERIES_STALE };
+
+/* All series of one step group, newest `count_max` values each on the grid, for training: the caller
+ * frees with api_group_free. `steps_ms` of all groups: api_groups. */
+struct api_group {
+    struct model_series *series;
+    uint32_t *ids;
+    size_t count, left_out; /* left out by sampling: said in the model's record */
+    void *memory;
+};
+size_t api_groups(struct api_worker *worker, int64_t *steps_ms, size_t *series_counts, size_t maximum);
+enum status api_group_load(struct api_worker *worker, int64_t step_ms, size_t values_max,
+                           size_t bytes_max, struct api_group *group, struct error *error) MUST_USE;
+void api_group_free(struct api_group *group);
+
+/* ---------------------------------------------------------------- files of points, shared with the command line */
+
+/* One series of a CSV file in the forms wide, long or rows (plain or gzip), in file order. */
+struct csv_series {
+    char *id;             /* as in the file */
+    struct point *points; /* in time order, NaN = missing */
+    size_t count;
+    int64_t step_ms;      /* stated by the form rows, or of the first two rows (wide); 0 = unknown */
+};
+struct csv_data {
+    struct csv_series *series;
+    size_t count;
+    uint64_t rejected;      /* rows refused */
+    struct error first[20]; /* the first of them, with line numbers */
+};
+/* STATUS_INVALID where nothing can be read: the text says which forms there are. */
+enum status csv_read(const char *bytes, size_t length, size_t inflated_max, struct csv_data *out,
+                     struct error *error) MUST_USE;
+void csv_free(struct csv_data *data);
+
+/* The forecast answer in json, csv or table, as the route gives it: for `forecastd forecast --data`. */
+enum status api_forecast_text(struct api_worker *worker, const char *query, struct text *out,
+                              struct error *error) MUST_USE;
+
+#endif

@@ -1,0 +1,263 @@
+/* The model's public door: prepare series, train, evaluate, forecast, keep snapshots.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Words (api.md): step = grid interval; group = all series of one step, served by one global model;
+ * snapshot = one immutable trained model; champion = the one that serves; challenger = a new one
+ * before the gate. T time, H horizon steps, Q quantile levels.
+ *
+ * Threads: functions without a workspace argument are pure or take short locks and may be called from
+ * any thread. A workspace belongs to one thread. Snapshots are immutable and counted.
+ */
+#ifndef MODEL_MODEL_H
+#define MODEL_MODEL_H
+
+#include "base/options.h"
+#include "base/point.h"
+#include "base/status.h"
+#include "base/text.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* ---------------------------------------------------------------- series on a grid */
+
+#define SEASONS_MAX 3
+
+/* One series on its grid, as the model sees it. Values are borrowed. NaN = missing. */
+struct model_series {
+    const double *values;
+    size_t count;
+    int64_t start_ms; /* time of values[0] */
+    int64_t step_ms;
+    uint32_t seasons[SEASONS_MAX]; /* in steps, shortest first; 0 = none */
+    double minimum, maximum;       /* declared bounds; -INFINITY and INFINITY where none */
+    bool integer;
+    const char *time_zone; /* NULL = UTC */
+};
+
+/* The grid interval of sorted points: median gap snapped to a canonical interval (1, 2, 5, 10, 15, 20,
+ * 30 s, 1 ... 30 min, 1, 2, 3, 4, 6, 8, 12 h, 1 d, 7 d; below 1 s: 100 ms multiples) where it is within 10 %;
+ * 0 below two distinct times. */
+int64_t grid_step(const struct point *points, size_t count);
+
+/* Mean of the points in each grid cell [t, t + step) with t a multiple of step (UTC), counters turned
+ * into non-negative per-second rates first where `counter`; NaN in empty cells. The grid ends at the
+ * last cell that is closed at `now_ms` (all cells where now_ms is INT64_MAX) and starts at most `maximum`
+ * cells earlier, never before the first point. Returns the number of cells; *start_ms is the first. */
+size_t grid_fill(const struct point *points, size_t count, int64_t step_ms, bool counter,
+                 int64_t now_ms, double *values, size_t maximum, int64_t *start_ms);
+
+/* Seasons by autocorrelation among the canonical ones of the step (hour, day, week, year; plus a scan),
+ * strongest evidence first kept, returned shortest first. Returns how many (0 to SEASONS_MAX). */
+size_t season_detect(const double *values, size_t count, int64_t step_ms,
+                     uint32_t seasons[SEASONS_MAX]);
+
+/* ---------------------------------------------------------------- forecasts */
+
+/* The levels that every model and baseline produces; others are interpolated between them. */
+#define QUANTILE_COUNT 11
+extern const double quantile_levels[QUANTILE_COUNT]; /* 0.025, 0.1, 0.2 ... 0.9, 0.975 */
+
+/* Monotone, finite, inside the series' bounds. Arrays are the caller's. */
+struct forecast {
+    size_t horizon;
+    float *mean;      /* [H] */
+    float *quantiles; /* [Q][H] */
+};
+
+/* One level in (0,1) at one step: monotone interpolation between the levels, tails extrapolated from
+ * the outer spread. */
+double forecast_quantile(const struct forecast *forecast, size_t step, double level);
+
+enum baseline { BASELINE_LAST_VALUE, BASELINE_DRIFT, BASELINE_SEASONAL_NAIVE, BASELINE_COUNT };
+const char *baseline_name(enum baseline baseline); /* "last_value", "drift", "seasonal_naive" */
+
+/* Needs at least two observed values, the seasonal naive one full season: false where it cannot.
+ * Spread from the empirical errors of the method on the series itself. No allocation: `scratch` has
+ * 4 * series->count doubles. */
+bool baseline_forecast(enum baseline baseline, const struct model_series *series, double *scratch,
+                       struct forecast *out);
+
+/* ---------------------------------------------------------------- configuration */
+
+#define BACKBONE_OPTIONS_MAX 16
+
+struct model_config {
+    char backbone[24];     /* a name from the backbone table; default "logsparse" */
+    char head[16];         /* "quantile" (direct, default) or "gaussian" (autoregressive) */
+    size_t horizon;        /* steps; default 48 */
+    /* Options of the backbone that differ from their presets, "window=32 kernel=3" */
+    char options[256];
+};
+
+/* Names, options with presets and bounds, for GET /api/v1/backbones. */
+struct backbone_info {
+    const char *name, *paper, *help;
+    const struct option *options;
+    size_t option_count;
+    bool causal, streaming;
+};
+size_t backbone_count(void);
+struct backbone_info backbone_info(size_t index);
+
+/* STATUS_INVALID with the option's name and bounds. */
+enum status model_config_check(const struct model_config *config, struct error *error) MUST_USE;
+
+/* ---------------------------------------------------------------- training */
+
+struct train_progress {
+    double fraction; /* of the budget, 0 to 1 */
+    uint64_t step;
+    double loss; /* running mean; NaN before the first step */
+    double seconds_left;
+    const char *phase; /* "preparing", "member 2 of 4", "calibrating", "evaluating" */
+};
+typedef void (*train_report)(void *context, const struct train_progress *progress);
+
+struct train_request {
+    const struct model_series *series;
+    size_t series_count;
+    struct model_config config;
+    double seconds;  /* wall-clock budget for everything; 0 = by steps only */
+    uint64_t steps;  /* optimiser steps of the first member, others in proportion; 0 = by seconds */
+    uint64_t seed;
+    unsigned lanes;  /* 0 = the cores; results do not depend on it when trained by steps */
+    size_t memory_max; /* bytes for tapes; 0 = 512 MiB: the micro-batch is chosen to fit */
+    const atomic_bool *cancel; /* looked at once per step; may be NULL */
+    bool low_priority; /* lanes run at nice 19 */
+    train_report report; /* at most ten times a second, on the calling thread; may be NULL */
+    void *report_context;
+};
+
+struct snapshot;
+
+/* Trains the default recipe (an ensemble of small members, calibrated on held-back origins). The result
+ * has one reference, the caller's. STATUS_INVALID (too little data: says what is needed), CANCELLED,
+ * NO_MEMORY, INTERNAL (diverged). */
+enum status model_train(const struct train_request *request, struct snapshot **out,
+                        struct error *error) MUST_USE;
+
+/* ---------------------------------------------------------------- snapshots */
+
+struct snapshot_record {
+    char id[48];           /* "1h-142"; set by the registry at publication */
+    char backbone[24];
+    int64_t step_ms;
+    size_t horizon;
+    int64_t trained_at_ms, window_start_ms, window_end_ms;
+    uint64_t seed, steps, parameters, bytes;
+    size_t series, members;
+    double seconds;
+    double sparse_share;   /* largest share of causal pairs that a member's pattern leaves out */
+    double mase, wql, coverage80, baseline_mase, baseline_wql; /* on held-back origins; NaN where unknown */
+    uint64_t evaluated;    /* points behind these */
+    char sha256[65];       /* of the file; empty before it is saved */
+    char decision[160];    /* why it was promoted or kept back */
+};
+
+struct snapshot *snapshot_acquire(struct snapshot *snapshot);
+void snapshot_release(struct snapshot *snapshot); /* NULL is fine */
+const struct snapshot_record *snapshot_record(const struct snapshot *snapshot);
+
+/* The record with members (pattern, window, tokens, share of pairs left out, parameters) as JSON. */
+void snapshot_describe(const struct snapshot *snapshot, struct text *json);
+
+/* One safetensors file: written to a temporary name, synced, read back and verified, renamed, folder
+ * synced. Load verifies the SHA-256 (`sha256` NULL: only the structure), bounds, order, finiteness:
+ * STATUS_CORRUPT names what is wrong. */
+enum status snapshot_save(struct snapshot *snapshot, const char *path, struct error *error) MUST_USE;
+enum status snapshot_load(const char *path, const char *sha256, struct snapshot **out,
+                          struct error *error) MUST_USE;
+
+/* ---------------------------------------------------------------- forecasting with a snapshot */
+
+struct forecaster;
+
+/* A workspace for up to `batch_max` series at once; allocates once, nothing per forecast. */
+enum status forecaster_new(const struct snapshot *snapshot, size_t batch_max, struct forecaster **out,
+                           struct error *error) MUST_USE;
+void forecaster_free(struct forecaster *forecaster);
+
+/* Values that one series must offer for a full context (fewer are padded as missing). */
+size_t snapshot_context(const struct snapshot *snapshot);
+
+/* Forecasts `count` series; out[i].horizon may differ from the trained one: shorter is cut, longer
+ * rolls on in blocks. Works with holes and short series. STATUS_INVALID below two observed values. */
+enum status forecaster_run(struct forecaster *forecaster, const struct model_series *series,
+                           size_t count, struct forecast *out, struct error *error) MUST_USE;
+
+/* ---------------------------------------------------------------- gate and registry */
+
+struct gate_result {
+    bool promote;
+    double challenger, champion, baseline; /* wQL on the held-back origins; champion NaN where none */
+    uint64_t points;
+    char reason[160];
+};
+
+/* Challenger against champion (NULL: none) and the best baseline on the newest origins that the
+ * challenger did not train on. Not finite or worse than either beyond 2 % is not promoted. */
+enum status model_gate(const struct snapshot *challenger, const struct snapshot *champion,
+                       const struct model_series *series, size_t series_count,
+                       struct gate_result *result, struct error *error) MUST_USE;
+
+struct registry;
+enum status registry_new(struct registry **out, struct error *error) MUST_USE;
+void registry_free(struct registry *registry);
+
+/* The champion (or the one before it) of a step group, with a reference for the caller; NULL if none. */
+struct snapshot *registry_acquire(struct registry *registry, int64_t step_ms);
+struct snapshot *registry_acquire_previous(struct registry *registry, int64_t step_ms);
+
+/* Swaps the champion (takes a reference of its own); the old one becomes the previous. */
+enum status registry_publish(struct registry *registry, struct snapshot *snapshot,
+                             struct error *error) MUST_USE;
+/* Back to the previous one; STATUS_NOT_FOUND where there is none. */
+enum status registry_rollback(struct registry *registry, int64_t step_ms, struct error *error) MUST_USE;
+
+/* Grows with each publish and rollback of any group: a cheap test for "is my cache still good". */
+uint64_t registry_generation(struct registry *registry);
+
+/* ---------------------------------------------------------------- metrics and backtest */
+
+/* The keys of tools' `score --json`, with their definitions (tests compare the two exactly). */
+struct metrics {
+    uint64_t series, points, missing_actuals, series_without_scale;
+    double smape, nd, mase, owa; /* owa NaN unless asked for */
+    double rho[9], wql;          /* 0.1 ... 0.9 */
+    double cover80, width80, cover95, msis95, quantile_crossings;
+    double naive2_smape, naive2_mase;
+};
+
+struct backtest_series {
+    const char *id;
+    struct model_series series; /* the whole history, test part included */
+};
+
+struct backtest_request {
+    const struct backtest_series *series;
+    size_t series_count;
+    size_t horizon, windows; /* windows 0: train on everything, forecast beyond the end, no metrics */
+    uint32_t season;         /* for MASE; 0 = detected */
+    bool m4;                 /* OWA too */
+    struct train_request train; /* its series fields are ignored */
+    /* Called for each forecast in order of series, then window (from 1); may be NULL. */
+    void (*visit)(void *context, const char *id, size_t window, const struct forecast *forecast);
+    void *visit_context;
+};
+
+struct backtest_result {
+    uint64_t series_used, series_left_out;
+    uint32_t season;
+    double train_seconds, forecast_seconds;
+    size_t peak_bytes;
+    uint64_t parameters;
+    struct metrics champion, seasonal_naive;
+    struct snapshot *snapshot; /* the caller releases it */
+};
+enum status backtest_run(const struct backtest_request *request, struct backtest_result *result,
+                         struct error *error) MUST_USE;
+
+#endif
