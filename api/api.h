@@ -134,6 +134,9 @@ struct api_services {
     atomic_bool draining;      /* readyz: shutting down */
     /* upward calls, set by the server; may be NULL */
     void (*describe)(void *context, struct text *json); /* adds members to GET /api/v1/status */
+    /* models/{id}/promote and models/rollback (step_ms 0: the only group there is); block on disk */
+    enum status (*promote)(void *context, const char *model_id, struct error *error);
+    enum status (*rollback)(void *context, int64_t step_ms, struct error *error);
     void *context;
 };
 
