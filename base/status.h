@@ -12,7 +12,7 @@
 #define BASE_STATUS_H
 
 #define MUST_USE __attribute__((warn_unused_result))
-#define PRINTF_LIKE(format, first) __attribute__((format(printf, format, first)))
+#define PRINTF_LIKE(string, first) __attribute__((format(printf, string, first)))
 
 #define STATUS_LIST(X)                                                                             \
     X(OK, "ok")                                                                                    \
