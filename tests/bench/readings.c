@@ -1,0 +1,68 @@
+/* Bodies of synthetic sensors.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "tests/bench/readings.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define POINT_BYTES_MAX 120
+
+static double reading(uint64_t series, uint64_t tick, uint64_t *random)
+{
+    *random = *random * 6364136223846793005u + 1442695040888963407u;
+    double noise = (double)(*random >> 40) / (double)(1 << 24) - 0.5;
+    return 50 + 20 * sin(2 * M_PI * (double)tick / 8640 + (double)series) + noise;
+}
+
+struct readings readings_make(size_t requests, size_t points, size_t series, int64_t start_ms)
+{
+    struct readings readings = {calloc(requests, sizeof(char *)), calloc(requests, sizeof(size_t)),
+                                requests};
+    char *body = malloc(points * POINT_BYTES_MAX + 2);
+    uint64_t random = 1;
+    for (size_t r = 0; r < requests; r++) {
+        size_t length = 0;
+        body[length++] = '[';
+        for (size_t p = 0; p < points; p++) {
+            uint64_t i = (uint64_t)r * points + p;
+            length += (size_t)snprintf(
+                body + length, POINT_BYTES_MAX,
+                "%s{\"series\":\"bench.temperature\",\"labels\":{\"sensor\":\"%05u\"},"
+                "\"timestamp\":%lld,\"value\":%.2f}",
+                p > 0 ? "," : "", (unsigned)(i % series),
+                (long long)(start_ms + (int64_t)(i / series) * 10000),
+                reading(i % series, i / series, &random));
+        }
+        body[length++] = ']';
+        char *request = malloc(length + 256);
+        int head = snprintf(request, 256,
+                            "POST /api/v1/points HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+                            "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n",
+                            length);
+        memcpy(request + head, body, length);
+        readings.requests[r] = request;
+        readings.lengths[r] = (size_t)head + length;
+    }
+    free(body);
+    return readings;
+}
+
+void readings_free(struct readings *readings)
+{
+    for (size_t i = 0; i < readings->count; i++) {
+        free(readings->requests[i]);
+    }
+    free(readings->requests);
+    free(readings->lengths);
+}
+
+size_t readings_next(void *context, size_t connection, uint64_t number, const char **bytes)
+{
+    const struct readings *readings = context;
+    (void)connection;
+    *bytes = readings->requests[number % readings->count];
+    return readings->lengths[number % readings->count];
+}

@@ -1,0 +1,24 @@
+/* Request bodies of synthetic sensors: two-decimal daily waves with noise, one request a tick.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef BENCH_READINGS_H
+#define BENCH_READINGS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct readings {
+    char **requests; /* whole HTTP requests, built before the clock starts */
+    size_t *lengths;
+    size_t count;
+};
+
+/* `requests` requests of `points` points each, as POST /api/v1/points bodies in JSON. Point i of all is
+ * series i % series at tick i / series; ticks are 10 s apart and begin at `start_ms`. */
+struct readings readings_make(size_t requests, size_t points, size_t series, int64_t start_ms);
+void readings_free(struct readings *readings);
+
+/* For load_options.make with a struct readings as context. */
+size_t readings_next(void *context, size_t connection, uint64_t number, const char **bytes);
+
+#endif
