@@ -25,4 +25,7 @@ void sha256_hex(struct sha256 *hash, char hex[65]); /* finishes; the struct is t
 /* CRC-32C (Castagnoli), of chunks and journal rows. Start with 0. */
 uint32_t hash_crc32c(uint32_t crc, const void *bytes, size_t length);
 
+/* The same without the processor's instruction, for machines that lack it and for tests. */
+uint32_t hash_crc32c_portable(uint32_t crc, const void *bytes, size_t length);
+
 #endif
