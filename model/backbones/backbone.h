@@ -1,0 +1,105 @@
+/* What a backbone is: X [B, T, D] -> Y [B, T, D], with options, parameters and a state for
+ * decoding. SPDX-License-Identifier: Apache-2.0
+ *
+ * `struct backbone` is the description of one paper's architecture (static, one file each); `struct
+ * backbone_model` is one of them with options and patterns fixed for a length. A model is made
+ * once, read only afterwards, may be shared by threads, and holds no weights: those are in slabs.
+ *
+ *     backbone_create("logsparse", "window=16 kernel=3", &shape, &model, &error)   checks
+ * everything backbone_declare(model, &params, "backbone")                                 once,
+ * keeps the ids y = backbone_forward(model, tape, x, NULL)                                   train,
+ * or whole windows state: backbone_state_bytes, backbone_state_reset, then backbone_forward(...,
+ * state) with the first T steps, then with one step (or a few) at a time, in infer mode
+ */
+#ifndef MODEL_BACKBONES_BACKBONE_H
+#define MODEL_BACKBONES_BACKBONE_H
+
+#include "base/options.h"
+#include "base/status.h"
+#include "model/ops/ops.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* What the network fixes for the backbone. Fields of 0 leave the choice to the options' presets. */
+struct backbone_shape {
+    size_t length; /* T at most, tokens in a window: context and horizon */
+    size_t season; /* in tokens, 0 = none: lower bound of the automatic restart length */
+};
+
+struct backbone_model;
+
+struct backbone {
+    const char *name;  /* "logsparse" */
+    const char *paper; /* "Li et al. 2019, arXiv:1907.00235" */
+    const char *help;  /* one sentence */
+    const struct option *options;
+    size_t option_count;
+    size_t options_bytes; /* of the struct that the option table fills */
+    bool causal;          /* outputs before t do not depend on inputs from t on */
+    bool streaming;       /* has a state: one more step without computing all of them again */
+
+    /* Cross-field rules and patterns; *model is freed with release. The options are copied. */
+    enum status (*create)(const void *options, const struct backbone_shape *shape,
+                          struct backbone_model **model, struct error *error);
+    void (*release)(struct backbone_model *model);
+    void (*declare)(struct backbone_model *model, struct params *params, const char *prefix);
+    struct tensor *(*forward)(const struct backbone_model *model, struct tape *tape,
+                              struct tensor *x, void *state);
+    /* NULL where streaming is false. */
+    size_t (*state_bytes)(const struct backbone_model *model, size_t batch);
+    void (*state_reset)(const struct backbone_model *model, void *state, size_t batch);
+
+    /* Optional, NULL where not needed: an extra loss term [1] (after forward, same tape); a fix-up
+     * of the weights after an optimiser step; a periodic redraw of what is random but not trained.
+     */
+    struct tensor *(*penalty)(const struct backbone_model *model, struct tape *tape);
+    void (*settle)(const struct backbone_model *model, real *values);
+    void (*refresh)(struct backbone_model *model, uint64_t step);
+};
+
+/* Every backbone's model begins with this. */
+struct backbone_model {
+    const struct backbone *backbone;
+    const void *options; /* as the option table fills them */
+    struct backbone_shape shape;
+    size_t width; /* D of input and output */
+    size_t layers;
+    size_t window;       /* of the pattern, 0 where it has none: for the model's record */
+    char pattern[32];    /* "local_log_restart", for the record */
+    double sparse_share; /* share of causal pairs that the pattern leaves out at shape.length */
+};
+
+extern const struct backbone *const backbone_table[];
+extern const size_t backbone_table_count;
+
+/* NULL where there is none of that name. */
+const struct backbone *backbone_find(const char *name);
+
+/* `options`: "key=value key=value" (blanks or commas between), the rest stays at its preset.
+ * STATUS_INVALID: unknown backbone, unknown option, out of bounds, a rule between fields broken
+ * (heads that do not divide the width), a pattern that does not reach everything in the given
+ * number of layers (the text says how many would). STATUS_NO_MEMORY. */
+enum status backbone_create(const char *name, const char *options,
+                            const struct backbone_shape *shape, struct backbone_model **model,
+                            struct error *error) MUST_USE;
+void backbone_release(struct backbone_model *model); /* NULL is fine */
+
+/* The effective options as "key=value key=value", for the snapshot's record; create reads it back.
+ */
+void backbone_options_print(const struct backbone_model *model, struct text *out);
+
+/* Adds the parameters as prefix.layer0.attention.qk.weight and so on. Once a model. */
+void backbone_declare(struct backbone_model *model, struct params *params, const char *prefix);
+
+/* x [B, T, D] with T <= shape.length -> [B, T, D]. With a state (infer mode, streaming backbones):
+ * x are the next T steps of each series, T >= 1, and the state moves on; equals the whole forward
+ * up to 1e-5. */
+struct tensor *backbone_forward(const struct backbone_model *model, struct tape *tape,
+                                struct tensor *x, void *state);
+
+/* A state of this many bytes, 64-byte aligned, is the caller's; reset before its first use. */
+size_t backbone_state_bytes(const struct backbone_model *model, size_t batch);
+void backbone_state_reset(const struct backbone_model *model, void *state, size_t batch);
+
+#endif

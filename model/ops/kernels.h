@@ -1,0 +1,96 @@
+/* Vector kernels, compiled once a level of instruction set and chosen at start.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Files in model/ops/kernels/ are compiled with -DKERNEL_LEVEL=base|v3|v4 (x86-64; elsewhere base
+ * only) and fill one table each. kernels() returns the best one that this processor runs, or the
+ * one that FORECASTD_KERNEL=base|v3|v4 names (an unknown or unsupported name is ignored). All
+ * kernels are pure, deterministic and thread safe; levels agree within a few units in the last
+ * place.
+ */
+#ifndef MODEL_OPS_KERNELS_H
+#define MODEL_OPS_KERNELS_H
+
+#include "model/tape/tensor.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* One head of one series, rows `step` reals apart (attention.c). */
+struct attention_head {
+    size_t length, width; /* T, h */
+    const real *q, *k, *v;
+    size_t qk_step, v_step;
+    real *out, *log_sum; /* [T, h] (step v_step), [T] */
+    real scale;
+    bool causal;
+    const real *bias; /* by distance: bias[i - j], -INFINITY = not seen; NULL = none; causal only */
+    const uint8_t *valid;    /* [T] or NULL */
+    const uint32_t *offsets; /* sparse only: ascending, the first is 0 */
+    size_t offset_count;
+    const real *offset_bias; /* sparse only: [offset_count] or NULL */
+    real *scratch;           /* attention_*_scratch reals */
+    /* backward only */
+    const real *d_out;
+    real *d_q, *d_k, *d_v; /* steps as above; added to */
+    real *d_bias;          /* [T] by distance, or [offset_count]; added to; NULL = not wanted */
+};
+
+struct adamw {
+    real rate, decay, beta1, beta2, epsilon;
+    real correction1, correction2; /* 1 - beta^t */
+    real gradient_scale;           /* from clipping */
+    real average_decay;
+};
+
+struct kernels {
+    const char *level;
+
+    /* y_i = f(x_i); dx_i = beta dx_i + dy_i f'(x_i). beta is 0 or 1; with 0 dx is not read. */
+    void (*exp)(size_t n, const real *x, real *y);
+    void (*gelu)(size_t n, const real *x, real *y);
+    void (*gelu_back)(size_t n, const real *x, const real *dy, real beta, real *dx);
+    void (*sigmoid)(size_t n, const real *x, real *y);
+
+    /* Rows of `width`; mean and 1 / deviation a row are kept for the way back. */
+    void (*layer_norm)(size_t rows, size_t width, const real *x, const real *gain,
+                       const real *shift, real *y, real *mean, real *inverse);
+    void (*layer_norm_back)(size_t rows, size_t width, const real *x, const real *gain,
+                            const real *mean, const real *inverse, const real *dy, real beta,
+                            real *dx, real *d_gain, real *d_shift);
+    void (*softmax)(size_t rows, size_t width, const real *x, real *y);
+
+    /* y[rows, width] += row[width]; sum[width] += column sums of x. */
+    void (*add_row)(size_t rows, size_t width, const real *row, real *y);
+    void (*column_sums)(size_t rows, size_t width, const real *x, real *sum);
+
+    size_t (*attention_scratch)(size_t length, size_t width);
+    void (*attention)(const struct attention_head *head);
+    void (*attention_back)(const struct attention_head *head);
+    size_t (*attention_sparse_scratch)(size_t length, size_t width, size_t offsets);
+    void (*attention_sparse)(const struct attention_head *head);
+    void (*attention_sparse_back)(const struct attention_head *head);
+
+    /* Sum over the rows of weight * pinball; gradient times factor is written (beta 0) or added. */
+    double (*pinball)(size_t rows, size_t levels, const real *forecast, const real *target,
+                      const real *weight, const real *level);
+    void (*pinball_back)(size_t rows, size_t levels, const real *forecast, const real *target,
+                         const real *weight, const real *level, real factor, real beta,
+                         real *d_forecast);
+
+    /* One AdamW step: w -= rate * decay * w, then w -= rate * (m / correction1) / (sqrt(v /
+     * correction2) + epsilon), with m, v updated from gradient_scale * g first. average (may be
+     * NULL): the weights' running mean, average += (1 - average_decay) * (w - average). */
+    void (*adamw)(size_t n, const struct adamw *step, real *w, const real *g, real *m, real *v,
+                  real *average);
+    /* Sum of squares in double. */
+    double (*squares)(size_t n, const real *x);
+};
+
+/* The table of this processor; chosen once. Any thread. */
+const struct kernels *kernels(void);
+
+/* Every level that this processor can run, for tests: NULL beyond the last. */
+const struct kernels *kernels_level(size_t index);
+
+#endif

@@ -1,0 +1,143 @@
+/* Every op: its constructor with shapes and formula. One row of op_table each.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Constructors take the tape first, compute at once and return a new tensor in the tape's arena.
+ * Shapes are assertions: hyperparameters were checked before. `...` stands for any leading axes.
+ * While the tape measures, only shapes are looked at. Arguments that are plain arrays (levels, ids)
+ * must live until backward is done. Recipe for a new op: constructor and backward side by side in
+ * the family's file, a row in table.c, an example in tests/gradient, a plain loop in
+ * tests/reference.
+ */
+#ifndef MODEL_OPS_OPS_H
+#define MODEL_OPS_OPS_H
+
+#include "model/ops/pattern.h"
+#include "model/tape/tape.h"
+
+#include <stdint.h>
+
+extern const struct op *const op_table[];
+extern const size_t op_count;
+
+/* ---------------------------------------------------------------- arithmetic.c */
+
+/* y = a + b, same shape. */
+struct tensor *op_add(struct tape *tape, struct tensor *a, struct tensor *b);
+
+/* y = factor * x. */
+struct tensor *op_scale(struct tape *tape, struct tensor *x, real factor);
+
+/* y[..., Q] = x[...] for each of `count` places of a new last axis (x has at most 3 axes): the
+ * linear skip is the same for all quantiles. */
+struct tensor *op_expand(struct tape *tape, struct tensor *x, size_t count);
+
+/* y[1] = sum_i x_i c_i with a constant of x's shape: a scalar to start backward from anywhere. */
+struct tensor *op_inner(struct tape *tape, struct tensor *x, const struct tensor *constant);
+
+/* ---------------------------------------------------------------- linear.c */
+
+/* y[..., out] = x[..., in] W^T + b with W [out, in], b [out] or NULL. One product over all rows. */
+struct tensor *op_linear(struct tape *tape, struct tensor *x, struct tensor *w, struct tensor *b);
+
+/* y[B, T, out]: y_t = b + sum_j W_j x_(t-(K-1)+j), W [out, K, in], tap K-1 is the current step,
+ * zeros before the start. b [out] or NULL. `tail` [B, K-1, in] holds the inputs before x_0 instead
+ * of the zeros, or NULL (infer mode only). */
+struct tensor *op_causal_conv(struct tape *tape, struct tensor *x, struct tensor *w,
+                              struct tensor *b, const struct tensor *tail);
+
+/* ---------------------------------------------------------------- normalize.c, activation.c */
+
+/* y = (x - mean) / sqrt(var + 1e-5) * gain + shift over the last axis, biased variance. */
+struct tensor *op_layer_norm(struct tape *tape, struct tensor *x, struct tensor *gain,
+                             struct tensor *shift);
+
+/* Softmax over the last axis. */
+struct tensor *op_softmax(struct tape *tape, struct tensor *x);
+
+struct tensor *op_gelu(struct tape *tape, struct tensor *x);       /* the tanh form */
+struct tensor *op_gelu_exact(struct tape *tape, struct tensor *x); /* x Phi(x) */
+struct tensor *op_relu(struct tape *tape, struct tensor *x);
+struct tensor *op_swish(struct tape *tape, struct tensor *x); /* x sigmoid(x) */
+struct tensor *op_tanh(struct tape *tape, struct tensor *x);
+struct tensor *op_softplus(struct tape *tape, struct tensor *x,
+                           real floor); /* log(1 + e^x) + floor */
+
+/* y[..., D] = a sigmoid(b) for x[..., 2 D] = [a, b]. */
+struct tensor *op_glu(struct tape *tape, struct tensor *x);
+
+/* Zero with probability `rate`, else x / (1 - rate). x itself where rate is 0 or the mode is infer.
+ */
+struct tensor *op_dropout(struct tape *tape, struct tensor *x, double rate);
+
+/* ---------------------------------------------------------------- shape.c, embed.c */
+
+/* Same memory, another shape (list of axes ends with 0). No copy, no node. */
+struct tensor *op_reshape(struct tape *tape, struct tensor *x, const size_t *shape);
+
+/* y[..., n + m] = [a, b] for a[..., n], b[..., m] with the same leading axes. */
+struct tensor *op_concat(struct tape *tape, struct tensor *a, struct tensor *b);
+
+/* y[..., count] = x[..., from .. from + count). */
+struct tensor *op_slice(struct tape *tape, struct tensor *x, size_t from, size_t count);
+
+/* y[B, count, D] = x[B, from .. from + count, D). */
+struct tensor *op_slice_time(struct tape *tape, struct tensor *x, size_t from, size_t count);
+
+/* y[B, T, D] = x[B, T, D] + table[from .. from + T, D] (table [N, D], N >= from + T): positions. */
+struct tensor *op_add_table(struct tape *tape, struct tensor *x, struct tensor *table, size_t from);
+
+/* y[count, D] = table[ids[i], D] (table [N, D]). ids live until backward is done. */
+struct tensor *op_embed(struct tape *tape, struct tensor *table, const uint32_t *ids, size_t count);
+
+/* ---------------------------------------------------------------- attention.c, attention_sparse.c
+ */
+
+/* What all attention ops share. Head i owns channels i*h .. i*h+h-1. */
+struct attention {
+    size_t heads;
+    real scale;                    /* of the scores; 0 means 1 / sqrt(h) */
+    const struct pattern *pattern; /* who sees whom; lives until backward is done */
+    struct tensor *bias;           /* [H, offsets] added to the score at the pattern's offset i
+                                      (PATTERN_OFFSETS), or NULL */
+    const uint8_t *key_valid; /* [B, T], 0: this key is seen by nobody; NULL: all are valid. A query
+                                 without any key gets zeros. Lives until backward is done. */
+};
+
+/* y[B, T, H h] = softmax(scale q k^T + bias) v per head, over the keys that the pattern allows.
+ * qk [B, T, 2 H h]: the queries of all heads, then the keys; v [B, T, H h]. Keeps one log-sum a row
+ * and recomputes probabilities on the way back; never a T x T matrix. PATTERN_OFFSETS and
+ * PATTERN_ROWS run the sparse kernels; short or nearly full offset patterns take the dense path
+ * (pattern_prefers_dense), with the same result up to rounding. */
+struct tensor *op_attention(struct tape *tape, struct tensor *qk, struct tensor *v,
+                            const struct attention *attention);
+
+/* Keys and values of the steps so far, one ring a series: for decoding step by step. */
+struct attention_cache {
+    real *keys, *values; /* [B, capacity, H h] */
+    size_t batch, capacity;
+    size_t length; /* steps seen since the reset; may exceed the capacity */
+};
+
+/* Infer mode: appends the T new steps of qk, v to the cache and attends from them to the cache (as
+ * far as the capacity reaches). Equals op_attention on the whole sequence. Not an op: no way back.
+ * PATTERN_DENSE (causal) and PATTERN_OFFSETS; the pattern's length does not bound the steps. */
+struct tensor *attention_append(struct tape *tape, struct tensor *qk, struct tensor *v,
+                                const struct attention *attention, struct attention_cache *cache);
+
+/* ---------------------------------------------------------------- loss.c: all give y[1] */
+
+/* factor * sum_i w_i sum_q max(p_q e, (p_q - 1) e), e = target_i - forecast_iq.
+ * forecast [n, Q]; target, weight [n] (constants; where the weight is 0 target may be NaN). */
+struct tensor *op_pinball(struct tape *tape, struct tensor *forecast, const struct tensor *target,
+                          const struct tensor *weight, const real *levels, real factor);
+
+/* factor * sum_i w_i nll_i. output [n, 2] = mu, raw sigma; sigma = softplus(raw) + 0.001. */
+struct tensor *op_gaussian_nll(struct tape *tape, struct tensor *output,
+                               const struct tensor *target, const struct tensor *weight,
+                               real factor);
+
+/* output [n, 3] = mu, raw sigma, raw nu; nu = 2 + softplus(raw). */
+struct tensor *op_student_nll(struct tape *tape, struct tensor *output, const struct tensor *target,
+                              const struct tensor *weight, real factor);
+
+#endif
