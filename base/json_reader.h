@@ -45,6 +45,7 @@ struct json_reader {
     int depth;
     unsigned char kind[JSON_DEPTH_MAX + 1]; /* private: what is open, and what may come */
     unsigned char state;
+    unsigned char last;   /* private: the token last returned */
     const char *problem;  /* why JSON_BROKEN */
     char scratch[1024];   /* a longer string with escapes is JSON_BROKEN */
 };
@@ -52,14 +53,17 @@ struct json_reader {
 void json_reader_init(struct json_reader *reader, const char *bytes, size_t length);
 enum json_token json_next(struct json_reader *reader);
 
-/* Skip the value that comes next (whole subtree), or the one whose first token was just read. */
+/* Skip the value that comes next (after a key, or at the start), or the rest of the object or array
+ * whose first token was just read. Returns the last token of the value, or JSON_BROKEN; after a
+ * scalar there is nothing left to skip, and its token is returned again. */
 enum json_token json_skip_value(struct json_reader *reader);
 
 /* Byte offset, line and column (from 1) of the cursor and the reason, as STATUS_INVALID with code bad_json. */
 enum status json_error(const struct json_reader *reader, struct error *error);
 
 /* The correctly rounded double of a JSON number; exposed for the CSV and line readers. Returns the
- * number of bytes used, 0 where there is no number. */
+ * number of bytes used, 0 where there is no number (or one of more than 1023 bytes). Beyond the range of
+ * a double the number is infinite, beyond the small end 0: whoever stores it must look. */
 size_t json_parse_number(const char *bytes, size_t length, double *number, int64_t *integer,
                          int *is_integer);
 
