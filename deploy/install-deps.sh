@@ -1,0 +1,75 @@
+#!/bin/sh
+# Installs the Debian 12 packages that building, testing or running forecastd needs.
+# SPDX-License-Identifier: Apache-2.0
+#
+# usage: install-deps.sh [SET...]     SET: build demo test browser runtime   (default: build demo)
+#
+# Says which packages are missing and installs them as root or through sudo; where neither is
+# possible it prints the command and exits with 1. When nothing is missing it prints nothing.
+# Shared by `make run`, `make test`, .ci/run and the Dockerfile, so the lists stand here only.
+set -eu
+
+packages_of() {
+    case $1 in
+    build) # OpenBLAS by its full name: only the pthread flavour is safe under several threads
+        echo gcc libc6-dev make libmicrohttpd-dev libopenblas-pthread-dev libjansson-dev \
+            libsqlite3-dev libyaml-dev zlib1g-dev ;;
+    demo)    echo curl gzip mawk ;;
+    test)    echo libcmocka-dev python3 curl sqlite3 git ;;
+    browser) echo chromium nodejs npm fonts-dejavu-core ;;
+    runtime) # what the linked binary needs and nothing else
+        echo libmicrohttpd12 libopenblas0-pthread libjansson4 libsqlite3-0 libyaml-0-2 zlib1g ;;
+    *)  printf 'install-deps.sh: no set named "%s"; there are build, demo, test, browser, runtime\n' \
+            "$1" >&2
+        exit 2 ;;
+    esac
+}
+
+wanted=
+for set in "${@:-build demo}"; do
+    for one in $set; do
+        list=$(packages_of "$one")
+        wanted="$wanted $list"
+    done
+done
+
+if ! command -v dpkg-query >/dev/null 2>&1; then
+    printf 'forecastd is built on Debian 12. Please install what these packages hold:%s\n' \
+        "$wanted" >&2
+    exit 1
+fi
+
+# shellcheck disable=SC2086 # a list of package names
+present=$(dpkg-query -W -f '${Package} ${db:Status-Status}\n' $wanted 2>/dev/null |
+    awk '$2 == "installed" { print $1 }') || true
+missing=
+for package in $wanted; do
+    case " $missing " in *" $package "*) continue ;; esac
+    printf '%s\n' "$present" | grep -qx -- "$package" || missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+
+printf 'missing packages:%s\n' "$missing"
+if [ "$(id -u)" -eq 0 ]; then
+    as_root=
+elif command -v sudo >/dev/null 2>&1; then
+    as_root=sudo
+    printf 'installing them with sudo, which may ask for your password\n'
+else
+    printf 'Neither root nor sudo: please have this run, then try again.\n' >&2
+    printf '    apt-get update && apt-get install -y --no-install-recommends%s\n' "$missing" >&2
+    exit 1
+fi
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+# shellcheck disable=SC2086 # lists
+if ! { $as_root apt-get update -q >"$log" 2>&1 &&
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \
+        $missing >>"$log" 2>&1; }; then
+    tail -n 15 "$log" >&2
+    printf 'The packages could not be installed. The command was:\n' >&2
+    printf '    apt-get update && apt-get install -y --no-install-recommends%s\n' "$missing" >&2
+    exit 1
+fi
+printf 'installed\n'

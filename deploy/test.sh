@@ -1,0 +1,45 @@
+#!/bin/sh
+# Runs the named steps of the test plan one after the other and adds up what they counted.
+# SPDX-License-Identifier: Apache-2.0
+#
+# usage: test.sh STEP...      a step is a make target, with its own variables behind commas:
+#                             check/gradient,DOUBLE=1
+# Every step's last line "N passed, N failed" is counted; a step that fails without such a line
+# counts as one failure. All steps run, whatever fails. The closing line is the total.
+set -u
+
+make=${MAKE:-make}
+passed=0
+failed=0
+failures=
+begin=$(date +%s)
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+
+for step in "$@"; do
+    start=$(date +%s)
+    # shellcheck disable=SC2046 # one word an argument
+    printf '\n== %s\n' "$step"
+    code_file=$log.code
+    # shellcheck disable=SC2046,SC2086 # MAKE may hold options; one word an argument
+    { $make --no-print-directory $(printf '%s' "$step" | tr ',' ' ' | sed 's/+/,/g') 2>&1
+        echo $? >"$code_file"; } | tee "$log"
+    code=$(cat "$code_file")
+    rm -f "$code_file"
+    closing=$(grep -E '^[0-9]+ passed, [0-9]+ failed' "$log" | tail -n 1)
+    good=$(printf '%s' "$closing" | sed 's/ passed.*//')
+    bad=$(printf '%s' "$closing" | sed 's/.*passed, \([0-9]*\) failed.*/\1/')
+    good=${good:-0}
+    bad=${bad:-0}
+    if [ "$code" -ne 0 ] && [ "$bad" -eq 0 ]; then bad=1; fi
+    if [ "$code" -eq 0 ] && [ -z "$closing" ]; then good=1; fi
+    if [ "$bad" -ne 0 ]; then failures="$failures $step"; fi
+    passed=$((passed + good))
+    failed=$((failed + bad))
+    printf -- '-- %s: %s passed, %s failed, %s s\n' "$step" "$good" "$bad" $(($(date +%s) - start))
+done
+
+printf '\n%s s in all\n' $(($(date +%s) - begin))
+[ -z "$failures" ] || printf 'failed:%s\n' "$failures"
+printf '%s passed, %s failed\n' "$passed" "$failed"
+[ "$failed" -eq 0 ]
