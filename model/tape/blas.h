@@ -21,7 +21,7 @@ enum blas_side { BLAS_PLAIN, BLAS_TRANSPOSED };
  * thread. */
 enum status blas_check(unsigned lanes, struct error *error) MUST_USE;
 
-/* "OpenBLAS 0.3.21 ..., SkylakeX": for the record of figures. Static memory. */
+/* "OpenBLAS 0.3.21 ... SkylakeX ...": for the record of figures. Static memory. */
 const char *blas_description(void);
 
 /* A matrix in row-major order; `step` is the distance of its rows in reals (>= columns). */

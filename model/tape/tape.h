@@ -1,11 +1,13 @@
-/* The eager tape: ops compute at once and leave a node behind; backward walks the nodes from the
- * end. SPDX-License-Identifier: Apache-2.0
+/* The eager tape: ops compute at once and leave a node behind; backward walks back over the nodes.
+ * SPDX-License-Identifier: Apache-2.0
  *
  * A tape belongs to one thread (a lane or a forecaster). It owns two arenas, values and gradients,
  * and a fixed array of nodes; it borrows the parameter layout and slabs. One use:
  *
- *     tape_measure(&tape, TAPE_TRAIN, &params);   network(&tape, largest shapes);
- *     struct tape_size size = tape_size(&tape);   tape_release(&tape);
+ *     tape_measure(&tape, TAPE_TRAIN, &params, &error);
+ *     tape_backward(&tape, network(&tape, largest shapes));
+ *     struct tape_size size = tape_size(&tape);
+ *     tape_release(&tape);
  *     tape_init(&tape, &size, &error);
  *     for each step:
  *         tape_begin(&tape, TAPE_TRAIN, &params, values, gradients, seed, stream);
@@ -40,6 +42,8 @@ struct tape_size {
     size_t value_bytes, gradient_bytes, nodes;
 };
 
+#define TAPE_FREE_MAX 64
+
 struct tape {
     enum tape_mode mode;
     bool measuring;
@@ -48,14 +52,21 @@ struct tape {
     real *param_gradients;
     struct random random; /* dropout */
 
-    struct arena values;          /* tensors, what ops keep, scratch */
-    struct arena gradients;       /* gradients of tensors, scratch of backward */
-    size_t counted, counted_peak; /* bytes of values, as if every tensor had data */
-    size_t gradient_counted, backward_scratch;
+    struct arena values; /* tensors, what ops keep, scratch; while measuring only small structs */
+    size_t counted, counted_peak; /* while measuring: the stand of `values` if all had data */
+
+    /* Gradients of tensors: a gradient is given back once its node's way back is done, and the next
+     * of the same size takes its place (which is still in the cache). Places are offsets, so that
+     * measuring walks the very same way. Scratch of the running op is above `gradient_used`. */
+    unsigned char *gradient_base;
+    size_t gradient_capacity, gradient_used, gradient_peak;
+    struct tape_free {
+        size_t offset, bytes;
+    } free_list[TAPE_FREE_MAX];
+    size_t free_count;
 
     struct node *nodes;
     size_t node_count, node_capacity;
-    size_t node_peak;
 };
 
 /* ---------------------------------------------------------------- life */
@@ -93,7 +104,8 @@ struct tensor *tape_param(struct tape *tape, size_t id);
 
 /* ---------------------------------------------------------------- the way back */
 
-/* Gradient of one scalar tensor with respect to everything below it. Once per tape_begin. */
+/* Gradient of one scalar tensor with respect to everything below it. Once per tape_begin. While
+ * measuring the walk is the same, without computing. */
 void tape_backward(struct tape *tape, struct tensor *loss);
 
 /* After backward: the gradient of an input that wanted one (zeros where nothing reached it). */

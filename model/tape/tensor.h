@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* The scalar of values and gradients. Double is for gradient checks only (make DOUBLE=1). */
 #ifdef FORECASTD_DOUBLE
@@ -26,7 +27,8 @@ struct tensor {
     bool wants_grad;     /* something that is trained, or asked for, feeds into it */
     bool grad_begun;     /* grad holds a sum already; otherwise its contents mean nothing */
     real *data;          /* NULL while measuring */
-    real *grad;          /* NULL until backward reaches it */
+    real *grad;          /* NULL until backward reaches it, and while measuring */
+    size_t grad_place;   /* offset in the tape's gradients, or SIZE_MAX */
     struct tensor *base; /* reshape: whose memory this is; NULL otherwise */
 };
 

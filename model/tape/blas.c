@@ -1,0 +1,56 @@
+/* The one door to OpenBLAS.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "model/tape/blas.h"
+
+#include "base/check.h"
+
+#include <cblas.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What openblas_get_parallel answers. */
+enum { BUILD_SERIAL = 0, BUILD_PTHREAD = 1, BUILD_OPENMP = 2 };
+
+enum status blas_check(unsigned lanes, struct error *error)
+{
+    openblas_set_num_threads(1);
+    int build = openblas_get_parallel();
+    const char *threads = getenv("OMP_NUM_THREADS");
+    if (build == BUILD_OPENMP && (threads == NULL || strcmp(threads, "1") != 0)) {
+        (void)error_set(error, STATUS_UNSUPPORTED,
+                        "cannot keep this OpenMP build of OpenBLAS to one thread a lane");
+        return error_hint(error, "Set OMP_NUM_THREADS=1, or install libopenblas0-pthread.");
+    }
+    if (build == BUILD_SERIAL && lanes > 1) {
+        (void)error_set(
+            error, STATUS_UNSUPPORTED,
+            "cannot run %u lanes: this serial build of OpenBLAS gives wrong results when "
+            "two threads call it",
+            lanes);
+        return error_hint(error, "Install libopenblas0-pthread, or train with one lane.");
+    }
+    return STATUS_OK;
+}
+
+const char *blas_description(void)
+{
+    return openblas_get_config();
+}
+
+void blas_product(size_t rows, size_t columns, size_t inner, real alpha, struct matrix a,
+                  struct matrix b, real beta, real *c, size_t c_step)
+{
+    CHECK(rows <= INT32_MAX && columns <= INT32_MAX && inner <= INT32_MAX);
+    CHECK(a.step <= INT32_MAX && b.step <= INT32_MAX && c_step <= INT32_MAX);
+    enum CBLAS_TRANSPOSE a_side = a.side == BLAS_PLAIN ? CblasNoTrans : CblasTrans;
+    enum CBLAS_TRANSPOSE b_side = b.side == BLAS_PLAIN ? CblasNoTrans : CblasTrans;
+#ifdef FORECASTD_DOUBLE
+    cblas_dgemm(
+#else
+    cblas_sgemm(
+#endif
+        CblasRowMajor, a_side, b_side, (blasint)rows, (blasint)columns, (blasint)inner, alpha,
+        a.data, (blasint)a.step, b.data, (blasint)b.step, beta, c, (blasint)c_step);
+}
