@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -192,7 +193,8 @@ static size_t write_general(char *out, double value, int digits)
 static size_t write_slowly(char *out, double value)
 {
     char printed[48];
-    int digits = 15;
+    /* 15 digits always survive a double, except where it is subnormal and has fewer bits. */
+    int digits = fabs(value) < DBL_MIN ? 1 : 15;
     for (; digits < 17; digits++) {
         snprintf(printed, sizeof(printed), "%.*g", digits, value);
         if (strtod(printed, NULL) == value) {
@@ -226,6 +228,17 @@ static uint64_t scale_and_round(double value, int places)
     wide lost = product - (kept << shift);
     wide half = (wide)1 << (shift - 1);
     return (uint64_t)kept + (lost > half || (lost == half && (kept & 1)));
+}
+
+/* The multiple of a power of ten next to a value of 1 ... 10^15, ties to even as printf has them. */
+static uint64_t round_to_power(double value, uint64_t power)
+{
+    uint64_t whole = (uint64_t)value;
+    uint64_t quotient = whole / power;
+    uint64_t rest = whole - quotient * power;
+    bool more = value > (double)whole; /* a fraction lies above the tie */
+    bool up = rest > power / 2 || (rest == power / 2 && (more || (quotient & 1)));
+    return (quotient + up) * power;
 }
 
 /* floor(log10(value)) for values in 10^-5 ... 10^16, found by comparison: a logarithm may be one off. */
@@ -298,11 +311,10 @@ size_t decimal_write_double_digits(char *out, double value, int digits)
     if (!(positive >= 1e-5 && positive < 1e15)) {
         return write_general(out, value, digits);
     }
+    out[0] = '-';
     int places = digits - 1 - decimal_exponent(positive);
     if (places < 0) {
-        return write_general(out, value, digits);
+        return sign + write_unsigned(out + sign, round_to_power(positive, powers[-places]));
     }
-    uint64_t scaled = scale_and_round(positive, places);
-    out[0] = '-';
-    return sign + write_fixed(out + sign, scaled, places);
+    return sign + write_fixed(out + sign, scale_and_round(positive, places), places);
 }
