@@ -1,0 +1,273 @@
+/* Errors on the wire: one switch from status to HTTP code, one table of codes, RFC 9457 bodies.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "api/problem.h"
+
+#include "base/check.h"
+#include "base/log.h"
+#include "base/memory.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define PROBLEM_BYTES_MAX 8192
+#define PROBLEM_TYPE "application/problem+json"
+
+/* Sent where there is not even memory for an error. */
+static char problem_of_last_resort[] =
+    "{\"type\":\"urn:forecastd:error:no_memory\",\"title\":\"Out of memory\",\"status\":503,"
+    "\"detail\":\"the daemon is out of memory\",\"code\":\"no_memory\",\"param\":null,"
+    "\"hint\":\"Try again in a second.\",\"request_id\":null}";
+
+static const struct problem_code codes[] = {
+    /* routes and heads */
+    {"unknown_route", 404, "No such route", "GET / shows the page, the manual lists the routes."},
+    {"method_not_allowed", 405, "Method not allowed", "The Allow header lists the methods."},
+    {"unsupported_media_type", 415, "Unsupported media type", NULL},
+    {"unsupported_encoding", 415, "Unsupported content encoding",
+     "Send the body as it is, or with Content-Encoding: gzip where the route takes points."},
+    {"body_too_large", 413, "Body too large", "Send the data in several requests."},
+    /* query and body */
+    {"unknown_parameter", 400, "Unknown parameter", NULL},
+    {"missing_parameter", 400, "Missing parameter", NULL},
+    {"repeated_parameter", 400, "Repeated parameter", "Give the parameter once."},
+    {"bad_parameter", 400, "Parameter makes no sense", NULL},
+    {"bad_query", 400, "Unreadable query string", "Percent-encode what is not a letter or a digit."},
+    {"not_built", 400, "Not built yet", NULL},
+    {"bad_json", 400, "Unreadable JSON", "Check the body with a JSON checker."},
+    {"bad_body", 400, "Body has another form than expected", NULL},
+    {"bad_gzip", 400, "Unreadable gzip body", "Send a whole gzip file as the body."},
+    {"bad_csv", 400, "Unreadable CSV", NULL},
+    {"unknown_field", 400, "Unknown field", NULL},
+    {"missing_field", 400, "Missing field", NULL},
+    {"duplicate_field", 400, "Field given twice", "Give each field once."},
+    {"bad_field", 400, "Field makes no sense", NULL},
+    {"too_many_points", 413, "Too many points in one request", "Send them in several requests."},
+    {"too_many_series", 400, "Too many series in one answer",
+     "Narrow the selector, or ask in several requests."},
+    {"bad_series_name", 400, "Unreadable series name",
+     "Write name{key=\"value\"} with the quotes, percent-encoded in a URL."},
+    {"bad_selector", 400, "Unreadable selector",
+     "Write name{a=\"x\",b!=\"y\",c=~\"z.*\"}, percent-encoded in a URL."},
+    {"bad_label", 400, "Label makes no sense", NULL},
+    {"duplicate_label", 400, "Label given twice", "Give each label once."},
+    {"too_many_labels", 400, "Too many labels", "A series has at most 32 labels."},
+    /* points */
+    {"points_refused", 422, "Some points were refused", NULL},
+    {"bad_timestamp", 422, "Timestamp makes no sense",
+     "Give milliseconds since 1970, or RFC 3339 with an offset."},
+    {"timestamp_unit", 422, "Timestamp looks like another unit",
+     "Pass precision=s, us or ns, or give milliseconds."},
+    {"too_far_future", 422, "Timestamp too far ahead",
+     "Check the clock of the sender, or pass precision where the times are not in milliseconds."},
+    {"too_old", 422, "Older than the retention", "storage.retention says how long points are kept."},
+    {"bad_value", 422, "Value is not a finite number", "Give a number, or null where it is missing."},
+    {"series_limit", 422, "Too many series", "ingest.max_series says how many there may be."},
+    /* forecasts and series */
+    {"unknown_series", 404, "Unknown series", "GET /api/v1/series lists what there is."},
+    {"insufficient_history", 422, "Too few points", "A forecast needs two points of the series."},
+    /* models and jobs */
+    {"unknown_model", 404, "Unknown model", "GET /api/v1/models lists what there is."},
+    {"no_previous_model", 409, "No model to go back to", NULL},
+    {"unknown_job", 404, "Unknown job", "GET /api/v1/jobs lists what there is."},
+    {"job_queued", 409, "A job of this kind is queued already",
+     "GET /api/v1/jobs shows it; DELETE /api/v1/jobs/{id} cancels it."},
+    {"job_ended", 409, "The job is over already", NULL},
+    {"jobs_full", 503, "Too many jobs", "Try again when one of them is done."},
+    /* the daemon's state */
+    {"busy", 503, "Busy", "Try again after the time in Retry-After."},
+    {"storage_unavailable", 503, "The store cannot be written",
+     "Free disk space; forecasts are served meanwhile."},
+    {"no_memory", 503, "Out of memory", "Try again in a second."},
+    {"not_ready", 503, "Not ready", "Try again in a second."},
+    {"internal", 500, "Internal error", "The log of the daemon says more under the request id."},
+};
+
+const struct problem_code *problem_codes(size_t *count)
+{
+    *count = ARRAY_COUNT(codes);
+    return codes;
+}
+
+const struct problem_code *problem_code_find(const char *code)
+{
+    for (size_t i = 0; i < ARRAY_COUNT(codes); i++) {
+        if (strcmp(codes[i].code, code) == 0) {
+            return &codes[i];
+        }
+    }
+    return NULL;
+}
+
+/* The one place where a status becomes an HTTP code. */
+static int http_of_status(enum status status)
+{
+    switch (status) {
+    case STATUS_OK:
+        return 200;
+    case STATUS_INVALID:
+    case STATUS_UNSUPPORTED:
+        return 400;
+    case STATUS_NOT_FOUND:
+        return 404;
+    case STATUS_CONFLICT:
+        return 409;
+    case STATUS_TOO_LARGE:
+        return 413;
+    case STATUS_BUSY:
+    case STATUS_NOT_READY:
+    case STATUS_CANCELLED:
+    case STATUS_TIMEOUT:
+    case STATUS_NO_MEMORY:
+    case STATUS_NO_SPACE:
+    case STATUS_IO:
+        return 503;
+    case STATUS_CORRUPT:
+    case STATUS_INTERNAL:
+        return 500;
+    }
+    return 500;
+}
+
+/* What the client sees where the cause is ours; NULL where the error may be shown as it is. */
+static const char *public_text(enum status status)
+{
+    if (status == STATUS_NO_SPACE) {
+        return "the disk is full: nothing of this request was stored";
+    }
+    if (status == STATUS_IO) {
+        return "the store could not be read or written: nothing of this request was stored";
+    }
+    if (status == STATUS_NO_MEMORY) {
+        return "the daemon is out of memory";
+    }
+    if (status == STATUS_CORRUPT || status == STATUS_INTERNAL) {
+        return "the daemon met an error of its own";
+    }
+    return NULL;
+}
+
+const char *problem_code_of(const struct error *error)
+{
+    if (error->status == STATUS_NO_SPACE || error->status == STATUS_IO) {
+        return "storage_unavailable";
+    }
+    if (error->status == STATUS_CORRUPT || error->status == STATUS_INTERNAL) {
+        return "internal";
+    }
+    return error->code ? error->code : status_code(error->status);
+}
+
+int problem_http(const struct error *error)
+{
+    const struct problem_code *row = problem_code_find(problem_code_of(error));
+    return row && row->http ? row->http : http_of_status(error->status);
+}
+
+void response_header(struct api_response *response, const char *name, const char *format, ...)
+{
+    if (response->header_count == API_HEADERS_MAX) {
+        return;
+    }
+    char *value = response->headers[response->header_count].value;
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(value, sizeof(response->headers[0].value), format, arguments);
+    va_end(arguments);
+    for (char *c = value; *c; c++) {
+        if ((unsigned char)*c < 0x20 || *c == 0x7f) {
+            *c = '_';
+        }
+    }
+    response->headers[response->header_count++].name = name;
+}
+
+void response_common_headers(const struct api_request *request, struct api_response *response)
+{
+    if (request->request_id[0]) {
+        response_header(response, "X-Request-Id", "%s", request->request_id);
+    }
+    response_header(response, "Cache-Control", "no-store");
+}
+
+enum status response_take_text(struct api_response *response, int http, const char *content_type,
+                               struct text *text, struct error *error)
+{
+    if (text_status(text, "the answer", error) != STATUS_OK) {
+        text_release(text);
+        return error->status;
+    }
+    response->status = http;
+    response->content_type = content_type;
+    response->body = text_take(text, &response->body_length);
+    return STATUS_OK;
+}
+
+static void add_member(struct text *text, const char *name, const char *value)
+{
+    text_add_format(text, "\"%s\":", name);
+    if (value && value[0]) {
+        text_add_json_string(text, value, strlen(value));
+    } else {
+        text_add_string(text, "null");
+    }
+    text_add_char(text, ',');
+}
+
+static void log_own_fault(const struct api_request *request, const struct error *error, int http)
+{
+    if (public_text(error->status)) {
+        char quoted[512];
+        log_warning("api", "request failed", "request_id=%s status=%d code=%s reason=%s",
+                    request->request_id, http, problem_code_of(error),
+                    log_quote(error->text, strlen(error->text), quoted, sizeof(quoted)));
+    }
+}
+
+void api_problem(const struct api_request *request, const struct error *error,
+                 struct api_response *response)
+{
+    const char *code = problem_code_of(error);
+    const struct problem_code *row = problem_code_find(code);
+    const char *general = public_text(error->status);
+    int http = problem_http(error);
+    log_own_fault(request, error, http);
+    struct text text;
+    text_init(&text, PROBLEM_BYTES_MAX);
+    text_add_format(&text, "{\"type\":\"urn:forecastd:error:%s\",", code);
+    add_member(&text, "title", row ? row->title : status_text(error->status));
+    text_add_format(&text, "\"status\":%d,", http);
+    add_member(&text, "detail", general ? general : error->text);
+    add_member(&text, "code", code);
+    add_member(&text, "param", error->param);
+    add_member(&text, "hint", error->hint[0] ? error->hint : (row ? row->hint : NULL));
+    add_member(&text, "request_id", request->request_id);
+    if (!text.failed && text.length > 0) {
+        text.bytes[text.length - 1] = '}'; /* instead of the last comma */
+    }
+    if (!response->body_static) {
+        mem_free(response->body);
+    }
+    memset(response, 0, sizeof(*response));
+    response_common_headers(request, response);
+    if (http == 503) {
+        response_header(response, "Retry-After", "%d", error->status == STATUS_NO_SPACE ? 10 : 1);
+    }
+    struct error ignored = {0};
+    if (response_take_text(response, http, PROBLEM_TYPE, &text, &ignored) != STATUS_OK) {
+        response->status = 503;
+        response->content_type = PROBLEM_TYPE;
+        response->body = problem_of_last_resort;
+        response->body_length = sizeof(problem_of_last_resort) - 1;
+        response->body_static = true;
+    }
+}
+
+void api_response_release(struct api_response *response)
+{
+    if (!response->body_static) {
+        mem_free(response->body);
+    }
+    memset(response, 0, sizeof(*response));
+}

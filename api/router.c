@@ -1,0 +1,181 @@
+/* The route table: which method on which path, what body it may have, and who handles it.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "api/router.h"
+
+#include "api/handlers.h"
+#include "base/check.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#define CONTROL_BODY_MAX (1u << 20)
+
+#define FORECAST_PARAMETERS "series horizon steps quantiles level history at format"
+
+static const struct route routes[] = {
+    /* ingest */
+    {API_POST, "/api/v1/points", BODY_POINTS, "precision", "", points_fast, points_handle},
+    {API_POST, "/api/v1/import", BODY_CSV, "", "", NULL, import_handle},
+    /* forecasts */
+    {API_GET, "/api/v1/forecast", BODY_NONE, FORECAST_PARAMETERS, "series", forecast_get_fast,
+     forecast_get},
+    {API_POST, "/api/v1/forecast", BODY_JSON, "", "", NULL, forecast_post},
+    /* series */
+    {API_GET, "/api/v1/series", BODY_NONE, "match limit cursor", "", NULL, series_list},
+    {API_GET, "/api/v1/series/{id}", BODY_NONE, "", "", NULL, series_one},
+    {API_PATCH, "/api/v1/series/{id}", BODY_JSON, "", "", NULL, series_patch},
+    {API_DELETE, "/api/v1/series/{id}", BODY_NONE, "", "", NULL, series_delete},
+    {API_GET, "/api/v1/series/{id}/points", BODY_NONE, "start end limit", "", NULL, series_points},
+    /* models and training */
+    {API_GET, "/api/v1/models", BODY_NONE, "", "", NULL, models_list},
+    {API_POST, "/api/v1/models/rollback", BODY_JSON, "", "", NULL, models_rollback},
+    {API_GET, "/api/v1/models/{id}", BODY_NONE, "", "", NULL, models_one},
+    {API_POST, "/api/v1/models/{id}/promote", BODY_JSON, "", "", NULL, models_promote},
+    {API_GET, "/api/v1/backbones", BODY_NONE, "", "", NULL, backbones_list},
+    {API_POST, "/api/v1/train", BODY_JSON, "", "", NULL, train_post},
+    {API_GET, "/api/v1/jobs", BODY_NONE, "", "", jobs_list, NULL},
+    {API_GET, "/api/v1/jobs/{id}", BODY_NONE, "", "", jobs_one, NULL},
+    {API_DELETE, "/api/v1/jobs/{id}", BODY_NONE, "", "", jobs_delete, NULL},
+    /* the daemon */
+    {API_GET, "/api/v1/status", BODY_NONE, "", "", status_fast, NULL},
+    {API_GET, "/healthz", BODY_NONE, NULL, "", healthz_fast, NULL},
+    {API_GET, "/readyz", BODY_NONE, NULL, "", readyz_fast, NULL},
+    {API_GET, "/metrics", BODY_NONE, NULL, "", metrics_fast, NULL},
+    /* the page */
+    {API_GET, "/", BODY_NONE, NULL, "", ui_fast, NULL},
+    {API_GET, "/app.js", BODY_NONE, NULL, "", ui_fast, NULL},
+    {API_GET, "/style.css", BODY_NONE, NULL, "", ui_fast, NULL},
+    {API_GET, "/vendor/uPlot.iife.min.js", BODY_NONE, NULL, "", ui_fast, NULL},
+    {API_GET, "/vendor/uPlot.min.css", BODY_NONE, NULL, "", ui_fast, NULL},
+};
+
+static const char *const method_names[] = {"GET", "HEAD", "POST", "PATCH", "DELETE", ""};
+
+const struct route *router_routes(size_t *count)
+{
+    *count = ARRAY_COUNT(routes);
+    return routes;
+}
+
+size_t router_index(const struct route *route)
+{
+    return (size_t)(route - routes);
+}
+
+/* A literal template beats {id} where it stands first in the table. */
+static bool path_matches(const char *template, const char *path, const char **argument,
+                         size_t *argument_length)
+{
+    const char *hole = strchr(template, '{');
+    if (!hole) {
+        return strcmp(template, path) == 0;
+    }
+    size_t before = (size_t)(hole - template);
+    if (strncmp(template, path, before) != 0) {
+        return false;
+    }
+    const char *after = strchr(hole, '}') + 1;
+    size_t length = strcspn(path + before, "/");
+    if (length == 0 || strcmp(path + before + length, after) != 0) {
+        return false;
+    }
+    *argument = path + before;
+    *argument_length = length;
+    return true;
+}
+
+static void allow_add(char allow[64], const char *name)
+{
+    size_t used = strlen(allow);
+    snprintf(allow + used, 64 - used, "%s%s", used ? ", " : "", name);
+}
+
+const struct route *router_find(const struct api_request *request, const char **argument,
+                                size_t *argument_length, char allow[64])
+{
+    enum api_method method = request->method == API_HEAD ? API_GET : request->method;
+    allow[0] = '\0';
+    *argument = NULL;
+    *argument_length = 0;
+    for (size_t i = 0; i < ARRAY_COUNT(routes); i++) {
+        const char *found = NULL;
+        size_t found_length = 0;
+        if (!path_matches(routes[i].template, request->path, &found, &found_length)) {
+            continue;
+        }
+        if (routes[i].method == method) {
+            *argument = found;
+            *argument_length = found_length;
+            return &routes[i];
+        }
+        allow_add(allow, method_names[routes[i].method]);
+        if (routes[i].method == API_GET) {
+            allow_add(allow, "HEAD");
+        }
+    }
+    return NULL;
+}
+
+/* Whether a content type is `wanted`, whatever parameters ("; charset=utf-8") follow. */
+static bool type_is(const char *content_type, const char *wanted)
+{
+    size_t length = strlen(wanted);
+    if (strncasecmp(content_type, wanted, length) != 0) {
+        return false;
+    }
+    char next = content_type[length];
+    return next == '\0' || next == ';' || next == ' ';
+}
+
+static enum status check_type(const struct route *route, const char *type, struct error *error)
+{
+    const char *wanted = "application/json";
+    bool known = type[0] == '\0' || type_is(type, wanted);
+    if (route->body == BODY_POINTS) {
+        wanted = "application/json or application/x-ndjson";
+        known = known || type_is(type, "application/x-ndjson");
+    } else if (route->body == BODY_CSV) {
+        wanted = "text/csv";
+        known = type[0] == '\0' || type_is(type, wanted) || type_is(type, "application/gzip") ||
+                type_is(type, "application/x-gzip") || type_is(type, "application/octet-stream");
+    }
+    if (known) {
+        return STATUS_OK;
+    }
+    error_set(error, STATUS_UNSUPPORTED, "this route cannot read \"%.80s\"", type);
+    error_code(error, "unsupported_media_type", "Content-Type");
+    return error_hint(error, "Send Content-Type: %s (curl: -H 'Content-Type: ...').", wanted);
+}
+
+static enum status check_encoding(const struct route *route, enum api_encoding encoding,
+                                  struct error *error)
+{
+    bool gzip = encoding == API_GZIP && (route->body == BODY_POINTS || route->body == BODY_CSV);
+    if (encoding == API_IDENTITY || gzip) {
+        return STATUS_OK;
+    }
+    error_set(error, STATUS_UNSUPPORTED, "this route cannot read the content encoding");
+    return error_code(error, "unsupported_encoding", "Content-Encoding");
+}
+
+enum status router_check_head(const struct route *route, const struct api_request *request,
+                              const struct api_limits *limits, uint64_t content_length,
+                              struct error *error)
+{
+    bool bulk = route->body == BODY_POINTS || route->body == BODY_CSV;
+    size_t maximum = bulk ? limits->body_max : CONTROL_BODY_MAX;
+    if (content_length != UINT64_MAX && content_length > maximum) {
+        error_set(error, STATUS_TOO_LARGE, "the body of %llu bytes is over the limit of %zu",
+                  (unsigned long long)content_length, maximum);
+        return error_code(error, "body_too_large", bulk ? "ingest.max_body" : NULL);
+    }
+    if (route->body == BODY_NONE) {
+        return STATUS_OK;
+    }
+    if (check_type(route, request->content_type, error) != STATUS_OK) {
+        return error->status;
+    }
+    return check_encoding(route, request->encoding, error);
+}

@@ -1,0 +1,44 @@
+/* The route table: which method on which path, what body it may have, and who handles it.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef API_ROUTER_H
+#define API_ROUTER_H
+
+#include "api/api.h"
+
+struct call;
+
+/* A handler fills the response and returns STATUS_OK, or returns an error, which becomes a problem. */
+typedef enum status (*route_handler)(struct call *call, struct error *error);
+
+enum route_body {
+    BODY_NONE,
+    BODY_JSON,   /* a small JSON object, or nothing */
+    BODY_POINTS, /* JSON or NDJSON, up to ingest.max_body, gzip */
+    BODY_CSV,    /* text/csv, likewise; the body itself may be a gzip file */
+};
+
+struct route {
+    enum api_method method;
+    const char *template;   /* "/api/v1/series/{id}/points"; a label of metrics */
+    enum route_body body;
+    const char *parameters; /* of the query, separated by blanks; others are refused */
+    const char *repeatable; /* those of them that may repeat */
+    route_handler fast;     /* on the network thread; may decline; NULL: none */
+    route_handler handle;   /* on a worker; NULL: `fast` always answers */
+};
+
+/* The route of a request; HEAD finds GET. NULL where there is none: *allow (may be empty) then lists
+ * the methods that the path has ("GET, HEAD, PATCH"). The raw text of {id} goes to *argument. */
+const struct route *router_find(const struct api_request *request, const char **argument,
+                                size_t *argument_length, char allow[64]);
+
+const struct route *router_routes(size_t *count);
+size_t router_index(const struct route *route);
+
+/* Methods, body size, type and encoding: refused here, before the body is read. */
+enum status router_check_head(const struct route *route, const struct api_request *request,
+                              const struct api_limits *limits, uint64_t content_length,
+                              struct error *error) MUST_USE;
+
+#endif
