@@ -1,0 +1,334 @@
+/* The table of options, its layers from default to command line, and what changes on reload.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "server/config.h"
+
+#include "base/check.h"
+#include "base/log.h"
+#include "base/memory.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define FILE_BYTES_MAX (1024 * 1024)
+#define ENVIRONMENT_PREFIX "FORECASTD_"
+
+static const char *const durability_choices[] = {"full", "relaxed", NULL};
+static const char *const log_formats[] = {"logfmt", "json", NULL};
+static const char *const log_levels[] = {"error", "warning", "info", "debug", NULL};
+
+#define FIELD(field) OPTION_FIELD(struct config, field)
+#define DAYS(n) ((n) * 86400e3)
+
+/* name, type, default, minimum, maximum, choices, field, reloadable, secret, help */
+const struct option config_options[] = {
+    {"server.listen", OPTION_TEXT, "127.0.0.1:7380", 0, 0, NULL, FIELD(listen), 0, 0,
+     "Address and port; beyond loopback only with --insecure, because there are no tokens yet."},
+    {"server.hosts", OPTION_TEXT, "", 0, 0, NULL, FIELD(hosts), 0, 0,
+     "Further host names that a request may name while listening on loopback, with commas."},
+    {"server.workers", OPTION_INT, "0", 0, 64, NULL, FIELD(workers), 0, 0,
+     "Threads that run requests; 0 takes one a core and at least two."},
+    {"server.connections", OPTION_INT, "4096", 16, 60000, NULL, FIELD(connections), 0, 0,
+     "Open connections at most; more of them wait."},
+    {"server.connections_per_address", OPTION_INT, "1024", 4, 60000, NULL,
+     FIELD(connections_per_address), 0, 0, "Open connections from one address at most."},
+    {"storage.path", OPTION_TEXT, "./forecastd-data", 0, 0, NULL, FIELD(path), 0, 0,
+     "Directory of the database and the snapshots; made where it is missing."},
+    {"storage.retention", OPTION_DURATION, "0s", 0, DAYS(36500), NULL, FIELD(retention_ms), 0, 0,
+     "Age at which points are removed; 0 keeps them for ever."},
+    {"storage.durability", OPTION_CHOICE, "full", 0, 0, durability_choices, FIELD(durability), 0, 0,
+     "full: an acknowledged point survives power loss; relaxed: it survives the process only."},
+    {"ingest.max_future", OPTION_DURATION, "10m", 0, DAYS(3650), NULL, FIELD(max_future_ms), 1, 0,
+     "Points further ahead of the clock than this are refused."},
+    {"ingest.max_series", OPTION_INT, "100000", 1, 10e6, NULL, FIELD(max_series), 0, 0,
+     "New series beyond this number are refused; existing ones go on."},
+    {"ingest.max_body", OPTION_BYTES, "16MiB", 1024, 1024.0 * 1024 * 1024, NULL, FIELD(max_body), 1,
+     0, "Largest body of a request."},
+    {"forecast.horizon", OPTION_INT, "48", 1, 1024, NULL, FIELD(horizon), 0, 0,
+     "Steps that a model is trained for and a forecast has by default."},
+    {"model.backbone", OPTION_TEXT, "logsparse", 0, 0, NULL, FIELD(backbone), 0, 0,
+     "The network; forecastd backbones lists them with their options."},
+    {"model.head", OPTION_TEXT, "quantile", 0, 0, NULL, FIELD(head), 0, 0,
+     "quantile: all steps at once; gaussian: step by step, sampled."},
+    {"train.every", OPTION_DURATION, "1h", 1000, DAYS(365), NULL, FIELD(every_ms), 1, 0,
+     "Time between trainings of a group."},
+    {"train.seconds", OPTION_DURATION, "300s", 1000, DAYS(7), NULL, FIELD(seconds_ms), 1, 0,
+     "Length of one training."},
+    {"train.lanes", OPTION_INT, "0", 0, 256, NULL, FIELD(lanes), 1, 0,
+     "Threads of one training; 0 takes the cores."},
+    {"train.memory", OPTION_BYTES, "512MiB", 16.0 * 1024 * 1024, 1e12, NULL, FIELD(memory), 1, 0,
+     "Memory of one training at most."},
+    {"train.seed", OPTION_INT, "1", 0, 9e15, NULL, FIELD(seed), 1, 0,
+     "Seed of the random numbers: the same seed, data and steps give the same model."},
+    {"log.format", OPTION_CHOICE, "logfmt", 0, 0, log_formats, FIELD(log_format), 1, 0,
+     "One line an event: logfmt or json."},
+    {"log.level", OPTION_CHOICE, "info", 0, 0, log_levels, FIELD(log_level), 1, 0,
+     "The least important level that is written."},
+};
+const size_t config_option_count = ARRAY_COUNT(config_options);
+
+static bool is_section(const char *name, const char *section)
+{
+    size_t length = strlen(section);
+    return strncmp(name, section, length) == 0 && (name[length] == '.' || name[length] == '\0');
+}
+
+static bool not_built_yet(const char *name)
+{
+    static const char *const names[] = {"auth", "tls", "mqtt", "forecast.quantiles"};
+    for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
+        if (is_section(name, names[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static const struct backbone_info *find_backbone(const char *name, struct backbone_info *info)
+{
+    for (size_t i = 0; i < backbone_count(); i++) {
+        *info = backbone_info(i);
+        if (strcmp(info->name, name) == 0) {
+            return info;
+        }
+    }
+    return NULL;
+}
+
+/* Replaces or appends key=value in the blank-separated list of the backbone's options. */
+static enum status set_model_option(struct config *config, const char *key, const char *value,
+                                    const char *origin, struct error *error)
+{
+    char out[sizeof(config->model_options)] = "";
+    size_t used = 0, key_length = strlen(key);
+    if (strpbrk(key, " =") != NULL || strpbrk(value, " =") != NULL || value[0] == '\0') {
+        error_set(error, STATUS_INVALID, "%s: 'model.%s' cannot be '%s'", origin, key, value);
+        return error_code(error, "bad_value", key);
+    }
+    for (const char *item = config->model_options; *item != '\0';) {
+        size_t length = strcspn(item, " ");
+        if (strncmp(item, key, key_length) != 0 || item[key_length] != '=') {
+            used += (size_t)snprintf(out + used, sizeof(out) - used, "%s%.*s", used ? " " : "",
+                                     (int)length, item);
+        }
+        item += length + (item[length] == ' ');
+    }
+    int more = snprintf(out + used, sizeof(out) - used, "%s%s=%s", used ? " " : "", key, value);
+    if (used + (size_t)more >= sizeof(out)) {
+        return error_set(error, STATUS_TOO_LARGE, "%s: too many options of the backbone", origin);
+    }
+    memcpy(config->model_options, out, sizeof(out));
+    return STATUS_OK;
+}
+
+enum status config_set(struct config *config, const char *name, const char *value,
+                       const char *origin, struct error *error)
+{
+    if (not_built_yet(name)) {
+        error_set(error, STATUS_UNSUPPORTED, "%s: option '%s' is not built yet", origin, name);
+        return error_code(error, "not_built_yet", name);
+    }
+    if (is_section(name, "model") && options_find(config_options, config_option_count, name) == NULL &&
+        strlen(name) > strlen("model.")) {
+        return set_model_option(config, name + strlen("model."), value, origin, error);
+    }
+    return options_set(config_options, config_option_count, config, name, value, origin, error);
+}
+
+/* The backbone is known only when all layers are read, so its options are checked last. */
+static enum status check_model(const struct config *config, struct error *error)
+{
+    struct backbone_info info;
+    if (find_backbone(config->backbone, &info) == NULL) {
+        error_set(error, STATUS_INVALID, "no backbone is called '%s'", config->backbone);
+        error_code(error, "bad_value", "model.backbone");
+        return error_hint(error, "Run 'forecastd backbones' for the list.");
+    }
+    for (const char *item = config->model_options; *item != '\0';) {
+        char key[64];
+        size_t length = strcspn(item, " "), key_length = strcspn(item, "=");
+        snprintf(key, sizeof(key), "%.*s", (int)key_length, item);
+        if (options_find(info.options, info.option_count, key) == NULL) {
+            error_set(error, STATUS_INVALID, "unknown option 'model.%s': backbone '%s' has no '%s'",
+                      key, info.name, key);
+            return error_code(error, "unknown_option", key);
+        }
+        item += length + (item[length] == ' ');
+    }
+    struct model_config model;
+    config_model(config, &model);
+    return model_config_check(&model, error);
+}
+
+static enum status read_file(struct config *config, const char *path, struct error *error)
+{
+    enum status status = STATUS_OK;
+    char *bytes = NULL;
+    struct stat about;
+    size_t length = 0;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &about) != 0) {
+        status = error_set(error, STATUS_IO, "could not open configuration file '%s': %s", path,
+                           strerror(errno));
+        goto close_file;
+    }
+    if (!S_ISREG(about.st_mode) || about.st_size > FILE_BYTES_MAX) {
+        status = error_set(error, STATUS_TOO_LARGE,
+                           "configuration file '%s' is not a plain file of at most 1 MiB", path);
+        goto close_file;
+    }
+    bytes = mem_alloc((size_t)about.st_size + 1);
+    if (bytes == NULL) {
+        status = error_set(error, STATUS_NO_MEMORY, "could not read '%s': out of memory", path);
+        goto close_file;
+    }
+    for (ssize_t got; length < (size_t)about.st_size; length += (size_t)got) {
+        got = read(fd, bytes + length, (size_t)about.st_size - length);
+        if (got < 0) {
+            status = error_set(error, STATUS_IO, "could not read '%s': %s", path, strerror(errno));
+            goto close_file;
+        }
+        if (got == 0) {
+            break;
+        }
+    }
+    status = config_read_yaml(config, path, bytes, length, error);
+
+close_file:
+    if (fd >= 0) {
+        close(fd);
+    }
+    mem_free(bytes);
+    return status;
+}
+
+/* FORECASTD_SERVER_LISTEN -> server.listen: the section ends at the first underscore. Names whose
+ * section we do not have are errors too, except those that container platforms inject for a service
+ * of this name (FORECASTD_PORT..., FORECASTD_SERVICE_...). */
+static enum status read_environment(struct config *config, char *const *environment,
+                                    struct error *error)
+{
+    const size_t prefix = strlen(ENVIRONMENT_PREFIX);
+    for (; *environment != NULL; environment++) {
+        char origin[96], name[96];
+        const char *rest = *environment + prefix, *equals = strchr(*environment, '=');
+        if (strncmp(*environment, ENVIRONMENT_PREFIX, prefix) != 0 || equals == NULL ||
+            strncmp(rest, "PORT", 4) == 0 || strncmp(rest, "SERVICE_", 8) == 0) {
+            continue;
+        }
+        size_t length = (size_t)(equals - rest);
+        snprintf(origin, sizeof(origin), "%.*s", (int)(equals - *environment), *environment);
+        snprintf(name, sizeof(name), "%.*s", (int)length, rest);
+        for (char *c = name; *c != '\0'; c++) {
+            *c = (char)tolower((unsigned char)*c);
+        }
+        char *underscore = strchr(name, '_');
+        if (underscore != NULL) {
+            *underscore = '.';
+        }
+        enum status status = config_set(config, name, equals + 1, origin, error);
+        if (status != STATUS_OK) {
+            return status;
+        }
+    }
+    return STATUS_OK;
+}
+
+static enum status read_sets(struct config *config, const struct config_sources *sources,
+                             struct error *error)
+{
+    for (size_t i = 0; i < sources->set_count; i++) {
+        char name[128];
+        const char *equals = strchr(sources->sets[i], '=');
+        if (equals == NULL || (size_t)(equals - sources->sets[i]) >= sizeof(name)) {
+            error_set(error, STATUS_INVALID, "--set: '%.100s' is not of the form section.key=value",
+                      sources->sets[i]);
+            return error_code(error, "bad_value", "--set");
+        }
+        snprintf(name, sizeof(name), "%.*s", (int)(equals - sources->sets[i]), sources->sets[i]);
+        enum status status = config_set(config, name, equals + 1, "--set", error);
+        if (status != STATUS_OK) {
+            return status;
+        }
+    }
+    return STATUS_OK;
+}
+
+void config_model(const struct config *config, struct model_config *model)
+{
+    memset(model, 0, sizeof(*model));
+    snprintf(model->backbone, sizeof(model->backbone), "%s", config->backbone);
+    snprintf(model->head, sizeof(model->head), "%s", config->head);
+    snprintf(model->options, sizeof(model->options), "%s", config->model_options);
+    model->horizon = (size_t)config->horizon;
+}
+
+void config_limits(const struct config *config, struct api_limits *limits)
+{
+    *limits = (struct api_limits){
+        .body_max = (size_t)config->max_body,
+        .max_future_ms = config->max_future_ms,
+        .series_max = (uint32_t)config->max_series,
+        .retention_ms = config->retention_ms,
+        .points_per_request = 100000,
+        .forecast_series_max = 500,
+        .horizon_default = (size_t)config->horizon,
+        .horizon_max = 1024,
+        .live_bytes_max = (size_t)32 << 20,
+    };
+}
+
+size_t config_reload(struct config *config, const struct config *next)
+{
+    size_t changed = 0;
+    for (size_t i = 0; i < config_option_count; i++) {
+        const struct option *option = &config_options[i];
+        char *mine = (char *)config + option->offset;
+        const char *theirs = (const char *)next + option->offset;
+        if (option->type == OPTION_TEXT ? strcmp(mine, theirs) == 0
+                                        : memcmp(mine, theirs, option->size) == 0) {
+            continue;
+        }
+        struct text before, after;
+        text_init(&before, 1024);
+        text_init(&after, 1024);
+        options_print(option, config, &before);
+        options_print(option, next, &after);
+        const char *from = before.bytes != NULL ? before.bytes : "";
+        const char *to = after.bytes != NULL ? after.bytes : "";
+        if (option->reloadable) {
+            memcpy(mine, theirs, option->size);
+            log_info("config", "option changed", "key=%s from=%s to=%s", option->name, from, to);
+            changed++;
+        } else {
+            log_warning("config", "option needs a restart", "key=%s running=%s file=%s",
+                        option->name, from, to);
+        }
+        text_release(&before);
+        text_release(&after);
+    }
+    return changed;
+}
+
+enum status config_load(const struct config_sources *sources, struct config *config,
+                        struct error *error)
+{
+    memset(config, 0, sizeof(*config));
+    options_defaults(config_options, config_option_count, config);
+    enum status status = STATUS_OK;
+    if (sources->file != NULL) {
+        status = read_file(config, sources->file, error);
+    }
+    if (status == STATUS_OK && sources->environment != NULL) {
+        status = read_environment(config, sources->environment, error);
+    }
+    if (status == STATUS_OK) {
+        status = read_sets(config, sources, error);
+    }
+    return status == STATUS_OK ? check_model(config, error) : status;
+}

@@ -1,0 +1,83 @@
+/* The daemon's configuration: one table of options for file, environment, command line and help.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Precedence: default < YAML file < FORECASTD_SECTION_KEY < --set section.key=value. Unknown keys and
+ * values out of bounds are errors that name key, value and bounds; those of the file name its line.
+ *
+ * The options of the backbone (model.window, model.kernel ...) are not rows of the table: they are
+ * checked against the backbone's own table and kept in model_options as "window=32 kernel=3".
+ */
+#ifndef SERVER_CONFIG_H
+#define SERVER_CONFIG_H
+
+#include "api/api.h"
+#include "base/options.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct config {
+    /* server */
+    char listen[128];
+    char hosts[256];
+    int64_t workers, connections, connections_per_address;
+    /* storage */
+    char path[512];
+    int64_t retention_ms;
+    int64_t durability; /* 0 full, 1 relaxed */
+    /* ingest */
+    int64_t max_future_ms, max_series, max_body;
+    /* forecast */
+    int64_t horizon;
+    /* model */
+    char backbone[24], head[16];
+    char model_options[256];
+    /* train */
+    int64_t every_ms, seconds_ms, lanes, memory, seed;
+    /* log */
+    int64_t log_format; /* 0 logfmt, 1 json */
+    int64_t log_level;  /* enum log_level */
+};
+
+#define CONFIG_SETS_MAX 64
+
+/* Where values come from, besides the defaults. */
+struct config_sources {
+    const char *file;          /* NULL: no file */
+    char *const *environment;  /* NULL: none is read; usually environ */
+    const char *sets[CONFIG_SETS_MAX]; /* "section.key=value" */
+    size_t set_count;
+};
+
+extern const struct option config_options[];
+extern const size_t config_option_count;
+
+/* Reads all layers and checks the whole. STATUS_INVALID for a wrong key or value, STATUS_UNSUPPORTED
+ * for a part of the contract that is not built yet, STATUS_IO where the file cannot be read. */
+enum status config_load(const struct config_sources *sources, struct config *config,
+                        struct error *error) MUST_USE;
+
+/* One option, of the table or of the backbone. `origin` goes into the error. */
+enum status config_set(struct config *config, const char *name, const char *value,
+                       const char *origin, struct error *error) MUST_USE;
+
+/* The YAML layer alone: text in memory, `name` for messages ("forecastd.yaml:12"). */
+enum status config_read_yaml(struct config *config, const char *name, const char *bytes,
+                             size_t length, struct error *error) MUST_USE;
+
+/* What the model needs of it. */
+void config_model(const struct config *config, struct model_config *model);
+
+/* What requests need of it. */
+void config_limits(const struct config *config, struct api_limits *limits);
+
+/* Takes over what may change while running and logs each change; what needs a restart is kept and
+ * logged too. Returns how many options changed. */
+size_t config_reload(struct config *config, const struct config *next);
+
+/* The commented example file, the effective values as a file, and the list of options for --help. */
+void config_print_example(struct text *out);
+void config_print_effective(const struct config *config, struct text *out);
+void config_print_help(struct text *out);
+
+#endif

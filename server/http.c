@@ -1,0 +1,324 @@
+/* Listening, connections and their deadlines, start and stop of the HTTP port.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The table of connections is a list under one lock, taken when a client connects, when it leaves and
+ * by the sweep; requests do not touch it. A socket in the list is open: the library reports a
+ * connection as closed before it closes the descriptor.
+ */
+#include "server/http_internal.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/random.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <microhttpd.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define SECOND_NS INT64_C(1000000000)
+#define HEAD_SECONDS 10
+#define REQUEST_SECONDS 60
+#define IDLE_SECONDS 65
+#define RATE_AFTER_SECONDS 10
+#define RATE_BYTES 1000 /* a second, for bodies and for answers */
+#define LINGER_SECONDS 2
+#define POOL_BYTES ((size_t)16 << 10) /* head and body window of a connection */
+#define BODIES_MIN ((size_t)64 << 20)
+
+/* ---------------------------------------------------------------- callbacks of the library */
+
+static struct exchange *exchange_of(struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    return info != NULL ? info->socket_context : NULL;
+}
+
+static void connection_changed(void *context, struct MHD_Connection *connection,
+                               void **socket_context, enum MHD_ConnectionNotificationCode code)
+{
+    struct http *http = context;
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        struct exchange *exchange = mem_zeroed(1, sizeof(*exchange));
+        *socket_context = exchange;
+        if (exchange == NULL) {
+            return; /* its requests are refused */
+        }
+        exchange->http = http;
+        exchange->connection = connection;
+        exchange->request.server_context = exchange;
+        exchange->uri = exchange->inline_uri;
+        exchange->uri_capacity = sizeof(exchange->inline_uri);
+        exchange->fd =
+            MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+        exchange->since_ns = clock_monotonic_ns();
+        atomic_fetch_add(&http->connections, 1);
+        lock_acquire(&http->lock);
+        exchange->next = http->exchanges;
+        if (http->exchanges != NULL) {
+            http->exchanges->previous = exchange;
+        }
+        http->exchanges = exchange;
+        lock_release(&http->lock);
+    } else if (*socket_context != NULL) {
+        struct exchange *exchange = *socket_context;
+        lock_acquire(&http->lock);
+        if (exchange->previous != NULL) {
+            exchange->previous->next = exchange->next;
+        } else {
+            http->exchanges = exchange->next;
+        }
+        if (exchange->next != NULL) {
+            exchange->next->previous = exchange->previous;
+        }
+        lock_release(&http->lock);
+        atomic_fetch_sub(&http->connections, 1);
+        exchange_release(exchange);
+        *socket_context = NULL;
+    }
+}
+
+static void *request_line(void *context, const char *uri, struct MHD_Connection *connection)
+{
+    struct exchange *exchange = exchange_of(connection);
+    (void)context;
+    if (exchange != NULL) {
+        exchange_head(exchange, uri);
+    }
+    return exchange;
+}
+
+static enum MHD_Result handle(void *context, struct MHD_Connection *connection, const char *url,
+                              const char *method, const char *version, const char *bytes,
+                              size_t *length, void **request)
+{
+    (void)context;
+    (void)connection;
+    (void)url;
+    (void)version;
+    if (*request == NULL) {
+        return MHD_NO;
+    }
+    return exchange_step(*request, method, bytes, length) ? MHD_YES : MHD_NO;
+}
+
+static void request_over(void *context, struct MHD_Connection *connection, void **request,
+                         enum MHD_RequestTerminationCode code)
+{
+    (void)context;
+    (void)connection;
+    (void)code;
+    if (*request != NULL) {
+        exchange_end(*request);
+        *request = NULL;
+    }
+}
+
+/* Paths are handed on percent-encoded, so the library's decoder is replaced by nothing. */
+static size_t keep_encoded(void *context, struct MHD_Connection *connection, char *text)
+{
+    (void)context;
+    (void)connection;
+    return strlen(text);
+}
+
+static void library_log(void *context, const char *format, va_list list)
+    __attribute__((format(printf, 2, 0)));
+
+static void library_log(void *context, const char *format, va_list list)
+{
+    char line[300], quoted[640];
+    (void)context;
+    vsnprintf(line, sizeof(line), format, list);
+    log_debug("http", "libmicrohttpd", "text=%s",
+              log_quote(line, strcspn(line, "\n"), quoted, sizeof(quoted)));
+}
+
+/* ---------------------------------------------------------------- deadlines */
+
+static bool beyond_deadline(const struct exchange *exchange, int64_t now_ns)
+{
+    int64_t since = atomic_load_explicit(&exchange->since_ns, memory_order_relaxed);
+    int64_t age = (now_ns - since) / SECOND_NS;
+    int64_t earned;
+    switch ((enum phase)atomic_load_explicit(&exchange->phase, memory_order_acquire)) {
+    case PHASE_NEW:
+    case PHASE_HEAD:
+        return age >= HEAD_SECONDS;
+    case PHASE_BODY:
+        earned = (int64_t)atomic_load(&exchange->body_received) / RATE_BYTES;
+        return age >= REQUEST_SECONDS || (age >= RATE_AFTER_SECONDS && earned < age);
+    case PHASE_WRITING:
+        earned = (int64_t)atomic_load(&exchange->answer_bytes) / RATE_BYTES;
+        return age >= REQUEST_SECONDS + earned;
+    case PHASE_IDLE:
+        return age >= IDLE_SECONDS;
+    case PHASE_WORKING:
+        break;
+    }
+    return false;
+}
+
+void http_linger(struct http *http, int fd)
+{
+    lock_acquire(&http->lock);
+    if (http->linger_count < LINGER_MAX) {
+        int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+        if (copy >= 0) {
+            shutdown(copy, SHUT_WR);
+            http->lingering[http->linger_count++] = (struct lingering){
+                .fd = copy, .until_ns = clock_monotonic_ns() + LINGER_SECONDS * SECOND_NS};
+        }
+    }
+    lock_release(&http->lock);
+}
+
+/* Reads and drops what a refused client still sends; closes where it has ended or the time is over. */
+static void sweep_lingering(struct http *http, int64_t now_ns)
+{
+    char dropped[4096];
+    size_t kept = 0;
+    for (size_t i = 0; i < http->linger_count; i++) {
+        struct lingering *linger = &http->lingering[i];
+        ssize_t got;
+        while ((got = recv(linger->fd, dropped, sizeof(dropped), MSG_DONTWAIT)) > 0 &&
+               linger->received < DRAIN_BYTES_MAX) {
+            linger->received += (size_t)got;
+        }
+        bool waiting = got < 0 && (errno == EAGAIN || errno == EINTR);
+        if (waiting && now_ns < linger->until_ns) {
+            http->lingering[kept++] = *linger;
+        } else {
+            close(linger->fd);
+        }
+    }
+    http->linger_count = kept;
+}
+
+size_t http_sweep(struct http *http, int64_t now_ns)
+{
+    size_t cut = 0;
+    lock_acquire(&http->lock);
+    for (struct exchange *exchange = http->exchanges; exchange != NULL; exchange = exchange->next) {
+        if (beyond_deadline(exchange, now_ns)) {
+            shutdown(exchange->fd, SHUT_RDWR);
+            cut++;
+        }
+    }
+    sweep_lingering(http, now_ns);
+    lock_release(&http->lock);
+    atomic_fetch_add(&http->cut, cut);
+    return cut;
+}
+
+/* Shuts clients that are between requests, or all but those that wait for an answer of ours. */
+static void cut_clients(struct http *http, bool idle_only)
+{
+    lock_acquire(&http->lock);
+    for (struct exchange *exchange = http->exchanges; exchange != NULL; exchange = exchange->next) {
+        int phase = atomic_load(&exchange->phase);
+        bool idle = phase == PHASE_IDLE || phase == PHASE_NEW;
+        if (idle || (!idle_only && phase != PHASE_WORKING)) {
+            shutdown(exchange->fd, SHUT_RDWR);
+        }
+    }
+    lock_release(&http->lock);
+}
+
+/* ---------------------------------------------------------------- start and stop */
+
+static void http_free(struct http *http)
+{
+    workers_stop(http->workers);
+    if (http->listen_fd >= 0) {
+        close(http->listen_fd);
+    }
+    lock_release_memory(&http->lock);
+    mem_free(http);
+}
+
+enum status http_start(const struct http_options *options, struct http **out, struct error *error)
+{
+    struct http *http = mem_zeroed(1, sizeof(*http));
+    if (http == NULL) {
+        return error_set(error, STATUS_NO_MEMORY, "could not start the HTTP port: out of memory");
+    }
+    lock_init(&http->lock);
+    http->listen_fd = -1;
+    http->services = options->services;
+    snprintf(http->hosts, sizeof(http->hosts), "%s", options->hosts != NULL ? options->hosts : "");
+    random_secret(&http->id_prefix, sizeof(http->id_prefix));
+    size_t body_max = atomic_load(&options->services->limits)->body_max;
+    http->body_bytes_max = body_max * 4 > BODIES_MIN ? body_max * 4 : BODIES_MIN;
+    enum status status = http_listen(http, options, error);
+    if (status == STATUS_OK) {
+        status = workers_start(options->services, options->worker_count ? options->worker_count : 2,
+                               options->worker_queue_max ? options->worker_queue_max : 256,
+                               exchange_run, &http->workers, error);
+    }
+    if (status != STATUS_OK) {
+        http_free(http);
+        return status;
+    }
+    unsigned int flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+    http->daemon = MHD_start_daemon(
+        flags, 0, NULL, NULL, handle, http, MHD_OPTION_EXTERNAL_LOGGER, library_log, NULL,
+        MHD_OPTION_LISTEN_SOCKET, http->listen_fd, MHD_OPTION_CONNECTION_LIMIT,
+        (unsigned int)options->connections, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
+        (unsigned int)options->connections_per_address, MHD_OPTION_CONNECTION_TIMEOUT, 60U,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, POOL_BYTES, MHD_OPTION_THREAD_STACK_SIZE,
+        (size_t)1 << 20, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_NOTIFY_CONNECTION,
+        connection_changed, http, MHD_OPTION_NOTIFY_COMPLETED, request_over, http,
+        MHD_OPTION_URI_LOG_CALLBACK, request_line, http, MHD_OPTION_UNESCAPE_CALLBACK, keep_encoded,
+        http, MHD_OPTION_END);
+    if (http->daemon == NULL) {
+        http_free(http);
+        return error_set(error, STATUS_IO, "could not start the HTTP port on '%s'", options->listen);
+    }
+    *out = http;
+    return STATUS_OK;
+}
+
+int http_port(const struct http *http)
+{
+    return http->port;
+}
+
+void http_stats(struct http *http, struct http_stats *stats)
+{
+    stats->connections = atomic_load(&http->connections);
+    stats->active = atomic_load(&http->active);
+    stats->cut = atomic_load(&http->cut);
+    stats->refused_busy = atomic_load(&http->refused_busy);
+    stats->waiting = workers_waiting(http->workers);
+}
+
+void http_stop(struct http *http, int64_t grace_ms)
+{
+    const int64_t give_up_ms = 2000;
+    MHD_quiesce_daemon(http->daemon); /* the descriptor is ours again: http_free closes it */
+    for (int64_t waited = 0; atomic_load(&http->active) > 0 && waited < grace_ms; waited += 5) {
+        cut_clients(http, true);
+        clock_sleep_ms(5);
+    }
+    /* What is still with a worker or the writer must be resumed before the library may stop. */
+    for (int64_t waited = 0; atomic_load(&http->active) > 0; waited += 5) {
+        cut_clients(http, false);
+        clock_sleep_ms(5);
+        if (waited == give_up_ms) {
+            log_warning("http", "requests still wait for the disk", "count=%zu",
+                        atomic_load(&http->active));
+        }
+    }
+    MHD_stop_daemon(http->daemon);
+    lock_acquire(&http->lock);
+    sweep_lingering(http, INT64_MAX);
+    lock_release(&http->lock);
+    http_free(http);
+}

@@ -1,0 +1,410 @@
+/* One request: head checked, body collected, answered from memory or by a worker.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Handing over and resuming. Suspending costs two system calls, so a request is only suspended once it
+ * is clear that it must wait, which is after the work was handed over; the answer may then be ready
+ * before the connection is suspended. One atomic word decides who resumes:
+ *
+ *     network thread                              worker or writer
+ *     handoff = RUNNING                           ... fills the response
+ *     submit the work                             old = exchange(handoff, READY)
+ *     READY already? answer at once               old == SUSPENDED: resume the connection
+ *     suspend the connection
+ *     RUNNING -> SUSPENDED by compare-exchange
+ *     failed: it is READY, so resume it ourselves
+ *
+ * Exactly one side resumes. The other side does not touch the exchange after its step: once READY is
+ * set by the worker the network thread may already be answering.
+ *
+ * A refused body of up to 1 MiB is read and dropped, then answered as usual and the connection lives on.
+ * Beyond that, or where the client waits for 100 Continue, the answer is written to the socket directly
+ * (the library cannot answer in the middle of a body) and the socket lingers until the client has read it.
+ */
+#include "server/http_internal.h"
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/memory.h"
+
+#include <microhttpd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#define BODY_FIRST_BYTES ((size_t)16 << 10)
+#define BODY_KEEP_BYTES ((size_t)256 << 10)      /* a buffer up to this stays with its connection ... */
+#define BODY_KEEP_ALL_BYTES ((size_t)8 << 20)    /* ... while all buffers together are below this */
+
+static void set_phase(struct exchange *exchange, enum phase phase, int64_t now_ns)
+{
+    atomic_store_explicit(&exchange->since_ns, now_ns, memory_order_relaxed);
+    atomic_store_explicit(&exchange->phase, (int)phase, memory_order_release);
+}
+
+static void drop_body(struct exchange *exchange)
+{
+    exchange->http->body_bytes -= exchange->body_capacity;
+    mem_free(exchange->body);
+    exchange->body = NULL;
+    exchange->body_capacity = 0;
+    exchange->request.body = "";
+    exchange->request.body_length = 0;
+}
+
+/* ---------------------------------------------------------------- answers */
+
+static int answer(struct exchange *exchange)
+{
+    struct api_response *response = &exchange->response;
+    struct MHD_Response *out;
+    CHECK(response->status >= 100);
+    if (response->body == NULL || response->body_static) {
+        out = MHD_create_response_from_buffer(response->body_length, response->body,
+                                              MHD_RESPMEM_PERSISTENT);
+    } else {
+        out = MHD_create_response_from_buffer_with_free_callback(response->body_length,
+                                                                 response->body, mem_free);
+    }
+    if (out == NULL) {
+        return 0;
+    }
+    if (response->content_type != NULL) {
+        MHD_add_response_header(out, "Content-Type", response->content_type);
+    }
+    MHD_add_response_header(out, "X-Request-Id", exchange->request.request_id);
+    MHD_add_response_header(out, "Server", "forecastd");
+    for (size_t i = 0; i < response->header_count; i++) {
+        MHD_add_response_header(out, response->headers[i].name, response->headers[i].value);
+    }
+    if (atomic_load_explicit(&exchange->http->services->draining, memory_order_relaxed)) {
+        MHD_add_response_header(out, "Connection", "close");
+    }
+    atomic_store_explicit(&exchange->answer_bytes, response->body_length, memory_order_relaxed);
+    response->body = NULL; /* the library's now */
+    bool waited = atomic_load_explicit(&exchange->phase, memory_order_relaxed) != PHASE_HEAD;
+    set_phase(exchange, PHASE_WRITING, waited ? clock_monotonic_ns() : exchange->started_ns);
+    exchange->status = response->status;
+    enum MHD_Result queued =
+        MHD_queue_response(exchange->connection, (unsigned int)response->status, out);
+    MHD_destroy_response(out);
+    return queued == MHD_YES;
+}
+
+static void fill_problem(struct exchange *exchange, enum status status, const char *code,
+                         const char *text)
+{
+    struct error error = {0};
+    error_set(&error, status, "%s", text);
+    error_code(&error, code, NULL);
+    api_problem(&exchange->request, &error, &exchange->response);
+}
+
+/* Writes the answer past the library, which is about to close the connection. */
+static int answer_raw(struct exchange *exchange)
+{
+    struct api_response *response = &exchange->response;
+    struct text head;
+    text_init(&head, 4096);
+    text_add_format(&head, "HTTP/1.1 %d %s\r\nServer: forecastd\r\nConnection: close\r\n",
+                    response->status, MHD_get_reason_phrase_for((unsigned int)response->status));
+    text_add_format(&head, "X-Request-Id: %s\r\nContent-Length: %zu\r\n",
+                    exchange->request.request_id, response->body_length);
+    if (response->content_type != NULL) {
+        text_add_format(&head, "Content-Type: %s\r\n", response->content_type);
+    }
+    for (size_t i = 0; i < response->header_count; i++) {
+        text_add_format(&head, "%s: %s\r\n", response->headers[i].name, response->headers[i].value);
+    }
+    text_add_string(&head, "\r\n");
+    if (head.failed == STATUS_OK) {
+        struct iovec parts[2] = {{head.bytes, head.length},
+                                 {response->body, response->body_length}};
+        struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
+        if (sendmsg(exchange->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) > 0) {
+            http_linger(exchange->http, exchange->fd);
+        }
+    }
+    text_release(&head);
+    exchange->status = response->status;
+    return 0;
+}
+
+/* The answer is decided while a body is still coming. */
+static int refuse(struct exchange *exchange)
+{
+    exchange->refused = true;
+    drop_body(exchange);
+    if (exchange->expects || exchange->body_declared > DRAIN_BYTES_MAX ||
+        exchange->dropped > DRAIN_BYTES_MAX) {
+        return answer_raw(exchange);
+    }
+    return 1;
+}
+
+/* ---------------------------------------------------------------- waiting */
+
+static void resume_exchange(struct exchange *exchange)
+{
+    struct MHD_Connection *connection = exchange->connection;
+    int before = atomic_exchange(&exchange->handoff, HANDOFF_READY);
+    if (before == HANDOFF_SUSPENDED) {
+        MHD_resume_connection(connection);
+    }
+}
+
+/* api calls it from a worker or the writer when a pending response is filled. */
+static void resume_request(struct api_request *request)
+{
+    resume_exchange((struct exchange *)(void *)request);
+}
+
+static int wait_for_answer(struct exchange *exchange)
+{
+    if (atomic_load(&exchange->handoff) == HANDOFF_READY) {
+        return answer(exchange);
+    }
+    MHD_suspend_connection(exchange->connection);
+    int expected = HANDOFF_RUNNING;
+    if (!atomic_compare_exchange_strong(&exchange->handoff, &expected, HANDOFF_SUSPENDED)) {
+        MHD_resume_connection(exchange->connection);
+    }
+    return 1;
+}
+
+void exchange_run(struct api_worker *worker, void *item, const struct error *error)
+{
+    struct exchange *exchange = item;
+    if (worker == NULL) {
+        api_problem(&exchange->request, error, &exchange->response);
+    } else if (api_handle(worker, &exchange->request, &exchange->response) == API_PENDING) {
+        return; /* not touched again: the writer resumes it, perhaps already has */
+    }
+    resume_exchange(exchange);
+}
+
+/* The body is complete. */
+static int dispatch(struct exchange *exchange)
+{
+    struct http *http = exchange->http;
+    atomic_store_explicit(&exchange->handoff, HANDOFF_RUNNING, memory_order_relaxed);
+    enum api_outcome outcome =
+        api_fast(http->services, &exchange->request, &exchange->response);
+    if (outcome == API_DONE) {
+        return answer(exchange);
+    }
+    atomic_store_explicit(&exchange->phase, PHASE_WORKING, memory_order_release);
+    if (outcome == API_DECLINED && !workers_push(http->workers, exchange)) {
+        atomic_fetch_add_explicit(&http->refused_busy, 1, memory_order_relaxed);
+        fill_problem(exchange, STATUS_BUSY, "overloaded", "too many requests are waiting");
+        return answer(exchange);
+    }
+    return wait_for_answer(exchange);
+}
+
+/* ---------------------------------------------------------------- head and body */
+
+void exchange_head(struct exchange *exchange, const char *uri)
+{
+    size_t length = strlen(uri);
+    if (length >= exchange->uri_capacity) {
+        char *longer = mem_alloc(length + 1);
+        if (longer == NULL) {
+            length = 0;
+        } else {
+            if (exchange->uri != exchange->inline_uri) {
+                mem_free(exchange->uri);
+            }
+            exchange->uri = longer;
+            exchange->uri_capacity = length + 1;
+        }
+    }
+    memcpy(exchange->uri, uri, length);
+    exchange->uri[length] = '\0';
+    exchange->started_ns = clock_monotonic_ns();
+    exchange->status = 0;
+    atomic_fetch_add_explicit(&exchange->http->active, 1, memory_order_relaxed);
+    set_phase(exchange, PHASE_HEAD, exchange->started_ns);
+}
+
+/* Path and query out of the kept URI, in place; an absolute form loses scheme and authority. */
+static void split_uri(struct exchange *exchange)
+{
+    char *path = exchange->uri;
+    if (path[0] != '/' && strncasecmp(path, "http://", 7) == 0) {
+        char *slash = strchr(path + 7, '/');
+        if (slash != NULL) {
+            path = slash;
+        }
+    }
+    char *mark = strchr(path, '?');
+    if (mark != NULL) {
+        *mark = '\0';
+    }
+    exchange->request.path = path;
+    exchange->request.query = mark != NULL ? mark + 1 : "";
+}
+
+static void prepare_request(struct exchange *exchange, const char *method, const struct head *head)
+{
+    struct api_request *request = &exchange->request;
+    request->method = head_method(method);
+    request->content_type = head->content_type != NULL ? head->content_type : "";
+    request->encoding = head_encoding(head->encoding);
+    request->body = "";
+    request->body_length = 0;
+    request->accept_openmetrics =
+        head->accept != NULL && strstr(head->accept, "application/openmetrics-text") != NULL;
+    request->resume = resume_request;
+    request->response = &exchange->response;
+    request->pending = NULL;
+    split_uri(exchange);
+    head_request_id(exchange->http, head->request_id, request->request_id);
+    struct api_response *response = &exchange->response;
+    response->status = 0;
+    response->content_type = NULL;
+    response->header_count = 0;
+    response->body = NULL;
+    response->body_length = 0;
+    response->body_static = false;
+    exchange->refused = false;
+    exchange->dropped = 0;
+    exchange->has_length = head->lengths == 1;
+    exchange->body_declared = exchange->has_length ? strtoull(head->length, NULL, 10) : 0;
+    exchange->expects = head->expect != NULL;
+    atomic_store_explicit(&exchange->body_received, 0, memory_order_relaxed);
+}
+
+static int begin(struct exchange *exchange, const char *method)
+{
+    struct head head = {0};
+    head_gather(exchange->connection, &head);
+    prepare_request(exchange, method, &head);
+    bool has_body = exchange->body_declared > 0 || head.transfers > 0;
+    bool at_once = !has_body && (exchange->request.method == API_GET ||
+                                 exchange->request.method == API_HEAD);
+    bool decided = true;
+    if (!head_framing_is_sound(&head)) {
+        fill_problem(exchange, STATUS_INVALID, "bad_framing",
+                     "length of the body is stated twice or in a form that is not supported");
+        return answer_raw(exchange);
+    }
+    if (!head_host_allowed(exchange->http, head.host)) {
+        fill_problem(exchange, STATUS_INVALID, "bad_host",
+                     "header Host names neither an address nor a name in server.hosts");
+    } else {
+        decided = api_begin(exchange->http->services, &exchange->request, exchange->body_declared,
+                            &exchange->response) == API_DONE;
+    }
+    if (at_once) {
+        return decided ? answer(exchange) : dispatch(exchange);
+    }
+    set_phase(exchange, PHASE_BODY, clock_monotonic_ns());
+    return decided ? refuse(exchange) : 1;
+}
+
+static bool reserve_body(struct exchange *exchange, size_t needed, size_t most)
+{
+    struct http *http = exchange->http;
+    if (needed <= exchange->body_capacity) {
+        return true;
+    }
+    size_t capacity = exchange->body_capacity ? exchange->body_capacity * 2 : BODY_FIRST_BYTES;
+    while (capacity < needed) {
+        capacity *= 2;
+    }
+    if (exchange->has_length && exchange->body_declared >= needed &&
+        exchange->body_declared < capacity) {
+        capacity = (size_t)exchange->body_declared;
+    }
+    capacity = capacity > most ? most : capacity;
+    size_t more = capacity - exchange->body_capacity;
+    if (http->body_bytes + more > http->body_bytes_max) {
+        return false;
+    }
+    char *bigger = mem_resize(exchange->body, capacity, 1);
+    if (bigger == NULL) {
+        return false;
+    }
+    exchange->body = bigger;
+    exchange->body_capacity = capacity;
+    http->body_bytes += more;
+    return true;
+}
+
+static int collect(struct exchange *exchange, const char *bytes, size_t length)
+{
+    struct api_request *request = &exchange->request;
+    atomic_fetch_add_explicit(&exchange->body_received, length, memory_order_relaxed);
+    exchange->dropped += length;
+    if (exchange->refused) {
+        return exchange->dropped > DRAIN_BYTES_MAX ? answer_raw(exchange) : 1;
+    }
+    size_t most = atomic_load(&exchange->http->services->limits)->body_max;
+    size_t needed = request->body_length + length;
+    if (needed > most) {
+        fill_problem(exchange, STATUS_TOO_LARGE, "body_too_large", "body is over ingest.max_body");
+        exchange->dropped = 0;
+        return refuse(exchange);
+    }
+    if (!reserve_body(exchange, needed, most)) {
+        fill_problem(exchange, STATUS_BUSY, "overloaded", "too many large bodies are under way");
+        return refuse(exchange);
+    }
+    memcpy(exchange->body + request->body_length, bytes, length);
+    request->body = exchange->body;
+    request->body_length = needed;
+    return 1;
+}
+
+int exchange_step(struct exchange *exchange, const char *method, const char *bytes, size_t *length)
+{
+    switch ((enum phase)atomic_load_explicit(&exchange->phase, memory_order_acquire)) {
+    case PHASE_HEAD:
+        return begin(exchange, method);
+    case PHASE_BODY:
+        if (*length > 0) {
+            int go_on = collect(exchange, bytes, *length);
+            *length = 0;
+            return go_on;
+        }
+        return exchange->refused ? answer(exchange) : dispatch(exchange);
+    case PHASE_WORKING:
+        return answer(exchange);
+    case PHASE_NEW:
+    case PHASE_WRITING:
+    case PHASE_IDLE:
+        break;
+    }
+    return 0;
+}
+
+void exchange_end(struct exchange *exchange)
+{
+    struct http *http = exchange->http;
+    int64_t now_ns = clock_monotonic_ns();
+    if (exchange->status != 0) {
+        api_observe(http->services, &exchange->request, exchange->status,
+                    now_ns - exchange->started_ns);
+    }
+    if (exchange->response.body != NULL) {
+        api_response_release(&exchange->response);
+        exchange->response.body = NULL;
+    }
+    if (exchange->body_capacity > BODY_KEEP_BYTES || http->body_bytes > BODY_KEEP_ALL_BYTES) {
+        drop_body(exchange);
+    }
+    set_phase(exchange, PHASE_IDLE, now_ns);
+    atomic_fetch_sub_explicit(&http->active, 1, memory_order_relaxed);
+}
+
+void exchange_release(struct exchange *exchange)
+{
+    drop_body(exchange);
+    if (exchange->uri != exchange->inline_uri) {
+        mem_free(exchange->uri);
+    }
+    mem_free(exchange);
+}

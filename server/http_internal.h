@@ -1,0 +1,119 @@
+/* Shared by the two halves of the HTTP glue: connections (http.c) and exchanges (http_exchange.c).
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef SERVER_HTTP_INTERNAL_H
+#define SERVER_HTTP_INTERNAL_H
+
+#include "base/lock.h"
+#include "server/http.h"
+
+struct MHD_Connection;
+
+#define LINGER_MAX 64
+#define DRAIN_BYTES_MAX ((size_t)1 << 20) /* of a body that was refused */
+
+/* Where a connection stands; the sweep has a deadline for each. */
+enum phase {
+    PHASE_NEW,     /* accepted, no request line yet */
+    PHASE_HEAD,    /* request line seen */
+    PHASE_BODY,    /* head complete, body coming */
+    PHASE_WORKING, /* suspended: with a worker or waiting for a commit */
+    PHASE_WRITING, /* answer queued */
+    PHASE_IDLE,    /* answered, waiting for the next request */
+};
+
+/* Who resumes a suspended connection: see http_exchange.c. */
+enum handoff { HANDOFF_RUNNING, HANDOFF_SUSPENDED, HANDOFF_READY };
+
+/* One request and its answer. It belongs to a connection and is used again for its next request, so
+ * that a request on a kept-alive connection allocates nothing here. */
+struct exchange {
+    struct api_request request; /* first: api hands it back */
+    struct api_response response;
+    struct http *http;
+    struct MHD_Connection *connection;
+    int fd;
+    /* network thread only */
+    bool refused;      /* the answer is decided; the rest of the body is dropped */
+    bool expects;      /* the client waits for 100 Continue */
+    bool has_length;
+    uint64_t body_declared; /* Content-Length */
+    uint64_t dropped;
+    char *body;
+    size_t body_capacity;
+    char *uri; /* inline_uri, or allocated where that is too short */
+    size_t uri_capacity;
+    char inline_uri[512];
+    int status; /* answered with; 0 = not yet */
+    int64_t started_ns;
+    /* shared with the sweep, workers and the writer */
+    _Atomic int phase;
+    _Atomic int handoff;
+    _Atomic int64_t since_ns; /* of the phase */
+    _Atomic uint64_t body_received, answer_bytes;
+    struct exchange *previous, *next; /* guarded by http->lock */
+};
+
+struct lingering {
+    int fd;
+    int64_t until_ns;
+    size_t received;
+};
+
+struct http {
+    struct api_services *services;
+    struct workers *workers;
+    struct MHD_Daemon *daemon;
+    int listen_fd, port;
+    bool loopback;
+    char hosts[256];
+    uint64_t id_prefix, id_next; /* request ids; network thread only */
+    size_t body_bytes, body_bytes_max; /* of all bodies; network thread only */
+    atomic_size_t active, connections;
+    _Atomic uint64_t cut, refused_busy;
+    struct lock lock;
+    struct exchange *exchanges; /* guarded by lock, as below */
+    struct lingering lingering[LINGER_MAX];
+    size_t linger_count;
+};
+
+/* What the head says, gathered in one pass over the headers. */
+struct head {
+    const char *content_type, *encoding, *length, *transfer, *request_id, *accept, *host, *expect;
+    int lengths, transfers;
+};
+void head_gather(struct MHD_Connection *connection, struct head *head);
+/* False for what would let two readers of one byte stream see different requests, and bad lengths. */
+bool head_framing_is_sound(const struct head *head);
+enum api_method head_method(const char *method);
+enum api_encoding head_encoding(const char *encoding);
+/* The client's id where it is harmless, else a new one. */
+void head_request_id(struct http *http, const char *given, char out[40]);
+/* While only this machine can connect, a page in a browser must not reach us under a name of its own
+ * (DNS rebinding): Host must be an address, localhost, or a configured name. */
+bool head_host_allowed(const struct http *http, const char *host);
+
+/* Binds and listens where the options say; fills listen_fd, port and loopback. */
+enum status http_listen(struct http *http, const struct http_options *options,
+                        struct error *error) MUST_USE;
+
+/* A head begins: keeps its URI. Network thread. */
+void exchange_head(struct exchange *exchange, const char *uri);
+
+/* libmicrohttpd's handler, called for head, pieces of the body and its end: 1 to go on, 0 to close. */
+int exchange_step(struct exchange *exchange, const char *method, const char *bytes, size_t *length);
+
+/* The request is over, answered or not. Network thread. */
+void exchange_end(struct exchange *exchange);
+
+/* Gives back what the exchange holds. */
+void exchange_release(struct exchange *exchange);
+
+/* On a worker's thread. */
+void exchange_run(struct api_worker *worker, void *item, const struct error *error);
+
+/* Keeps a copy of a refused client's socket open for a moment, so that closing with unread bytes does
+ * not reset the connection before the client has read the answer. */
+void http_linger(struct http *http, int fd);
+
+#endif
