@@ -1,0 +1,30 @@
+/* The table of this level's kernels.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "model/ops/kernels/level.h"
+
+#define TEXT2(name) #name
+#define TEXT(name)  TEXT2(name)
+
+const struct kernels KERNEL(kernel_table) = {
+    .level = TEXT(KERNEL_LEVEL),
+    .exp = KERNEL(kernel_exp),
+    .gelu = KERNEL(kernel_gelu),
+    .gelu_back = KERNEL(kernel_gelu_back),
+    .sigmoid = KERNEL(kernel_sigmoid),
+    .layer_norm = KERNEL(kernel_layer_norm),
+    .layer_norm_back = KERNEL(kernel_layer_norm_back),
+    .softmax = KERNEL(kernel_softmax),
+    .add_row = KERNEL(kernel_add_row),
+    .column_sums = KERNEL(kernel_column_sums),
+    .attention_scratch = KERNEL(kernel_attention_scratch),
+    .attention = KERNEL(kernel_attention),
+    .attention_back = KERNEL(kernel_attention_back),
+    .attention_sparse_scratch = KERNEL(kernel_attention_sparse_scratch),
+    .attention_sparse = KERNEL(kernel_attention_sparse),
+    .attention_sparse_back = KERNEL(kernel_attention_sparse_back),
+    .pinball = KERNEL(kernel_pinball),
+    .pinball_back = KERNEL(kernel_pinball_back),
+    .adamw = KERNEL(kernel_adamw),
+    .squares = KERNEL(kernel_squares),
+};

@@ -1,0 +1,40 @@
+/* Prototypes of this level's kernels, and the table that collects them.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef MODEL_OPS_KERNELS_LEVEL_H
+#define MODEL_OPS_KERNELS_LEVEL_H
+
+#include "model/ops/kernels/vector.h"
+
+void KERNEL(kernel_exp)(size_t n, const real *x, real *y);
+void KERNEL(kernel_sigmoid)(size_t n, const real *x, real *y);
+void KERNEL(kernel_gelu)(size_t n, const real *x, real *y);
+void KERNEL(kernel_gelu_back)(size_t n, const real *x, const real *dy, real beta, real *dx);
+void KERNEL(kernel_adamw)(size_t n, const struct adamw *step, real *w, const real *g, real *m,
+                          real *v, real *average);
+double KERNEL(kernel_squares)(size_t n, const real *x);
+
+void KERNEL(kernel_layer_norm)(size_t rows, size_t width, const real *x, const real *gain,
+                               const real *shift, real *y, real *mean, real *inverse);
+void KERNEL(kernel_layer_norm_back)(size_t rows, size_t width, const real *x, const real *gain,
+                                    const real *mean, const real *inverse, const real *dy,
+                                    real beta, real *dx, real *d_gain, real *d_shift);
+void KERNEL(kernel_softmax)(size_t rows, size_t width, const real *x, real *y);
+void KERNEL(kernel_add_row)(size_t rows, size_t width, const real *row, real *y);
+void KERNEL(kernel_column_sums)(size_t rows, size_t width, const real *x, real *sum);
+double KERNEL(kernel_pinball)(size_t rows, size_t levels, const real *forecast, const real *target,
+                              const real *weight, const real *level);
+void KERNEL(kernel_pinball_back)(size_t rows, size_t levels, const real *forecast,
+                                 const real *target, const real *weight, const real *level,
+                                 real factor, real beta, real *d_forecast);
+
+size_t KERNEL(kernel_attention_scratch)(size_t length, size_t width);
+void KERNEL(kernel_attention)(const struct attention_head *head);
+void KERNEL(kernel_attention_back)(const struct attention_head *head);
+size_t KERNEL(kernel_attention_sparse_scratch)(size_t length, size_t width, size_t offsets);
+void KERNEL(kernel_attention_sparse)(const struct attention_head *head);
+void KERNEL(kernel_attention_sparse_back)(const struct attention_head *head);
+
+extern const struct kernels KERNEL(kernel_table);
+
+#endif

@@ -1,0 +1,228 @@
+/* Attention patterns as lists, their reach, and when they pay.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "model/ops/pattern.h"
+
+#include "base/check.h"
+#include "base/memory.h"
+
+#include <string.h>
+
+/* More layers than this are never stacked. */
+#define LAYERS_MAX 64
+
+/* Dense attention is faster while keys a row of the dense half / offsets is below this
+ * (bench_model). */
+#define DENSE_ADVANTAGE 2.0
+
+struct pattern pattern_dense(size_t length)
+{
+    return (struct pattern){.kind = PATTERN_DENSE, .length = length};
+}
+
+struct pattern pattern_full(size_t length)
+{
+    return (struct pattern){.kind = PATTERN_FULL, .length = length};
+}
+
+enum status pattern_log_sparse(const struct pattern_log_sparse *shape, struct pattern *out,
+                               struct error *error)
+{
+    CHECK(shape->length > 0 && shape->window > 0);
+    *out = (struct pattern){.kind = PATTERN_OFFSETS, .length = shape->length};
+    size_t length = shape->length;
+    unsigned char *marked = mem_zeroed(length, 1);
+    out->offsets = mem_zeroed(length, sizeof(uint32_t));
+    if (marked == NULL || out->offsets == NULL) {
+        mem_free(marked);
+        pattern_release(out);
+        return error_set(error, STATUS_NO_MEMORY, "could not reserve a pattern of %zu offsets",
+                         length);
+    }
+    /* Offsets up to `last`: the dense window, then powers of two from its edge, again at each
+     * multiple of the restart length. Offset 0 is always there. */
+    size_t edge = shape->window - 1;
+    size_t last = shape->last_pair || length < 2 ? length - 1 : length - 2;
+    for (size_t o = 0; o <= edge && o <= last; o++) {
+        marked[o] = 1;
+    }
+    size_t restart = shape->restart;
+    size_t reach = restart > 0 ? restart : length;
+    for (size_t start = edge; start <= last; start += reach) {
+        for (size_t step = 1; step <= reach && start + step <= last; step *= 2) {
+            marked[start + step] = 1;
+        }
+    }
+    for (size_t o = 0; o < length; o++) {
+        if (marked[o] != 0) {
+            out->offsets[out->offset_count++] = (uint32_t)o;
+        }
+    }
+    mem_free(marked);
+    return STATUS_OK;
+}
+
+enum status pattern_from_mask(const int32_t *mask, size_t length, struct pattern *out,
+                              struct error *error)
+{
+    *out = (struct pattern){.kind = PATTERN_ROWS, .length = length};
+    size_t pairs = 0;
+    for (size_t i = 0; i < length * length; i++) {
+        pairs += mask[i] != 0;
+    }
+    out->row_start = mem_zeroed(length + 1, sizeof(uint32_t));
+    out->keys = mem_zeroed(pairs + 1, sizeof(uint32_t));
+    if (out->row_start == NULL || out->keys == NULL) {
+        pattern_release(out);
+        return error_set(error, STATUS_NO_MEMORY, "could not reserve a pattern of %zu pairs",
+                         pairs);
+    }
+    uint32_t count = 0;
+    for (size_t i = 0; i < length; i++) {
+        for (size_t j = 0; j < length; j++) {
+            if (mask[i * length + j] != 0) {
+                out->keys[count++] = (uint32_t)j;
+            }
+        }
+        out->row_start[i + 1] = count;
+    }
+    return STATUS_OK;
+}
+
+void pattern_release(struct pattern *pattern)
+{
+    mem_free(pattern->offsets);
+    mem_free(pattern->row_start);
+    mem_free(pattern->keys);
+    *pattern = (struct pattern){0};
+}
+
+static bool holds(const uint32_t *sorted, size_t count, size_t wanted)
+{
+    size_t low = 0;
+    size_t high = count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (sorted[middle] < wanted) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low < count && sorted[low] == wanted;
+}
+
+bool pattern_allows(const struct pattern *pattern, size_t query, size_t key)
+{
+    switch (pattern->kind) {
+    case PATTERN_DENSE:
+        return key <= query;
+    case PATTERN_FULL:
+        return true;
+    case PATTERN_OFFSETS:
+        return key <= query && holds(pattern->offsets, pattern->offset_count, query - key);
+    case PATTERN_ROWS:
+        return holds(pattern->keys + pattern->row_start[query],
+                     pattern->row_start[query + 1] - pattern->row_start[query], key);
+    }
+    return false;
+}
+
+uint64_t pattern_pairs(const struct pattern *pattern, size_t length)
+{
+    uint64_t pairs = 0;
+    switch (pattern->kind) {
+    case PATTERN_DENSE:
+        return (uint64_t)length * (length + 1) / 2;
+    case PATTERN_FULL:
+        return (uint64_t)length * length;
+    case PATTERN_OFFSETS:
+        for (size_t o = 0; o < pattern->offset_count && pattern->offsets[o] < length; o++) {
+            pairs += length - pattern->offsets[o];
+        }
+        return pairs;
+    case PATTERN_ROWS:
+        return pattern->row_start[pattern->length];
+    }
+    return pairs;
+}
+
+double pattern_sparse_share(const struct pattern *pattern, size_t length)
+{
+    double all = (double)length * ((double)length + 1) / 2;
+    double left_out = 1 - (double)pattern_pairs(pattern, length) / all;
+    return left_out > 0 ? left_out : 0;
+}
+
+/* row |= reach[j], bit sets of `words` words. */
+static void unite(uint64_t *restrict row, const uint64_t *restrict other, size_t words)
+{
+    for (size_t w = 0; w < words; w++) {
+        row[w] |= other[w];
+    }
+}
+
+/* reach[i] |= reach[j] for every earlier key j of i, rows from the last to the first, so that each
+ * pass adds exactly one layer. */
+static void add_layer(const struct pattern *pattern, size_t length, size_t words, uint64_t *reach)
+{
+    for (size_t i = length; i > 0; i--) {
+        size_t query = i - 1;
+        uint64_t *row = reach + query * words;
+        if (pattern->kind == PATTERN_OFFSETS) {
+            for (size_t o = 1; o < pattern->offset_count && pattern->offsets[o] <= query; o++) {
+                unite(row, reach + (query - pattern->offsets[o]) * words, words);
+            }
+            continue;
+        }
+        for (size_t n = pattern->row_start[query]; n < pattern->row_start[query + 1]; n++) {
+            if (pattern->keys[n] < query) {
+                unite(row, reach + pattern->keys[n] * words, words);
+            }
+        }
+    }
+}
+
+static bool reaches_all(size_t length, size_t words, const uint64_t *reach)
+{
+    for (size_t i = 0; i < length; i++) {
+        for (size_t j = 0; j <= i; j++) {
+            if ((reach[i * words + j / 64] >> (j % 64) & 1) == 0) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+size_t pattern_layers_to_close(const struct pattern *pattern, size_t length)
+{
+    if (pattern->kind == PATTERN_DENSE || pattern->kind == PATTERN_FULL) {
+        return 1;
+    }
+    size_t words = (length + 63) / 64;
+    uint64_t *reach = mem_zeroed(length * words, sizeof(uint64_t));
+    if (reach == NULL) {
+        return 0;
+    }
+    for (size_t i = 0; i < length; i++) {
+        reach[i * words + i / 64] |= (uint64_t)1 << (i % 64);
+    }
+    size_t layers = 0;
+    while (layers < LAYERS_MAX && !reaches_all(length, words, reach)) {
+        add_layer(pattern, length, words, reach);
+        layers++;
+    }
+    bool closed = reaches_all(length, words, reach);
+    mem_free(reach);
+    return closed ? (layers > 0 ? layers : 1) : 0;
+}
+
+bool pattern_prefers_dense(const struct pattern *pattern, size_t length)
+{
+    if (pattern->kind != PATTERN_OFFSETS) {
+        return pattern->kind != PATTERN_ROWS;
+    }
+    double dense_pairs = (double)length * ((double)length + 1) / 2;
+    return dense_pairs < DENSE_ADVANTAGE * (double)pattern_pairs(pattern, length);
+}
