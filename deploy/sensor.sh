@@ -5,8 +5,8 @@
 # usage: sensor.sh URL        e.g. sensor.sh http://127.0.0.1:7380
 #
 # Everything is read from /proc with the shell's own `read`, so one reading costs two small
-# processes: curl and sleep. Series: machine.cpu_percent, machine.memory_used_mb, machine.load1,
-# machine.network_in_kbps and machine.network_out_kbps, all with the label host.
+# processes: curl and sleep. Series: machine.cpu_percent, machine.memory_mb, machine.load1,
+# machine.net_in_kbps and machine.net_out_kbps, all with the label host.
 set -eu
 
 url=$1
@@ -83,10 +83,10 @@ while :; do
 
     body=
     point cpu_percent "$((permille / 10)).$((permille % 10))"
-    point memory_used_mb "$used_mb"
+    point memory_mb "$used_mb"
     point load1 "$load1"
-    point network_in_kbps "$(((in_bytes - in_before) * 8 / 1000))"
-    point network_out_kbps "$(((out_bytes - out_before) * 8 / 1000))"
+    point net_in_kbps "$(((in_bytes - in_before) * 8 / 1000))"
+    point net_out_kbps "$(((out_bytes - out_before) * 8 / 1000))"
     busy_before=$busy total_before=$total in_before=$in_bytes out_before=$out_bytes
 
     # A sensor goes on whatever happens: a reading that cannot be delivered is left out.

@@ -1,0 +1,73 @@
+// Numbers, times and names as a person reads them.
+// SPDX-License-Identifier: Apache-2.0
+
+// Decimals follow the size of the number: 14,311 and 21.46 and 0.0312.
+export function number(value) {
+  if (value === null || value === undefined || !Number.isFinite(value)) return "";
+  const size = Math.abs(value);
+  if (size !== 0 && (size < 0.001 || size >= 1e12)) return value.toExponential(2);
+  const digits = size >= 1000 ? 0 : size >= 100 ? 1 : size >= 1 ? 2 : 4;
+  return value.toLocaleString("en-US", { maximumFractionDigits: digits });
+}
+
+// 82412 -> "82 thousand", 3100000 -> "3.1 million"
+export function count(value) {
+  if (!Number.isFinite(value)) return "";
+  if (value < 10000) return value.toLocaleString("en-US");
+  if (value < 1e6) return `${Math.round(value / 1e3)} thousand`;
+  if (value < 1e9) return `${(value / 1e6).toFixed(1)} million`;
+  return `${(value / 1e9).toFixed(1)} billion`;
+}
+
+const UNITS = [[604800000, "w"], [86400000, "d"], [3600000, "h"], [60000, "min"], [1000, "s"]];
+
+// A length of time in its largest fitting unit: "12 min", "3.5 h".
+export function span(ms) {
+  for (const [size, unit] of UNITS) {
+    if (ms >= size && unit !== "w") {
+      const amount = ms / size;
+      return `${amount < 10 && amount % 1 >= 0.05 ? amount.toFixed(1) : Math.round(amount)} ${unit}`;
+    }
+  }
+  return ms > 0 ? "under 1 s" : "0 s";
+}
+
+// The same as the API takes it, exact: "7d", "90s".
+export function duration(ms) {
+  for (const [size, unit] of UNITS) {
+    if (ms % size === 0) return `${ms / size}${unit === "min" ? "m" : unit}`;
+  }
+  return `${ms}ms`;
+}
+
+export const ago = (ms) => (ms < 1500 ? "just now" : `${span(ms)} ago`);
+
+// A moment, short where it is today: "16:00", "Tue 04:00", "3 Aug 2018".
+export function moment(ms, stepMs) {
+  const date = new Date(ms);
+  const near = Math.abs(ms - Date.now());
+  const clock = date.toLocaleTimeString("en-GB", {
+    hour: "2-digit", minute: "2-digit", ...(stepMs < 60000 ? { second: "2-digit" } : {}),
+  });
+  if (date.toDateString() === new Date().toDateString()) return clock;
+  if (stepMs >= 86400000 || near > 180 * 86400000) {
+    return date.toLocaleDateString("en-GB", { day: "numeric", month: "short", year: "numeric" });
+  }
+  if (near < 6 * 86400000) {
+    return `${date.toLocaleDateString("en-GB", { weekday: "short" })} ${clock}`;
+  }
+  return `${date.toLocaleDateString("en-GB", { day: "numeric", month: "short" })} ${clock}`;
+}
+
+// 'name{a="x",b="y"}' -> { name, labels: [["a", "x"], ["b", "y"]] }
+export function parts(series) {
+  const brace = series.indexOf("{");
+  if (brace < 0) return { name: series, labels: [] };
+  const labels = [];
+  const pattern = /([^=,{}\s]+)="((?:[^"\\]|\\.)*)"/g;
+  for (const match of series.slice(brace).matchAll(pattern)) {
+    const value = match[2].replace(/\\(.)/g, (_, c) => (c === "n" ? "\n" : c));
+    labels.push([match[1], value]);
+  }
+  return { name: series.slice(0, brace), labels };
+}
