@@ -65,9 +65,11 @@ struct backbone_model {
     struct backbone_shape shape;
     size_t width; /* D of input and output */
     size_t layers;
-    size_t window;       /* of the pattern, 0 where it has none: for the model's record */
-    char pattern[32];    /* "local_log_restart", for the record */
-    double sparse_share; /* share of causal pairs that the pattern leaves out at shape.length */
+    size_t state_steps_max; /* steps that a state takes in all: shape.length with learned positions,
+                               SIZE_MAX without; 0 = no state */
+    size_t window;          /* of the pattern, 0 where it has none: for the model's record */
+    char pattern[32];       /* "local_log_restart", for the record */
+    double sparse_share;    /* share of causal pairs that the pattern leaves out at shape.length */
 };
 
 extern const struct backbone *const backbone_table[];

@@ -5,8 +5,6 @@
 
 #include "base/check.h"
 
-#include <stdio.h>
-
 struct linear_layer linear_layer_declare(struct params *params, const struct linear_spec *spec,
                                          const char *prefix)
 {
@@ -84,12 +82,12 @@ struct feed_forward_layer feed_forward_declare(struct params *params, size_t wid
 {
     char name[PARAM_NAME_MAX];
     struct feed_forward_layer layer = {.activation = activation, .dropout = dropout};
-    CHECK(snprintf(name, sizeof(name), "%s.in", prefix) < (int)sizeof(name));
     layer.in = linear_layer_declare(
-        params, &(struct linear_spec){.in = width, .out = inner, .init = PARAM_XAVIER}, name);
-    CHECK(snprintf(name, sizeof(name), "%s.out", prefix) < (int)sizeof(name));
+        params, &(struct linear_spec){.in = width, .out = inner, .init = PARAM_XAVIER},
+        param_name(name, prefix, "in"));
     layer.out = linear_layer_declare(
-        params, &(struct linear_spec){.in = inner, .out = width, .init = PARAM_XAVIER}, name);
+        params, &(struct linear_spec){.in = inner, .out = width, .init = PARAM_XAVIER},
+        param_name(name, prefix, "out"));
     return layer;
 }
 

@@ -75,6 +75,30 @@ static void read_ring(const struct reader *reader, const real *q, real factor, r
     }
 }
 
+/* Copies the new steps' keys and values into their places of the ring. */
+static void join(const struct tensor *qk, const struct tensor *v, size_t step,
+                 struct attention_cache *cache)
+{
+    size_t all = tensor_width(v);
+    size_t slot = (cache->length + step) % cache->capacity;
+    for (size_t b = 0; b < cache->batch; b++) {
+        size_t row = b * qk->shape[1] + step;
+        size_t place = (b * cache->capacity + slot) * all;
+        memcpy(cache->keys + place, qk->data + (2 * row + 1) * all, all * sizeof(real));
+        memcpy(cache->values + place, v->data + row * all, all * sizeof(real));
+    }
+}
+
+/* The first steps of all series, as many as the pattern was made for: the whole-window kernels. */
+static struct tensor *prime(struct tape *tape, struct tensor *qk, struct tensor *v,
+                            const struct attention *attention, struct attention_cache *cache)
+{
+    for (size_t t = 0; tape_computes(tape) && t < qk->shape[1]; t++) {
+        join(qk, v, t, cache);
+    }
+    return op_attention(tape, qk, v, attention);
+}
+
 struct tensor *attention_append(struct tape *tape, struct tensor *qk, struct tensor *v,
                                 const struct attention *attention, struct attention_cache *cache)
 {
@@ -83,31 +107,27 @@ struct tensor *attention_append(struct tape *tape, struct tensor *qk, struct ten
     CHECK(attention->key_valid == NULL);
     CHECK(qk->shape[0] == cache->batch);
     CHECK(tensor_width(qk) == 2 * tensor_width(v));
-    struct tensor *out = tape_tensor_like(tape, v);
     size_t steps = qk->shape[1];
+    if (cache->length == 0 && steps > 1 && steps <= attention->pattern->length) {
+        return prime(tape, qk, v, attention, cache);
+    }
+    struct tensor *out = tape_tensor_like(tape, v);
     size_t all = tensor_width(v);
     size_t width = all / attention->heads;
     real factor = attention_scale(v, attention);
     size_t mark = tape_scratch_begin(tape);
     real *scores = tape_bytes(tape, cache->capacity * sizeof(real));
     for (size_t t = 0; tape_computes(tape) && t < steps; t++) {
-        size_t position = cache->length + t;
-        size_t slot = position % cache->capacity;
+        join(qk, v, t, cache);
         for (size_t b = 0; b < cache->batch; b++) {
-            const real *row = qk->data + (b * steps + t) * 2 * all;
-            size_t place = (b * cache->capacity + slot) * all;
-            memcpy(cache->keys + place, row + all, all * sizeof(real));
-            memcpy(cache->values + place, v->data + (b * steps + t) * all, all * sizeof(real));
+            size_t row = b * steps + t;
             for (size_t h = 0; h < attention->heads; h++) {
-                struct reader reader = {cache, attention, b, h, width, all, position};
-                read_ring(&reader, row + h * width, factor, scores,
-                          out->data + (b * steps + t) * all + h * width);
+                struct reader reader = {cache, attention, b, h, width, all, cache->length + t};
+                read_ring(&reader, qk->data + row * 2 * all + h * width, factor, scores,
+                          out->data + row * all + h * width);
             }
         }
     }
     tape_scratch_end(tape, mark);
-    if (tape_computes(tape)) {
-        cache->length += steps;
-    }
     return out;
 }

@@ -115,7 +115,7 @@ struct tensor *op_attention(struct tape *tape, struct tensor *qk, struct tensor 
 struct attention_cache {
     real *keys, *values; /* [B, capacity, H h] */
     size_t batch, capacity;
-    size_t length; /* steps seen since the reset; may exceed the capacity */
+    size_t length; /* steps seen before this call; may exceed the capacity; the caller counts */
 };
 
 /* Infer mode: appends the T new steps of qk, v to the cache and attends from them to the cache (as

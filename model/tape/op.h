@@ -26,11 +26,9 @@ struct op {
 struct node {
     const struct op *op;
     struct tensor *out;
-    struct tensor
-        *in[NODE_INPUTS_MAX]; /* NULL where the op has fewer, or an optional one is left out */
-    void *context;            /* what the op keeps for its way back, in the value arena */
-    size_t scratch;           /* bytes that the way back asks for */
-    size_t scratch;           /* bytes that the way back asks for */
+    struct tensor *in[NODE_INPUTS_MAX]; /* NULL where there are fewer, or one is left out */
+    void *context;                      /* what the op keeps for its way back, in the value arena */
+    size_t scratch;                     /* bytes that the way back asks for */
 };
 
 #endif

@@ -73,6 +73,13 @@ size_t params_add(struct params *params, const struct param_spec *spec, const ch
     return params->count++;
 }
 
+const char *param_name(char out[PARAM_NAME_MAX], const char *prefix, const char *part)
+{
+    int length = snprintf(out, PARAM_NAME_MAX, "%s.%s", prefix, part);
+    CHECK(length > 0 && length < PARAM_NAME_MAX);
+    return out;
+}
+
 size_t params_find(const struct params *params, const char *name)
 {
     for (size_t i = 0; i < params->count; i++) {

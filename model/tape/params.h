@@ -64,6 +64,10 @@ void params_release(struct params *params); /* harmless on a zeroed struct */
 size_t params_add(struct params *params, const struct param_spec *spec, const char *name, ...)
     PRINTF_LIKE(3, 4);
 
+/* "prefix.part" for the name of a parameter or of a layer; returns `out`. Too long is an assertion.
+ */
+const char *param_name(char out[PARAM_NAME_MAX], const char *prefix, const char *part);
+
 /* The id of a name, or SIZE_MAX. */
 size_t params_find(const struct params *params, const char *name);
 

@@ -1,0 +1,140 @@
+/* The backbones by name, and the thin wrappers that the rest of the model calls.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "model/backbones/backbone.h"
+
+#include "base/check.h"
+#include "base/memory.h"
+
+#include <stdio.h>
+#include <string.h>
+
+extern const struct backbone logsparse_backbone;
+
+const struct backbone *const backbone_table[] = {
+    &logsparse_backbone,
+};
+
+const size_t backbone_table_count = ARRAY_COUNT(backbone_table);
+
+/* Longest "key=value" of an option text. */
+#define PAIR_MAX 96
+
+const struct backbone *backbone_find(const char *name)
+{
+    for (size_t i = 0; i < backbone_table_count; i++) {
+        if (strcmp(backbone_table[i]->name, name) == 0) {
+            return backbone_table[i];
+        }
+    }
+    return NULL;
+}
+
+static enum status unknown_backbone(const char *name, struct error *error)
+{
+    char known[160] = "";
+    for (size_t i = 0; i < backbone_table_count; i++) {
+        size_t used = strlen(known);
+        (void)snprintf(known + used, sizeof(known) - used, "%s%s", i > 0 ? ", " : "",
+                       backbone_table[i]->name);
+    }
+    (void)error_set(error, STATUS_INVALID, "there is no backbone \"%.32s\"", name);
+    (void)error_hint(error, "Known backbones: %s.", known);
+    return error_code(error, "unknown_backbone", "backbone");
+}
+
+/* Reads "key=value key=value" into the struct of the option table. */
+static enum status read_options(const struct backbone *backbone, const char *text, void *target,
+                                struct error *error)
+{
+    const char *at = text != NULL ? text : "";
+    for (at += strspn(at, " ,\t"); *at != '\0'; at += strspn(at, " ,\t")) {
+        size_t length = strcspn(at, " ,\t");
+        char pair[PAIR_MAX];
+        (void)snprintf(pair, sizeof(pair), "%.*s", (int)(length < PAIR_MAX ? length : PAIR_MAX),
+                       at);
+        char *equals = strchr(pair, '=');
+        if (equals == NULL || length >= PAIR_MAX) {
+            (void)error_set(error, STATUS_INVALID, "cannot read the backbone option \"%.64s\"",
+                            pair);
+            (void)error_hint(error, "Write key=value, with blanks between.");
+            return error_code(error, "bad_value", "options");
+        }
+        *equals = '\0';
+        enum status status = options_set(backbone->options, backbone->option_count, target, pair,
+                                         equals + 1, "backbone options", error);
+        if (status != STATUS_OK) {
+            return status;
+        }
+        at += length;
+    }
+    return STATUS_OK;
+}
+
+enum status backbone_create(const char *name, const char *options,
+                            const struct backbone_shape *shape, struct backbone_model **model,
+                            struct error *error)
+{
+    *model = NULL;
+    const struct backbone *backbone = backbone_find(name);
+    if (backbone == NULL) {
+        return unknown_backbone(name, error);
+    }
+    void *values = mem_zeroed(1, backbone->options_bytes);
+    if (values == NULL) {
+        return error_set(error, STATUS_NO_MEMORY, "could not reserve the options of a backbone");
+    }
+    options_defaults(backbone->options, backbone->option_count, values);
+    enum status status = read_options(backbone, options, values, error);
+    if (status == STATUS_OK) {
+        status = backbone->create(values, shape, model, error);
+    }
+    mem_free(values);
+    CHECK((status == STATUS_OK) == (*model != NULL));
+    return status;
+}
+
+void backbone_release(struct backbone_model *model)
+{
+    if (model != NULL) {
+        model->backbone->release(model);
+    }
+}
+
+void backbone_options_print(const struct backbone_model *model, struct text *out)
+{
+    for (size_t i = 0; i < model->backbone->option_count; i++) {
+        const struct option *option = &model->backbone->options[i];
+        text_add_format(out, "%s%s=", i > 0 ? " " : "", option->name);
+        options_print(option, model->options, out);
+    }
+}
+
+void backbone_declare(struct backbone_model *model, struct params *params, const char *prefix)
+{
+    model->backbone->declare(model, params, prefix);
+}
+
+struct tensor *backbone_forward(const struct backbone_model *model, struct tape *tape,
+                                struct tensor *x, void *state)
+{
+    CHECK(x->axes == 3);
+    CHECK(x->shape[2] == model->width);
+    CHECK(state != NULL || x->shape[1] <= model->shape.length);
+    CHECK(state == NULL || (model->backbone->streaming && tape->mode == TAPE_INFER));
+    struct tensor *y = model->backbone->forward(model, tape, x, state);
+    CHECK(tensor_same_shape(x, y));
+    return y;
+}
+
+size_t backbone_state_bytes(const struct backbone_model *model, size_t batch)
+{
+    CHECK(model->backbone->streaming);
+    return model->backbone->state_bytes(model, batch);
+}
+
+void backbone_state_reset(const struct backbone_model *model, void *state, size_t batch)
+{
+    CHECK(model->backbone->streaming);
+    model->backbone->state_reset(model, state, batch);
+}
