@@ -36,7 +36,9 @@ struct option {
     const char *help; /* one sentence */
 };
 
-#define OPTION_FIELD(type, field) offsetof(type, field), sizeof(((type *)0)->field)
+/* Names the two fields itself, so that it works in rows with and without designators. */
+#define OPTION_FIELD(type, field)                                                                  \
+    .offset = offsetof(type, field), .size = sizeof(((type *)0)->field)
 
 /* All fields to their presets. Asserts that every preset is valid. */
 void options_defaults(const struct option *table, size_t count, void *target);
