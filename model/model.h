@@ -161,6 +161,11 @@ struct snapshot *snapshot_acquire(struct snapshot *snapshot);
 void snapshot_release(struct snapshot *snapshot); /* NULL is fine */
 const struct snapshot_record *snapshot_record(const struct snapshot *snapshot);
 
+/* Name and fate, before publication and by the owner alone: a snapshot that is saved under its id before
+ * it is published needs the id first. The registry keeps an id that is there, and numbers on from it. */
+void snapshot_set_id(struct snapshot *snapshot, const char *id);
+void snapshot_set_decision(struct snapshot *snapshot, const char *decision);
+
 /* The record with members (pattern, window, tokens, share of pairs left out, parameters) as JSON. */
 void snapshot_describe(const struct snapshot *snapshot, struct text *json);
 
@@ -214,6 +219,10 @@ struct snapshot *registry_acquire_previous(struct registry *registry, int64_t st
 /* Swaps the champion (takes a reference of its own); the old one becomes the previous. */
 enum status registry_publish(struct registry *registry, struct snapshot *snapshot,
                              struct error *error) MUST_USE;
+/* Reserves the next id of a step group ("1h-143") for a snapshot that is saved before it is published. */
+enum status registry_next_id(struct registry *registry, int64_t step_ms, char id[48],
+                             struct error *error) MUST_USE;
+
 /* Back to the previous one; STATUS_NOT_FOUND where there is none. */
 enum status registry_rollback(struct registry *registry, int64_t step_ms, struct error *error) MUST_USE;
 

@@ -1,0 +1,64 @@
+/* The model's configuration: which backbones there are, and whether a configuration can work.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "model/backbones/backbone.h"
+#include "model/model.h"
+
+#include "base/check.h"
+
+#include <string.h>
+
+#define HORIZON_MAX 4096
+
+size_t backbone_count(void)
+{
+    return backbone_table_count;
+}
+
+struct backbone_info backbone_info(size_t index)
+{
+    CHECK(index < backbone_table_count);
+    const struct backbone *backbone = backbone_table[index];
+    return (struct backbone_info){
+        .name = backbone->name,
+        .paper = backbone->paper,
+        .help = backbone->help,
+        .options = backbone->options,
+        .option_count = backbone->option_count,
+        .causal = backbone->causal,
+        .streaming = backbone->streaming,
+    };
+}
+
+enum status model_config_check(const struct model_config *config, struct error *error)
+{
+    bool gaussian = strcmp(config->head, "gaussian") == 0;
+    if (!gaussian && strcmp(config->head, "quantile") != 0) {
+        error_set(error, STATUS_INVALID, "there is no head \"%.15s\"", config->head);
+        error_hint(error, "Known heads: quantile, gaussian.");
+        return error_code(error, "bad_value", "head");
+    }
+    if (config->horizon < 1 || config->horizon > HORIZON_MAX) {
+        error_set(error, STATUS_INVALID, "cannot forecast %zu steps ahead", config->horizon);
+        error_hint(error, "The horizon is 1 to %d steps; longer ones roll on from it.",
+                   HORIZON_MAX);
+        return error_code(error, "out_of_bounds", "horizon");
+    }
+    const struct backbone *backbone = backbone_find(config->backbone);
+    if (gaussian && backbone != NULL && !backbone->streaming) {
+        error_set(error, STATUS_INVALID, "backbone \"%s\" cannot decode step by step",
+                  backbone->name);
+        error_hint(error, "Use the quantile head with it.");
+        return error_code(error, "bad_value", "head");
+    }
+    /* A pattern that the options alone decide may still not close at the recipe's lengths: the
+     * backbone is made for one length that is about theirs, dense first to check the rest. */
+    struct backbone_shape shape = {.length = 64, .season = 0};
+    struct backbone_model *model = NULL;
+    enum status status =
+        backbone_create(config->backbone, config->options, &shape, &model, error);
+    if (status == STATUS_OK) {
+        backbone_release(model);
+    }
+    return status;
+}

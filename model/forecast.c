@@ -1,0 +1,109 @@
+/* What every producer of forecasts shares: levels, interpolation, monotone and bounded results.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "model/forecast.h"
+
+#include "base/check.h"
+#include "model/order.h"
+
+#include <math.h>
+
+const double quantile_levels[QUANTILE_COUNT] = {0.025, 0.1, 0.2, 0.3, 0.4,  0.5,
+                                                0.6,   0.7, 0.8, 0.9, 0.975};
+
+double forecast_last_seen(const double *values, size_t count)
+{
+    while (count > 0) {
+        count--;
+        if (!isnan(values[count])) {
+            return values[count];
+        }
+    }
+    return 0.0;
+}
+
+float forecast_mean(const float *quantiles, size_t stride)
+{
+    double sum = (double)quantiles[0] * quantile_levels[0];
+    for (size_t q = 1; q < QUANTILE_COUNT; q++) {
+        double low = (double)quantiles[(q - 1) * stride];
+        double high = (double)quantiles[q * stride];
+        sum += 0.5 * (low + high) * (quantile_levels[q] - quantile_levels[q - 1]);
+    }
+    sum += (double)quantiles[(QUANTILE_COUNT - 1) * stride] *
+           (1.0 - quantile_levels[QUANTILE_COUNT - 1]);
+    return (float)sum;
+}
+
+static float bounded(const struct model_series *series, float value)
+{
+    /* A bound is a double: the float that is returned must not lie on its other side. */
+    if ((double)value < series->minimum) {
+        value = (float)series->minimum;
+        return (double)value < series->minimum ? nextafterf(value, INFINITY) : value;
+    }
+    if ((double)value > series->maximum) {
+        value = (float)series->maximum;
+        return (double)value > series->maximum ? nextafterf(value, -INFINITY) : value;
+    }
+    return value;
+}
+
+static float finite_or(float value, double fallback)
+{
+    return isfinite(value) ? value : (float)fallback;
+}
+
+void forecast_finish(const struct model_series *series, double fallback, struct forecast *forecast)
+{
+    size_t horizon = forecast->horizon;
+    fallback = isfinite(fallback) && fabs(fallback) < 3e38 ? fallback : 0.0;
+    for (size_t step = 0; step < horizon; step++) {
+        float level[QUANTILE_COUNT];
+        for (size_t q = 0; q < QUANTILE_COUNT; q++) {
+            float value = finite_or(forecast->quantiles[q * horizon + step], fallback);
+            value = bounded(series, series->integer ? rintf(value) : value);
+            size_t at = q;
+            for (; at > 0 && level[at - 1] > value; at--) {
+                level[at] = level[at - 1];
+            }
+            level[at] = value;
+        }
+        for (size_t q = 0; q < QUANTILE_COUNT; q++) {
+            forecast->quantiles[q * horizon + step] = level[q];
+        }
+        forecast->mean[step] = bounded(series, finite_or(forecast->mean[step], fallback));
+    }
+}
+
+double forecast_quantile(const struct forecast *forecast, size_t step, double level)
+{
+    CHECK(step < forecast->horizon);
+    CHECK(level > 0.0 && level < 1.0);
+    const float *row = forecast->quantiles + step;
+    size_t stride = forecast->horizon;
+    size_t last = QUANTILE_COUNT - 1;
+    for (size_t q = 0; q < QUANTILE_COUNT; q++) {
+        if (fabs(level - quantile_levels[q]) < 1e-12) {
+            return (double)row[q * stride];
+        }
+    }
+    double z = order_probit(level);
+    if (level < quantile_levels[0] || level > quantile_levels[last]) {
+        /* The tail of the normal distribution through the median and the outermost level. */
+        size_t outer = level < 0.5 ? 0 : last;
+        double median = (double)row[QUANTILE_MEDIAN * stride];
+        double spread = (double)row[outer * stride] - median;
+        return median + spread * z / order_probit(quantile_levels[outer]);
+    }
+    size_t above = 1;
+    while (quantile_levels[above] < level) {
+        above++;
+    }
+    /* Straight lines over the normal score: exact for a normal distribution, monotone for any. */
+    double z_low = order_probit(quantile_levels[above - 1]);
+    double z_high = order_probit(quantile_levels[above]);
+    double low = (double)row[(above - 1) * stride];
+    double high = (double)row[above * stride];
+    return low + (high - low) * (z - z_low) / (z_high - z_low);
+}

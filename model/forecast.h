@@ -1,0 +1,26 @@
+/* What every producer of forecasts shares: making them monotone, finite and bounded; tail rules.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Pure functions; any thread.
+ */
+#ifndef MODEL_FORECAST_H
+#define MODEL_FORECAST_H
+
+#include "model/model.h"
+
+#define QUANTILE_MEDIAN 5 /* index of 0.5 in quantile_levels */
+#define QUANTILE_FIRST_DECILE 1
+#define QUANTILE_LAST_DECILE 9
+
+/* Sorts the quantiles of each step, replaces what is not finite by `fallback`, clamps to the series'
+ * bounds, rounds the quantiles of integer series. The mean is clamped too. */
+void forecast_finish(const struct model_series *series, double fallback, struct forecast *forecast);
+
+/* The mean of the distribution that the levels describe: the quantile function integrated with
+ * straight lines between the levels and flat tails beyond 0.025 and 0.975. */
+float forecast_mean(const float *quantiles, size_t stride);
+
+/* The last value that is not NaN, 0 where there is none. */
+double forecast_last_seen(const double *values, size_t count);
+
+#endif

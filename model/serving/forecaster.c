@@ -1,0 +1,330 @@
+/* Forecasts from a snapshot: members run in batches, are averaged, calibrated and bounded.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Everything is allocated when the workspace is made. Series are taken in chunks; for each chunk every
+ * member runs once on the tape, its quantiles are sorted, brought back to the series' units and added
+ * with the member's weight; then the spread around the median is calibrated. Beyond the trained
+ * horizon the median is appended to the history and the next block is forecast from there; its spread
+ * grows with the root of the number of blocks, because the error of the blocks before is carried on.
+ */
+#include "base/check.h"
+#include "base/memory.h"
+#include "model/forecast.h"
+#include "model/serving/paths.h"
+#include "model/snapshot.h"
+
+#include <math.h>
+#include <string.h>
+
+#define CHUNK_MAX 32          /* series on the tape at once */
+#define STATISTICS_MIN 8192   /* newest values that a series' own spread is taken from, at least */
+
+struct forecaster {
+    const struct snapshot *snapshot;
+    size_t chunk;
+    size_t reach;        /* values of history that a block needs */
+    struct tape tape;
+    double *history;     /* [chunk][reach + H]: for blocks after the first */
+    double *sums;        /* [chunk][H][Q] in the series' units */
+    double *path_levels; /* [H][Q] of one sampled series, or NULL */
+    struct paths paths[MEMBERS_MAX];
+    struct window_source sources[CHUNK_MAX];
+    struct window_scale scales[CHUNK_MAX];
+};
+
+/* ---------------------------------------------------------------- memory */
+
+static enum status measure_member(const struct member *member, size_t rows, struct tape_size *size,
+                                  struct error *error)
+{
+    if (member->config.head == HEAD_GAUSSIAN) {
+        return paths_measure(member, size, error);
+    }
+    struct tape tape;
+    enum status status = tape_measure(&tape, TAPE_INFER, &member->params, error);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    struct network_batch batch;
+    network_inputs(member, &tape, rows, &batch);
+    (void)network_forward(member, &tape, &batch);
+    *size = tape_size(&tape);
+    tape_release(&tape);
+    return STATUS_OK;
+}
+
+static enum status make_tape(struct forecaster *forecaster, struct error *error)
+{
+    struct tape_size largest = {0, 0, 0};
+    for (size_t i = 0; i < forecaster->snapshot->member_count; i++) {
+        struct tape_size size;
+        enum status status =
+            measure_member(forecaster->snapshot->members[i], forecaster->chunk, &size, error);
+        if (status != STATUS_OK) {
+            return status;
+        }
+        largest = tape_size_max(largest, size);
+    }
+    return tape_init(&forecaster->tape, &largest, error);
+}
+
+void forecaster_free(struct forecaster *forecaster)
+{
+    if (forecaster == NULL) {
+        return;
+    }
+    tape_release(&forecaster->tape);
+    for (size_t i = 0; i < MEMBERS_MAX; i++) {
+        paths_release(&forecaster->paths[i]);
+    }
+    mem_free(forecaster->history);
+    mem_free(forecaster->sums);
+    mem_free(forecaster->path_levels);
+    mem_free(forecaster);
+}
+
+enum status forecaster_new(const struct snapshot *snapshot, size_t batch_max,
+                           struct forecaster **out, struct error *error)
+{
+    CHECK(batch_max > 0);
+    struct forecaster *forecaster = mem_zeroed(1, sizeof(*forecaster));
+    if (forecaster == NULL) {
+        return error_set(error, STATUS_NO_MEMORY, "could not make a forecaster");
+    }
+    size_t horizon = snapshot->plan.horizon;
+    forecaster->snapshot = snapshot;
+    forecaster->chunk = batch_max < CHUNK_MAX ? batch_max : CHUNK_MAX;
+    forecaster->reach = snapshot_context(snapshot);
+    forecaster->history =
+        mem_zeroed(forecaster->chunk * (forecaster->reach + horizon), sizeof(double));
+    forecaster->sums = mem_zeroed(forecaster->chunk * horizon * QUANTILE_COUNT, sizeof(double));
+    forecaster->path_levels = mem_zeroed(horizon * QUANTILE_COUNT, sizeof(double));
+    enum status status = STATUS_OK;
+    if (forecaster->history == NULL || forecaster->sums == NULL ||
+        forecaster->path_levels == NULL) {
+        status = error_set(error, STATUS_NO_MEMORY, "could not make a forecaster");
+    }
+    for (size_t i = 0; i < snapshot->member_count && status == STATUS_OK; i++) {
+        if (snapshot->members[i]->config.head == HEAD_GAUSSIAN) {
+            status = paths_init(&forecaster->paths[i], snapshot->members[i], error);
+        }
+    }
+    if (status == STATUS_OK) {
+        status = make_tape(forecaster, error);
+    }
+    if (status != STATUS_OK) {
+        forecaster_free(forecaster);
+        return status;
+    }
+    *out = forecaster;
+    return STATUS_OK;
+}
+
+/* ---------------------------------------------------------------- one block */
+
+/* Ascending, in place: quantiles of a trained network cross now and then. */
+static void sort_levels(double level[QUANTILE_COUNT])
+{
+    for (size_t i = 1; i < QUANTILE_COUNT; i++) {
+        double moving = level[i];
+        size_t at = i;
+        for (; at > 0 && level[at - 1] > moving; at--) {
+            level[at] = level[at - 1];
+        }
+        level[at] = moving;
+    }
+}
+
+static void add_direct(struct forecaster *forecaster, size_t index, size_t rows)
+{
+    const struct snapshot *snapshot = forecaster->snapshot;
+    const struct member *member = snapshot->members[index];
+    size_t horizon = snapshot->plan.horizon;
+    const float *weights = snapshot->weights + index * horizon;
+    struct tape *tape = &forecaster->tape;
+    tape_begin(tape, TAPE_INFER, &member->params, member->weights, NULL, 0, 0);
+    struct network_batch batch;
+    network_inputs(member, tape, rows, &batch);
+    for (size_t row = 0; row < rows; row++) {
+        const struct window_source *source = &forecaster->sources[row];
+        forecaster->scales[row] = window_scale(&member->shape, source);
+        struct window_inputs inputs = network_row(member, &batch, row);
+        window_fill(&snapshot->plan, &member->shape, source, &forecaster->scales[row], &inputs);
+    }
+    const struct tensor *output = network_forward(member, tape, &batch); /* [B, H, Q] */
+    for (size_t row = 0; row < rows; row++) {
+        for (size_t h = 0; h < horizon; h++) {
+            size_t at = (row * horizon + h) * QUANTILE_COUNT;
+            double level[QUANTILE_COUNT];
+            for (size_t q = 0; q < QUANTILE_COUNT; q++) {
+                level[q] = (double)output->data[at + q];
+            }
+            sort_levels(level);
+            for (size_t q = 0; q < QUANTILE_COUNT; q++) {
+                double value = window_restored(&forecaster->scales[row], level[q]);
+                forecaster->sums[at + q] += (double)weights[h] * value;
+            }
+        }
+    }
+}
+
+static void add_sampled(struct forecaster *forecaster, size_t index, size_t rows)
+{
+    const struct snapshot *snapshot = forecaster->snapshot;
+    size_t horizon = snapshot->plan.horizon;
+    const float *weights = snapshot->weights + index * horizon;
+    for (size_t row = 0; row < rows; row++) {
+        paths_run(&forecaster->paths[index], &forecaster->tape, &snapshot->plan,
+                  &forecaster->sources[row], forecaster->path_levels);
+        double *sums = forecaster->sums + row * horizon * QUANTILE_COUNT;
+        for (size_t i = 0; i < horizon * QUANTILE_COUNT; i++) {
+            sums[i] += (double)weights[i / QUANTILE_COUNT] * forecaster->path_levels[i];
+        }
+    }
+}
+
+static void run_block(struct forecaster *forecaster, size_t rows)
+{
+    const struct snapshot *snapshot = forecaster->snapshot;
+    size_t values = rows * snapshot->plan.horizon * QUANTILE_COUNT;
+    memset(forecaster->sums, 0, values * sizeof(double));
+    for (size_t i = 0; i < snapshot->member_count; i++) {
+        if (snapshot->members[i]->config.head == HEAD_GAUSSIAN) {
+            add_sampled(forecaster, i, rows);
+        } else {
+            add_direct(forecaster, i, rows);
+        }
+    }
+}
+
+/* One row of a block into the caller's forecast, spread calibrated and widened. */
+static void write_block(const struct forecaster *forecaster, size_t row, size_t block,
+                        struct forecast *out)
+{
+    const struct snapshot *snapshot = forecaster->snapshot;
+    size_t horizon = snapshot->plan.horizon;
+    size_t from = block * horizon;
+    double widening = sqrt(1.0 + (double)block);
+    for (size_t h = 0; h < horizon && from + h < out->horizon; h++) {
+        const double *level = forecaster->sums + (row * horizon + h) * QUANTILE_COUNT;
+        double median = level[QUANTILE_MEDIAN];
+        float *column = out->quantiles + from + h;
+        for (size_t q = 0; q < QUANTILE_COUNT; q++) {
+            double spread = widening * (double)snapshot->spread[q * horizon + h];
+            column[q * out->horizon] = (float)(median + spread * (level[q] - median));
+        }
+        out->mean[from + h] = forecast_mean(column, out->horizon);
+    }
+}
+
+/* ---------------------------------------------------------------- blocks beyond the first */
+
+/* History of a row for block 1: the newest `reach` values, then the medians of block 0; for later
+ * blocks everything moves up by one horizon. */
+static void extend_history(struct forecaster *forecaster, const struct model_series *series,
+                           size_t row, size_t block)
+{
+    size_t horizon = forecaster->snapshot->plan.horizon;
+    size_t reach = forecaster->reach;
+    double *history = forecaster->history + row * (reach + horizon);
+    struct window_source *source = &forecaster->sources[row];
+    if (block == 0) {
+        size_t used = series->count < reach ? series->count : reach;
+        for (size_t i = 0; i < reach - used; i++) {
+            history[i] = (double)NAN;
+        }
+        memcpy(history + reach - used, series->values + series->count - used,
+               used * sizeof(double));
+    } else {
+        memmove(history, history + horizon, reach * sizeof(double));
+    }
+    const double *sums = forecaster->sums + row * horizon * QUANTILE_COUNT;
+    for (size_t h = 0; h < horizon; h++) {
+        history[reach + h] = sums[h * QUANTILE_COUNT + QUANTILE_MEDIAN];
+    }
+    source->values = history;
+    source->origin = reach + horizon;
+    source->known = reach + horizon;
+    source->origin_step += (int64_t)horizon;
+}
+
+/* ---------------------------------------------------------------- chunks */
+
+static enum status start_row(struct forecaster *forecaster, const struct model_series *series,
+                             size_t row, struct error *error)
+{
+    size_t seen = 0;
+    for (size_t i = series->count; i > 0 && seen < 2; i--) {
+        seen += isnan(series->values[i - 1]) ? 0 : 1;
+    }
+    if (seen < 2) {
+        error_set(error, STATUS_INVALID, "cannot forecast a series with fewer than two values");
+        return error_code(error, "insufficient_history", NULL);
+    }
+    if (series->step_ms != forecaster->snapshot->plan.step_ms) {
+        return error_set(error, STATUS_INVALID,
+                         "cannot forecast a series of step %lld ms with a model of step %lld ms",
+                         (long long)series->step_ms,
+                         (long long)forecaster->snapshot->plan.step_ms);
+    }
+    size_t used = forecaster->reach > STATISTICS_MIN ? forecaster->reach : STATISTICS_MIN;
+    used = used < series->count ? used : series->count;
+    forecaster->sources[row] = (struct window_source){
+        .values = series->values,
+        .known = series->count,
+        .origin = series->count,
+        .origin_step = series->start_ms / series->step_ms + (int64_t)series->count,
+        .statistics = series_statistics(series->values + series->count - used, used),
+    };
+    return STATUS_OK;
+}
+
+static void finish_row(const struct model_series *series, const struct window_source *source,
+                       struct forecast *out)
+{
+    struct model_series bounds = *series;
+    if (source->statistics.non_negative && bounds.minimum < 0.0) {
+        bounds.minimum = fmin(0.0, bounds.maximum); /* what never was negative stays so */
+    }
+    forecast_finish(&bounds, forecast_last_seen(series->values, series->count), out);
+}
+
+static enum status run_chunk(struct forecaster *forecaster, const struct model_series *series,
+                             size_t rows, struct forecast *out, struct error *error)
+{
+    size_t horizon = forecaster->snapshot->plan.horizon;
+    size_t longest = 0;
+    for (size_t row = 0; row < rows; row++) {
+        enum status status = start_row(forecaster, &series[row], row, error);
+        if (status != STATUS_OK) {
+            return status;
+        }
+        longest = out[row].horizon > longest ? out[row].horizon : longest;
+    }
+    size_t blocks = (longest + horizon - 1) / horizon;
+    for (size_t block = 0; block < blocks; block++) {
+        run_block(forecaster, rows);
+        for (size_t row = 0; row < rows; row++) {
+            write_block(forecaster, row, block, &out[row]);
+            if (block + 1 < blocks) {
+                extend_history(forecaster, &series[row], row, block);
+            }
+        }
+    }
+    for (size_t row = 0; row < rows; row++) {
+        finish_row(&series[row], &forecaster->sources[row], &out[row]);
+    }
+    return STATUS_OK;
+}
+
+enum status forecaster_run(struct forecaster *forecaster, const struct model_series *series,
+                           size_t count, struct forecast *out, struct error *error)
+{
+    enum status status = STATUS_OK;
+    for (size_t done = 0; done < count && status == STATUS_OK;) {
+        size_t rows = count - done < forecaster->chunk ? count - done : forecaster->chunk;
+        status = run_chunk(forecaster, series + done, rows, out + done, error);
+        done += rows;
+    }
+    return status;
+}

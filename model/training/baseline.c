@@ -1,0 +1,210 @@
+/* Baselines: last value, drift and seasonal naive, with the spread of their own past errors.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The seasonal naive's spread is that of its seasonal differences over the last 200 seasons, as the
+ * published comparisons measure it. The spread of the other two grows with the horizon: errors are
+ * collected at 1, 2, 3, 4, 6, 8, 12 ... steps and interpolated with the square root of the distance.
+ */
+#include "model/forecast.h"
+
+#include "base/check.h"
+#include "model/order.h"
+
+#include <math.h>
+
+#define SPREAD_SEASONS 200
+#define SPREAD_VALUES 2048 /* newest values that the errors of last value and drift come from */
+#define FEW_ERRORS 24      /* below this many, errors are mirrored */
+
+const char *baseline_name(enum baseline baseline)
+{
+    static const char *const names[BASELINE_COUNT] = {"last_value", "drift", "seasonal_naive"};
+    CHECK(baseline < BASELINE_COUNT);
+    return names[baseline];
+}
+
+/* Errors -> their quantiles at the standard levels. Few errors are mirrored, so that a handful of
+ * rises does not make a one-sided interval; `errors` has room for twice the count. */
+static void spread_of(double *errors, size_t count, double spread[QUANTILE_COUNT])
+{
+    if (count < FEW_ERRORS) {
+        for (size_t i = 0; i < count; i++) {
+            errors[count + i] = -errors[i];
+        }
+        count *= 2;
+    }
+    order_sort(errors, count);
+    for (size_t q = 0; q < QUANTILE_COUNT; q++) {
+        spread[q] = order_quantile(errors, count, quantile_levels[q]);
+    }
+}
+
+static void write_step(struct forecast *out, size_t step, double mean,
+                       const double spread[QUANTILE_COUNT], double factor)
+{
+    out->mean[step] = (float)mean;
+    for (size_t q = 0; q < QUANTILE_COUNT; q++) {
+        out->quantiles[q * out->horizon + step] = (float)(mean + factor * spread[q]);
+    }
+}
+
+/* Mean absolute difference at `lag`; INFINITY where there is no pair. */
+static double mean_difference(const double *values, size_t count, size_t lag)
+{
+    double sum = 0.0;
+    size_t pairs = 0;
+    for (size_t i = lag; i < count; i++) {
+        double difference = fabs(values[i] - values[i - lag]);
+        if (!isnan(difference)) {
+            sum += difference;
+            pairs++;
+        }
+    }
+    return pairs > 0 ? sum / (double)pairs : HUGE_VAL;
+}
+
+/* The season that repeats best; 0 where none fits once. */
+static size_t best_season(const struct model_series *series)
+{
+    size_t best = 0;
+    double smallest = HUGE_VAL;
+    for (size_t i = 0; i < SEASONS_MAX; i++) {
+        size_t season = series->seasons[i];
+        if (season == 0 || season > series->count) {
+            continue;
+        }
+        double difference = mean_difference(series->values, series->count, season);
+        if (best == 0 || difference < smallest) {
+            best = season;
+            smallest = difference;
+        }
+    }
+    return best;
+}
+
+static bool seasonal_naive(const struct model_series *series, double *scratch, struct forecast *out)
+{
+    size_t season = best_season(series);
+    if (season == 0) {
+        return false;
+    }
+    const double *y = series->values;
+    size_t n = series->count;
+    size_t from = n > SPREAD_SEASONS * season ? n - SPREAD_SEASONS * season : 0;
+    size_t errors = 0;
+    for (size_t i = from + season; i < n; i++) {
+        double difference = y[i] - y[i - season];
+        if (!isnan(difference)) {
+            scratch[errors] = difference;
+            errors++;
+        }
+    }
+    double spread[QUANTILE_COUNT] = {0};
+    order_sort(scratch, errors);
+    for (size_t q = 0; q < QUANTILE_COUNT; q++) {
+        spread[q] = order_quantile(scratch, errors, quantile_levels[q]);
+    }
+    double last = forecast_last_seen(y, n);
+    for (size_t step = 0; step < out->horizon; step++) {
+        size_t at = n - season + step % season;
+        while (isnan(y[at]) && at >= season) {
+            at -= season;
+        }
+        write_step(out, step, isnan(y[at]) ? last : y[at], spread, 1.0);
+    }
+    return true;
+}
+
+/* Errors of "value + slope * lag" over the newest values; at least one where two are observed. */
+static size_t collect_errors(const double *y, size_t n, size_t lag, double slope, double *errors)
+{
+    size_t found = 0;
+    for (size_t i = lag; i < n; i++) {
+        double error = y[i] - y[i - lag] - slope * (double)lag;
+        if (!isnan(error)) {
+            errors[found] = error;
+            found++;
+        }
+    }
+    return found;
+}
+
+/* Last value (slope 0) or drift. `offset` is how far before the end the last value was seen. */
+static void walk(const struct model_series *series, double slope, double *scratch,
+                 struct forecast *out)
+{
+    size_t n = series->count;
+    const double *y = series->values;
+    size_t used = n < SPREAD_VALUES ? n : SPREAD_VALUES;
+    y += n - used;
+    size_t offset = 0;
+    while (offset + 1 < n && isnan(series->values[n - 1 - offset])) {
+        offset++;
+    }
+    double last = forecast_last_seen(series->values, n);
+    double spread[QUANTILE_COUNT] = {0};
+    size_t lag_done = 0;
+    size_t lag_next = 1;
+    for (size_t step = 0; step < out->horizon; step++) {
+        size_t lag = step + 1 + offset;
+        while (lag >= lag_next && lag_next < used) {
+            size_t found = collect_errors(y, used, lag_next, slope, scratch);
+            if (found >= 8 || (found > 0 && lag_done == 0)) {
+                spread_of(scratch, found, spread);
+                lag_done = lag_next;
+            }
+            lag_next += lag_next < 4 ? 1 : lag_next / 3 + lag_next % 2;
+        }
+        double factor = lag_done > 0 ? sqrt((double)lag / (double)lag_done) : 1.0;
+        write_step(out, step, last + slope * (double)lag, spread, factor);
+    }
+}
+
+static double drift_slope(const double *values, size_t count)
+{
+    size_t first = 0;
+    while (first < count && isnan(values[first])) {
+        first++;
+    }
+    size_t last = count;
+    while (last > first && isnan(values[last - 1])) {
+        last--;
+    }
+    return last > first + 1 ? (values[last - 1] - values[first]) / (double)(last - 1 - first) : 0.0;
+}
+
+/* Where the newest values were missing altogether (or too sparse for one pair), the spread of all
+ * steps would be zero: fall back to the distance of the last two values that were seen. */
+static bool enough(const struct model_series *series)
+{
+    size_t seen = 0;
+    for (size_t i = series->count; i > 0 && seen < 2; i--) {
+        seen += isnan(series->values[i - 1]) ? 0 : 1;
+    }
+    return seen == 2;
+}
+
+bool baseline_forecast(enum baseline baseline, const struct model_series *series, double *scratch,
+                       struct forecast *out)
+{
+    if (!enough(series)) {
+        return false;
+    }
+    switch (baseline) {
+    case BASELINE_LAST_VALUE:
+        walk(series, 0.0, scratch, out);
+        break;
+    case BASELINE_DRIFT:
+        walk(series, drift_slope(series->values, series->count), scratch, out);
+        break;
+    case BASELINE_SEASONAL_NAIVE:
+        if (!seasonal_naive(series, scratch, out)) {
+            return false;
+        }
+        break;
+    case BASELINE_COUNT:
+        return false;
+    }
+    forecast_finish(series, forecast_last_seen(series->values, series->count), out);
+    return true;
+}

@@ -1,0 +1,56 @@
+/* Accuracy figures with the definitions of the M4 competition, DeepAR's rho-risk and the M4 interval.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * One metrics_sum collects forecasts in any number; sums run in the order of the calls, in double.
+ * Steps whose actual is missing are left out everywhere.
+ *
+ *   sMAPE  mean over forecasts of the mean over steps of 200 |y - f| / (|y| + |f|), 0 where both are 0
+ *   MASE   mean over forecasts of mean |y - f| / scale, scale = in-sample mean |y_t - y_(t-m)|
+ *   OWA    (sMAPE / sMAPE of Naive2 + MASE / MASE of Naive2) / 2
+ *   ND     sum |y - f| / sum |y|
+ *   rho_r  2 * sum of pinball_r(y, q_r) / sum |y|;   wQL = mean of rho_0.1 ... rho_0.9
+ *   MSIS   mean width plus 40 times what lies outside [q0.025, q0.975], divided by the MASE scale
+ *
+ * f is the forecast's mean. Pure functions; one sum has one owner.
+ */
+#ifndef MODEL_TRAINING_METRICS_H
+#define MODEL_TRAINING_METRICS_H
+
+#include "model/model.h"
+
+struct metrics_sum {
+    uint64_t rows, points, missing, without_scale, crossings, inside80, inside95;
+    uint64_t rows_with_scale;
+    double smape, mase, msis;            /* sums over forecasts */
+    double absolute_error, absolute, width;
+    double pinball[QUANTILE_COUNT];
+};
+
+/* Mean absolute seasonal difference of a series, NaN where there is no pair. */
+double metrics_scale(const double *values, size_t count, size_t season);
+
+/* Adds one forecast; actual has forecast->horizon values. Scale NaN or 0: no MASE, counted. */
+void metrics_add(struct metrics_sum *sum, const double *actual, const struct forecast *forecast,
+                 double scale);
+
+/* The figures; OWA and Naive2's are NaN (metrics_owa sets them). NaN where nothing was added. */
+void metrics_finish(const struct metrics_sum *sum, struct metrics *out);
+
+/* Puts Naive2's figures and the OWA against them into `out`. */
+void metrics_owa(const struct metrics_sum *naive2, struct metrics *out);
+
+/* Naive2 of M4: seasonally adjusted last value (multiplicative, where the seasonal test at 90 %
+ * says so). `scratch` has 2 * count + 2 * season doubles. False where nothing is observed. */
+bool metrics_naive2(const double *history, size_t count, size_t season, double *scratch,
+                    double *forecast, size_t horizon);
+
+/* As metrics_add for a point forecast. */
+void metrics_add_points(struct metrics_sum *sum, const double *actual, const double *forecast,
+                        size_t horizon, double scale);
+
+/* Pinball losses of one forecast summed over 0.1 ... 0.9 and the observed steps, divided by 9 and
+ * doubled; *absolute receives sum |y|, *points the steps. For gates: wQL = sum / sum |y|. */
+double metrics_quantile_loss(const double *actual, const struct forecast *forecast,
+                             double *absolute, uint64_t *points);
+
+#endif
