@@ -1,0 +1,586 @@
+/* Models admitted, promoted, rolled back and pruned: files, records and registry kept in step.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "server/catalogue.h"
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/lock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "server/model_entry.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define ENTRIES_MAX 1024
+#define KEEP_RETIRED 2   /* of a group, besides champion and previous */
+#define KEEP_KEPT_BACK 2
+#define PATH_BYTES 700
+
+struct catalogue {
+    struct storage *storage;
+    struct writer *writer;
+    struct registry *registry;
+    char directory[512];
+    struct lock lock;
+    struct condition free; /* signalled when `busy` ends */
+    bool busy;             /* guarded by lock: somebody holds the ticket and alone touches the entries */
+    size_t models, champions; /* guarded by lock: for catalogue_counts */
+    struct model_entry entries[ENTRIES_MAX];
+    size_t count;
+};
+
+/* ---------------------------------------------------------------- ticket */
+
+static void take_ticket(struct catalogue *catalogue)
+{
+    lock_acquire(&catalogue->lock);
+    while (catalogue->busy) {
+        condition_wait(&catalogue->free, &catalogue->lock);
+    }
+    catalogue->busy = true;
+    lock_release(&catalogue->lock);
+}
+
+static void return_ticket(struct catalogue *catalogue)
+{
+    size_t champions = 0;
+    for (size_t i = 0; i < catalogue->count; i++) {
+        champions += catalogue->entries[i].standing == STANDING_CHAMPION;
+    }
+    lock_acquire(&catalogue->lock);
+    catalogue->busy = false;
+    catalogue->models = catalogue->count;
+    catalogue->champions = champions;
+    condition_signal(&catalogue->free);
+    lock_release(&catalogue->lock);
+}
+
+void catalogue_counts(struct catalogue *catalogue, size_t *models, size_t *champions)
+{
+    lock_acquire(&catalogue->lock);
+    *models = catalogue->models;
+    *champions = catalogue->champions;
+    lock_release(&catalogue->lock);
+}
+
+/* ---------------------------------------------------------------- entries */
+
+static struct model_entry *find_id(struct catalogue *catalogue, const char *id)
+{
+    for (size_t i = 0; i < catalogue->count; i++) {
+        if (strcmp(catalogue->entries[i].id, id) == 0) {
+            return &catalogue->entries[i];
+        }
+    }
+    return NULL;
+}
+
+static struct model_entry *find_standing(struct catalogue *catalogue, int64_t step_ms,
+                                         enum standing standing)
+{
+    for (size_t i = 0; i < catalogue->count; i++) {
+        if (catalogue->entries[i].step_ms == step_ms && catalogue->entries[i].standing == standing) {
+            return &catalogue->entries[i];
+        }
+    }
+    return NULL;
+}
+
+static void path_of(const char *directory, const char *file, char path[PATH_BYTES])
+{
+    snprintf(path, PATH_BYTES, "%s/%s", directory, file);
+}
+
+/* "5m", "1h", "250ms": the largest unit that divides the step. */
+static void step_text(int64_t step_ms, char *text, size_t capacity)
+{
+    static const struct {
+        int64_t ms;
+        const char *unit;
+    } units[] = {{86400000, "d"}, {3600000, "h"}, {60000, "m"}, {1000, "s"}, {1, "ms"}};
+    for (size_t i = 0; i < ARRAY_COUNT(units); i++) {
+        if (step_ms % units[i].ms == 0) {
+            snprintf(text, capacity, "%lld%s", (long long)(step_ms / units[i].ms), units[i].unit);
+            return;
+        }
+    }
+}
+
+static unsigned long long number_of(const char *id)
+{
+    const char *dash = strrchr(id, '-');
+    return dash != NULL ? strtoull(dash + 1, NULL, 10) : 0;
+}
+
+static void next_id(const struct catalogue *catalogue, int64_t step_ms, char id[48])
+{
+    char step[24] = "";
+    unsigned long long newest = 0;
+    for (size_t i = 0; i < catalogue->count; i++) {
+        unsigned long long number = number_of(catalogue->entries[i].id);
+        if (catalogue->entries[i].step_ms == step_ms && number > newest) {
+            newest = number;
+        }
+    }
+    step_text(step_ms, step, sizeof(step));
+    snprintf(id, 48, "%s-%llu", step, newest + 1);
+}
+
+/* ---------------------------------------------------------------- records */
+
+static enum status put_record(struct write_batch *batch, const struct model_entry *entry,
+                              struct error *error)
+{
+    struct text json;
+    text_init(&json, MODEL_RECORD_BYTES_MAX);
+    model_entry_write(entry, &json);
+    enum status status = text_status(&json, "the record of a model", error);
+    if (status == STATUS_OK) {
+        status = write_batch_record(batch, MODEL_RECORD_KIND, entry->id, json.bytes, json.length, error);
+    }
+    text_release(&json);
+    return status;
+}
+
+/* The changed entries and the ids to be removed, in one transaction. */
+static enum status write_records(struct catalogue *catalogue, struct model_entry *const *changed,
+                                 size_t changed_count, struct model_entry *const *removed,
+                                 size_t removed_count, struct error *error)
+{
+    struct write_batch *batch = NULL;
+    struct write_result result;
+    enum status status = write_batch_new(catalogue->storage, 0, &batch, error);
+    for (size_t i = 0; status == STATUS_OK && i < changed_count; i++) {
+        if (changed[i] != NULL) {
+            status = put_record(batch, changed[i], error);
+        }
+    }
+    for (size_t i = 0; status == STATUS_OK && i < removed_count; i++) {
+        status = write_batch_record(batch, MODEL_RECORD_KIND, removed[i]->id, NULL, 0, error);
+    }
+    if (status != STATUS_OK) {
+        write_batch_free(batch);
+        return status;
+    }
+    return writer_write_take(catalogue->writer, batch, &result, error);
+}
+
+static bool collect_entry(void *context, const char *key, const char *json, size_t length)
+{
+    struct catalogue *catalogue = context;
+    struct error error = {0};
+    if (catalogue->count == ENTRIES_MAX) {
+        return false;
+    }
+    if (model_entry_read(&catalogue->entries[catalogue->count], json, length, &error) != STATUS_OK) {
+        log_error("catalogue", "record left out", "key=%s reason=\"%s\"", key, error.text);
+        return true;
+    }
+    catalogue->count++;
+    return true;
+}
+
+static enum status read_records(struct catalogue *catalogue, struct error *error)
+{
+    struct storage_reader *reader = NULL;
+    enum status status = storage_reader_open(catalogue->storage, &reader, error);
+    if (status == STATUS_OK) {
+        status = storage_records(reader, MODEL_RECORD_KIND, collect_entry, catalogue, error);
+        storage_reader_close(reader);
+    }
+    return status;
+}
+
+/* ---------------------------------------------------------------- loading */
+
+/* NULL where the file fails its check: it is renamed aside and the entry says so. */
+static struct snapshot *load_entry(struct catalogue *catalogue, struct model_entry *entry)
+{
+    char path[PATH_BYTES], aside[PATH_BYTES + 16];
+    struct snapshot *snapshot = NULL;
+    struct error error = {0};
+    path_of(catalogue->directory, entry->file, path);
+    if (snapshot_load(path, entry->sha256, &snapshot, &error) == STATUS_OK) {
+        return snapshot;
+    }
+    log_error("catalogue", "model not loaded", "model=%s file=%s reason=\"%s\"", entry->id,
+              entry->file, error.text);
+    if (error.status == STATUS_CORRUPT) {
+        snprintf(aside, sizeof(aside), "%s.corrupt", path);
+        if (rename(path, aside) != 0) {
+            log_error("catalogue", "could not rename aside", "file=%s reason=\"%s\"", entry->file,
+                      strerror(errno));
+        }
+    }
+    entry->standing = STANDING_CORRUPT;
+    snprintf(entry->decision, sizeof(entry->decision), "not loaded: %.140s", error.text);
+    if (write_records(catalogue, &entry, 1, NULL, 0, &error) != STATUS_OK) {
+        log_error("catalogue", "could not record a corrupt model", "model=%s reason=\"%s\"", entry->id,
+                  error.text);
+    }
+    return NULL;
+}
+
+static void publish_entry(struct catalogue *catalogue, struct model_entry *entry)
+{
+    struct error error = {0};
+    struct snapshot *snapshot = load_entry(catalogue, entry);
+    if (snapshot == NULL) {
+        return;
+    }
+    if (registry_publish(catalogue->registry, snapshot, &error) != STATUS_OK) {
+        log_error("catalogue", "model not published", "model=%s reason=\"%s\"", entry->id, error.text);
+    }
+    snapshot_release(snapshot);
+}
+
+/* Previous ones first, so that publishing the champions makes them the previous again. */
+static void publish_all(struct catalogue *catalogue)
+{
+    static const enum standing order[] = {STANDING_PREVIOUS, STANDING_CHAMPION};
+    for (size_t pass = 0; pass < ARRAY_COUNT(order); pass++) {
+        for (size_t i = 0; i < catalogue->count; i++) {
+            if (catalogue->entries[i].standing == order[pass]) {
+                publish_entry(catalogue, &catalogue->entries[i]);
+            }
+        }
+    }
+    /* Where a champion was corrupt the previous one serves now: the entries shall say so. */
+    for (size_t i = 0; i < catalogue->count; i++) {
+        struct model_entry *entry = &catalogue->entries[i];
+        if (entry->standing == STANDING_PREVIOUS &&
+            find_standing(catalogue, entry->step_ms, STANDING_CHAMPION) == NULL) {
+            entry->standing = STANDING_CHAMPION;
+            log_warning("catalogue", "previous model serves", "model=%s", entry->id);
+        }
+    }
+}
+
+enum status catalogue_open(struct storage *storage, struct writer *writer, struct registry *registry,
+                           const char *directory, struct catalogue **out, struct error *error)
+{
+    struct catalogue *catalogue = mem_zeroed(1, sizeof(*catalogue));
+    if (catalogue == NULL) {
+        return error_set(error, STATUS_NO_MEMORY, "could not open the catalogue: out of memory");
+    }
+    catalogue->storage = storage;
+    catalogue->writer = writer;
+    catalogue->registry = registry;
+    snprintf(catalogue->directory, sizeof(catalogue->directory), "%s", directory);
+    lock_init(&catalogue->lock);
+    condition_init(&catalogue->free);
+    enum status status = STATUS_OK;
+    if (mkdir(directory, 0700) != 0 && errno != EEXIST) {
+        status = error_set(error, STATUS_IO, "could not make folder '%s': %s", directory,
+                           strerror(errno));
+    }
+    if (status == STATUS_OK) {
+        status = read_records(catalogue, error);
+    }
+    if (status != STATUS_OK) {
+        catalogue_close(catalogue);
+        return status;
+    }
+    take_ticket(catalogue);
+    publish_all(catalogue);
+    return_ticket(catalogue);
+    *out = catalogue;
+    return STATUS_OK;
+}
+
+void catalogue_close(struct catalogue *catalogue)
+{
+    if (catalogue == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < catalogue->count; i++) {
+        model_entry_release(&catalogue->entries[i]);
+    }
+    condition_release_memory(&catalogue->free);
+    lock_release_memory(&catalogue->lock);
+    mem_free(catalogue);
+}
+
+/* ---------------------------------------------------------------- admission */
+
+/* Fields of a snapshot's record that its owner sets before publication. Until then nobody else has a
+ * reference, so writing to it is safe. */
+static void name_snapshot(struct snapshot *snapshot, const char *id, const char *decision)
+{
+    const struct snapshot_record *shared = snapshot_record(snapshot);
+    struct snapshot_record *own;
+    memcpy(&own, &shared, sizeof(own));
+    snprintf(own->id, sizeof(own->id), "%s", id);
+    snprintf(own->decision, sizeof(own->decision), "%s", decision);
+}
+
+/* Entries of a group beyond what is kept, oldest first. */
+static size_t choose_removed(struct catalogue *catalogue, int64_t step_ms,
+                             struct model_entry **removed, size_t most)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < catalogue->count && count < most; i++) {
+        struct model_entry *entry = &catalogue->entries[i];
+        size_t newer = 0;
+        if (entry->step_ms != step_ms || entry->standing == STANDING_CHAMPION ||
+            entry->standing == STANDING_PREVIOUS) {
+            continue;
+        }
+        for (size_t k = 0; k < catalogue->count; k++) {
+            newer += catalogue->entries[k].step_ms == step_ms &&
+                     catalogue->entries[k].standing == entry->standing &&
+                     number_of(catalogue->entries[k].id) > number_of(entry->id);
+        }
+        size_t keep = entry->standing == STANDING_KEPT_BACK ? KEEP_KEPT_BACK : KEEP_RETIRED;
+        if (newer >= keep) {
+            removed[count++] = entry;
+        }
+    }
+    return count;
+}
+
+/* After their records are gone: files, then entries. */
+static void remove_entries(struct catalogue *catalogue, struct model_entry **removed, size_t count)
+{
+    char path[PATH_BYTES];
+    for (size_t i = count; i-- > 0;) { /* from the end: pointers below stay right */
+        struct model_entry *entry = removed[i];
+        path_of(catalogue->directory, entry->file, path);
+        if (unlink(path) != 0 && errno != ENOENT) {
+            log_warning("catalogue", "old model not removed", "file=%s reason=\"%s\"", entry->file,
+                        strerror(errno));
+        }
+        model_entry_release(entry);
+        size_t index = (size_t)(entry - catalogue->entries);
+        memmove(entry, entry + 1, (catalogue->count - index - 1) * sizeof(*entry));
+        catalogue->count--;
+    }
+}
+
+static enum status fill_entry(struct model_entry *entry, struct snapshot *snapshot,
+                              const struct gate_result *gate, struct error *error)
+{
+    const struct snapshot_record *record = snapshot_record(snapshot);
+    memset(entry, 0, sizeof(*entry));
+    snprintf(entry->id, sizeof(entry->id), "%s", record->id);
+    snprintf(entry->file, sizeof(entry->file), "%s.safetensors", record->id);
+    snprintf(entry->sha256, sizeof(entry->sha256), "%s", record->sha256);
+    snprintf(entry->decision, sizeof(entry->decision), "%s", gate->reason);
+    entry->step_ms = record->step_ms;
+    entry->standing = gate->promote ? STANDING_CHAMPION : STANDING_KEPT_BACK;
+    entry->published_ms = clock_wall_ms();
+    struct text json;
+    text_init(&json, MODEL_RECORD_BYTES_MAX / 2);
+    snapshot_describe(snapshot, &json);
+    enum status status = text_status(&json, "the description of a model", error);
+    if (status == STATUS_OK) {
+        entry->describe = text_take(&json, NULL);
+    }
+    text_release(&json);
+    return status;
+}
+
+/* The new entry is in the table already; moves the standings of the others. */
+static enum status record_admission(struct catalogue *catalogue, struct model_entry *entry,
+                                    struct error *error)
+{
+    struct model_entry *removed[16] = {NULL};
+    struct model_entry *champion = NULL, *previous = NULL;
+    if (entry->standing == STANDING_CHAMPION) {
+        entry->standing = STANDING_KEPT_BACK; /* hidden from the search for a moment */
+        champion = find_standing(catalogue, entry->step_ms, STANDING_CHAMPION);
+        previous = find_standing(catalogue, entry->step_ms, STANDING_PREVIOUS);
+        entry->standing = STANDING_CHAMPION;
+    }
+    if (champion != NULL) {
+        champion->standing = STANDING_PREVIOUS;
+        if (previous != NULL) {
+            previous->standing = STANDING_RETIRED;
+        }
+    }
+    struct model_entry *changed[] = {entry, champion, champion != NULL ? previous : NULL};
+    size_t removed_count =
+        choose_removed(catalogue, entry->step_ms, removed, ARRAY_COUNT(removed));
+    enum status status =
+        write_records(catalogue, changed, ARRAY_COUNT(changed), removed, removed_count, error);
+    if (status == STATUS_OK) {
+        remove_entries(catalogue, removed, removed_count);
+        return STATUS_OK;
+    }
+    if (champion != NULL) {
+        champion->standing = STANDING_CHAMPION;
+        if (previous != NULL) {
+            previous->standing = STANDING_PREVIOUS;
+        }
+    }
+    return status;
+}
+
+enum status catalogue_admit(struct catalogue *catalogue, struct snapshot *snapshot,
+                            const struct gate_result *gate, char id[48], struct error *error)
+{
+    char path[PATH_BYTES], file[80];
+    struct model_entry *entry = NULL;
+    enum status status;
+    take_ticket(catalogue);
+    if (catalogue->count == ENTRIES_MAX) {
+        status = error_set(error, STATUS_TOO_LARGE, "cannot keep more than %d models", ENTRIES_MAX);
+        goto finish;
+    }
+    next_id(catalogue, snapshot_record(snapshot)->step_ms, id);
+    name_snapshot(snapshot, id, gate->reason);
+    snprintf(file, sizeof(file), "%s.safetensors", id);
+    path_of(catalogue->directory, file, path);
+    status = snapshot_save(snapshot, path, error);
+    if (status != STATUS_OK) {
+        goto finish;
+    }
+    entry = &catalogue->entries[catalogue->count];
+    status = fill_entry(entry, snapshot, gate, error);
+    if (status == STATUS_OK) {
+        catalogue->count++;
+        status = record_admission(catalogue, entry, error);
+    }
+    if (status != STATUS_OK) {
+        model_entry_release(entry);
+        catalogue->count = (size_t)(entry - catalogue->entries);
+        unlink(path);
+        goto finish;
+    }
+    if (gate->promote) {
+        status = registry_publish(catalogue->registry, snapshot, error);
+    }
+
+finish:
+    return_ticket(catalogue);
+    return status;
+}
+
+/* ---------------------------------------------------------------- promotion and rollback */
+
+enum status catalogue_promote(struct catalogue *catalogue, const char *id, struct error *error)
+{
+    struct snapshot *snapshot = NULL;
+    enum status status;
+    take_ticket(catalogue);
+    struct model_entry *entry = find_id(catalogue, id);
+    if (entry == NULL) {
+        status = error_set(error, STATUS_NOT_FOUND, "no model is called '%.48s'", id);
+        goto finish;
+    }
+    if (entry->standing == STANDING_CHAMPION || entry->standing == STANDING_CORRUPT) {
+        status = error_set(error, STATUS_CONFLICT, "model '%s' is %s", id,
+                           entry->standing == STANDING_CHAMPION ? "the champion already" : "corrupt");
+        goto finish;
+    }
+    snapshot = load_entry(catalogue, entry);
+    if (snapshot == NULL) {
+        status = error_set(error, STATUS_CORRUPT, "model '%s' could not be loaded", id);
+        goto finish;
+    }
+    enum standing before = entry->standing;
+    entry->standing = STANDING_CHAMPION;
+    snprintf(entry->decision, sizeof(entry->decision), "promoted by request");
+    status = record_admission(catalogue, entry, error);
+    if (status != STATUS_OK) {
+        entry->standing = before;
+        goto finish;
+    }
+    status = registry_publish(catalogue->registry, snapshot, error);
+    log_info("catalogue", "model promoted by request", "model=%s", id);
+
+finish:
+    return_ticket(catalogue);
+    snapshot_release(snapshot);
+    return status;
+}
+
+/* The step of the only group that has a champion; 0 where there are none or several. */
+static int64_t only_group(const struct catalogue *catalogue)
+{
+    int64_t step_ms = 0;
+    for (size_t i = 0; i < catalogue->count; i++) {
+        if (catalogue->entries[i].standing != STANDING_CHAMPION) {
+            continue;
+        }
+        if (step_ms != 0) {
+            return 0;
+        }
+        step_ms = catalogue->entries[i].step_ms;
+    }
+    return step_ms;
+}
+
+enum status catalogue_rollback(struct catalogue *catalogue, int64_t step_ms, struct error *error)
+{
+    enum status status;
+    take_ticket(catalogue);
+    if (step_ms == 0) {
+        step_ms = only_group(catalogue);
+    }
+    struct model_entry *champion = find_standing(catalogue, step_ms, STANDING_CHAMPION);
+    struct model_entry *previous = find_standing(catalogue, step_ms, STANDING_PREVIOUS);
+    if (champion == NULL || previous == NULL) {
+        status = error_set(error, STATUS_NOT_FOUND, "cannot roll back: %s",
+                           step_ms == 0 ? "there is no model, or several groups have one"
+                                        : "there is no previous model");
+        goto finish;
+    }
+    champion->standing = STANDING_KEPT_BACK;
+    previous->standing = STANDING_CHAMPION;
+    struct model_entry *changed[] = {champion, previous};
+    status = write_records(catalogue, changed, ARRAY_COUNT(changed), NULL, 0, error);
+    if (status != STATUS_OK) {
+        champion->standing = STANDING_CHAMPION;
+        previous->standing = STANDING_PREVIOUS;
+        goto finish;
+    }
+    status = registry_rollback(catalogue->registry, step_ms, error);
+    log_info("catalogue", "rolled back by request", "from=%s to=%s", champion->id, previous->id);
+
+finish:
+    return_ticket(catalogue);
+    return status;
+}
+
+/* ---------------------------------------------------------------- check */
+
+enum status catalogue_check(struct storage *storage, const char *directory, storage_report report,
+                            void *context, size_t *checked, struct error *error)
+{
+    struct catalogue *catalogue = mem_zeroed(1, sizeof(*catalogue));
+    if (catalogue == NULL) {
+        return error_set(error, STATUS_NO_MEMORY, "could not check the models: out of memory");
+    }
+    catalogue->storage = storage;
+    lock_init(&catalogue->lock);
+    condition_init(&catalogue->free);
+    enum status status = read_records(catalogue, error);
+    size_t bad = 0;
+    for (size_t i = 0; status == STATUS_OK && i < catalogue->count; i++) {
+        struct model_entry *entry = &catalogue->entries[i];
+        char path[PATH_BYTES], line[PATH_BYTES + 400];
+        struct snapshot *snapshot = NULL;
+        struct error why = {0};
+        path_of(directory, entry->file, path);
+        if (entry->standing != STANDING_CORRUPT &&
+            snapshot_load(path, entry->sha256, &snapshot, &why) != STATUS_OK) {
+            snprintf(line, sizeof(line), "model %s: %s", entry->id, why.text);
+            report(context, line);
+            bad++;
+        }
+        snapshot_release(snapshot);
+        ++*checked;
+    }
+    catalogue_close(catalogue);
+    if (status == STATUS_OK && bad > 0) {
+        return error_set(error, STATUS_CORRUPT, "%zu model files are damaged", bad);
+    }
+    return status;
+}

@@ -1,0 +1,400 @@
+/* Building and taking down the daemon, signals, reload, and what GET /api/v1/status adds.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "server/daemon.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "server/http.h"
+#include "server/refresher.h"
+#include "server/scheduler.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define LIMITS_COUNT 16 /* reloads before a struct of limits is used again */
+#define GRACE_MS 4000
+#define STOP_SECONDS 9  /* then the process ends all the same: what was acknowledged is on disk */
+#define DESCRIPTORS_RESERVED 128
+#define FIRST_DELAY_MS 60000
+
+struct daemon {
+    struct config config;
+    struct api_limits limits[LIMITS_COUNT];
+    size_t limits_used;
+    struct storage *storage;
+    struct writer *writer;
+    struct registry *registry;
+    struct catalogue *catalogue;
+    struct job_table *jobs;
+    struct api_services services;
+    bool services_ready;
+    struct refresher *refresher;
+    struct scheduler *scheduler;
+    struct http *http;
+};
+
+/* ---------------------------------------------------------------- upward calls of the api */
+
+static enum status promote(void *context, const char *id, struct error *error)
+{
+    struct daemon *daemon = context;
+    enum status status = catalogue_promote(daemon->catalogue, id, error);
+    if (status == STATUS_OK) {
+        refresher_all(daemon->refresher);
+    }
+    return status;
+}
+
+static enum status rollback(void *context, int64_t step_ms, struct error *error)
+{
+    struct daemon *daemon = context;
+    enum status status = catalogue_rollback(daemon->catalogue, step_ms, error);
+    if (status == STATUS_OK) {
+        refresher_all(daemon->refresher);
+    }
+    return status;
+}
+
+static void model_published(void *context)
+{
+    struct daemon *daemon = context;
+    refresher_all(daemon->refresher);
+}
+
+/* Resident bytes, from /proc; 0 where it cannot be read. */
+static int64_t resident_bytes(void)
+{
+    long total = 0, resident = 0;
+    FILE *file = fopen("/proc/self/statm", "re");
+    if (file != NULL) {
+        if (fscanf(file, "%ld %ld", &total, &resident) != 2) {
+            resident = 0;
+        }
+        fclose(file);
+    }
+    return (int64_t)resident * sysconf(_SC_PAGESIZE);
+}
+
+/* Members of GET /api/v1/status: short locks and one read of /proc, so it may run on the network thread. */
+static void describe(void *context, struct text *json)
+{
+    struct daemon *daemon = context;
+    struct scheduler_stats training = {0};
+    struct refresher_stats live = {0};
+    struct http_stats port = {0};
+    size_t models = 0, champions = 0;
+    if (daemon->http == NULL) { /* still starting */
+        return;
+    }
+    scheduler_stats(daemon->scheduler, &training);
+    refresher_stats(daemon->refresher, &live);
+    http_stats(daemon->http, &port);
+    catalogue_counts(daemon->catalogue, &models, &champions);
+    text_add_format(json, "\"training\":{\"running\":%s,\"group_step_ms\":%lld,\"trained\":%llu,",
+                    training.training ? "true" : "false", (long long)training.group_step_ms,
+                    (unsigned long long)training.trained);
+    text_add_format(json, "\"promoted\":%llu,\"kept_back\":%llu,\"failed\":%llu,\"last_ended\":",
+                    (unsigned long long)training.promoted, (unsigned long long)training.kept_back,
+                    (unsigned long long)training.failed);
+    if (training.last_ended_ms > 0) {
+        text_add_char(json, '"');
+        text_add_time(json, training.last_ended_ms);
+        text_add_char(json, '"');
+    } else {
+        text_add_string(json, "null");
+    }
+    text_add_format(json, ",\"last_seconds\":%.3f},\"models\":{\"kept\":%zu,\"champions\":%zu},",
+                    training.last_seconds, models, champions);
+    text_add_format(json, "\"live\":{\"refreshed\":%llu,\"rounds\":%llu,\"busy_seconds\":%.3f},",
+                    (unsigned long long)live.refreshed, (unsigned long long)live.rounds,
+                    live.busy_seconds);
+    text_add_format(json, "\"http\":{\"connections\":%zu,\"active\":%zu,\"waiting\":%zu,",
+                    port.connections, port.active, port.waiting);
+    text_add_format(json, "\"cut\":%llu,\"refused_busy\":%llu},", (unsigned long long)port.cut,
+                    (unsigned long long)port.refused_busy);
+    text_add_format(json, "\"memory\":{\"in_use_bytes\":%zu,\"peak_bytes\":%zu,\"resident_bytes\":%lld}",
+                    mem_bytes_in_use(), mem_bytes_peak(), (long long)resident_bytes());
+}
+
+/* ---------------------------------------------------------------- start */
+
+static void training_of(const struct config *config, struct training_settings *settings)
+{
+    *settings = (struct training_settings){
+        .every_ms = config->every_ms,
+        .seconds = (double)config->seconds_ms / 1e3,
+        .lanes = (unsigned)config->lanes,
+        .memory_max = (size_t)config->memory,
+        .seed = (uint64_t)config->seed,
+        .first_delay_ms = FIRST_DELAY_MS < config->every_ms ? FIRST_DELAY_MS : config->every_ms,
+    };
+}
+
+static void apply_log(const struct config *config)
+{
+    log_set_level((enum log_level)config->log_level);
+    log_set_json(config->log_format == 1);
+}
+
+/* Connections that the descriptor limit allows, the limit raised as far as it goes. */
+static size_t raise_descriptors(size_t wanted)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
+        return wanted;
+    }
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    if (limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur >= wanted + DESCRIPTORS_RESERVED) {
+        return wanted;
+    }
+    size_t possible = (size_t)limit.rlim_cur > 2 * DESCRIPTORS_RESERVED
+                          ? (size_t)limit.rlim_cur - DESCRIPTORS_RESERVED
+                          : (size_t)limit.rlim_cur / 2;
+    log_warning("daemon", "fewer connections than configured", "wanted=%zu possible=%zu", wanted,
+                possible);
+    return possible;
+}
+
+static enum status start_store(struct daemon *daemon, const char *url, struct error *error)
+{
+    char path[sizeof(daemon->config.path) + 16];
+    snprintf(path, sizeof(path), "sqlite:%s", daemon->config.path);
+    struct storage_options options = {
+        .url = url != NULL ? url : path,
+        .relaxed = daemon->config.durability == 1,
+        .series_max = (uint32_t)daemon->config.max_series,
+        .retention_ms = daemon->config.retention_ms,
+    };
+    struct writer_options writing = {0};
+    enum status status = storage_open(&options, &daemon->storage, error);
+    if (status == STATUS_OK) {
+        status = writer_start(daemon->storage, &writing, &daemon->writer, error);
+    }
+    return status;
+}
+
+static enum status start_models(struct daemon *daemon, struct error *error)
+{
+    char directory[sizeof(daemon->config.path) + 16];
+    snprintf(directory, sizeof(directory), "%s/models", daemon->config.path);
+    if (mkdir(daemon->config.path, 0700) != 0 && errno != EEXIST) {
+        return error_set(error, STATUS_IO, "could not make folder '%s': %s", daemon->config.path,
+                         strerror(errno));
+    }
+    enum status status = registry_new(&daemon->registry, error);
+    if (status == STATUS_OK) {
+        status = catalogue_open(daemon->storage, daemon->writer, daemon->registry, directory,
+                                &daemon->catalogue, error);
+    }
+    if (status == STATUS_OK) {
+        status = job_table_new(&daemon->jobs, error);
+    }
+    return status;
+}
+
+static enum status start_services(struct daemon *daemon, struct error *error)
+{
+    struct api_services *services = &daemon->services;
+    services->storage = daemon->storage;
+    services->writer = daemon->writer;
+    services->registry = daemon->registry;
+    services->jobs = daemon->jobs;
+    services->started_ms = clock_wall_ms();
+    services->describe = describe;
+    services->promote = promote;
+    services->rollback = rollback;
+    services->context = daemon;
+    config_model(&daemon->config, &services->model_config);
+    config_limits(&daemon->config, &daemon->limits[0]);
+    atomic_store(&services->limits, &daemon->limits[0]);
+    enum status status = api_services_init(services, error);
+    daemon->services_ready = status == STATUS_OK;
+    if (status == STATUS_OK) {
+        status = refresher_start(services, &daemon->refresher, error);
+    }
+    if (status == STATUS_OK) {
+        struct scheduler_options options = {.services = services,
+                                            .catalogue = daemon->catalogue,
+                                            .published = model_published,
+                                            .context = daemon};
+        training_of(&daemon->config, &options.settings);
+        status = scheduler_start(&options, &daemon->scheduler, error);
+    }
+    return status;
+}
+
+static enum status start_http(struct daemon *daemon, bool insecure, struct error *error)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    size_t workers = (size_t)daemon->config.workers;
+    if (workers == 0) {
+        workers = cores > 2 ? (size_t)cores : 2;
+    }
+    struct http_options options = {
+        .listen = daemon->config.listen,
+        .hosts = daemon->config.hosts,
+        .insecure = insecure,
+        .connections = raise_descriptors((size_t)daemon->config.connections),
+        .connections_per_address = (size_t)daemon->config.connections_per_address,
+        .services = &daemon->services,
+        .worker_count = workers,
+    };
+    return http_start(&options, &daemon->http, error);
+}
+
+enum status daemon_start(const struct daemon_options *options, struct daemon **out,
+                         struct error *error)
+{
+    struct daemon *daemon = mem_zeroed(1, sizeof(*daemon));
+    if (daemon == NULL) {
+        return error_set(error, STATUS_NO_MEMORY, "could not start: out of memory");
+    }
+    daemon->config = *options->config;
+    enum status status = start_store(daemon, options->storage_url, error);
+    if (status == STATUS_OK) {
+        status = start_models(daemon, error);
+    }
+    if (status == STATUS_OK) {
+        status = start_services(daemon, error);
+    }
+    if (status == STATUS_OK) {
+        status = start_http(daemon, options->insecure, error);
+    }
+    if (status != STATUS_OK) {
+        daemon_stop(daemon, 0);
+        return status;
+    }
+    *out = daemon;
+    return STATUS_OK;
+}
+
+/* ---------------------------------------------------------------- running and stopping */
+
+int daemon_port(const struct daemon *daemon)
+{
+    return http_port(daemon->http);
+}
+
+void daemon_tick(struct daemon *daemon)
+{
+    http_sweep(daemon->http, clock_monotonic_ns());
+}
+
+void daemon_reload(struct daemon *daemon, const struct config *next)
+{
+    struct training_settings settings;
+    size_t changed = config_reload(&daemon->config, next);
+    apply_log(&daemon->config);
+    /* Requests under way may still look at the old limits, so the next slot is filled. */
+    struct api_limits *limits = &daemon->limits[++daemon->limits_used % LIMITS_COUNT];
+    config_limits(&daemon->config, limits);
+    atomic_store(&daemon->services.limits, limits);
+    training_of(&daemon->config, &settings);
+    scheduler_configure(daemon->scheduler, &settings);
+    log_info("daemon", "configuration read again", "changed=%zu", changed);
+}
+
+void daemon_stop(struct daemon *daemon, int64_t grace_ms)
+{
+    atomic_store(&daemon->services.draining, true);
+    if (daemon->jobs != NULL) {
+        job_close(daemon->jobs); /* training ends meanwhile */
+    }
+    if (daemon->http != NULL) {
+        http_stop(daemon->http, grace_ms);
+    }
+    scheduler_stop(daemon->scheduler);
+    refresher_stop(daemon->refresher);
+    if (daemon->writer != NULL) {
+        writer_stop(daemon->writer);
+    }
+    if (daemon->services_ready) {
+        api_services_release(&daemon->services);
+    }
+    if (daemon->jobs != NULL) {
+        job_table_free(daemon->jobs);
+    }
+    catalogue_close(daemon->catalogue);
+    registry_free(daemon->registry);
+    if (daemon->storage != NULL) {
+        storage_close(daemon->storage);
+    }
+    mem_free(daemon);
+}
+
+static void reload_from(struct daemon *daemon, const struct config_sources *sources)
+{
+    struct config next;
+    struct error error = {0};
+    if (config_load(sources, &next, &error) != STATUS_OK) {
+        log_error("daemon", "configuration not reloaded", "reason=\"%s\"", error.text);
+        return;
+    }
+    daemon_reload(daemon, &next);
+}
+
+static void gave_up(int signal_number)
+{
+    static const char line[] = "forecastd: stopping took too long, leaving\n";
+    (void)signal_number;
+    if (write(STDERR_FILENO, line, sizeof(line) - 1) < 0) {
+        _exit(1);
+    }
+    _exit(1);
+}
+
+int daemon_run(const struct daemon_options *options, const struct config_sources *sources)
+{
+    struct daemon *daemon = NULL;
+    struct error error = {0};
+    int64_t begin_ns = clock_monotonic_ns();
+    sigset_t signals;
+    sigfillset(&signals);
+    sigdelset(&signals, SIGALRM);
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP};
+    for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
+        sigdelset(&signals, faults[i]);
+    }
+    pthread_sigmask(SIG_BLOCK, &signals, NULL); /* SIGPIPE among them */
+    mallopt(M_ARENA_MAX, 2);
+    apply_log(options->config);
+    if (daemon_start(options, &daemon, &error) != STATUS_OK) {
+        fprintf(stderr, "forecastd: %s\n%s%s", error.text, error.hint, error.hint[0] ? "\n" : "");
+        return 1;
+    }
+    log_info("daemon", "listening", "address=%s port=%d data=%s version=%s start_ms=%.1f",
+             options->config->listen, daemon_port(daemon), options->config->path, FORECASTD_VERSION,
+             (double)(clock_monotonic_ns() - begin_ns) / 1e6);
+    if (options->insecure) {
+        log_warning("daemon", "anybody who reaches the port can read and write", "listen=%s",
+                    options->config->listen);
+    }
+    for (;;) {
+        const struct timespec second = {.tv_sec = 1};
+        int number = sigtimedwait(&signals, NULL, &second);
+        if (number == SIGTERM || number == SIGINT) {
+            log_info("daemon", "stopping", "signal=%d", number);
+            break;
+        }
+        if (number == SIGHUP) {
+            reload_from(daemon, sources);
+        }
+        daemon_tick(daemon);
+    }
+    signal(SIGALRM, gave_up);
+    alarm(STOP_SECONDS);
+    daemon_stop(daemon, GRACE_MS);
+    alarm(0);
+    log_info("daemon", "stopped", "uptime_s=%.0f", (double)(clock_monotonic_ns() - begin_ns) / 1e9);
+    return 0;
+}

@@ -1,0 +1,136 @@
+/* JSON of a model's record, read with the pull reader and written by hand.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "server/model_entry.h"
+
+#include "base/check.h"
+#include "base/json_reader.h"
+#include "base/memory.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const char *const standing_names[] = {"champion", "previous", "retired", "kept_back",
+                                             "corrupt"};
+
+const char *standing_name(enum standing standing)
+{
+    CHECK((size_t)standing < ARRAY_COUNT(standing_names));
+    return standing_names[standing];
+}
+
+static bool key_is(const struct json_reader *reader, const char *key)
+{
+    return reader->text_length == strlen(key) && memcmp(reader->text, key, reader->text_length) == 0;
+}
+
+static bool copy_string(const struct json_reader *reader, char *out, size_t capacity)
+{
+    if (reader->text_length >= capacity) {
+        return false;
+    }
+    memcpy(out, reader->text, reader->text_length);
+    out[reader->text_length] = '\0';
+    return true;
+}
+
+static bool read_standing(const struct json_reader *reader, enum standing *standing)
+{
+    for (size_t i = 0; i < ARRAY_COUNT(standing_names); i++) {
+        if (key_is(reader, standing_names[i])) {
+            *standing = (enum standing)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The value behind the key just read. Keys that we do not know are skipped. */
+static bool read_member(struct json_reader *reader, struct model_entry *entry)
+{
+    char *text = NULL;
+    size_t capacity = 0;
+    if (key_is(reader, "id")) {
+        text = entry->id;
+        capacity = sizeof(entry->id);
+    } else if (key_is(reader, "file")) {
+        text = entry->file;
+        capacity = sizeof(entry->file);
+    } else if (key_is(reader, "sha256")) {
+        text = entry->sha256;
+        capacity = sizeof(entry->sha256);
+    } else if (key_is(reader, "decision")) {
+        text = entry->decision;
+        capacity = sizeof(entry->decision);
+    } else if (key_is(reader, "standing")) {
+        return json_next(reader) == JSON_STRING && read_standing(reader, &entry->standing);
+    } else if (key_is(reader, "step_ms") || key_is(reader, "published_ms")) {
+        int64_t *out = key_is(reader, "step_ms") ? &entry->step_ms : &entry->published_ms;
+        if (json_next(reader) != JSON_NUMBER || !reader->is_integer) {
+            return false;
+        }
+        *out = reader->integer;
+        return true;
+    } else if (key_is(reader, "model")) {
+        const char *before = reader->cursor;
+        if (json_skip_value(reader) == JSON_BROKEN) {
+            return false;
+        }
+        const char *begin = memchr(before, '{', (size_t)(reader->cursor - before));
+        if (begin == NULL) {
+            return false;
+        }
+        mem_free(entry->describe);
+        entry->describe = mem_copy_text(begin, (size_t)(reader->cursor - begin));
+        return entry->describe != NULL;
+    } else {
+        return json_skip_value(reader) != JSON_BROKEN;
+    }
+    return json_next(reader) == JSON_STRING && copy_string(reader, text, capacity);
+}
+
+enum status model_entry_read(struct model_entry *entry, const char *json, size_t length,
+                             struct error *error)
+{
+    struct json_reader reader;
+    memset(entry, 0, sizeof(*entry));
+    json_reader_init(&reader, json, length);
+    bool sound = json_next(&reader) == JSON_OBJECT_BEGIN;
+    while (sound) {
+        enum json_token token = json_next(&reader);
+        if (token == JSON_OBJECT_END) {
+            break;
+        }
+        sound = token == JSON_KEY && read_member(&reader, entry);
+    }
+    /* The file is a plain name in the folder of models. */
+    sound = sound && entry->id[0] != '\0' && entry->step_ms > 0 && entry->file[0] != '\0' &&
+            entry->file[0] != '.' && strchr(entry->file, '/') == NULL;
+    if (!sound) {
+        model_entry_release(entry);
+        return error_set(error, STATUS_CORRUPT, "record of a model cannot be read");
+    }
+    return STATUS_OK;
+}
+
+void model_entry_write(const struct model_entry *entry, struct text *out)
+{
+    text_add_string(out, "{\"id\":");
+    text_add_json_string(out, entry->id, strlen(entry->id));
+    text_add_format(out, ",\"step_ms\":%lld,\"file\":", (long long)entry->step_ms);
+    text_add_json_string(out, entry->file, strlen(entry->file));
+    text_add_string(out, ",\"sha256\":");
+    text_add_json_string(out, entry->sha256, strlen(entry->sha256));
+    text_add_format(out, ",\"standing\":\"%s\",\"champion\":%s,\"decision\":",
+                    standing_name(entry->standing),
+                    entry->standing == STANDING_CHAMPION ? "true" : "false");
+    text_add_json_string(out, entry->decision, strlen(entry->decision));
+    text_add_format(out, ",\"published_ms\":%lld,\"model\":%s}", (long long)entry->published_ms,
+                    entry->describe != NULL ? entry->describe : "{}");
+}
+
+void model_entry_release(struct model_entry *entry)
+{
+    mem_free(entry->describe);
+    entry->describe = NULL;
+}

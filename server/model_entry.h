@@ -1,0 +1,39 @@
+/* One record of a model: what the store keeps about a snapshot file, read and written as JSON.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef SERVER_MODEL_ENTRY_H
+#define SERVER_MODEL_ENTRY_H
+
+#include "api/api.h"
+
+#define MODEL_RECORD_KIND "model"
+#define MODEL_RECORD_BYTES_MAX ((size_t)64 << 10)
+
+enum standing {
+    STANDING_CHAMPION,
+    STANDING_PREVIOUS,
+    STANDING_RETIRED,
+    STANDING_KEPT_BACK,
+    STANDING_CORRUPT,
+};
+
+struct model_entry {
+    char id[48];
+    int64_t step_ms;
+    char file[64];
+    char sha256[65];
+    enum standing standing;
+    char decision[160];
+    int64_t published_ms;
+    char *describe; /* JSON object; owned */
+};
+
+const char *standing_name(enum standing standing);
+
+/* STATUS_CORRUPT where the text is no such record. */
+enum status model_entry_read(struct model_entry *entry, const char *json, size_t length,
+                             struct error *error) MUST_USE;
+void model_entry_write(const struct model_entry *entry, struct text *out);
+void model_entry_release(struct model_entry *entry);
+
+#endif

@@ -1,0 +1,236 @@
+/* The thread of live forecasts, its dirty bits and its share of the processor.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "server/refresher.h"
+
+#include "base/clock.h"
+#include "base/lock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "server/threads.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define BATCH 64
+#define GATHER_MS 50      /* between the first dirty series and the round */
+#define REST_FACTOR 4     /* rest this many times what was used: a fifth of one core */
+#define REST_MS_MAX 2000
+#define IDLE_MS_MAX 60000
+#define IDS_MAX ((uint32_t)1 << 26) /* 8 MiB of bits */
+#define NICE 5
+
+struct refresher {
+    struct api_services *services;
+    pthread_t thread;
+    struct lock lock;
+    struct condition woken;
+    uint64_t *dirty; /* guarded by lock, as below: one bit an id */
+    size_t words;
+    size_t dirty_count;
+    bool all, closed;
+    _Atomic uint64_t refreshed, rounds;
+    _Atomic int64_t busy_ns;
+};
+
+/* Under the lock. */
+static void mark(struct refresher *refresher, uint32_t id)
+{
+    size_t word = id / 64;
+    if (id >= IDS_MAX) {
+        return; /* computed when asked for */
+    }
+    if (word >= refresher->words) {
+        size_t words = (word + 1) * 2 < 64 ? 64 : (word + 1) * 2;
+        uint64_t *grown = mem_resize(refresher->dirty, words, sizeof(*grown));
+        if (grown == NULL) {
+            return;
+        }
+        memset(grown + refresher->words, 0, (words - refresher->words) * sizeof(*grown));
+        refresher->dirty = grown;
+        refresher->words = words;
+    }
+    uint64_t bit = UINT64_C(1) << (id % 64);
+    refresher->dirty_count += (refresher->dirty[word] & bit) == 0;
+    refresher->dirty[word] |= bit;
+}
+
+/* The writer's observer. */
+static void points_came(void *context, const uint32_t *ids, size_t count)
+{
+    struct refresher *refresher = context;
+    lock_acquire(&refresher->lock);
+    bool first = refresher->dirty_count == 0;
+    for (size_t i = 0; i < count; i++) {
+        mark(refresher, ids[i]);
+    }
+    if (first) {
+        condition_signal(&refresher->woken);
+    }
+    lock_release(&refresher->lock);
+}
+
+/* Up to BATCH dirty ids after *from, cleared; the search goes round once. */
+static size_t take_batch(struct refresher *refresher, uint32_t *from, uint32_t *ids)
+{
+    size_t count = 0;
+    lock_acquire(&refresher->lock);
+    size_t words = refresher->words;
+    for (size_t i = 0; i < words && count < BATCH && refresher->dirty_count > 0; i++) {
+        size_t word = (*from / 64 + i) % words;
+        while (refresher->dirty[word] != 0 && count < BATCH) {
+            int bit = __builtin_ctzll(refresher->dirty[word]);
+            refresher->dirty[word] &= refresher->dirty[word] - 1;
+            refresher->dirty_count--;
+            ids[count++] = (uint32_t)(word * 64 + (size_t)bit);
+        }
+    }
+    if (count > 0) {
+        *from = ids[count - 1] + 1;
+    }
+    lock_release(&refresher->lock);
+    return count;
+}
+
+static void mark_all(struct refresher *refresher)
+{
+    uint32_t ids[BATCH], after = 0;
+    for (size_t count; (count = storage_series_list(refresher->services->storage, NULL, after, ids,
+                                                    BATCH)) > 0;) {
+        lock_acquire(&refresher->lock);
+        for (size_t i = 0; i < count; i++) {
+            mark(refresher, ids[i]);
+        }
+        lock_release(&refresher->lock);
+        after = ids[count - 1];
+    }
+}
+
+/* Waits for work: dirty series, or steps that close (their ids come from the api). False at the end. */
+static bool wait_for_work(struct refresher *refresher)
+{
+    uint32_t due[BATCH];
+    size_t due_count = 0;
+    int64_t due_ms = api_refresh_due_ms(refresher->services, due, BATCH, &due_count);
+    int64_t wait_ms = due_ms < 0 || due_ms > IDLE_MS_MAX ? IDLE_MS_MAX : due_ms;
+    int64_t until_ns = clock_monotonic_ns() + wait_ms * 1000000;
+    bool all = false, open = true;
+    lock_acquire(&refresher->lock);
+    while (!refresher->closed && refresher->dirty_count == 0 && !refresher->all) {
+        int64_t left_ms = (until_ns - clock_monotonic_ns() + 999999) / 1000000;
+        if (left_ms <= 0) {
+            break;
+        }
+        condition_wait_for(&refresher->woken, &refresher->lock, left_ms);
+    }
+    if (clock_monotonic_ns() >= until_ns) {
+        for (size_t i = 0; i < due_count; i++) {
+            mark(refresher, due[i]);
+        }
+    }
+    all = refresher->all;
+    refresher->all = false;
+    open = !refresher->closed;
+    lock_release(&refresher->lock);
+    if (all) {
+        mark_all(refresher);
+    }
+    return open;
+}
+
+/* Sleeps, but not beyond the end. */
+static void rest(struct refresher *refresher, int64_t rest_ms)
+{
+    int64_t until_ns = clock_monotonic_ns() + rest_ms * 1000000;
+    lock_acquire(&refresher->lock);
+    for (int64_t left_ms = rest_ms; left_ms > 0 && !refresher->closed;) {
+        condition_wait_for(&refresher->woken, &refresher->lock, left_ms);
+        left_ms = (until_ns - clock_monotonic_ns()) / 1000000;
+    }
+    lock_release(&refresher->lock);
+}
+
+static void *refresher_main(void *context)
+{
+    struct refresher *refresher = context;
+    struct api_worker *worker = NULL;
+    uint32_t ids[BATCH], from = 0;
+    thread_nice(NICE);
+    while (wait_for_work(refresher)) {
+        struct error error = {0};
+        if (worker == NULL && api_worker_new(refresher->services, &worker, &error) != STATUS_OK) {
+            log_error("refresher", "no worker", "reason=\"%s\"", error.text);
+            rest(refresher, IDLE_MS_MAX);
+            continue;
+        }
+        rest(refresher, GATHER_MS);
+        size_t count = take_batch(refresher, &from, ids);
+        if (count == 0) {
+            continue;
+        }
+        int64_t begin_ns = clock_monotonic_ns();
+        api_refresh(worker, ids, count);
+        int64_t used_ns = clock_monotonic_ns() - begin_ns;
+        atomic_fetch_add(&refresher->refreshed, count);
+        atomic_fetch_add(&refresher->rounds, 1);
+        atomic_fetch_add(&refresher->busy_ns, used_ns);
+        int64_t rest_ms = used_ns * REST_FACTOR / 1000000;
+        rest(refresher, rest_ms > REST_MS_MAX ? REST_MS_MAX : rest_ms);
+    }
+    api_worker_free(worker);
+    return NULL;
+}
+
+enum status refresher_start(struct api_services *services, struct refresher **out,
+                            struct error *error)
+{
+    struct refresher *refresher = mem_zeroed(1, sizeof(*refresher));
+    if (refresher == NULL) {
+        return error_set(error, STATUS_NO_MEMORY, "could not start the refresher: out of memory");
+    }
+    refresher->services = services;
+    refresher->all = storage_series_count(services->storage) > 0;
+    lock_init(&refresher->lock);
+    condition_init(&refresher->woken);
+    enum status status =
+        thread_start(&refresher->thread, "refresher", refresher_main, refresher, error);
+    if (status != STATUS_OK) {
+        mem_free(refresher);
+        return status;
+    }
+    writer_observe(services->writer, points_came, refresher);
+    *out = refresher;
+    return STATUS_OK;
+}
+
+void refresher_all(struct refresher *refresher)
+{
+    lock_acquire(&refresher->lock);
+    refresher->all = true;
+    condition_signal(&refresher->woken);
+    lock_release(&refresher->lock);
+}
+
+void refresher_stats(struct refresher *refresher, struct refresher_stats *stats)
+{
+    stats->refreshed = atomic_load(&refresher->refreshed);
+    stats->rounds = atomic_load(&refresher->rounds);
+    stats->busy_seconds = (double)atomic_load(&refresher->busy_ns) / 1e9;
+}
+
+void refresher_stop(struct refresher *refresher)
+{
+    if (refresher == NULL) {
+        return;
+    }
+    writer_observe(refresher->services->writer, NULL, NULL);
+    lock_acquire(&refresher->lock);
+    refresher->closed = true;
+    condition_broadcast(&refresher->woken);
+    lock_release(&refresher->lock);
+    pthread_join(refresher->thread, NULL);
+    condition_release_memory(&refresher->woken);
+    lock_release_memory(&refresher->lock);
+    mem_free(refresher->dirty);
+    mem_free(refresher);
+}

@@ -1,0 +1,413 @@
+/* The training plan by group, and the thread that works through the job table.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "server/scheduler.h"
+
+#include "base/clock.h"
+#include "base/lock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/random.h"
+#include "server/threads.h"
+
+#include <malloc.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define GROUPS_MAX 64
+#define LOOK_MS 2000            /* between two looks at the plan */
+#define FIRST_SECONDS 30.0      /* length of the first training of a group at most */
+#define SECOND_AFTER_MS 600000  /* full training after the first short one, at the latest */
+#define GROWTH 1.5              /* of the points in the store that makes a training due early ... */
+#define GROWTH_WAIT_MS 300000   /* ... but not sooner after the last one */
+#define NICE 19
+
+/* What the plan knows of a group. Times are monotonic milliseconds. */
+struct plan {
+    int64_t step_ms;
+    int64_t seen_ms;
+    int64_t last_ms;        /* end of the last attempt; 0 = none */
+    int64_t due_ms;         /* next by the clock; valid once last_ms is set */
+    uint64_t points;        /* in the store at the last attempt */
+    bool present;           /* the group had series at the last search */
+    bool has_model;
+    bool brief;             /* the last training was the first, short one */
+};
+
+struct scheduler {
+    struct api_services *services;
+    struct catalogue *catalogue;
+    void (*published)(void *context);
+    void *context;
+    pthread_t thread;
+    struct api_worker *worker; /* scheduler's thread only, as below */
+    struct plan plans[GROUPS_MAX];
+    size_t plan_count;
+    struct random random;
+    uint64_t points_seen;    /* when the groups were searched last */
+    int64_t next_search_ms;
+    atomic_bool closed;
+    struct lock lock;
+    struct training_settings settings; /* guarded by lock, as below */
+    struct scheduler_stats stats;
+};
+
+static int64_t now_ms(void)
+{
+    return clock_monotonic_ns() / 1000000;
+}
+
+static uint64_t stored_points(struct scheduler *scheduler)
+{
+    struct storage_stats stats;
+    storage_stats(scheduler->services->storage, &stats);
+    return stats.points;
+}
+
+static struct training_settings settings_of(struct scheduler *scheduler)
+{
+    lock_acquire(&scheduler->lock);
+    struct training_settings settings = scheduler->settings;
+    lock_release(&scheduler->lock);
+    return settings;
+}
+
+static bool make_worker(struct scheduler *scheduler)
+{
+    struct error error = {0};
+    if (scheduler->worker == NULL &&
+        api_worker_new(scheduler->services, &scheduler->worker, &error) != STATUS_OK) {
+        log_error("scheduler", "no worker", "reason=\"%s\"", error.text);
+        scheduler->worker = NULL;
+    }
+    return scheduler->worker != NULL;
+}
+
+/* ---------------------------------------------------------------- the plan */
+
+static struct plan *find_plan(struct scheduler *scheduler, int64_t step_ms)
+{
+    for (size_t i = 0; i < scheduler->plan_count; i++) {
+        if (scheduler->plans[i].step_ms == step_ms) {
+            return &scheduler->plans[i];
+        }
+    }
+    if (scheduler->plan_count == GROUPS_MAX) {
+        return NULL;
+    }
+    struct plan *plan = &scheduler->plans[scheduler->plan_count++];
+    *plan = (struct plan){.step_ms = step_ms, .seen_ms = now_ms()};
+    return plan;
+}
+
+static int64_t jitter(struct scheduler *scheduler, int64_t every_ms)
+{
+    return (int64_t)((double)every_ms * (0.9 + 0.2 * random_uniform(&scheduler->random)));
+}
+
+/* A model that was loaded at start: due when its age says so, but not in the first minute. */
+static void adopt_model(struct scheduler *scheduler, struct plan *plan, uint64_t points)
+{
+    struct snapshot *champion = registry_acquire(scheduler->services->registry, plan->step_ms);
+    if (champion == NULL) {
+        return;
+    }
+    int64_t age_ms = clock_wall_ms() - snapshot_record(champion)->trained_at_ms;
+    int64_t wait_ms = jitter(scheduler, settings_of(scheduler).every_ms) - (age_ms > 0 ? age_ms : 0);
+    snapshot_release(champion);
+    plan->has_model = true;
+    plan->points = points;
+    plan->last_ms = now_ms();
+    plan->due_ms = now_ms() + (wait_ms > 60000 ? wait_ms : 60000);
+}
+
+static bool is_due(const struct plan *plan, const struct training_settings *settings, uint64_t points)
+{
+    int64_t now = now_ms();
+    if (plan->last_ms == 0) {
+        return now - plan->seen_ms >= settings->first_delay_ms;
+    }
+    bool grown = (double)points >= GROWTH * (double)plan->points;
+    if (!plan->has_model) { /* tried in vain: wait for more */
+        return grown && now - plan->last_ms >= settings->first_delay_ms;
+    }
+    return points != plan->points &&
+           (now >= plan->due_ms || (grown && now - plan->last_ms >= GROWTH_WAIT_MS));
+}
+
+/* Which groups there are now. Looks at all series, so it is done when points have come and rests in
+ * proportion to what it took. */
+static void find_groups(struct scheduler *scheduler, uint64_t points)
+{
+    int64_t steps_ms[GROUPS_MAX];
+    size_t series_counts[GROUPS_MAX];
+    int64_t begin_ms = now_ms();
+    if (points == scheduler->points_seen || begin_ms < scheduler->next_search_ms ||
+        !make_worker(scheduler)) {
+        return;
+    }
+    scheduler->points_seen = points;
+    for (size_t i = 0; i < scheduler->plan_count; i++) {
+        scheduler->plans[i].present = false;
+    }
+    size_t count = api_groups(scheduler->worker, steps_ms, series_counts, GROUPS_MAX);
+    for (size_t i = 0; i < count && i < GROUPS_MAX; i++) {
+        size_t known = scheduler->plan_count;
+        struct plan *plan = find_plan(scheduler, steps_ms[i]);
+        if (plan == NULL) {
+            continue;
+        }
+        plan->present = true;
+        if (scheduler->plan_count > known) {
+            adopt_model(scheduler, plan, points);
+        }
+    }
+    scheduler->next_search_ms = now_ms() + 20 * (now_ms() - begin_ms);
+}
+
+/* Queues a job for the first group that is due; the others' turn comes when it is done. */
+static void look_at_plan(struct scheduler *scheduler)
+{
+    uint64_t points = stored_points(scheduler);
+    struct training_settings settings = settings_of(scheduler);
+    find_groups(scheduler, points);
+    for (size_t i = 0; i < scheduler->plan_count; i++) {
+        const struct plan *plan = &scheduler->plans[i];
+        if (!plan->present || !is_due(plan, &settings, points)) {
+            continue;
+        }
+        struct job job = {.kind = "train", .step_ms = plan->step_ms, .loss = (double)NAN};
+        struct error error = {0};
+        if (!plan->has_model && settings.seconds > FIRST_SECONDS) {
+            job.seconds = FIRST_SECONDS;
+        }
+        if (job_add(scheduler->services->jobs, &job, &error) != STATUS_OK &&
+            error.status != STATUS_CONFLICT) {
+            log_warning("scheduler", "training not queued", "reason=\"%s\"", error.text);
+        }
+        return;
+    }
+}
+
+static void note_attempt(struct scheduler *scheduler, int64_t step_ms, bool trained, bool brief)
+{
+    struct plan *plan = find_plan(scheduler, step_ms);
+    if (plan == NULL) {
+        return;
+    }
+    int64_t every_ms = settings_of(scheduler).every_ms;
+    plan->last_ms = now_ms();
+    plan->points = stored_points(scheduler);
+    plan->has_model = plan->has_model || trained;
+    plan->brief = brief && trained;
+    int64_t wait_ms = jitter(scheduler, every_ms);
+    plan->due_ms =
+        plan->last_ms + (plan->brief && wait_ms > SECOND_AFTER_MS ? SECOND_AFTER_MS : wait_ms);
+}
+
+/* ---------------------------------------------------------------- jobs */
+
+struct progress_context {
+    struct scheduler *scheduler;
+    struct job *job;
+    size_t index, count; /* of the groups of the job */
+};
+
+static void report_progress(void *context, const struct train_progress *progress)
+{
+    struct progress_context *at = context;
+    struct train_progress whole = *progress;
+    whole.fraction = ((double)at->index + progress->fraction) / (double)at->count;
+    job_progress(at->scheduler->services->jobs, at->job, &whole);
+}
+
+static void count_outcome(struct scheduler *scheduler, enum status status,
+                          const struct train_outcome *outcome)
+{
+    lock_acquire(&scheduler->lock);
+    scheduler->stats.group_step_ms = 0;
+    scheduler->stats.last_ended_ms = clock_wall_ms();
+    if (status == STATUS_OK) {
+        scheduler->stats.trained++;
+        scheduler->stats.promoted += outcome->promoted;
+        scheduler->stats.kept_back += !outcome->promoted;
+        scheduler->stats.last_seconds = outcome->seconds;
+    } else if (status != STATUS_CANCELLED) {
+        scheduler->stats.failed++;
+    }
+    lock_release(&scheduler->lock);
+}
+
+/* One group of a job; the outcome is added to `result` as JSON. */
+static enum status run_group(struct scheduler *scheduler, struct progress_context *at,
+                             int64_t step_ms, struct text *result, struct error *error)
+{
+    struct training_settings settings = settings_of(scheduler);
+    struct job *job = at->job;
+    struct train_outcome outcome = {0};
+    struct train_request train = {
+        .config = scheduler->services->model_config,
+        .seconds = job->seconds > 0 ? job->seconds : (job->steps > 0 ? 0 : settings.seconds),
+        .steps = job->steps,
+        .seed = job->seed != 0 ? job->seed : settings.seed,
+        .lanes = settings.lanes,
+        .memory_max = settings.memory_max,
+        .cancel = &job->cancel,
+        .low_priority = true,
+        .report = report_progress,
+        .report_context = at,
+    };
+    if (job->backbone[0] != '\0' && strcmp(job->backbone, train.config.backbone) != 0) {
+        snprintf(train.config.backbone, sizeof(train.config.backbone), "%s", job->backbone);
+        train.config.options[0] = '\0'; /* they were another backbone's */
+    }
+    lock_acquire(&scheduler->lock);
+    scheduler->stats.group_step_ms = step_ms;
+    lock_release(&scheduler->lock);
+    enum status status = train_group(scheduler->worker, scheduler->services->registry,
+                                     scheduler->catalogue, step_ms, &train, &outcome, error);
+    malloc_trim(0);
+    count_outcome(scheduler, status, &outcome);
+    if (status != STATUS_CANCELLED) {
+        note_attempt(scheduler, step_ms, status == STATUS_OK, job->seconds == FIRST_SECONDS);
+    }
+    if (status != STATUS_OK) {
+        return status;
+    }
+    log_info("scheduler", outcome.promoted ? "champion replaced" : "challenger kept back",
+             "model=%s seconds=%.1f reason=\"%s\"", outcome.id, outcome.seconds, outcome.reason);
+    if (outcome.promoted && scheduler->published != NULL) {
+        scheduler->published(scheduler->context);
+    }
+    text_add_format(result, "%s{\"id\":\"%s\",\"promoted\":%s,\"reason\":", result->length ? "," : "",
+                    outcome.id, outcome.promoted ? "true" : "false");
+    text_add_json_string(result, outcome.reason, strlen(outcome.reason));
+    text_add_char(result, '}');
+    return STATUS_OK;
+}
+
+static void run_job(struct scheduler *scheduler, struct job *job)
+{
+    int64_t steps_ms[GROUPS_MAX] = {job->step_ms};
+    size_t series_counts[GROUPS_MAX], count = 1, trained = 0;
+    struct text models, result;
+    struct error error = {0}, first = {0};
+    text_init(&models, 450);
+    text_init(&result, sizeof(job->result) - 1);
+    enum status status = STATUS_OK;
+    if (job->step_ms == 0) {
+        count = api_groups(scheduler->worker, steps_ms, series_counts, GROUPS_MAX);
+        count = count > GROUPS_MAX ? GROUPS_MAX : count;
+    }
+    struct progress_context at = {.scheduler = scheduler, .job = job, .count = count};
+    for (; at.index < count && status != STATUS_CANCELLED; at.index++) {
+        status = run_group(scheduler, &at, steps_ms[at.index], &models, &error);
+        trained += status == STATUS_OK;
+        if (status != STATUS_OK && status != STATUS_CANCELLED) {
+            log_warning("scheduler", "group not trained", "step_ms=%lld reason=\"%s\"",
+                        (long long)steps_ms[at.index], error.text);
+            first = first.status == STATUS_OK ? error : first;
+        }
+    }
+    text_add_format(&result, "{\"models\":[%s]}",
+                    models.failed == STATUS_OK && models.bytes != NULL ? models.bytes : "");
+    if (status == STATUS_CANCELLED) {
+        job_end(scheduler->services->jobs, job, JOB_CANCELLED, NULL, NULL);
+    } else if (trained > 0) {
+        job_end(scheduler->services->jobs, job, JOB_DONE, result.bytes, NULL);
+    } else {
+        job_end(scheduler->services->jobs, job, JOB_FAILED, NULL,
+                count > 0 ? first.text : "no series has enough points yet");
+    }
+    text_release(&models);
+    text_release(&result);
+}
+
+static void set_training(struct scheduler *scheduler, bool training)
+{
+    lock_acquire(&scheduler->lock);
+    scheduler->stats.training = training;
+    lock_release(&scheduler->lock);
+}
+
+static void *scheduler_main(void *context)
+{
+    struct scheduler *scheduler = context;
+    thread_nice(NICE);
+    while (!atomic_load(&scheduler->closed)) {
+        if (!job_wait(scheduler->services->jobs, LOOK_MS)) {
+            if (!atomic_load(&scheduler->closed)) {
+                look_at_plan(scheduler);
+            }
+            continue;
+        }
+        struct job *job = job_take(scheduler->services->jobs);
+        if (job == NULL) {
+            continue;
+        }
+        if (!make_worker(scheduler)) {
+            job_end(scheduler->services->jobs, job, JOB_FAILED, NULL, "the store cannot be read");
+            continue;
+        }
+        set_training(scheduler, true);
+        run_job(scheduler, job);
+        set_training(scheduler, false);
+    }
+    api_worker_free(scheduler->worker);
+    return NULL;
+}
+
+/* ---------------------------------------------------------------- start and stop */
+
+enum status scheduler_start(const struct scheduler_options *options, struct scheduler **out,
+                            struct error *error)
+{
+    struct scheduler *scheduler = mem_zeroed(1, sizeof(*scheduler));
+    if (scheduler == NULL) {
+        return error_set(error, STATUS_NO_MEMORY, "could not start the scheduler: out of memory");
+    }
+    uint64_t seed;
+    random_secret(&seed, sizeof(seed));
+    random_init(&scheduler->random, seed, 0);
+    scheduler->services = options->services;
+    scheduler->catalogue = options->catalogue;
+    scheduler->settings = options->settings;
+    scheduler->published = options->published;
+    scheduler->context = options->context;
+    lock_init(&scheduler->lock);
+    enum status status =
+        thread_start(&scheduler->thread, "scheduler", scheduler_main, scheduler, error);
+    if (status != STATUS_OK) {
+        mem_free(scheduler);
+        return status;
+    }
+    *out = scheduler;
+    return STATUS_OK;
+}
+
+void scheduler_configure(struct scheduler *scheduler, const struct training_settings *settings)
+{
+    lock_acquire(&scheduler->lock);
+    scheduler->settings = *settings;
+    lock_release(&scheduler->lock);
+}
+
+void scheduler_stats(struct scheduler *scheduler, struct scheduler_stats *stats)
+{
+    lock_acquire(&scheduler->lock);
+    *stats = scheduler->stats;
+    lock_release(&scheduler->lock);
+}
+
+void scheduler_stop(struct scheduler *scheduler)
+{
+    if (scheduler == NULL) {
+        return;
+    }
+    atomic_store(&scheduler->closed, true);
+    job_close(scheduler->services->jobs);
+    pthread_join(scheduler->thread, NULL);
+    lock_release_memory(&scheduler->lock);
+    mem_free(scheduler);
+}

@@ -1,0 +1,58 @@
+/* One training of one group: load, train, judge, admit.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "server/scheduler.h"
+
+#include "base/clock.h"
+
+#include <stdio.h>
+
+#define VALUES_MAX ((size_t)32768)       /* newest values of a series */
+#define GROUP_BYTES_MAX ((size_t)256 << 20) /* of all series together */
+
+enum status train_group(struct api_worker *worker, struct registry *registry,
+                        struct catalogue *catalogue, int64_t step_ms,
+                        const struct train_request *train, struct train_outcome *outcome,
+                        struct error *error)
+{
+    struct api_group group = {0};
+    struct snapshot *challenger = NULL, *champion = NULL;
+    struct gate_result gate = {0};
+    int64_t begin_ns = clock_monotonic_ns();
+    enum status status =
+        api_group_load(worker, step_ms, VALUES_MAX, GROUP_BYTES_MAX, &group, error);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    struct train_request request = *train;
+    request.series = group.series;
+    request.series_count = group.count;
+    status = model_train(&request, &challenger, error);
+    if (status != STATUS_OK) {
+        goto release;
+    }
+    champion = registry_acquire(registry, step_ms);
+    status = model_gate(challenger, champion, group.series, group.count, &gate, error);
+    if (status != STATUS_OK) {
+        error_wrap(error, "could not judge the new model");
+        goto release;
+    }
+    if (group.left_out > 0) {
+        size_t length = 0;
+        while (length < sizeof(gate.reason) && gate.reason[length] != '\0') {
+            length++;
+        }
+        snprintf(gate.reason + length, sizeof(gate.reason) - length,
+                 "; %zu series were left out by sampling", group.left_out);
+    }
+    status = catalogue_admit(catalogue, challenger, &gate, outcome->id, error);
+    outcome->promoted = gate.promote;
+    outcome->seconds = (double)(clock_monotonic_ns() - begin_ns) / 1e9;
+    snprintf(outcome->reason, sizeof(outcome->reason), "%s", gate.reason);
+
+release:
+    snapshot_release(champion);
+    snapshot_release(challenger);
+    api_group_free(&group);
+    return status;
+}
