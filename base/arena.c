@@ -22,7 +22,7 @@
 #if defined(ARENA_POISONED)
 #include <sanitizer/asan_interface.h>
 #else
-#define ASAN_POISON_MEMORY_REGION(address, size) ((void)(address), (void)(size))
+#define ASAN_POISON_MEMORY_REGION(address, size)   ((void)(address), (void)(size))
 #define ASAN_UNPOISON_MEMORY_REGION(address, size) ((void)(address), (void)(size))
 #endif
 
@@ -31,12 +31,14 @@ enum status arena_init(struct arena *arena, size_t capacity, struct error *error
     *arena = (struct arena){0};
     size_t rounded;
     if (size_add(capacity, ALIGNMENT - 1, &rounded)) {
-        return error_set(error, STATUS_NO_MEMORY, "could not reserve an arena of %zu bytes", capacity);
+        return error_set(error, STATUS_NO_MEMORY, "could not reserve an arena of %zu bytes",
+                         capacity);
     }
     rounded &= ~(ALIGNMENT - 1);
     unsigned char *base = mem_alloc_aligned(rounded);
     if (base == NULL) {
-        return error_set(error, STATUS_NO_MEMORY, "could not reserve an arena of %zu bytes", rounded);
+        return error_set(error, STATUS_NO_MEMORY, "could not reserve an arena of %zu bytes",
+                         rounded);
     }
     arena->base = base;
     arena->capacity = rounded;

@@ -114,7 +114,7 @@ static int read_char(const char **cursor, const char *end, char wanted)
     return 0;
 }
 
-/* A fraction after the point; digits beyond milliseconds are cut off. -1 where there is no digit. */
+/* A fraction behind the point; digits beyond milliseconds are cut off. -1 without any digit. */
 static int read_fraction(const char **cursor, const char *end)
 {
     int millisecond = 0;

@@ -36,9 +36,9 @@ uint32_t hash_crc32c_portable(uint32_t crc, const void *bytes, size_t length)
     for (; length >= 8; length -= 8, cursor += 8) {
         /* Byte by byte, hence the same on either byte order. */
         crc = tables[7][(crc ^ cursor[0]) & 0xFF] ^ tables[6][(crc >> 8 ^ cursor[1]) & 0xFF] ^
-              tables[5][(crc >> 16 ^ cursor[2]) & 0xFF] ^ tables[4][(crc >> 24 ^ cursor[3]) & 0xFF] ^
-              tables[3][cursor[4]] ^ tables[2][cursor[5]] ^ tables[1][cursor[6]] ^
-              tables[0][cursor[7]];
+              tables[5][(crc >> 16 ^ cursor[2]) & 0xFF] ^
+              tables[4][(crc >> 24 ^ cursor[3]) & 0xFF] ^ tables[3][cursor[4]] ^
+              tables[2][cursor[5]] ^ tables[1][cursor[6]] ^ tables[0][cursor[7]];
     }
     for (; length > 0; length--, cursor++) {
         crc = crc >> 8 ^ tables[0][(crc ^ *cursor) & 0xFF];
@@ -70,10 +70,13 @@ static int has_hardware(void)
     return __builtin_cpu_supports("sse4.2");
 }
 
-#elif defined(__aarch64__) && defined(__ARM_FEATURE_CRC32)
+#elif defined(__aarch64__)
 
-#include <arm_acle.h>
+#include <sys/auxv.h>
 
+#define HWCAP_CRC32_BIT (1u << 7) /* asm/hwcap.h */
+
+/* Spelled out, since the intrinsics exist only where the whole file is compiled for them. */
 static uint32_t crc32c_hardware(uint32_t crc, const void *bytes, size_t length)
 {
     const unsigned char *cursor = bytes;
@@ -81,17 +84,19 @@ static uint32_t crc32c_hardware(uint32_t crc, const void *bytes, size_t length)
     for (; length >= 8; length -= 8, cursor += 8) {
         uint64_t word;
         memcpy(&word, cursor, sizeof(word));
-        crc = __crc32cd(crc, word);
+        __asm__(".arch_extension crc\n\tcrc32cx %w0, %w0, %x1" : "+r"(crc) : "r"(word));
     }
     for (; length > 0; length--, cursor++) {
-        crc = __crc32cb(crc, *cursor);
+        __asm__(".arch_extension crc\n\tcrc32cb %w0, %w0, %w1"
+                : "+r"(crc)
+                : "r"((uint32_t)*cursor));
     }
     return ~crc;
 }
 
 static int has_hardware(void)
 {
-    return 1; /* the compiler was told so */
+    return (getauxval(AT_HWCAP) & HWCAP_CRC32_BIT) != 0;
 }
 
 #else

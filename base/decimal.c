@@ -1,10 +1,11 @@
 /* Decimal numbers: correctly rounded doubles from digits, and the shortest digits of a double.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Readings lie within 10^-5 to 10^15 almost always. There both directions are exact in 128-bit integers:
- * m 10^-k is one division with a remainder that says which way to round, and a double times a power
- * of ten is one product and a shift. Everything else goes through the C library, which is correct
- * and ten times slower. Rejected: the tables of Ryu and Eisel-Lemire, ten kilobytes for the rare rest.
+ * Readings lie within 10^-5 to 10^15 almost always. There both directions are exact in 128-bit
+ * integers: m 10^-k is one division with a remainder that says which way to round, and a double
+ * times a power of ten is one product and a shift. Everything else goes through the C library,
+ * which is correct and ten times slower. Rejected: the tables of Ryu and Eisel-Lemire, ten
+ * kilobytes for the rare rest.
  */
 #include "base/decimal.h"
 
@@ -59,8 +60,8 @@ static double wide_to_double(wide value)
     return ldexp((double)(kept | (lost != 0)), shift);
 }
 
-/* digits / 10^k for k in 1 ... 19: both are shifted to fill 64 bits, so that the quotient has 63 or 64
- * bits, and the remainder sets the last one, far below the place where a double rounds. */
+/* digits / 10^k for k in 1 ... 19: both are shifted to fill 64 bits, so that the quotient has 63 or
+ * 64 bits, and the remainder sets the last one, far below the place where a double rounds. */
 static double divide_by_power(uint64_t digits, int k)
 {
     int digits_shift = __builtin_clzll(digits);
@@ -140,7 +141,7 @@ size_t decimal_write_int(char *out, int64_t value)
     return 1 + write_unsigned(out + 1, 0 - (uint64_t)value);
 }
 
-/* digits * 10^-places, for places of 0 ... 22 and digits > 0; trailing zeros of the fraction dropped. */
+/* digits * 10^-places, for places of 0 ... 22 and digits > 0, without zeros at the end. */
 static size_t write_fixed(char *out, uint64_t digits, int places)
 {
     while (places > 0 && digits % 10 == 0) {
@@ -204,8 +205,8 @@ static size_t write_slowly(char *out, double value)
     return write_general(out, value, digits);
 }
 
-/* round(value * 10^places), ties to even, for a positive value below 2^63 / 10^places; exact, because the
- * product of a 53-bit number and 10^places fits in 128 bits. */
+/* round(value * 10^places), ties to even, for a positive value below 2^63 / 10^places; exact,
+ * because the product of a 53-bit number and 10^places fits in 128 bits. */
 static uint64_t scale_and_round(double value, int places)
 {
     int exponent;
@@ -230,7 +231,7 @@ static uint64_t scale_and_round(double value, int places)
     return (uint64_t)kept + (lost > half || (lost == half && (kept & 1)));
 }
 
-/* The multiple of a power of ten next to a value of 1 ... 10^15, ties to even as printf has them. */
+/* The multiple of a power of ten next to a value of 1 ... 10^15, ties to even as in printf. */
 static uint64_t round_to_power(double value, uint64_t power)
 {
     uint64_t whole = (uint64_t)value;
@@ -241,7 +242,7 @@ static uint64_t round_to_power(double value, uint64_t power)
     return (quotient + up) * power;
 }
 
-/* floor(log10(value)) for values in 10^-5 ... 10^16, found by comparison: a logarithm may be one off. */
+/* floor(log10(value)) of 10^-5 ... 10^16, found by comparison: a logarithm may be one off. */
 static int decimal_exponent(double value)
 {
     int exponent = 0;
@@ -251,7 +252,7 @@ static int decimal_exponent(double value)
         }
         return exponent;
     }
-    /* 1e-1 ... 1e-5 as doubles are the nearest to the decimals, hence the first double that counts. */
+    /* Each is the double nearest to the decimal, hence the first one that counts as at least it. */
     static const double small[] = {1e-1, 1e-2, 1e-3, 1e-4, 1e-5};
     while (value < small[exponent]) {
         exponent++;

@@ -19,7 +19,8 @@ bool decimal_to_double(uint64_t digits, int exponent, double *result);
 /* Each writes a number without a zero byte and returns its length (at most DECIMAL_BYTES_MAX). */
 size_t decimal_write_int(char *out, int64_t value);
 
-/* The shortest decimal that reads back as the same double; -0 is written as 0. `value` is finite. */
+/* The shortest decimal that reads back as the same double; -0 is written as 0. `value` is finite.
+ */
 size_t decimal_write_double(char *out, double value);
 
 /* Rounded to at most `digits` (1 to 17) significant digits, trailing zeros dropped. */

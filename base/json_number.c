@@ -60,7 +60,8 @@ static inline uint64_t eight_digits(uint64_t word)
 }
 #endif
 
-/* Adds the digits at `p` to `value`, which wraps where there are too many; returns where they end. */
+/* Adds the digits at `p` to `value`, which wraps where there are too many; returns where they end.
+ */
 static inline const char *read_digits(const char *p, const char *end, uint64_t *value)
 {
     uint64_t sum = *value;
@@ -93,7 +94,8 @@ static size_t significant_digits(const char *p, const char *end)
     return count;
 }
 
-/* The exponent after e or E; NULL where there are no digits. Held at +-99999, which is far outside. */
+/* The exponent after e or E; NULL where there are no digits. Held at +-99999, which is far outside.
+ */
 static const char *read_exponent(const char *p, const char *end, int *exponent)
 {
     int negative = 0;

@@ -2,8 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * The state says what may come next, the stack of kinds what is open. A token costs one call and no
- * look back: strings without escapes are pointed at where they lie, eight bytes are looked at in one
- * step, and blanks (which machines rarely send) cost one comparison where there are none.
+ * look back: strings without escapes are pointed at where they lie, eight bytes are looked at in
+ * one step, and blanks (which machines rarely send) cost one comparison where there are none.
  */
 #include "base/json_reader.h"
 
@@ -47,10 +47,10 @@ static inline const char *find_special(const char *p, const char *end)
         memcpy(&word, p, sizeof(word));
         uint64_t quote = word ^ ones * '"';
         uint64_t backslash = word ^ ones * '\\';
-        /* A borrow can only mark bytes above one that is marked rightly, and the lowest is taken. */
+        /* A borrow can only mark bytes above one marked rightly, and the lowest is taken. */
         uint64_t marks = (((quote - ones) & ~quote) | ((backslash - ones) & ~backslash) |
-                         ((word - ones * 0x20) & ~word) | word) &
-                        tops;
+                          ((word - ones * 0x20) & ~word) | word) &
+                         tops;
         if (marks != 0) {
             return p + (__builtin_ctzll(marks) >> 3);
         }
@@ -150,8 +150,9 @@ static const char *read_escaped(struct json_reader *reader, const char *from)
             } else {
                 piece_length = c >= 0x80 ? utf8_length(special, (size_t)(end - special)) : 0;
                 if (piece_length == 0) {
-                    broken(reader, special, c >= 0x80 ? "the text is not valid UTF-8"
-                                                      : "a control character inside a string");
+                    broken(reader, special,
+                           c >= 0x80 ? "the text is not valid UTF-8"
+                                     : "a control character inside a string");
                     return NULL;
                 }
                 p = special + piece_length;
@@ -168,7 +169,7 @@ static const char *read_escaped(struct json_reader *reader, const char *from)
     }
 }
 
-/* The string that starts at the quote `p`; returns what follows it, or NULL and the reader is broken. */
+/* The string that starts at the quote `p`; returns what follows it, or NULL and breaks. */
 static inline const char *read_string(struct json_reader *reader, const char *p)
 {
     const char *from = p + 1;

@@ -1,8 +1,8 @@
 /* Levelled log, one line an event, key=value (logfmt) or JSON, to standard error.
  * SPDX-License-Identifier: Apache-2.0
  *
- * A line is built on the caller's stack and leaves in one write, so lines of different threads never
- * mix; the lock guards only the table of rates and is not held while writing.
+ * A line is built on the caller's stack and leaves in one write, so lines of different threads
+ * never mix; the lock guards only the table of rates and is not held while writing.
  */
 #include "base/log.h"
 
@@ -21,9 +21,9 @@
 #include <unistd.h>
 
 #define DETAIL_BYTES_MAX 2048
-#define LINE_BYTES_MAX 8192
-#define RATE_PLACES 256
-#define RATE_PER_SECOND 10
+#define LINE_BYTES_MAX   8192
+#define RATE_PLACES      256
+#define RATE_PER_SECOND  10
 
 static atomic_int log_level_now = LOG_INFO;
 static atomic_int log_as_json;
@@ -40,8 +40,8 @@ struct rate {
 static struct lock rate_lock = {PTHREAD_MUTEX_INITIALIZER};
 static struct rate rates[RATE_PLACES]; /* guarded by rate_lock; a clash forgets the older place */
 
-/* Whether the line may go out; then *dropped is how many before it did not. The place is known by its
- * two literals: one alone may be shared, since the linker merges equal literals. */
+/* Whether the line may go out; then *dropped is how many before it did not. The place is known by
+ * its two literals: one alone may be shared, since the linker merges equal literals. */
 static bool rate_allows(const char *message, const char *format, uint32_t *dropped)
 {
     uintptr_t key = ((uintptr_t)message * 31) ^ (uintptr_t)format;
@@ -217,7 +217,8 @@ void log_set_json(int json)
     atomic_store_explicit(&log_as_json, json, memory_order_relaxed);
 }
 
-void log_line(enum log_level level, const char *module, const char *message, const char *format, ...)
+void log_line(enum log_level level, const char *module, const char *message, const char *format,
+              ...)
 {
     if ((int)level > atomic_load_explicit(&log_level_now, memory_order_relaxed)) {
         return;

@@ -1,9 +1,9 @@
 /* The only door to malloc: accounting, overflow-checked arrays, countdown fault injection.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Sizes are what the allocator really set aside (malloc_usable_size), so that no header of our own is
- * needed in front of each block and the numbers are what the process costs. All counters are relaxed:
- * they are statistics, nothing is ordered by them.
+ * Sizes are what the allocator really set aside (malloc_usable_size), so that no header of our own
+ * is needed in front of each block and the numbers are what the process costs. All counters are
+ * relaxed: they are statistics, nothing is ordered by them.
  */
 #include "base/memory.h"
 

@@ -1,8 +1,8 @@
 /* Option tables: one row an option drives parsing, bounds, help, example file and effective values.
  * SPDX-License-Identifier: Apache-2.0
  *
- * A value is read into a local first and stored only when all is well, so a refused value leaves the
- * field as it was.
+ * A value is read into a local first and stored only when all is well, so a refused value leaves
+ * the field as it was.
  */
 #include "base/options.h"
 
@@ -24,9 +24,15 @@ struct bytes_unit {
 
 /* Powers of two first and large before small: that is the order in which a size is printed. */
 static const struct bytes_unit bytes_units[] = {
-    {"TiB", INT64_C(1) << 40}, {"GiB", INT64_C(1) << 30}, {"MiB", INT64_C(1) << 20},
-    {"KiB", INT64_C(1) << 10}, {"TB", INT64_C(1000000000000)}, {"GB", 1000000000},
-    {"MB", 1000000}, {"kB", 1000}, {"B", 1},
+    {"TiB", INT64_C(1) << 40},
+    {"GiB", INT64_C(1) << 30},
+    {"MiB", INT64_C(1) << 20},
+    {"KiB", INT64_C(1) << 10},
+    {"TB", INT64_C(1000000000000)},
+    {"GB", 1000000000},
+    {"MB", 1000000},
+    {"kB", 1000},
+    {"B", 1},
 };
 #define PRINTED_BYTES_UNITS 4
 
@@ -39,7 +45,7 @@ static const struct duration_unit duration_units[] = {
     {"d", 86400000}, {"h", 3600000}, {"m", 60000}, {"s", 1000}, {"ms", 1},
 };
 
-/* Decimal digits with an optional sign; NULL where there are none or too many, else what follows. */
+/* Digits with an optional sign; NULL where there are none or too many, else what follows. */
 static const char *read_int(const char *value, int64_t *result)
 {
     const char *digits = value + (*value == '-' || *value == '+');
@@ -132,8 +138,8 @@ static enum status because(struct error *error, const char *code, const char *pa
 
 static void print_number(const struct option *option, double value, struct text *out);
 
-static enum status out_of_bounds(const struct option *option, const char *value,
-                                 const char *origin, struct error *error)
+static enum status out_of_bounds(const struct option *option, const char *value, const char *origin,
+                                 struct error *error)
 {
     struct text reason;
     text_init(&reason, 160);

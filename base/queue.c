@@ -22,7 +22,8 @@ enum status queue_init(struct queue *queue, size_t capacity, struct error *error
     *queue = (struct queue){0};
     void **items = mem_zeroed(capacity, sizeof(*items));
     if (items == NULL) {
-        return error_set(error, STATUS_NO_MEMORY, "could not reserve a queue of %zu items", capacity);
+        return error_set(error, STATUS_NO_MEMORY, "could not reserve a queue of %zu items",
+                         capacity);
     }
     queue->items = items;
     queue->capacity = capacity;

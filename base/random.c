@@ -95,7 +95,8 @@ double random_normal(struct random *random)
 
 uint64_t random_below(struct random *random, uint64_t bound)
 {
-    /* Lemire 2019: multiply and keep the high half; reject the few low halves that would be biased. */
+    /* Lemire 2019: multiply and keep the high half; reject the few low halves that would be biased.
+     */
     CHECK(bound > 0);
     __extension__ typedef unsigned __int128 wide;
     wide product = (wide)random_next(random) * bound;

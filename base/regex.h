@@ -3,8 +3,8 @@
  *
  * Understood: literals, . (any character), * + ? (and their lazy forms, which match the same), |,
  * ( ) and (?: ), [a-z] and [^a-z], \d \w \s \D \W \S, \n \r \t, a backslash before anything that is
- * not a letter or digit, ^ and $. Not understood, and refused by name: {n,m}, flags such as (?i), other
- * escapes. Characters are those of UTF-8.
+ * not a letter or digit, ^ and $. Not understood, and refused by name: {n,m}, flags such as (?i),
+ * other escapes. Characters are those of UTF-8.
  */
 #ifndef BASE_REGEX_H
 #define BASE_REGEX_H

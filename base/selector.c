@@ -56,7 +56,7 @@ static struct slice copy_slice(char **cursor, struct slice slice)
 
 static enum status compile_matcher(struct matcher *matcher, struct error *error)
 {
-    if (matcher->operator != SERIES_REGEX && matcher->operator != SERIES_NOT_REGEX) {
+    if (matcher->operator!= SERIES_REGEX && matcher->operator!= SERIES_NOT_REGEX) {
         return STATUS_OK;
     }
     enum status status =
@@ -111,7 +111,7 @@ enum status selector_parse(const char *text, size_t length, struct selector **ou
         struct matcher *matcher = &selector->matchers[i];
         matcher->key = copy_slice(&cursor, terms[i].key);
         matcher->value = copy_slice(&cursor, terms[i].value);
-        matcher->operator = terms[i].operator;
+        matcher->operator= terms[i].operator;
         matcher->on_name = slices_equal(matcher->key, (struct slice){"__name__", 8});
     }
     selector->count = count;
@@ -173,7 +173,7 @@ bool selector_exact(const struct selector *selector, char out[SERIES_TEXT_MAX], 
     size_t label_count = 0;
     for (size_t i = 0; i < selector->count; i++) {
         const struct matcher *matcher = &selector->matchers[i];
-        if (matcher->operator != SERIES_EQUAL || (matcher->on_name && name.length != 0)) {
+        if (matcher->operator!= SERIES_EQUAL ||(matcher->on_name && name.length != 0)) {
             return false;
         }
         if (matcher->on_name) {

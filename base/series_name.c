@@ -1,8 +1,8 @@
-/* Names of series: canonical text name{key="value",...}, its writing, reading and taking apart.
+/* Names of series: canonical text name{key="value",...}, and its checks and writing.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Writing is on the path of every point, so it looks at each byte once through a table of classes and
- * copies in one piece whatever needs no escape, which is nearly everything.
+ * Writing is on the path of every point, so it looks at each byte once through a table of classes
+ * and copies in one piece whatever needs no escape, which is nearly everything.
  */
 #include "base/series_name.h"
 
@@ -11,8 +11,8 @@
 #include <stdint.h>
 #include <string.h>
 
-#define NAME_BYTES_MAX 512
-#define KEY_BYTES_MAX 64
+#define NAME_BYTES_MAX  512
+#define KEY_BYTES_MAX   64
 #define VALUE_BYTES_MAX 256
 
 /* What a byte means within a name or value; or-ed over all bytes. */
@@ -25,21 +25,21 @@ enum byte_class {
     BYTE_BEYOND_ASCII = 16,
 };
 
-#define C BYTE_CONTROL
-#define N BYTE_NEWLINE
-#define Q BYTE_QUOTES_NAME
-#define E BYTE_ESCAPED
-#define U BYTE_BEYOND_ASCII
+#define C   BYTE_CONTROL
+#define N   BYTE_NEWLINE
+#define Q   BYTE_QUOTES_NAME
+#define E   BYTE_ESCAPED
+#define U   BYTE_BEYOND_ASCII
 #define U16 U, U, U, U, U, U, U, U, U, U, U, U, U, U, U, U
 static const unsigned char classes[256] = {
-    C, C, C, C, C, C, C, C, C, C, N, C, C, C, C, C, /* 00 */
-    C, C, C, C, C, C, C, C, C, C, C, C, C, C, C, C, /* 10 */
-    0, 0, E, 0, 0, 0, 0, 0, 0, 0, 0, 0, Q, 0, 0, 0, /* blank " , */
-    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, Q, 0, 0, /* = */
-    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, /* 40 */
-    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, E, 0, 0, 0, /* backslash */
-    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, /* 60 */
-    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, Q, 0, Q, 0, C, /* { } delete */
+    C,   C,   C,   C,   C,   C,   C,   C,   C, C, N, C, C, C, C, C, /* 00 */
+    C,   C,   C,   C,   C,   C,   C,   C,   C, C, C, C, C, C, C, C, /* 10 */
+    0,   0,   E,   0,   0,   0,   0,   0,   0, 0, 0, 0, Q, 0, 0, 0, /* blank " , */
+    0,   0,   0,   0,   0,   0,   0,   0,   0, 0, 0, 0, 0, Q, 0, 0, /* = */
+    0,   0,   0,   0,   0,   0,   0,   0,   0, 0, 0, 0, 0, 0, 0, 0, /* 40 */
+    0,   0,   0,   0,   0,   0,   0,   0,   0, 0, 0, 0, E, 0, 0, 0, /* backslash */
+    0,   0,   0,   0,   0,   0,   0,   0,   0, 0, 0, 0, 0, 0, 0, 0, /* 60 */
+    0,   0,   0,   0,   0,   0,   0,   0,   0, 0, 0, Q, 0, Q, 0, C, /* { } delete */
     U16, U16, U16, U16, U16, U16, U16, U16,
 };
 #undef C
@@ -72,7 +72,7 @@ static bool is_clean_utf8(const char *bytes, size_t length)
     return true;
 }
 
-/* At most 80 bytes of foreign text that can be shown: whole characters, nothing that controls a terminal. */
+/* At most 80 bytes that can be shown: whole characters, nothing that controls a terminal. */
 static int shown(struct slice text)
 {
     size_t length = text.length < 80 ? text.length : 80;
@@ -92,7 +92,8 @@ static enum status bad_name(struct slice name, const char *problem, struct error
 
 static enum status bad_label(struct slice key, const char *problem, struct error *error)
 {
-    error_set(error, STATUS_INVALID, "cannot use label \"%.*s\": %s", shown(key), key.bytes, problem);
+    error_set(error, STATUS_INVALID, "cannot use label \"%.*s\": %s", shown(key), key.bytes,
+              problem);
     return error_code(error, "bad_label", "labels");
 }
 
@@ -218,56 +219,6 @@ static enum status check_name(struct slice name, bool *quoted, struct error *err
     return STATUS_OK;
 }
 
-/* The string in quotes at `p`, unescaped into the scratch where it must be; the cursor goes behind it. */
-static bool split_quoted(const char **cursor, const char *p, const char *end, char **scratch,
-                         struct slice *value)
-{
-    const char *from = ++p;
-    while (p < end && *p != '"' && *p != '\\') {
-        p++;
-    }
-    if (p < end && *p == '"') {
-        *value = (struct slice){from, (size_t)(p - from)};
-        *cursor = p + 1;
-        return true;
-    }
-    char *out = *scratch;
-    memcpy(out, from, (size_t)(p - from));
-    size_t used = (size_t)(p - from);
-    while (p < end && *p != '"') {
-        if (*p == '\\') {
-            if (end - p < 2 || (p[1] != '\\' && p[1] != '"' && p[1] != 'n')) {
-                return false;
-            }
-            p++;
-            out[used++] = *p == 'n' ? '\n' : *p;
-        } else {
-            out[used++] = *p;
-        }
-        p++;
-    }
-    if (p == end) {
-        return false;
-    }
-    *value = (struct slice){out, used};
-    *scratch = out + used;
-    *cursor = p + 1;
-    return true;
-}
-
-/* One label of canonical text, key="value", at the cursor; false where it is not one. */
-static bool split_label(const char **cursor, const char *end, char **scratch,
-                        struct series_label *label)
-{
-    const char *p = *cursor;
-    const char *equals = memchr(p, '=', (size_t)(end - p));
-    if (equals == NULL || equals == p || end - equals < 3 || equals[1] != '"') {
-        return false;
-    }
-    label->key = (struct slice){p, (size_t)(equals - p)};
-    return split_quoted(cursor, equals + 1, end, scratch, &label->value);
-}
-
 enum status series_name_write(struct slice name, struct series_label *labels, size_t label_count,
                               char out[SERIES_TEXT_MAX], size_t *length, struct error *error)
 {
@@ -282,8 +233,8 @@ enum status series_name_write(struct slice name, struct series_label *labels, si
         return STATUS_OK;
     }
     if (label_count > SERIES_LABELS_MAX) {
-        error_set(error, STATUS_INVALID, "cannot use %zu labels: a series has at most %d", label_count,
-                  SERIES_LABELS_MAX);
+        error_set(error, STATUS_INVALID, "cannot use %zu labels: a series has at most %d",
+                  label_count, SERIES_LABELS_MAX);
         return error_code(error, "too_many_labels", "labels");
     }
     status = prepare_labels(labels, &label_count, error);
@@ -307,7 +258,7 @@ enum status series_name_write(struct slice name, struct series_label *labels, si
         if (value.length == 0) {
             continue; /* the same as no label */
         }
-        /* Comma, equals sign, two quotes and the last brace; escapes are counted only where it matters. */
+        /* Comma, equals sign, quotes and the last brace; escapes are counted where it matters. */
         size_t plain_end = used + key.length + value.length + 5;
         if (plain_end + value.length > SERIES_TEXT_MAX &&
             plain_end + count_escaped(value) > SERIES_TEXT_MAX) {
@@ -326,46 +277,5 @@ enum status series_name_write(struct slice name, struct series_label *labels, si
         out[used++] = '}';
     }
     *length = used;
-    return STATUS_OK;
-}
-
-/* Takes apart what stands in the braces; `p` is behind the opening one. */
-static bool split_braces(const char *p, const char *end, char *scratch, struct slice *name,
-                         struct series_label *labels, size_t *label_count)
-{
-    bool more = true;
-    if (name->length == 0) {
-        if (p == end || *p != '"' || !split_quoted(&p, p, end, &scratch, name)) {
-            return false;
-        }
-        more = p < end && *p == ',';
-        p += more;
-    }
-    while (more) {
-        if (*label_count == SERIES_LABELS_MAX ||
-            !split_label(&p, end, &scratch, &labels[*label_count])) {
-            return false;
-        }
-        (*label_count)++;
-        more = p < end && *p == ',';
-        p += more;
-    }
-    return end - p == 1 && *p == '}';
-}
-
-enum status series_name_split(const char *text, size_t length, char scratch[SERIES_TEXT_MAX],
-                              struct slice *name, struct series_label labels[SERIES_LABELS_MAX],
-                              size_t *label_count, struct error *error)
-{
-    *label_count = 0;
-    const char *brace = length <= SERIES_TEXT_MAX ? memchr(text, '{', length) : NULL;
-    *name = (struct slice){text, brace != NULL ? (size_t)(brace - text) : length};
-    bool whole = length > 0 && length <= SERIES_TEXT_MAX;
-    if (brace != NULL) {
-        whole = split_braces(brace + 1, text + length, scratch, name, labels, label_count);
-    }
-    if (!whole) {
-        return bad_name((struct slice){text, length}, "it is not in canonical form", error);
-    }
     return STATUS_OK;
 }

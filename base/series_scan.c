@@ -1,8 +1,8 @@
-/* Reading of what a user typed for a series or a selector: name{key="value",key=~"regex"}.
+/* Reading of series and selectors: what a user typed, and canonical text taken apart.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Strings are those of PromQL: double or single quotes with escapes, or backticks without. Blanks may
- * stand anywhere between the parts and a comma behind the last one.
+ * Typed strings are those of PromQL: double or single quotes with escapes, or backticks without.
+ * Blanks may stand anywhere between the parts and a comma behind the last one.
  */
 #include "base/series_scan.h"
 
@@ -24,8 +24,8 @@ static const struct slice name_key = {"__name__", 8};
 
 static void skip_blanks(struct scanner *s)
 {
-    while (s->cursor < s->end && (*s->cursor == ' ' || *s->cursor == '\t' || *s->cursor == '\n' ||
-                                  *s->cursor == '\r')) {
+    while (s->cursor < s->end &&
+           (*s->cursor == ' ' || *s->cursor == '\t' || *s->cursor == '\n' || *s->cursor == '\r')) {
         s->cursor++;
     }
 }
@@ -99,16 +99,16 @@ static bool scan_operator(struct scanner *s, enum series_operator *operator)
     skip_blanks(s);
     size_t left = (size_t)(s->end - s->cursor);
     if (left >= 2 && memcmp(s->cursor, "=~", 2) == 0) {
-        *operator = SERIES_REGEX;
+        *operator= SERIES_REGEX;
         s->cursor += 2;
     } else if (left >= 2 && memcmp(s->cursor, "!~", 2) == 0) {
-        *operator = SERIES_NOT_REGEX;
+        *operator= SERIES_NOT_REGEX;
         s->cursor += 2;
     } else if (left >= 2 && memcmp(s->cursor, "!=", 2) == 0) {
-        *operator = SERIES_NOT_EQUAL;
+        *operator= SERIES_NOT_EQUAL;
         s->cursor += 2;
     } else if (left >= 1 && *s->cursor == '=') {
-        *operator = SERIES_EQUAL;
+        *operator= SERIES_EQUAL;
         s->cursor++;
     } else {
         return fail(s, "expected =, !=, =~ or !~ behind a label");
@@ -223,10 +223,10 @@ enum status series_name_parse(const char *text, size_t length, char out[SERIES_T
     struct series_label labels[SERIES_TERMS_MAX];
     size_t label_count = 0;
     for (size_t i = 0; i < count; i++) {
-        if (terms[i].operator != SERIES_EQUAL) {
-            error_set(error, STATUS_INVALID,
-                      "cannot read a selector as a series: label \"%.*s\" needs =",
-                      (int)(terms[i].key.length < 64 ? terms[i].key.length : 64), terms[i].key.bytes);
+        if (terms[i].operator!= SERIES_EQUAL) {
+            error_set(
+                error, STATUS_INVALID, "cannot read a selector as a series: label \"%.*s\" needs =",
+                (int)(terms[i].key.length < 64 ? terms[i].key.length : 64), terms[i].key.bytes);
             return error_code(error, "bad_series_name", "series");
         }
         if (terms[i].key.length != name_key.length ||
@@ -240,4 +240,98 @@ enum status series_name_parse(const char *text, size_t length, char out[SERIES_T
         }
     }
     return series_name_write(name, labels, label_count, out, out_length, error);
+}
+
+/* The string in quotes at `p`, unescaped into the scratch where needed; moves the cursor on. */
+static bool split_quoted(const char **cursor, const char *p, const char *end, char **scratch,
+                         struct slice *value)
+{
+    const char *from = ++p;
+    while (p < end && *p != '"' && *p != '\\') {
+        p++;
+    }
+    if (p < end && *p == '"') {
+        *value = (struct slice){from, (size_t)(p - from)};
+        *cursor = p + 1;
+        return true;
+    }
+    char *out = *scratch;
+    memcpy(out, from, (size_t)(p - from));
+    size_t used = (size_t)(p - from);
+    while (p < end && *p != '"') {
+        if (*p == '\\') {
+            if (end - p < 2 || (p[1] != '\\' && p[1] != '"' && p[1] != 'n')) {
+                return false;
+            }
+            p++;
+            out[used++] = *p == 'n' ? '\n' : *p;
+        } else {
+            out[used++] = *p;
+        }
+        p++;
+    }
+    if (p == end) {
+        return false;
+    }
+    *value = (struct slice){out, used};
+    *scratch = out + used;
+    *cursor = p + 1;
+    return true;
+}
+
+/* One label of canonical text, key="value", at the cursor; false where it is not one. */
+static bool split_label(const char **cursor, const char *end, char **scratch,
+                        struct series_label *label)
+{
+    const char *p = *cursor;
+    const char *equals = memchr(p, '=', (size_t)(end - p));
+    if (equals == NULL || equals == p || end - equals < 3 || equals[1] != '"') {
+        return false;
+    }
+    label->key = (struct slice){p, (size_t)(equals - p)};
+    return split_quoted(cursor, equals + 1, end, scratch, &label->value);
+}
+
+/* Takes apart what stands in the braces; `p` is behind the opening one. */
+static bool split_braces(const char *p, const char *end, char *scratch, struct slice *name,
+                         struct series_label *labels, size_t *label_count)
+{
+    bool more = true;
+    if (name->length == 0) {
+        if (p == end || *p != '"' || !split_quoted(&p, p, end, &scratch, name)) {
+            return false;
+        }
+        more = p < end && *p == ',';
+        p += more;
+    }
+    while (more) {
+        if (*label_count == SERIES_LABELS_MAX ||
+            !split_label(&p, end, &scratch, &labels[*label_count])) {
+            return false;
+        }
+        (*label_count)++;
+        more = p < end && *p == ',';
+        p += more;
+    }
+    return end - p == 1 && *p == '}';
+}
+
+enum status series_name_split(const char *text, size_t length, char scratch[SERIES_TEXT_MAX],
+                              struct slice *name, struct series_label labels[SERIES_LABELS_MAX],
+                              size_t *label_count, struct error *error)
+{
+    *label_count = 0;
+    const char *brace = length <= SERIES_TEXT_MAX ? memchr(text, '{', length) : NULL;
+    *name = (struct slice){text, brace != NULL ? (size_t)(brace - text) : length};
+    bool whole = length > 0 && length <= SERIES_TEXT_MAX;
+    if (brace != NULL) {
+        whole = split_braces(brace + 1, text + length, scratch, name, labels, label_count);
+    }
+    if (!whole) {
+        char quoted[128];
+        error_set(error, STATUS_INVALID, "cannot take %s apart: it is not in canonical form",
+                  log_quote(text, length, quoted, sizeof(quoted)));
+        return error_code(error, "bad_series_name", "series");
+    }
+    return STATUS_OK;
 }

@@ -19,7 +19,8 @@ struct series_term {
 
 #define SERIES_TERMS_MAX (SERIES_LABELS_MAX + 1)
 
-/* Terms in the order typed. Slices point into `text`, or into `scratch` where there were escapes. */
+/* Terms in the order typed. Slices point into `text`, or into `scratch` where there were escapes.
+ */
 enum status series_scan(const char *text, size_t length, char scratch[SERIES_TEXT_MAX],
                         struct series_term terms[SERIES_TERMS_MAX], size_t *count,
                         struct error *error) MUST_USE;

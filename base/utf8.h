@@ -7,8 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Bytes of the well-formed character (Unicode, table 3-7) at the start, 1 to 4; 0 where it is not well
- * formed or cut off: overlong forms, surrogates and anything above U+10FFFF are not. */
+/* Bytes of the well-formed character (Unicode, table 3-7) at the start, 1 to 4; 0 where it is not
+ * well formed or cut off: overlong forms, surrogates and anything above U+10FFFF are not. */
 static inline size_t utf8_length(const char *bytes, size_t available)
 {
     if (available == 0) {

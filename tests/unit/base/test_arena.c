@@ -111,8 +111,10 @@ static void no_memory_is_a_status(UNUSED void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(fills_up_and_refuses),       cmocka_unit_test(sizes_near_the_top_do_not_wrap),
-        cmocka_unit_test(rewinding_reuses_the_space), cmocka_unit_test(unused_space_is_poisoned),
+        cmocka_unit_test(fills_up_and_refuses),
+        cmocka_unit_test(sizes_near_the_top_do_not_wrap),
+        cmocka_unit_test(rewinding_reuses_the_space),
+        cmocka_unit_test(unused_space_is_poisoned),
         cmocka_unit_test(no_memory_is_a_status),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,7 +9,8 @@
 
 static void siphash_vectors(UNUSED void **state)
 {
-    /* Aumasson and Bernstein 2012, appendix A, and the first and last rows of the authors' vectors. */
+    /* Aumasson and Bernstein 2012, appendix A, and the first and last rows of the authors' vectors.
+     */
     const uint64_t key[2] = {UINT64_C(0x0706050403020100), UINT64_C(0x0f0e0d0c0b0a0908)};
     unsigned char input[64];
     for (int i = 0; i < 64; i++) {
@@ -135,9 +136,9 @@ static void crc_is_the_same_in_every_way(UNUSED void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(siphash_vectors),  cmocka_unit_test(the_process_key_stays),
-        cmocka_unit_test(sha256_vectors),   cmocka_unit_test(sha256_pieces_make_the_whole),
-        cmocka_unit_test(crc_vectors),      cmocka_unit_test(crc_is_the_same_in_every_way),
+        cmocka_unit_test(siphash_vectors), cmocka_unit_test(the_process_key_stays),
+        cmocka_unit_test(sha256_vectors),  cmocka_unit_test(sha256_pieces_make_the_whole),
+        cmocka_unit_test(crc_vectors),     cmocka_unit_test(crc_is_the_same_in_every_way),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* Tests of json_reader: what is and is not JSON, tokens and their text, skipping, and places of errors.
- * SPDX-License-Identifier: Apache-2.0
+/* Tests of json_reader: what is and is not JSON, tokens and their text, skipping, and places of
+ * errors. SPDX-License-Identifier: Apache-2.0
  */
 #include "base/json_reader.h"
 #include "base/random.h"
@@ -31,14 +31,57 @@ static enum json_token read_all(const char *bytes, size_t length)
 static void documents_are_accepted(UNUSED void **state)
 {
     static const char *const rows[] = {
-        "0", "-0", "1", "-1", "10", "1.5", "-1.5e3", "1E+2", "1e-2", "0.0", "0e0", "123456789012345678901234567890",
-        "1e999", "true", "false", "null", "\"\"", "\"a\"", "[]", "{}", " [ ] ", "\t{\r\n} ", "[1]", "[1,2]",
-        "[[],[]]", "[{}]", "{\"a\":1}", "{\"a\":{\"b\":[1,{\"c\":null}]}}", "{\"\":\"\"}", "{\"a\":1,\"a\":2}",
-        "[1 , 2]", "{ \"a\" : 1 , \"b\" : 2 }", "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"", "\"\\u0041\"", "\"\\uD83D\\uDE00\"",
-        "\"\\u0000\"", "\"\x7F\"", "\"\xC3\xA9\"", "\"\xF0\x9F\x98\x80\"", "\"\xEF\xBF\xBF\"", "\"\xF4\x8F\xBF\xBF\"",
-        "[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]", "[true,false,null,0,\"\",{},[]]", "\"12345678\"", "\"1234567\\n\"",
-        "\"longer than eight bytes without anything special\"", "\"longer than eight bytes \xC3\xA9 and then some\"",
-        "[0,-0,0.5]", " 1 ", "\n\n\n1", "[1e5,1E5,1e+5]",
+        "0",
+        "-0",
+        "1",
+        "-1",
+        "10",
+        "1.5",
+        "-1.5e3",
+        "1E+2",
+        "1e-2",
+        "0.0",
+        "0e0",
+        "123456789012345678901234567890",
+        "1e999",
+        "true",
+        "false",
+        "null",
+        "\"\"",
+        "\"a\"",
+        "[]",
+        "{}",
+        " [ ] ",
+        "\t{\r\n} ",
+        "[1]",
+        "[1,2]",
+        "[[],[]]",
+        "[{}]",
+        "{\"a\":1}",
+        "{\"a\":{\"b\":[1,{\"c\":null}]}}",
+        "{\"\":\"\"}",
+        "{\"a\":1,\"a\":2}",
+        "[1 , 2]",
+        "{ \"a\" : 1 , \"b\" : 2 }",
+        "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"",
+        "\"\\u0041\"",
+        "\"\\uD83D\\uDE00\"",
+        "\"\\u0000\"",
+        "\"\x7F\"",
+        "\"\xC3\xA9\"",
+        "\"\xF0\x9F\x98\x80\"",
+        "\"\xEF\xBF\xBF\"",
+        "\"\xF4\x8F\xBF\xBF\"",
+        "[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]",
+        "[true,false,null,0,\"\",{},[]]",
+        "\"12345678\"",
+        "\"1234567\\n\"",
+        "\"longer than eight bytes without anything special\"",
+        "\"longer than eight bytes \xC3\xA9 and then some\"",
+        "[0,-0,0.5]",
+        " 1 ",
+        "\n\n\n1",
+        "[1e5,1E5,1e+5]",
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         if (read_all(rows[i], strlen(rows[i])) != JSON_END) {
@@ -50,17 +93,114 @@ static void documents_are_accepted(UNUSED void **state)
 static void everything_else_is_refused(UNUSED void **state)
 {
     static const char *const rows[] = {
-        "", " ", "\n", "tru", "truee", "True", "nul", "nulll", "falsy", "NaN", "Infinity", "-Infinity", "undefined",
-        "01", "-01", "00", "1.", ".5", "-.5", "-", "+1", "1e", "1e+", "1.e5", "0x10", "1_000", "1 2", "1,2", "--1",
-        "\"", "\"a", "\"a\\", "\"\\\"", "\"\\x\"", "\"\\u\"", "\"\\u12\"", "\"\\u123g\"", "\"\\uD800\"", "\"\\uD800\\n\"",
-        "\"\\uD800\\u0041\"", "\"\\uDC00\"", "\"\\a\"", "\"\n\"", "\"\t\"", "\"\x01\"", "\"a\x1F long enough string\"",
-        "\"\x80\"", "\"\xC3\"", "\"\xC0\x80\"", "\"\xC1\xBF\"", "\"\xE0\x80\x80\"", "\"\xED\xA0\x80\"", "\"\xF0\x80\x80\x80\"",
-        "\"\xF4\x90\x80\x80\"", "\"\xF5\x80\x80\x80\"", "\"\xFF\"", "\"\\n\xC3\"", "\"\\n\n\"", "'a'", "a", "[", "]", "{", "}", "[1",
-        "[1,", "[1,]", "[,1]", "[,]", "[1 2]", "[1}", "[1]]", "[]]", "[] []", "[]1", "{1:2}", "{\"a\"}", "{\"a\":}",
-        "{\"a\":1,}", "{,\"a\":1}", "{\"a\" 1}", "{\"a\":1 \"b\":2}", "{\"a\":1]", "{\"a\":1", "{\"a\":", "{\"a\"", "{\"a",
-        "{a:1}", "{'a':1}", "{\"a\":1}}", "{} {}", "// x\n1", "/* x */1", "1 // x", "\xEF\xBB\xBF" "1", "[1,\f2]", "\v1",
-        "[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]", "{\"a\":\"b\":1}", "[\"a\":1]", ":", ",", "\"a\"\"b\"", "[1,,2]", "{\"a\":1,,\"b\":2}",
-        "{:1}", "{\"a\\uZZZZ\":1}",
+        "",
+        " ",
+        "\n",
+        "tru",
+        "truee",
+        "True",
+        "nul",
+        "nulll",
+        "falsy",
+        "NaN",
+        "Infinity",
+        "-Infinity",
+        "undefined",
+        "01",
+        "-01",
+        "00",
+        "1.",
+        ".5",
+        "-.5",
+        "-",
+        "+1",
+        "1e",
+        "1e+",
+        "1.e5",
+        "0x10",
+        "1_000",
+        "1 2",
+        "1,2",
+        "--1",
+        "\"",
+        "\"a",
+        "\"a\\",
+        "\"\\\"",
+        "\"\\x\"",
+        "\"\\u\"",
+        "\"\\u12\"",
+        "\"\\u123g\"",
+        "\"\\uD800\"",
+        "\"\\uD800\\n\"",
+        "\"\\uD800\\u0041\"",
+        "\"\\uDC00\"",
+        "\"\\a\"",
+        "\"\n\"",
+        "\"\t\"",
+        "\"\x01\"",
+        "\"a\x1F long enough string\"",
+        "\"\x80\"",
+        "\"\xC3\"",
+        "\"\xC0\x80\"",
+        "\"\xC1\xBF\"",
+        "\"\xE0\x80\x80\"",
+        "\"\xED\xA0\x80\"",
+        "\"\xF0\x80\x80\x80\"",
+        "\"\xF4\x90\x80\x80\"",
+        "\"\xF5\x80\x80\x80\"",
+        "\"\xFF\"",
+        "\"\\n\xC3\"",
+        "\"\\n\n\"",
+        "'a'",
+        "a",
+        "[",
+        "]",
+        "{",
+        "}",
+        "[1",
+        "[1,",
+        "[1,]",
+        "[,1]",
+        "[,]",
+        "[1 2]",
+        "[1}",
+        "[1]]",
+        "[]]",
+        "[] []",
+        "[]1",
+        "{1:2}",
+        "{\"a\"}",
+        "{\"a\":}",
+        "{\"a\":1,}",
+        "{,\"a\":1}",
+        "{\"a\" 1}",
+        "{\"a\":1 \"b\":2}",
+        "{\"a\":1]",
+        "{\"a\":1",
+        "{\"a\":",
+        "{\"a\"",
+        "{\"a",
+        "{a:1}",
+        "{'a':1}",
+        "{\"a\":1}}",
+        "{} {}",
+        "// x\n1",
+        "/* x */1",
+        "1 // x",
+        "\xEF\xBB\xBF"
+        "1",
+        "[1,\f2]",
+        "\v1",
+        "[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]",
+        "{\"a\":\"b\":1}",
+        "[\"a\":1]",
+        ":",
+        ",",
+        "\"a\"\"b\"",
+        "[1,,2]",
+        "{\"a\":1,,\"b\":2}",
+        "{:1}",
+        "{\"a\\uZZZZ\":1}",
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         if (read_all(rows[i], strlen(rows[i])) != JSON_BROKEN) {
@@ -74,8 +214,9 @@ static void everything_else_is_refused(UNUSED void **state)
 
 static void a_cut_document_is_refused(UNUSED void **state)
 {
-    static const char document[] = "{\"series\":\"gr\xC3\xB6\\u00df\\uD83D\\uDE00\",\"labels\":{\"a\":\"b\"},"
-                                   "\"points\":[[1795354740000,21.4],[1795354800000,null]],\"x\":true}";
+    static const char document[] =
+        "{\"series\":\"gr\xC3\xB6\\u00df\\uD83D\\uDE00\",\"labels\":{\"a\":\"b\"},"
+        "\"points\":[[1795354740000,21.4],[1795354800000,null]],\"x\":true}";
     for (size_t length = 0; length < sizeof(document) - 1; length++) {
         assert_int_equal(read_all(document, length), JSON_BROKEN);
     }
@@ -84,8 +225,9 @@ static void a_cut_document_is_refused(UNUSED void **state)
 
 static void tokens_carry_their_text(UNUSED void **state)
 {
-    static const char document[] = "{\"a\":[1,-2.5,9223372036854775807,-9223372036854775808,9223372036854775808,1e2],"
-                                   "\"k\\ney\":\"v\\u00e4l\\uD83D\\uDE00\",\"t\":true,\"f\":false,\"n\":null}";
+    static const char document[] =
+        "{\"a\":[1,-2.5,9223372036854775807,-9223372036854775808,9223372036854775808,1e2],"
+        "\"k\\ney\":\"v\\u00e4l\\uD83D\\uDE00\",\"t\":true,\"f\":false,\"n\":null}";
     struct json_reader r;
     json_reader_init(&r, document, strlen(document));
     assert_int_equal(json_next(&r), JSON_OBJECT_BEGIN);
@@ -154,7 +296,8 @@ static void strings_fill_the_scratch_and_no_more(UNUSED void **state)
 
 static void values_are_skipped(UNUSED void **state)
 {
-    static const char document[] = "{\"a\":{\"b\":[1,{\"c\":2}]},\"d\":3,\"e\":[[],[4]],\"f\":\"x\"}";
+    static const char document[] =
+        "{\"a\":{\"b\":[1,{\"c\":2}]},\"d\":3,\"e\":[[],[4]],\"f\":\"x\"}";
     struct json_reader r;
     json_reader_init(&r, document, strlen(document));
     assert_int_equal(json_next(&r), JSON_OBJECT_BEGIN);
@@ -194,7 +337,8 @@ static void errors_name_the_place(UNUSED void **state)
     }
     assert_int_equal(json_error(&r, &error), STATUS_INVALID);
     assert_string_equal(error.code, "bad_json");
-    assert_string_equal(error.text, "cannot read JSON at byte 19 (line 3, column 8): expected a value");
+    assert_string_equal(error.text,
+                        "cannot read JSON at byte 19 (line 3, column 8): expected a value");
     json_reader_init(&r, "[1", 2);
     while (json_next(&r) != JSON_BROKEN) {
     }
@@ -205,8 +349,9 @@ static void errors_name_the_place(UNUSED void **state)
 /* Random edits of a good document: whatever comes, the reader ends and stays inside. */
 static void edited_documents_do_no_harm(UNUSED void **state)
 {
-    static const char document[] = "[{\"series\":\"a\\u00e4\",\"labels\":{\"site\":\"x\"},\"points\":[[1795354740000,21.4],"
-                                   "[1e5,-0.25]]},null,true,\"\xC3\xA9\"]";
+    static const char document[] =
+        "[{\"series\":\"a\\u00e4\",\"labels\":{\"site\":\"x\"},\"points\":[[1795354740000,21.4],"
+        "[1e5,-0.25]]},null,true,\"\xC3\xA9\"]";
     static const char pool[] = "{}[],:\"\\ue0+-.1 \n\x01\x80\xC3\xFFntf";
     struct random random;
     random_init(&random, 1, 1);

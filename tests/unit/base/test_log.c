@@ -70,23 +70,42 @@ static void a_line_of_json(UNUSED void **state)
     capture_begin();
     log_warning("http", "bad request", "peer=%s name=%s count=%d text=%s", "10.0.0.1",
                 log_quote("a \"b\"\n", 6, buffer, sizeof(buffer)), 7, "007");
-    assert_string_equal(capture_end(),
-                        "{\"time\":\"2026-11-22T13:39:00Z\",\"level\":\"warning\",\"module\":\"http\","
-                        "\"msg\":\"bad request\",\"peer\":\"10.0.0.1\",\"name\":\"a \\\"b\\\"\\u000a\","
-                        "\"count\":7,\"text\":\"007\"}\n");
+    assert_string_equal(
+        capture_end(),
+        "{\"time\":\"2026-11-22T13:39:00Z\",\"level\":\"warning\",\"module\":\"http\","
+        "\"msg\":\"bad request\",\"peer\":\"10.0.0.1\",\"name\":\"a \\\"b\\\"\\u000a\","
+        "\"count\":7,\"text\":\"007\"}\n");
     capture_begin();
     log_warning("http", "words only", "%s", "no pairs \"here\" = at all");
-    assert_string_equal(capture_end(),
-                        "{\"time\":\"2026-11-22T13:39:00Z\",\"level\":\"warning\",\"module\":\"http\","
-                        "\"msg\":\"words only\",\"detail\":\"no pairs \\\"here\\\" = at all\"}\n");
+    assert_string_equal(
+        capture_end(),
+        "{\"time\":\"2026-11-22T13:39:00Z\",\"level\":\"warning\",\"module\":\"http\","
+        "\"msg\":\"words only\",\"detail\":\"no pairs \\\"here\\\" = at all\"}\n");
     log_set_json(0);
 }
 
 static void json_is_valid_whatever_is_logged(UNUSED void **state)
 {
     static const char *const details[] = {
-        "", " ", "=", "a=", "=b", "a=\"", "a=\"\\", "a=\"x\"y=z", "a=\xFF", "a=1 b", "a=1e", "a=-",
-        "\"", "a=\"\\q\"", "x=\x01\x02", "a=[1]", "a={}", "a=null", "k=\"\\ud800\"",
+        "",
+        " ",
+        "=",
+        "a=",
+        "=b",
+        "a=\"",
+        "a=\"\\",
+        "a=\"x\"y=z",
+        "a=\xFF",
+        "a=1 b",
+        "a=1e",
+        "a=-",
+        "\"",
+        "a=\"\\q\"",
+        "x=\x01\x02",
+        "a=[1]",
+        "a={}",
+        "a=null",
+        "k=\"\\ud800\"",
     };
     log_set_json(1);
     for (size_t i = 0; i < sizeof(details) / sizeof(details[0]); i++) {
@@ -223,7 +242,8 @@ static void threads_write_whole_lines(UNUSED void **state)
     capture_end();
     size_t count = 0;
     for (char *line = strtok(lines, "\n"); line != NULL; line = strtok(NULL, "\n")) {
-        assert_int_equal(strncmp(line, "time=2026-11-22T13:39:00Z level=info module=thread msg=\"", 55), 0);
+        assert_int_equal(
+            strncmp(line, "time=2026-11-22T13:39:00Z level=info module=thread msg=\"", 55), 0);
         assert_non_null(strstr(line, " end"));
         count++;
     }

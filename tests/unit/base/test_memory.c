@@ -164,9 +164,12 @@ static void threads_leave_the_count_right(UNUSED void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(counts_what_is_out),      cmocka_unit_test(contents_are_kept_and_zeroed),
-        cmocka_unit_test(overflow_is_null),        cmocka_unit_test(nothing_is_a_block_too),
-        cmocka_unit_test(aligned_to_a_cache_line), cmocka_unit_test(the_nth_allocation_fails),
+        cmocka_unit_test(counts_what_is_out),
+        cmocka_unit_test(contents_are_kept_and_zeroed),
+        cmocka_unit_test(overflow_is_null),
+        cmocka_unit_test(nothing_is_a_block_too),
+        cmocka_unit_test(aligned_to_a_cache_line),
+        cmocka_unit_test(the_nth_allocation_fails),
         cmocka_unit_test(threads_leave_the_count_right),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,8 +11,9 @@
 static void the_generator_is_the_published_one(UNUSED void **state)
 {
     /* xoshiro256++ from the state 1, 2, 3, 4, as the authors' program prints it. */
-    static const uint64_t expected[] = {41943041u, 58720359u, 3588806011781223u, 3591011842654386u,
-                                        9228616714210784205u, 9973669472204895162u};
+    static const uint64_t expected[] = {
+        41943041u,           58720359u, 3588806011781223u, 3591011842654386u, 9228616714210784205u,
+        9973669472204895162u};
     struct random random = {{1, 2, 3, 4}};
     for (size_t i = 0; i < sizeof(expected) / sizeof(expected[0]); i++) {
         assert_true(random_next(&random) == expected[i]);

@@ -1,5 +1,5 @@
-/* Tests of selector: Prometheus's meaning of matchers, what is refused, and every failing allocation.
- * SPDX-License-Identifier: Apache-2.0
+/* Tests of selector: Prometheus's meaning of matchers, what is refused, and every failing
+ * allocation. SPDX-License-Identifier: Apache-2.0
  */
 #include "base/memory.h"
 #include "base/series_name.h"
@@ -14,22 +14,47 @@ static void what_matches(UNUSED void **state)
         const char *series;
         int matches;
     } rows[] = {
-        {"up", "up", 1}, {"up", "upper", 0}, {"up", "up{a=\"1\"}", 1}, {"up{a=\"1\"}", "up{a=\"1\",b=\"2\"}", 1},
-        {"up{a=\"1\"}", "up{a=\"2\"}", 0}, {"up{a=\"1\"}", "up", 0}, {"up{a=\"\"}", "up", 1}, {"up{a=\"\"}", "up{a=\"1\"}", 0},
-        {"up{a!=\"1\"}", "up", 1}, {"up{a!=\"1\"}", "up{a=\"2\"}", 1}, {"up{a!=\"1\"}", "up{a=\"1\"}", 0}, {"up{a!=\"\"}", "up", 0},
-        {"up{a=~\"z.*\"}", "up{a=\"zone\"}", 1}, {"up{a=~\"z.*\"}", "up{a=\"azone\"}", 0}, {"up{a=~\".*\"}", "up", 1},
-        {"up{a=~\".+\"}", "up", 0}, {"up{a!~\"w\"}", "up{a=\"w\"}", 0}, {"up{a!~\"w\"}", "up{a=\"ww\"}", 1}, {"up{a!~\".+\"}", "up", 1},
-        {"{a=\"x\"}", "any{a=\"x\"}", 1}, {"{a=\"x\"}", "any", 0}, {"{__name__=~\"boiler\\\\..*\"}", "boiler.temp{a=\"1\"}", 1},
-        {"{__name__=~`boiler\\..*`}", "boilerxtemp", 0}, {"{__name__!=\"up\",a=\"1\"}", "up{a=\"1\"}", 0},
-        {"{__name__!=\"up\",a=\"1\"}", "down{a=\"1\"}", 1}, {"{\"a,b\",c=\"d\"}", "{\"a,b\",c=\"d\"}", 1}, {"{\"a,b\"}", "{\"a,b\",c=\"d\"}", 1},
-        {"up{a=\"q\\\"\\\\\\n\"}", "up{a=\"q\\\"\\\\\\n\"}", 1}, {"up{a!=\"1\",a!=\"2\"}", "up{a=\"3\"}", 1}, {"up{a!=\"1\",a!=\"2\"}", "up{a=\"2\"}", 0},
-        {" up { a = 'x' , b =~ \"1|2\" , } ", "up{a=\"x\",b=\"2\"}", 1}, {"up{a=~\"1|2\"}", "up{a=\"12\"}", 0}, {"up", "up{", 0},
-        {"x{__name__=~\"x|y\"}", "x", 1}, {"{a=~\"x\",a!=\"y\"}", "m{a=\"x\"}", 1},
+        {"up", "up", 1},
+        {"up", "upper", 0},
+        {"up", "up{a=\"1\"}", 1},
+        {"up{a=\"1\"}", "up{a=\"1\",b=\"2\"}", 1},
+        {"up{a=\"1\"}", "up{a=\"2\"}", 0},
+        {"up{a=\"1\"}", "up", 0},
+        {"up{a=\"\"}", "up", 1},
+        {"up{a=\"\"}", "up{a=\"1\"}", 0},
+        {"up{a!=\"1\"}", "up", 1},
+        {"up{a!=\"1\"}", "up{a=\"2\"}", 1},
+        {"up{a!=\"1\"}", "up{a=\"1\"}", 0},
+        {"up{a!=\"\"}", "up", 0},
+        {"up{a=~\"z.*\"}", "up{a=\"zone\"}", 1},
+        {"up{a=~\"z.*\"}", "up{a=\"azone\"}", 0},
+        {"up{a=~\".*\"}", "up", 1},
+        {"up{a=~\".+\"}", "up", 0},
+        {"up{a!~\"w\"}", "up{a=\"w\"}", 0},
+        {"up{a!~\"w\"}", "up{a=\"ww\"}", 1},
+        {"up{a!~\".+\"}", "up", 1},
+        {"{a=\"x\"}", "any{a=\"x\"}", 1},
+        {"{a=\"x\"}", "any", 0},
+        {"{__name__=~\"boiler\\\\..*\"}", "boiler.temp{a=\"1\"}", 1},
+        {"{__name__=~`boiler\\..*`}", "boilerxtemp", 0},
+        {"{__name__!=\"up\",a=\"1\"}", "up{a=\"1\"}", 0},
+        {"{__name__!=\"up\",a=\"1\"}", "down{a=\"1\"}", 1},
+        {"{\"a,b\",c=\"d\"}", "{\"a,b\",c=\"d\"}", 1},
+        {"{\"a,b\"}", "{\"a,b\",c=\"d\"}", 1},
+        {"up{a=\"q\\\"\\\\\\n\"}", "up{a=\"q\\\"\\\\\\n\"}", 1},
+        {"up{a!=\"1\",a!=\"2\"}", "up{a=\"3\"}", 1},
+        {"up{a!=\"1\",a!=\"2\"}", "up{a=\"2\"}", 0},
+        {" up { a = 'x' , b =~ \"1|2\" , } ", "up{a=\"x\",b=\"2\"}", 1},
+        {"up{a=~\"1|2\"}", "up{a=\"12\"}", 0},
+        {"up", "up{", 0},
+        {"x{__name__=~\"x|y\"}", "x", 1},
+        {"{a=~\"x\",a!=\"y\"}", "m{a=\"x\"}", 1},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct selector *selector = NULL;
         struct error error = {0};
-        if (selector_parse(rows[i].selector, strlen(rows[i].selector), &selector, &error) != STATUS_OK) {
+        if (selector_parse(rows[i].selector, strlen(rows[i].selector), &selector, &error) !=
+            STATUS_OK) {
             fail_msg("%s: %s", rows[i].selector, error.text);
         }
         if (selector_matches(selector, rows[i].series, strlen(rows[i].series)) != rows[i].matches) {
@@ -42,8 +67,23 @@ static void what_matches(UNUSED void **state)
 static void what_is_refused(UNUSED void **state)
 {
     static const char *const rows[] = {
-        "", "{}", "{a=\"\"}", "{a=~\".*\"}", "{a!=\"x\"}", "{a!~\".+\"}", "up{a}", "up{a=\"1\"", "up{a==\"1\"}", "up{a~\"1\"}",
-        "up{a=~\"(\"}", "up{a=~\"*\"}", "up{a=~\"a{2}\"}", "up{a=1}", "up[5m]{a=\"1\"}x", "up{a=\"1\"}[5m]", "up{a!\"1\"}",
+        "",
+        "{}",
+        "{a=\"\"}",
+        "{a=~\".*\"}",
+        "{a!=\"x\"}",
+        "{a!~\".+\"}",
+        "up{a}",
+        "up{a=\"1\"",
+        "up{a==\"1\"}",
+        "up{a~\"1\"}",
+        "up{a=~\"(\"}",
+        "up{a=~\"*\"}",
+        "up{a=~\"a{2}\"}",
+        "up{a=1}",
+        "up[5m]{a=\"1\"}x",
+        "up{a=\"1\"}[5m]",
+        "up{a!\"1\"}",
     };
     size_t before = mem_bytes_in_use();
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -65,9 +105,17 @@ static void exact_ones_are_seen(UNUSED void **state)
         const char *selector;
         const char *canonical; /* NULL: not exact */
     } rows[] = {
-        {"up", "up"}, {"up{b=\"2\",a=\"1\"}", "up{a=\"1\",b=\"2\"}"}, {"{__name__=\"up\",a=\"1\"}", "up{a=\"1\"}"}, {"{\"a,b\"}", "{\"a,b\"}"},
-        {"up{a=\"\"}", "up"}, {"{a=\"1\"}", NULL}, {"up{a!=\"1\"}", NULL}, {"up{a=~\"1\"}", NULL}, {"{__name__=~\"up\"}", NULL},
-        {"up{__name__=\"up\"}", NULL}, {"up{a=\"1\",a=\"2\"}", NULL},
+        {"up", "up"},
+        {"up{b=\"2\",a=\"1\"}", "up{a=\"1\",b=\"2\"}"},
+        {"{__name__=\"up\",a=\"1\"}", "up{a=\"1\"}"},
+        {"{\"a,b\"}", "{\"a,b\"}"},
+        {"up{a=\"\"}", "up"},
+        {"{a=\"1\"}", NULL},
+        {"up{a!=\"1\"}", NULL},
+        {"up{a=~\"1\"}", NULL},
+        {"{__name__=~\"up\"}", NULL},
+        {"up{__name__=\"up\"}", NULL},
+        {"up{a=\"1\",a=\"2\"}", NULL},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct selector *selector = NULL;

@@ -1,5 +1,5 @@
-/* Tests of series_name: the canonical form, its limits, and the way there and back for random names.
- * SPDX-License-Identifier: Apache-2.0
+/* Tests of series_name: the canonical form, its limits, and the way there and back for random
+ * names. SPDX-License-Identifier: Apache-2.0
  */
 #include "base/random.h"
 #include "base/series_name.h"
@@ -38,27 +38,51 @@ static void what_users_type(UNUSED void **state)
         const char *typed;
         const char *canonical;
     } rows[] = {
-        {"up", "up"}, {"  up ", "up"}, {"up{}", "up"}, {"up { } ", "up"}, {"boiler temp", "boiler temp"},
-        {"a:b:c", "a:b:c"}, {"gr\xC3\xB6\xC3\x9F" "e", "gr\xC3\xB6\xC3\x9F" "e"}, {"5m", "5m"}, {"a[0]", "a[0]"},
-        {"up{b=\"2\",a=\"1\"}", "up{a=\"1\",b=\"2\"}"}, {" up { b = \"2\" , a = \"1\" , } ", "up{a=\"1\",b=\"2\"}"},
-        {"up{a=''}", "up"}, {"up{a='x\"y'}", "up{a=\"x\\\"y\"}"}, {"up{a=`x\\d`}", "up{a=\"x\\\\d\"}"},
-        {"up{a=\"x\\ny\\\\z\\\"\"}", "up{a=\"x\\ny\\\\z\\\"\"}"}, {"{\"up\"}", "up"}, {"{\"up\",a=\"1\"}", "up{a=\"1\"}"},
-        {"{a=\"1\",\"up\"}", "up{a=\"1\"}"}, {"{__name__=\"up\",a=\"1\"}", "up{a=\"1\"}"}, {"up{\"a.b\"=\"1\"}", "up{a.b=\"1\"}"},
-        {"{\"a,b\"}", "{\"a,b\"}"}, {"a,b", "{\"a,b\"}"}, {"a=b", "{\"a=b\"}"}, {"{\"a{b}\",c=\"d\"}", "{\"a{b}\",c=\"d\"}"},
-        {"{\" a \"}", "{\" a \"}"}, {"{\"q\\\"\\\\\"}", "{\"q\\\"\\\\\"}"}, {"say \"hi\"", "{\"say \\\"hi\\\"\"}"},
+        {"up", "up"},
+        {"  up ", "up"},
+        {"up{}", "up"},
+        {"up { } ", "up"},
+        {"boiler temp", "boiler temp"},
+        {"a:b:c", "a:b:c"},
+        {"gr\xC3\xB6\xC3\x9F"
+         "e",
+         "gr\xC3\xB6\xC3\x9F"
+         "e"},
+        {"5m", "5m"},
+        {"a[0]", "a[0]"},
+        {"up{b=\"2\",a=\"1\"}", "up{a=\"1\",b=\"2\"}"},
+        {" up { b = \"2\" , a = \"1\" , } ", "up{a=\"1\",b=\"2\"}"},
+        {"up{a=''}", "up"},
+        {"up{a='x\"y'}", "up{a=\"x\\\"y\"}"},
+        {"up{a=`x\\d`}", "up{a=\"x\\\\d\"}"},
+        {"up{a=\"x\\ny\\\\z\\\"\"}", "up{a=\"x\\ny\\\\z\\\"\"}"},
+        {"{\"up\"}", "up"},
+        {"{\"up\",a=\"1\"}", "up{a=\"1\"}"},
+        {"{a=\"1\",\"up\"}", "up{a=\"1\"}"},
+        {"{__name__=\"up\",a=\"1\"}", "up{a=\"1\"}"},
+        {"up{\"a.b\"=\"1\"}", "up{a.b=\"1\"}"},
+        {"{\"a,b\"}", "{\"a,b\"}"},
+        {"a,b", "{\"a,b\"}"},
+        {"a=b", "{\"a=b\"}"},
+        {"{\"a{b}\",c=\"d\"}", "{\"a{b}\",c=\"d\"}"},
+        {"{\" a \"}", "{\" a \"}"},
+        {"{\"q\\\"\\\\\"}", "{\"q\\\"\\\\\"}"},
+        {"say \"hi\"", "{\"say \\\"hi\\\"\"}"},
         {"a}", "{\"a}\"}"},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         char out[SERIES_TEXT_MAX + 1];
         size_t length = 0;
         struct error error = {0};
-        if (series_name_parse(rows[i].typed, strlen(rows[i].typed), out, &length, &error) != STATUS_OK) {
+        if (series_name_parse(rows[i].typed, strlen(rows[i].typed), out, &length, &error) !=
+            STATUS_OK) {
             fail_msg("%s: %s", rows[i].typed, error.text);
         }
         out[length] = '\0';
         assert_string_equal(out, rows[i].canonical);
         /* Canonical text is its own canonical form. */
-        assert_ok(series_name_parse(rows[i].canonical, strlen(rows[i].canonical), out, &length, &error));
+        assert_ok(
+            series_name_parse(rows[i].canonical, strlen(rows[i].canonical), out, &length, &error));
         out[length] = '\0';
         assert_string_equal(out, rows[i].canonical);
     }
@@ -70,23 +94,50 @@ static void what_is_refused(UNUSED void **state)
         const char *typed;
         const char *code;
     } rows[] = {
-        {"", "bad_series_name"}, {"   ", "bad_series_name"}, {"{}", "bad_series_name"}, {"{\"\"}", "bad_series_name"},
-        {"{a=\"1\"}", "bad_series_name"}, {"up{", "bad_series_name"}, {"up{a", "bad_series_name"}, {"up{a=", "bad_series_name"},
-        {"up{a=\"", "bad_series_name"}, {"up{a=\"1\"", "bad_series_name"}, {"up{a=1}", "bad_series_name"},
-        {"up{a=\"1\"}x", "bad_series_name"}, {"up{a=\"1\" b=\"2\"}", "bad_series_name"}, {"up{,}", "bad_series_name"},
-        {"up{a=\"1\",,b=\"2\"}", "bad_series_name"}, {"up{a!=\"1\"}", "bad_series_name"}, {"up{a=~\"1\"}", "bad_series_name"},
-        {"up{a=\"\\d\"}", "bad_series_name"}, {"up{a=\"x\\\"}", "bad_series_name"}, {"up{\"down\"}", "bad_series_name"},
-        {"{\"up\",\"down\"}", "bad_series_name"}, {"up{__name__=\"down\"}", "bad_series_name"}, {"up\x01", "bad_series_name"},
-        {"up\xC3", "bad_series_name"}, {"u\np", "bad_series_name"}, {"up\xC2\x85", "bad_series_name"}, {"up{a=\"\x01\"}", "bad_label"},
-        {"up{a=\"\\t\"}", "bad_label"}, {"up{a=\"\xFF\"}", "bad_label"}, {"up{1a=\"x\"}", "bad_label"}, {"up{a b=\"x\"}", "bad_series_name"},
-        {"up{a$=\"x\"}", "bad_label"}, {"up{\xC3\xA9=\"x\"}", "bad_label"}, {"up{a=\"1\",a=\"2\"}", "duplicate_label"},
-        {"up{a=\"1\",b=\"3\",a=\"1\"}", "duplicate_label"}, {"{\"up\"", "bad_series_name"}, {"{\"up\"}{}", "bad_series_name"},
+        {"", "bad_series_name"},
+        {"   ", "bad_series_name"},
+        {"{}", "bad_series_name"},
+        {"{\"\"}", "bad_series_name"},
+        {"{a=\"1\"}", "bad_series_name"},
+        {"up{", "bad_series_name"},
+        {"up{a", "bad_series_name"},
+        {"up{a=", "bad_series_name"},
+        {"up{a=\"", "bad_series_name"},
+        {"up{a=\"1\"", "bad_series_name"},
+        {"up{a=1}", "bad_series_name"},
+        {"up{a=\"1\"}x", "bad_series_name"},
+        {"up{a=\"1\" b=\"2\"}", "bad_series_name"},
+        {"up{,}", "bad_series_name"},
+        {"up{a=\"1\",,b=\"2\"}", "bad_series_name"},
+        {"up{a!=\"1\"}", "bad_series_name"},
+        {"up{a=~\"1\"}", "bad_series_name"},
+        {"up{a=\"\\d\"}", "bad_series_name"},
+        {"up{a=\"x\\\"}", "bad_series_name"},
+        {"up{\"down\"}", "bad_series_name"},
+        {"{\"up\",\"down\"}", "bad_series_name"},
+        {"up{__name__=\"down\"}", "bad_series_name"},
+        {"up\x01", "bad_series_name"},
+        {"up\xC3", "bad_series_name"},
+        {"u\np", "bad_series_name"},
+        {"up\xC2\x85", "bad_series_name"},
+        {"up{a=\"\x01\"}", "bad_label"},
+        {"up{a=\"\\t\"}", "bad_label"},
+        {"up{a=\"\xFF\"}", "bad_label"},
+        {"up{1a=\"x\"}", "bad_label"},
+        {"up{a b=\"x\"}", "bad_series_name"},
+        {"up{a$=\"x\"}", "bad_label"},
+        {"up{\xC3\xA9=\"x\"}", "bad_label"},
+        {"up{a=\"1\",a=\"2\"}", "duplicate_label"},
+        {"up{a=\"1\",b=\"3\",a=\"1\"}", "duplicate_label"},
+        {"{\"up\"", "bad_series_name"},
+        {"{\"up\"}{}", "bad_series_name"},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         char out[SERIES_TEXT_MAX];
         size_t length = 0;
         struct error error = {0};
-        if (series_name_parse(rows[i].typed, strlen(rows[i].typed), out, &length, &error) != STATUS_INVALID) {
+        if (series_name_parse(rows[i].typed, strlen(rows[i].typed), out, &length, &error) !=
+            STATUS_INVALID) {
             fail_msg("accepted: %s as %.*s", rows[i].typed, (int)length, out);
         }
         if (error.code == NULL || strcmp(error.code, rows[i].code) != 0) {
@@ -109,15 +160,19 @@ static void limits(UNUSED void **state)
     memset(big, 'n', sizeof(big));
     assert_ok(series_name_write((struct slice){big, 512}, NULL, 0, out, &length, &error));
     assert_int_equal(length, 512);
-    assert_int_equal(series_name_write((struct slice){big, 513}, NULL, 0, out, &length, &error), STATUS_INVALID);
+    assert_int_equal(series_name_write((struct slice){big, 513}, NULL, 0, out, &length, &error),
+                     STATUS_INVALID);
     struct series_label one[1] = {{{big, 64}, {big, 256}}};
     assert_ok(series_name_write(slice_of("m"), one, 1, out, &length, &error));
     one[0].key.length = 65;
-    assert_int_equal(series_name_write(slice_of("m"), one, 1, out, &length, &error), STATUS_INVALID);
+    assert_int_equal(series_name_write(slice_of("m"), one, 1, out, &length, &error),
+                     STATUS_INVALID);
     one[0] = (struct series_label){{big, 64}, {big, 257}};
-    assert_int_equal(series_name_write(slice_of("m"), one, 1, out, &length, &error), STATUS_INVALID);
+    assert_int_equal(series_name_write(slice_of("m"), one, 1, out, &length, &error),
+                     STATUS_INVALID);
     one[0] = (struct series_label){{big, 0}, {big, 1}};
-    assert_int_equal(series_name_write(slice_of("m"), one, 1, out, &length, &error), STATUS_INVALID);
+    assert_int_equal(series_name_write(slice_of("m"), one, 1, out, &length, &error),
+                     STATUS_INVALID);
     assert_string_equal(error.code, "bad_label");
 
     struct series_label labels[40];
@@ -127,7 +182,8 @@ static void limits(UNUSED void **state)
         labels[i] = (struct series_label){slice_of(keys[i]), {values[i], 10}};
     }
     assert_ok(series_name_write(slice_of("m"), labels, 32, out, &length, &error));
-    assert_int_equal(series_name_write(slice_of("m"), labels, 33, out, &length, &error), STATUS_INVALID);
+    assert_int_equal(series_name_write(slice_of("m"), labels, 33, out, &length, &error),
+                     STATUS_INVALID);
     assert_string_equal(error.code, "too_many_labels");
 
     /* Up to exactly 4096 bytes: m{ 15 labels of 4 + 3 + 256 - 1, the last filled up. */
@@ -135,7 +191,8 @@ static void limits(UNUSED void **state)
         for (size_t last = 0; last < 256; last++) {
             for (int i = 0; i < 16; i++) {
                 memset(values[i], 'v', 256);
-                labels[i] = (struct series_label){slice_of(keys[i]), {values[i], i < 15 ? 256 : last + 1}};
+                labels[i] =
+                    (struct series_label){slice_of(keys[i]), {values[i], i < 15 ? 256 : last + 1}};
             }
             for (int i = 0; i < escapes; i++) {
                 values[15][last < (size_t)i ? 0 : last - (size_t)i] = '"';
@@ -156,8 +213,28 @@ static void limits(UNUSED void **state)
 
 static size_t random_text(struct random *random, char *out, size_t maximum)
 {
-    static const char *const pieces[] = {"a", "b", "Z", "0", "_", ".", "-", ":", " ", "{", "}", "\"", "\\", ",", "=",
-                                         "\xC3\xA9", "\xE2\x82\xAC", "\xF0\x9F\x98\x80", "'", "n", "#", "/"};
+    static const char *const pieces[] = {"a",
+                                         "b",
+                                         "Z",
+                                         "0",
+                                         "_",
+                                         ".",
+                                         "-",
+                                         ":",
+                                         " ",
+                                         "{",
+                                         "}",
+                                         "\"",
+                                         "\\",
+                                         ",",
+                                         "=",
+                                         "\xC3\xA9",
+                                         "\xE2\x82\xAC",
+                                         "\xF0\x9F\x98\x80",
+                                         "'",
+                                         "n",
+                                         "#",
+                                         "/"};
     size_t used = 0;
     for (uint64_t count = random_below(random, 12); count > 0; count--) {
         const char *piece = pieces[random_below(random, sizeof(pieces) / sizeof(pieces[0]))];
@@ -206,7 +283,8 @@ static void random_names_come_back(UNUSED void **state)
         struct slice split_name;
         struct series_label split[SERIES_LABELS_MAX];
         size_t split_count;
-        if (series_name_split(out, length, scratch, &split_name, split, &split_count, &error) != STATUS_OK) {
+        if (series_name_split(out, length, scratch, &split_name, split, &split_count, &error) !=
+            STATUS_OK) {
             fail_msg("%.*s: %s", (int)length, out, error.text);
         }
         assert_int_equal(split_name.length, name.length);
@@ -220,7 +298,8 @@ static void random_names_come_back(UNUSED void **state)
             assert_int_equal(split[at].key.length, 2);
             assert_memory_equal(split[at].key.bytes, labels[i].key.bytes, 2);
             assert_int_equal(split[at].value.length, labels[i].value.length);
-            assert_memory_equal(split[at].value.bytes, labels[i].value.bytes, labels[i].value.length);
+            assert_memory_equal(split[at].value.bytes, labels[i].value.bytes,
+                                labels[i].value.length);
             at++;
         }
         assert_int_equal(at, split_count);
@@ -245,7 +324,8 @@ static void damaged_text_does_no_harm(UNUSED void **state)
         struct series_label labels[SERIES_LABELS_MAX];
         size_t count, out_length;
         struct error error;
-        accepted += series_name_split(text, length, scratch, &name, labels, &count, &error) == STATUS_OK;
+        accepted +=
+            series_name_split(text, length, scratch, &name, labels, &count, &error) == STATUS_OK;
         if (series_name_parse(text, length, out, &out_length, &error) == STATUS_OK) {
             assert_ok(series_name_split(out, out_length, scratch, &name, labels, &count, &error));
         }
@@ -256,8 +336,24 @@ static void damaged_text_does_no_harm(UNUSED void **state)
 static void only_canonical_text_is_split(UNUSED void **state)
 {
     static const char *const rows[] = {
-        "", "{", "{}", "a{", "a{}", "a{b}", "a{b=}", "a{b=\"}", "a{b=\"c\"", "a{b=\"c\"}x", "a{b=\"c\",}", "a{b=\"\\x\"}",
-        "{a=\"b\"}", "{\"a\"", "{\"a\",}", "{\"a\"b=\"c\"}", "a{=\"c\"}", "a{b=\"c\\\"}",
+        "",
+        "{",
+        "{}",
+        "a{",
+        "a{}",
+        "a{b}",
+        "a{b=}",
+        "a{b=\"}",
+        "a{b=\"c\"",
+        "a{b=\"c\"}x",
+        "a{b=\"c\",}",
+        "a{b=\"\\x\"}",
+        "{a=\"b\"}",
+        "{\"a\"",
+        "{\"a\",}",
+        "{\"a\"b=\"c\"}",
+        "a{=\"c\"}",
+        "a{b=\"c\\\"}",
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         char scratch[SERIES_TEXT_MAX];
@@ -265,7 +361,8 @@ static void only_canonical_text_is_split(UNUSED void **state)
         struct series_label labels[SERIES_LABELS_MAX];
         size_t count;
         struct error error = {0};
-        if (series_name_split(rows[i], strlen(rows[i]), scratch, &name, labels, &count, &error) == STATUS_OK) {
+        if (series_name_split(rows[i], strlen(rows[i]), scratch, &name, labels, &count, &error) ==
+            STATUS_OK) {
             fail_msg("accepted: %s", rows[i]);
         }
     }
@@ -274,9 +371,12 @@ static void only_canonical_text_is_split(UNUSED void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(write_puts_labels_in_order), cmocka_unit_test(what_users_type),
-        cmocka_unit_test(what_is_refused),            cmocka_unit_test(limits),
-        cmocka_unit_test(random_names_come_back),     cmocka_unit_test(damaged_text_does_no_harm),
+        cmocka_unit_test(write_puts_labels_in_order),
+        cmocka_unit_test(what_users_type),
+        cmocka_unit_test(what_is_refused),
+        cmocka_unit_test(limits),
+        cmocka_unit_test(random_names_come_back),
+        cmocka_unit_test(damaged_text_does_no_harm),
         cmocka_unit_test(only_canonical_text_is_split),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

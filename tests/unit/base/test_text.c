@@ -1,10 +1,10 @@
 /* Tests of text: the bound, sticky failures, numbers, JSON strings, and every failing allocation.
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "base/text.h"
 #include "base/json_reader.h"
 #include "base/memory.h"
 #include "base/random.h"
+#include "base/text.h"
 #include "base/utf8.h"
 #include "tests/unit/base/test.h"
 
@@ -87,9 +87,9 @@ static void numbers_are_json(UNUSED void **state)
 {
     struct text text;
     text_init(&text, 1000);
-    text_add_double(&text, NAN);
+    text_add_double(&text, (double)NAN);
     text_add_char(&text, ' ');
-    text_add_double(&text, -INFINITY);
+    text_add_double(&text, (double)-INFINITY);
     text_add_char(&text, ' ');
     text_add_double(&text, -0.0);
     text_add_char(&text, ' ');
@@ -99,7 +99,7 @@ static void numbers_are_json(UNUSED void **state)
     text_add_char(&text, ' ');
     text_add_double_digits(&text, 123456.7, 3);
     text_add_char(&text, ' ');
-    text_add_double_digits(&text, INFINITY, 3);
+    text_add_double_digits(&text, (double)INFINITY, 3);
     text_add_char(&text, ' ');
     text_add_int(&text, INT64_MIN);
     assert_text(&text, "null null 0 21.4 0.6667 123000 null -9223372036854775808");
@@ -129,8 +129,8 @@ static void doubles_come_back_through_json(UNUSED void **state)
         int is_integer;
         text_clear(&text);
         text_add_double(&text, value);
-        assert_int_equal(
-            json_parse_number(text.bytes, text.length, &back, &integer, &is_integer), text.length);
+        assert_int_equal(json_parse_number(text.bytes, text.length, &back, &integer, &is_integer),
+                         text.length);
         if (back != value || strtod(text.bytes, NULL) != value) {
             fail_msg("%.17g was written as %s", value, text.bytes);
         }
