@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+"""Runs the black-box suite: every test_* function of every test_*.py beside this file.
+
+SPDX-License-Identifier: Apache-2.0
+
+usage: run.py [WORD...]     only tests whose name (module.function) holds one of the words
+
+FORECASTD names the binary. A function with a parameter shares one daemon with its module; one
+without starts its own. A module's SETTINGS are handed to the shared daemon as --set options.
+HTTP_SHORT=1 leaves out functions marked `slow`. Closing line: "N passed, N failed".
+"""
+import glob
+import importlib
+import inspect
+import os
+import sys
+import time
+import traceback
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, HERE)
+
+from daemon import BINARY, Daemon  # noqa: E402 (the path comes first)
+
+
+def run_module(name, words):
+    module = importlib.import_module(name)
+    tests = [(key, value) for key, value in vars(module).items()
+             if key.startswith("test_") and inspect.isfunction(value)]
+    tests = [(key, value) for key, value in tests
+             if (not words or any(word in f"{name}.{key}" for word in words))
+             and not (os.environ.get("HTTP_SHORT") == "1" and getattr(value, "slow", False))]
+    daemon = None
+    passed, failed = 0, []
+    begin = time.monotonic()
+    for key, test in tests:
+        try:
+            if inspect.signature(test).parameters:
+                if daemon is None or daemon.process.poll() is not None:
+                    daemon = Daemon(*getattr(module, "SETTINGS", ())).start()
+                test(daemon)
+            else:
+                test()
+            passed += 1
+        except Exception:  # a test may fail in any way; the others go on
+            failed.append(key)
+            print(f"FAILED  {name}.{key}")
+            for line in traceback.format_exc().strip().split("\n")[-7:]:
+                print(f"        {line[:400]}")
+            if daemon and daemon.process.poll() is not None:
+                print(f"        the daemon ended with {daemon.process.returncode}: {daemon.log()[-1500:]}")
+    if daemon:
+        code = daemon.stop()
+        if code != 0:
+            failed.append("exit code")
+            print(f"FAILED  {name}: the daemon stopped with {code}: {daemon.log()[-2500:]}")
+        daemon.remove()
+    if tests:
+        print(f"  {'ok' if not failed else '--':4}  {name:20} {passed:3} passed, {len(failed):2} failed, "
+              f"{time.monotonic() - begin:5.1f} s", flush=True)
+    return passed, len(failed)
+
+
+def main():
+    if not os.access(BINARY, os.X_OK):
+        print(f"no binary at {BINARY}; build it or set FORECASTD")
+        print("0 passed, 1 failed")
+        return 1
+    names = sorted(os.path.basename(path)[:-3] for path in glob.glob(os.path.join(HERE, "test_*.py")))
+    passed = failed = 0
+    for name in names:
+        good, bad = run_module(name, sys.argv[1:])
+        passed += good
+        failed += bad
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

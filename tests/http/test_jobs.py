@@ -1,0 +1,119 @@
+"""Training as a job: asked for, followed, cancelled; then a model that serves and survives.
+
+SPDX-License-Identifier: Apache-2.0
+"""
+import math
+import time
+
+from daemon import SLOWNESS, Daemon, now_ms, quote
+
+SETTINGS = ["train.seconds=2s", "train.every=1h"]
+HOUR = 3600000
+
+
+def feed(daemon, count=1200):
+    start = (now_ms() // HOUR - count) * HOUR
+    for k, zone in enumerate("ab"):
+        points = [[start + i * HOUR, round(100 + 30 * math.sin(2 * math.pi * (i + 3 * k) / 24)
+                                           + (i * 7919 % 13) / 4, 2)] for i in range(count)]
+        assert daemon.points({"series": "load", "labels": {"zone": zone}, "points": points}).status == 200
+
+
+def follow(daemon, job, seconds):
+    """The job once it has ended; progress never goes back."""
+    deadline = time.monotonic() + seconds * SLOWNESS
+    progress = 0
+    while time.monotonic() < deadline:
+        answer = daemon.get(f"/api/v1/jobs/{job}")
+        assert answer.status == 200, answer
+        body = answer.json
+        assert body["id"] == job and body["kind"] == "train"
+        assert body["state"] in ("queued", "running", "done", "failed", "cancelled"), body
+        assert 0 <= body["progress"] <= 1 and body["progress"] >= progress - 1e-9, (progress, body)
+        progress = body["progress"]
+        if body["state"] not in ("queued", "running"):
+            return body
+        time.sleep(0.05)
+    raise AssertionError(f"the job did not end: {body}")
+
+
+def train(daemon, body):
+    answer = daemon.post_json("/api/v1/train", body)
+    assert answer.status == 202, answer
+    job = answer.json
+    assert answer.headers["location"] == f"/api/v1/jobs/{job['id']}", answer.headers
+    return job["id"]
+
+
+def test_train_serves_and_survives_a_restart():
+    daemon = Daemon(*SETTINGS).start()
+    try:
+        feed(daemon)
+        job = train(daemon, {"seconds": 3, "seed": 7})
+        ended = follow(daemon, job, 60)
+        assert ended["state"] == "done", ended
+        assert ended["error"] is None and ended["step"] > 0, ended
+        assert any(one["id"] == job for one in daemon.get("/api/v1/jobs").json["jobs"])
+
+        models = daemon.get("/api/v1/models").json["models"]
+        assert models, "a training leaves a model, promoted or kept for inspection"
+        model = daemon.get(f"/api/v1/models/{models[0]['id']}")
+        assert model.status == 200 and model.json["id"] == models[0]["id"], model
+        assert daemon.get("/api/v1/models/none-such").status == 404
+
+        path = "/api/v1/forecast?series=" + quote('load{zone="a"}')
+        [one] = daemon.get(path).json["forecasts"]
+        served_before = one["served_by"]
+        if served_before == "logsparse":
+            assert one["state"] == "learned" and one["model"]["id"] == models[0]["id"], one
+            assert one["fallback_reason"] is None
+        else:
+            assert one["fallback_reason"], one
+
+        assert daemon.stop() == 0
+        daemon.start()
+        [one] = daemon.get(path).json["forecasts"]
+        assert one["served_by"] == served_before, "the same server after a restart"
+        assert daemon.get("/api/v1/models").json["models"][0]["id"] == models[0]["id"]
+    finally:
+        daemon.remove()
+
+
+def test_cancel(daemon):
+    feed(daemon)
+    for one in daemon.get("/api/v1/jobs").json["jobs"]:
+        if one["state"] in ("queued", "running"):
+            daemon.request("DELETE", f"/api/v1/jobs/{one['id']}")
+    job = train(daemon, {"seconds": 60})
+    time.sleep(0.5)
+    begin = time.monotonic()
+    answer = daemon.request("DELETE", f"/api/v1/jobs/{job}")
+    assert answer.status in (200, 202, 204), answer
+    assert follow(daemon, job, 10)["state"] == "cancelled"
+    assert time.monotonic() - begin < 5 * SLOWNESS
+
+
+def test_a_second_one_in_the_queue_is_a_conflict(daemon):
+    answers = [daemon.post_json("/api/v1/train", {"seconds": 20}) for _ in range(3)]
+    statuses = [answer.status for answer in answers]
+    assert statuses[0] in (202, 409) and statuses[-1] == 409, statuses
+    assert answers[-1].json["code"] == "job_queued"
+    for one in daemon.get("/api/v1/jobs").json["jobs"]:
+        if one["state"] in ("queued", "running"):
+            daemon.request("DELETE", f"/api/v1/jobs/{one['id']}")
+
+
+def test_bad_requests(daemon):
+    for body in ({"seconds": 0}, {"seconds": "3"}, {"backbone": "nobody"}, {"seed": -1}, {"unknown": 1}):
+        answer = daemon.post_json("/api/v1/train", body)
+        assert answer.status in (400, 422), (body, answer)
+    assert daemon.get("/api/v1/jobs/none").status == 404
+    assert daemon.request("DELETE", "/api/v1/jobs/none").status == 404
+
+
+def test_backbones(daemon):
+    answer = daemon.get("/api/v1/backbones")
+    assert answer.status == 200, answer
+    found = {one["name"]: one for one in answer.json["backbones"]}
+    assert "logsparse" in found
+    assert found["logsparse"]["options"], found["logsparse"]

@@ -1,0 +1,239 @@
+"""The process: start, signals, configuration, commands and their exit codes.
+
+SPDX-License-Identifier: Apache-2.0
+"""
+import os
+import signal
+import subprocess
+import threading
+import time
+
+from daemon import BINARY, SLOWNESS, Daemon, now_ms
+
+BASE = (now_ms() // 1000 - 5000) * 1000
+
+
+def run(*arguments, environment=None, cwd=None):
+    done = subprocess.run([BINARY, *arguments], capture_output=True, text=True, timeout=60 * SLOWNESS, cwd=cwd,
+                          env={**os.environ, **(environment or {})}, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def serve_fails(*arguments, environment=None):
+    """A start that must be refused at once; returns what it said."""
+    daemon = Daemon()
+    try:
+        code, out, said = run("serve", "--set", f"storage.path={daemon.data}", *arguments, environment=environment)
+        assert code != 0, (arguments, out, said)
+        return said
+    finally:
+        daemon.remove()
+
+
+def test_help_and_version():
+    code, out, _ = run("--version")
+    assert code == 0 and "forecastd" in out or out.strip()[0].isdigit(), out
+    code, out, _ = run("--help")
+    assert code == 0 and "serve" in out and "import" in out
+    for command in ("serve", "import", "train", "forecast", "backtest", "backbones", "config", "check"):
+        code, out, said = run(command, "--help")
+        assert code == 0 and out, (command, said)
+
+
+def test_usage_errors():
+    for arguments in (("nonsense",), ("serve", "--nonsense"), ("import",), ("forecast",), ("backtest",)):
+        code, _, said = run(*arguments)
+        assert code == 2 and said, (arguments, code, said)
+
+
+def test_sigterm_keeps_what_was_acknowledged():
+    daemon = Daemon().start()
+    acknowledged, done = [], threading.Event()
+
+    def client(number):
+        i = 0
+        while not done.is_set():
+            try:
+                answer = daemon.points({"series": f"term.{number}", "timestamp": BASE + i * 1000, "value": i})
+            except OSError:
+                return
+            if answer.status == 200:
+                acknowledged.append((number, i))
+            i += 1
+
+    clients = [threading.Thread(target=client, args=(number,)) for number in range(4)]
+    for one in clients:
+        one.start()
+    time.sleep(1)
+    begin = time.monotonic()
+    daemon.signal(signal.SIGTERM)
+    assert daemon.wait_exit(10 * SLOWNESS) == 0, daemon.log()
+    assert time.monotonic() - begin < 10 * SLOWNESS
+    done.set()
+    for one in clients:
+        one.join()
+    assert len(acknowledged) > 50, len(acknowledged)
+    daemon.start()
+    for number in range(4):
+        points = daemon.get(f"/api/v1/series/term.{number}/points?limit=100000").json["points"]
+        have = {at: value for at, value in points}
+        assert len(have) == len(points)
+        for who, i in acknowledged:
+            if who == number:
+                assert have.get(BASE + i * 1000) == i, (number, i)
+    assert daemon.stop() == 0
+    code, out, said = daemon.command("check")
+    assert code == 0, (out, said)
+    daemon.remove()
+
+
+def test_sigterm_during_training():
+    daemon = Daemon("train.seconds=60s").start()
+    daemon.points({"series": "t", "points": [[BASE + i * 1000, i % 60] for i in range(3000)]})
+    assert daemon.post_json("/api/v1/train", {"seconds": 60}).status == 202
+    time.sleep(1)
+    begin = time.monotonic()
+    assert daemon.stop() == 0, daemon.log()
+    assert time.monotonic() - begin < 10 * SLOWNESS
+    daemon.remove()
+
+
+def test_sigint_ends_it_too():
+    daemon = Daemon().start()
+    daemon.signal(signal.SIGINT)
+    assert daemon.wait_exit(10 * SLOWNESS) == 0
+    daemon.remove()
+
+
+def test_sighup_reloads_and_goes_on():
+    daemon = Daemon()
+    path = os.path.join(daemon.folder, "forecastd.yaml")
+    port_file = "server:\n  listen: 127.0.0.1:{}\nstorage:\n  path: {}\ningest:\n  max_future: {}\n"
+    daemon.start()  # only to take a port that is free
+    port = daemon.port
+    daemon.stop()
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(port_file.format(port, daemon.data, "10m"))
+    with open(daemon.log_path, "ab") as log:
+        daemon.process = subprocess.Popen([BINARY, "serve", "--config", path], stdout=log, stderr=log)
+    daemon.wait_ready(15 * SLOWNESS)
+    ahead = {"series": "hup", "timestamp": now_ms() + 3600000, "value": 1}
+    assert daemon.points(ahead).status == 422
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(port_file.format(port, daemon.data, "2h"))
+    daemon.signal(signal.SIGHUP)
+    deadline = time.monotonic() + 5 * SLOWNESS
+    while daemon.points(ahead).status != 200:
+        assert time.monotonic() < deadline, daemon.log()
+        time.sleep(0.05)
+    # a file that makes no sense is refused in words; the old settings stay
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("nonsense: [")
+    daemon.signal(signal.SIGHUP)
+    time.sleep(0.5)
+    assert daemon.points(ahead).status == 200
+    assert daemon.stop() == 0
+    daemon.remove()
+
+
+def test_bad_configuration_stops_the_start():
+    said = serve_fails("--set", "server.nonsense=1")
+    assert "server.nonsense" in said, said
+    said = serve_fails("--set", "train.every=0s")
+    assert "train.every" in said and "0" in said, said
+    said = serve_fails("--set", "forecast.horizon=99999999")
+    assert "forecast.horizon" in said, said
+    said = serve_fails(environment={"FORECASTD_INGEST_MAX_SERIES": "many"})
+    assert "max_series" in said.lower(), said
+    assert "auth" in serve_fails("--set", "auth.tokens=x")
+    assert serve_fails("--config", "/nowhere/forecastd.yaml")
+    assert serve_fails("--set", "server.listen=0.0.0.0:0"), "beyond loopback only with --insecure"
+
+
+def test_configuration_layers():
+    daemon = Daemon()
+    path = os.path.join(daemon.folder, "forecastd.yaml")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("train:\n  seconds: 11s\n  seed: 11\n  every: 2h\n")
+    environment = {"FORECASTD_TRAIN_SECONDS": "22s", "FORECASTD_TRAIN_SEED": "22"}
+    code, out, said = run("config", "--config", path, "--set", "train.seconds=33s", environment=environment)
+    assert code == 0, said
+    flat = "".join(out.split())
+    assert "seconds:33s" in flat and "seed:22" in flat and "every:2h" in flat, out
+    code, out, _ = run("config", "--example")
+    assert code == 0 and "horizon" in out
+    example = os.path.join(daemon.folder, "example.yaml")
+    with open(example, "w", encoding="utf-8") as file:
+        file.write(out)
+    code, _, said = run("config", "--config", example, "--check")
+    assert code == 0, said
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("train:\n  sekonds: 11s\n")
+    code, _, said = run("config", "--config", path, "--check")
+    assert code != 0 and "sekonds" in said, said
+    daemon.remove()
+
+
+def test_a_taken_port_and_a_taken_store():
+    daemon = Daemon().start()
+    code, _, said = run("serve", "--set", f"server.listen=127.0.0.1:{daemon.port}", "--set",
+                        f"storage.path={daemon.folder}/other")
+    assert code == 1 and str(daemon.port) in said, said
+    code, _, said = run("serve", "--set", "server.listen=127.0.0.1:1", "--set", f"storage.path={daemon.data}")
+    assert code == 1 and said, said
+    assert daemon.get("/healthz").status == 200
+    assert daemon.stop() == 0
+    daemon.remove()
+
+
+def test_healthcheck():
+    daemon = Daemon().start()
+    url = f"http://127.0.0.1:{daemon.port}"
+    assert run("healthcheck", "--url", url)[0] == 0
+    assert daemon.stop() == 0
+    assert run("healthcheck", "--url", url)[0] == 1
+    daemon.remove()
+
+
+def test_commands_on_a_store():
+    daemon = Daemon().start()
+    start = (now_ms() // 60000 - 400) * 60000
+    daemon.points({"series": "cli", "points": [[start + i * 60000, i % 60] for i in range(400)]})
+    url = f"http://127.0.0.1:{daemon.port}"
+    code, out, said = run("forecast", "--url", url, "--series", "cli", "--horizon", "5m", "--format", "csv")
+    assert code == 0 and out.startswith("series,timestamp,mean"), (out, said)
+    assert daemon.stop() == 0
+    code, out, said = daemon.command("forecast", "--series", "cli", "--horizon", "5m", "--format", "csv")
+    assert code == 0 and len(out.strip().split("\n")) == 6, (out, said)
+    code, out, said = daemon.command("forecast", "--series", "nobody")
+    assert code == 1 and "nobody" in said, (code, said)
+    assert daemon.command("check")[0] == 0
+    code, out, said = daemon.command("export", "--series", "cli")
+    assert code == 0, said
+    lines = out.strip().split("\n")
+    assert lines[0].startswith("series_id,timestamp,value") and len(lines) == 401, lines[:2]
+    code, out, _ = run("backbones")
+    assert code == 0 and "logsparse" in out
+    daemon.remove()
+
+
+def test_check_finds_damage():
+    daemon = Daemon().start()
+    daemon.points({"series": "damage", "points": [[BASE + i * 1000, i * 0.37] for i in range(5000)]})
+    assert daemon.stop() == 0
+    assert daemon.command("check")[0] == 0
+    [path] = [os.path.join(daemon.data, name) for name in os.listdir(daemon.data)
+              if name.endswith((".db", ".sqlite", ".sqlite3"))] or [None]
+    assert path, os.listdir(daemon.data)
+    size = os.path.getsize(path)
+    with open(path, "r+b") as file:
+        for at in range(4096 + 100, size, 4096):
+            file.seek(at)
+            file.write(os.urandom(1500))
+    code, out, said = daemon.command("check")
+    assert code == 1 and (out or said), (code, out, said)
+    daemon.remove()
+
+
+for one in (test_sigterm_during_training,):
+    one.slow = True
