@@ -68,6 +68,11 @@ static size_t larger(size_t a, size_t b)
     return a > b ? a : b;
 }
 
+static size_t smaller(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
 static size_t log2_up(size_t n)
 {
     size_t bits = 0;
@@ -77,17 +82,15 @@ static size_t log2_up(size_t n)
     return bits;
 }
 
+/* 0 in the options: max(16, log2 of the length), which make_pattern may raise. */
 static size_t window_of(const struct logsparse_options *options, size_t length)
 {
-    size_t window =
-        options->window > 0 ? (size_t)options->window : larger(WINDOW_MIN, log2_up(length));
+    size_t chosen = larger(WINDOW_MIN, log2_up(length));
+    size_t window = options->window > 0 ? (size_t)options->window : chosen;
     if (options->pattern == LOG) {
         window = 1;
     }
-    if (options->pattern == DENSE || window > length) {
-        window = length;
-    }
-    return window;
+    return options->pattern == DENSE || window > length ? length : window;
 }
 
 static size_t restart_of(const struct logsparse_options *options,
@@ -100,22 +103,38 @@ static size_t restart_of(const struct logsparse_options *options,
     return options->restart > 0 ? (size_t)options->restart : larger(chosen, 2);
 }
 
-/* Dense attention without biases by distance needs no offsets. */
+static bool reaches(const struct logsparse *self)
+{
+    size_t needed = pattern_layers_to_close(&self->pattern, self->model.shape.length);
+    return needed != 0 && needed <= self->model.layers;
+}
+
+/* Dense attention without biases by distance needs no offsets. An automatic window grows until
+ * the given layers reach every earlier token. */
 static enum status make_pattern(struct logsparse *self, struct error *error)
 {
+    const struct logsparse_options *options = &self->options;
     const struct backbone_shape *shape = &self->model.shape;
-    self->model.window = window_of(&self->options, shape->length);
-    if (self->options.pattern == DENSE && self->options.positions != POSITIONS_RELATIVE) {
+    struct pattern_log_sparse wanted = {
+        .length = shape->length,
+        .window = window_of(options, shape->length),
+        .restart = restart_of(options, shape),
+        .last_pair = true,
+    };
+    self->model.window = wanted.window;
+    if (options->pattern == DENSE && options->positions != POSITIONS_RELATIVE) {
         self->pattern = pattern_dense(shape->length);
         return STATUS_OK;
     }
-    struct pattern_log_sparse wanted = {
-        .length = shape->length,
-        .window = self->model.window,
-        .restart = restart_of(&self->options, shape),
-        .last_pair = true,
-    };
-    return pattern_log_sparse(&wanted, &self->pattern, error);
+    bool automatic = options->window == 0 && options->pattern != LOG;
+    enum status status = pattern_log_sparse(&wanted, &self->pattern, error);
+    while (status == STATUS_OK && automatic && !reaches(self) && wanted.window < shape->length) {
+        pattern_release(&self->pattern);
+        wanted.window = smaller(wanted.window + wanted.window / 4, shape->length);
+        self->model.window = wanted.window;
+        status = pattern_log_sparse(&wanted, &self->pattern, error);
+    }
+    return status;
 }
 
 static enum status check_reach(const struct logsparse *self, struct error *error)
@@ -420,7 +439,8 @@ static const struct option logsparse_options[] = {
     {"pattern", OPTION_CHOICE, "local_log_restart", 0, 0, pattern_names, FIELD(pattern), 0, 0,
      "Which earlier steps a step sees."},
     {"window", OPTION_INT, "0", 0, 65536, NULL, FIELD(window), 0, 0,
-     "Nearest steps that are all seen; 0 = max(16, log2 of the length)."},
+     "Nearest steps that are all seen; 0 = max(16, log2 of the length), more where the layers "
+     "would not reach every earlier step."},
     {"restart", OPTION_INT, "0", 0, 65536, NULL, FIELD(restart), 0, 0,
      "Distance after which the log steps begin again; 0 = max(season, length / 4)."},
     {"positions", OPTION_CHOICE, "learned", 0, 0, position_names, FIELD(positions), 0, 0,

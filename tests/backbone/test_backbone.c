@@ -1,0 +1,439 @@
+/* What every backbone must be: causal, steppable, degenerate where it should be, within its bytes.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "model/backbones/backbone.h"
+
+#include "base/check.h"
+#include "base/memory.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+/* Each case runs through all properties. */
+static const struct {
+    const char *backbone, *options;
+} cases[] = {
+    {"logsparse", "width=16 heads=2 inner=24 window=3 restart=12"},
+    {"logsparse", "width=16 heads=2 inner=24 window=2 pattern=local_log layers=5"},
+    {"logsparse", "width=16 heads=2 inner=24 pattern=log layers=6 positions=relative"},
+    {"logsparse", "width=12 heads=3 head_width=12 inner=24 window=3 restart=12 norm=post "
+                  "activation=relu kernel=6 positions=none"},
+    {"logsparse", "width=16 heads=4 inner=24 pattern=dense kernel=1 positions=relative"},
+    {"logsparse", "width=16 heads=4 inner=24 pattern=dense kernel=2 layers=2"},
+};
+
+#define LENGTH 48
+#define BATCH  3
+
+/* A backbone with weights and a tape of exactly the measured size. */
+struct fixture {
+    struct backbone_model *model;
+    struct params params;
+    struct tape tape;
+    real *weights, *gradients;
+    real *x; /* [BATCH, LENGTH, D] */
+    size_t size;
+};
+
+static real *random_reals(size_t n, uint64_t stream)
+{
+    real *values = mem_alloc_aligned(n * sizeof(real));
+    struct random random;
+    random_init(&random, 21, stream);
+    for (size_t i = 0; i < n; i++) {
+        values[i] = (real)random_normal(&random);
+    }
+    return values;
+}
+
+static struct tensor *input_of(struct tape *tape, size_t batch, size_t length, size_t width,
+                               const real *values)
+{
+    struct tensor *x = tape_input(tape, (size_t[]){batch, length, width, 0});
+    if (x->data != NULL) {
+        memcpy(x->data, values, tensor_size(x) * sizeof(real));
+    }
+    return x;
+}
+
+/* sum of y c over all outputs, c a fixed random constant. */
+static struct tensor *loss_of(const struct backbone_model *model, struct tape *tape,
+                              struct tensor *x)
+{
+    struct tensor *y = backbone_forward(model, tape, x, NULL);
+    struct tensor *c = tape_tensor_like(tape, y);
+    if (c->data != NULL) {
+        struct random random;
+        random_init(&random, 3, 3);
+        for (size_t i = 0; i < tensor_size(c); i++) {
+            c->data[i] = (real)random_normal(&random);
+        }
+    }
+    return op_inner(tape, y, c);
+}
+
+static void open_fixture(struct fixture *fixture, const char *backbone, const char *options)
+{
+    struct error error = {0};
+    *fixture = (struct fixture){0};
+    struct backbone_shape shape = {.length = LENGTH, .season = 8};
+    if (backbone_create(backbone, options, &shape, &fixture->model, &error) != STATUS_OK) {
+        fail_msg("%s %s: %s", backbone, options, error.text);
+    }
+    assert_int_equal(params_init(&fixture->params, &error), STATUS_OK);
+    backbone_declare(fixture->model, &fixture->params, "b");
+    fixture->weights = params_slab_new(&fixture->params);
+    fixture->gradients = params_slab_new(&fixture->params);
+    params_initialise(&fixture->params, fixture->weights, 5);
+    /* Biases by distance start at zero: something else, so that they matter. */
+    for (size_t i = 0; i < fixture->params.count; i++) {
+        const struct param *param = &fixture->params.items[i];
+        for (size_t k = 0; param->init == PARAM_ZERO && k < param->size; k++) {
+            fixture->weights[param->offset + k] = (real)sin((double)(i + 7 * k)) / 4;
+        }
+    }
+    fixture->size = BATCH * LENGTH * fixture->model->width;
+    fixture->x = random_reals(fixture->size, 1);
+
+    struct tape measure;
+    assert_int_equal(tape_measure(&measure, TAPE_TRAIN, &fixture->params, &error), STATUS_OK);
+    struct tensor *x = input_of(&measure, BATCH, LENGTH, fixture->model->width, NULL);
+    tape_backward(&measure, loss_of(fixture->model, &measure, x));
+    struct tape_size size = tape_size(&measure);
+    tape_release(&measure);
+    assert_int_equal(tape_init(&fixture->tape, &size, &error), STATUS_OK);
+}
+
+static void close_fixture(struct fixture *fixture)
+{
+    tape_release(&fixture->tape);
+    params_release(&fixture->params);
+    mem_free(fixture->weights);
+    mem_free(fixture->gradients);
+    mem_free(fixture->x);
+    backbone_release(fixture->model);
+}
+
+static void begin(struct fixture *fixture, enum tape_mode mode)
+{
+    memset(fixture->gradients, 0, fixture->params.size * sizeof(real));
+    tape_begin(&fixture->tape, mode, &fixture->params, fixture->weights, fixture->gradients, 1, 1);
+}
+
+static struct tensor *run(struct fixture *fixture, enum tape_mode mode, const real *values)
+{
+    begin(fixture, mode);
+    return backbone_forward(fixture->model, &fixture->tape,
+                            input_of(&fixture->tape, BATCH, LENGTH, fixture->model->width, values),
+                            NULL);
+}
+
+/* Options of a case with dropout off. */
+static const char *without_dropout(size_t i)
+{
+    static char text[256];
+    (void)snprintf(text, sizeof(text), "%s dropout=0", cases[i].options);
+    return text;
+}
+
+/* Inputs from t on times ten (and more): outputs before t keep every bit, in training mode. */
+static void test_prefix_invariance(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        struct fixture f;
+        open_fixture(&f, cases[i].backbone, without_dropout(i));
+        size_t width = f.model->width;
+        real *before = mem_alloc_aligned(f.size * sizeof(real));
+        memcpy(before, run(&f, TAPE_TRAIN, f.x)->data, f.size * sizeof(real));
+        for (size_t t = 1; t < LENGTH; t += 7) {
+            real *changed = random_reals(f.size, 2);
+            for (size_t k = 0; k < f.size; k++) {
+                bool later = k / width % LENGTH >= t;
+                changed[k] = later ? 10 * f.x[k] + changed[k] : f.x[k];
+            }
+            const struct tensor *y = run(&f, TAPE_TRAIN, changed);
+            bool moved = false;
+            for (size_t k = 0; k < f.size; k++) {
+                bool later = k / width % LENGTH >= t;
+                moved = moved || (later && y->data[k] != before[k]);
+                assert_true(later || !f.model->backbone->causal || y->data[k] == before[k]);
+            }
+            assert_true(moved);
+            mem_free(changed);
+        }
+        mem_free(before);
+        close_fixture(&f);
+    }
+}
+
+static double largest_of(const real *values, size_t n)
+{
+    double largest = 0;
+    for (size_t i = 0; i < n; i++) {
+        largest = fmax(largest, fabs((double)values[i]));
+    }
+    return largest;
+}
+
+/* Feeds steps first .. first + count - 1 of every series; compares with the whole forward. */
+static void feed(struct fixture *f, void *state, size_t first, size_t count, const real *whole)
+{
+    size_t width = f->model->width;
+    begin(f, TAPE_INFER);
+    struct tensor *x = tape_input(&f->tape, (size_t[]){BATCH, count, width, 0});
+    for (size_t b = 0; b < BATCH; b++) {
+        memcpy(x->data + b * count * width, f->x + (b * LENGTH + first) * width,
+               count * width * sizeof(real));
+    }
+    const struct tensor *y = backbone_forward(f->model, &f->tape, x, state);
+    double scale = largest_of(whole, f->size);
+    for (size_t b = 0; b < BATCH; b++) {
+        for (size_t k = 0; k < count * width; k++) {
+            double expected = (double)whole[(b * LENGTH + first) * width + k];
+            assert_true(fabs((double)y->data[b * count * width + k] - expected) <= 1e-5 * scale);
+        }
+    }
+}
+
+/* One step at a time, after a start of 1 step or of many, equals the whole forward. */
+static void test_step_equals_whole(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        struct fixture f;
+        open_fixture(&f, cases[i].backbone, cases[i].options);
+        if (f.model->backbone->streaming) {
+            real *whole = mem_alloc_aligned(f.size * sizeof(real));
+            memcpy(whole, run(&f, TAPE_INFER, f.x)->data, f.size * sizeof(real));
+            void *memory = mem_alloc_aligned(backbone_state_bytes(f.model, BATCH));
+            for (size_t start = 1; start < LENGTH; start += 20) {
+                backbone_state_reset(f.model, memory, BATCH);
+                feed(&f, memory, 0, start, whole);
+                size_t t = start;
+                for (; t < LENGTH - 4; t++) {
+                    feed(&f, memory, t, 1, whole);
+                }
+                feed(&f, memory, t, LENGTH - t, whole);
+            }
+            mem_free(memory);
+            mem_free(whole);
+        }
+        close_fixture(&f);
+    }
+}
+
+/* Training and inference agree where nothing is dropped; the same seed gives the same bits. */
+static void test_modes_agree_and_repeat(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        struct fixture f;
+        open_fixture(&f, cases[i].backbone, without_dropout(i));
+        real *first = mem_alloc_aligned(f.size * sizeof(real));
+        memcpy(first, run(&f, TAPE_TRAIN, f.x)->data, f.size * sizeof(real));
+        assert_memory_equal(first, run(&f, TAPE_INFER, f.x)->data, f.size * sizeof(real));
+        real *slab = params_slab_new(&f.params);
+        for (int round = 0; round < 2; round++) {
+            begin(&f, TAPE_TRAIN);
+            struct tensor *x = input_of(&f.tape, BATCH, LENGTH, f.model->width, f.x);
+            tape_backward(&f.tape, loss_of(f.model, &f.tape, x));
+            if (round == 1) {
+                assert_memory_equal(slab, f.gradients, f.params.size * sizeof(real));
+            }
+            memcpy(slab, f.gradients, f.params.size * sizeof(real));
+        }
+        mem_free(slab);
+        mem_free(first);
+        close_fixture(&f);
+    }
+}
+
+static double loss_at(struct fixture *f)
+{
+    begin(f, TAPE_TRAIN);
+    struct tensor *x = input_of(&f->tape, BATCH, LENGTH, f->model->width, f->x);
+    return (double)loss_of(f->model, &f->tape, x)->data[0];
+}
+
+/* The whole model's gradient along a random direction of all weights, dropout on (same mask). */
+static void test_whole_gradient(void **state)
+{
+    (void)state;
+    const double step = sizeof(real) == 8 ? 1e-6 : 1e-3;
+    const double allowed = sizeof(real) == 8 ? 1e-6 : 2e-2;
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        struct fixture f;
+        open_fixture(&f, cases[i].backbone, cases[i].options);
+        begin(&f, TAPE_TRAIN);
+        struct tensor *x = input_of(&f.tape, BATCH, LENGTH, f.model->width, f.x);
+        tape_backward(&f.tape, loss_of(f.model, &f.tape, x));
+        real *direction = random_reals(f.params.size, 4);
+        double slope = 0;
+        double length = 0;
+        for (size_t k = 0; k < f.params.size; k++) {
+            slope += (double)direction[k] * (double)f.gradients[k];
+            length += (double)f.gradients[k] * (double)f.gradients[k];
+        }
+        for (size_t k = 0; k < f.params.size; k++) {
+            f.weights[k] += (real)step * direction[k];
+        }
+        double high = loss_at(&f);
+        for (size_t k = 0; k < f.params.size; k++) {
+            f.weights[k] -= 2 * (real)step * direction[k];
+        }
+        double low = loss_at(&f);
+        double by_differences = (high - low) / (2 * step);
+        if (!(fabs(by_differences - slope) <= allowed * sqrt(length))) {
+            fail_msg("%s: slope %.9g, by differences %.9g, gradient's length %.4g",
+                     cases[i].options, slope, by_differences, sqrt(length));
+        }
+        mem_free(direction);
+        close_fixture(&f);
+    }
+}
+
+/* The tape was made with the measured bytes; every run above held to them. Smaller shapes do too,
+ * and inference takes less than training. */
+static void test_measured_bytes_suffice(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        struct fixture f;
+        open_fixture(&f, cases[i].backbone, cases[i].options);
+        size_t granted = f.tape.values.capacity;
+        for (size_t batch = 1; batch <= BATCH; batch++) {
+            for (size_t length = 1; length <= LENGTH; length += 9) {
+                begin(&f, TAPE_TRAIN);
+                struct tensor *x = input_of(&f.tape, batch, length, f.model->width, f.x);
+                tape_backward(&f.tape, loss_of(f.model, &f.tape, x));
+            }
+        }
+        (void)run(&f, TAPE_TRAIN, f.x);
+        assert_int_equal(f.tape.values.capacity, granted);
+        assert_true(f.tape.values.peak <= granted);
+
+        struct error error = {0};
+        struct tape infer;
+        assert_int_equal(tape_measure(&infer, TAPE_INFER, &f.params, &error), STATUS_OK);
+        (void)backbone_forward(f.model, &infer,
+                               input_of(&infer, BATCH, LENGTH, f.model->width, NULL), NULL);
+        struct tape_size size = tape_size(&infer);
+        tape_release(&infer);
+        assert_true(size.value_bytes < granted);
+        assert_int_equal(size.nodes, 0);
+        struct tape small;
+        assert_int_equal(tape_init(&small, &size, &error), STATUS_OK);
+        tape_begin(&small, TAPE_INFER, &f.params, f.weights, NULL, 1, 1);
+        (void)backbone_forward(f.model, &small,
+                               input_of(&small, BATCH, LENGTH, f.model->width, f.x), NULL);
+        assert_int_equal(small.values.peak, size.value_bytes);
+        tape_release(&small);
+        close_fixture(&f);
+    }
+}
+
+/* Two settings that mean the same give the same outputs. */
+static void assert_same(const char *a, const char *b)
+{
+    struct fixture one, other;
+    open_fixture(&one, "logsparse", a);
+    open_fixture(&other, "logsparse", b);
+    const real *y = run(&one, TAPE_INFER, one.x)->data;
+    const real *z = run(&other, TAPE_INFER, other.x)->data;
+    double scale = largest_of(y, one.size);
+    for (size_t k = 0; k < one.size; k++) {
+        assert_true(fabs((double)(y[k] - z[k])) <= 2e-6 * scale);
+    }
+    close_fixture(&one);
+    close_fixture(&other);
+}
+
+static void test_degenerate_settings_are_dense_attention(void **state)
+{
+    (void)state;
+    assert_same("width=16 heads=2 pattern=dense kernel=1",
+                "width=16 heads=2 pattern=local_log window=48 kernel=1");
+    assert_same("width=16 heads=2 pattern=dense", "width=16 heads=2 window=1000");
+    assert_same("width=16 heads=2 pattern=dense positions=none",
+                "width=16 heads=2 pattern=local_log_restart window=48 positions=none");
+}
+
+static void refuse(const char *options, size_t length, const char *code, const char *text)
+{
+    struct error error = {0};
+    struct backbone_model *model;
+    struct backbone_shape shape = {.length = length};
+    enum status status = backbone_create("logsparse", options, &shape, &model, &error);
+    assert_int_equal(status, STATUS_INVALID);
+    assert_null(model);
+    assert_string_equal(error.code, code);
+    if (strstr(error.text, text) == NULL) {
+        fail_msg("\"%s\" does not say \"%s\"", error.text, text);
+    }
+}
+
+static void test_bad_settings_are_refused(void **state)
+{
+    (void)state;
+    refuse("pattern=log", 336, "pattern_not_closed", "needs 8 layers");
+    refuse("pattern=local_log window=9", 336, "pattern_not_closed", "needs 5 layers");
+    refuse("heads=5", 336, "bad_value", "5 heads");
+    refuse("colour=red", 336, "unknown_option", "colour");
+    refuse("layers=0", 336, "out_of_bounds", "layers");
+    refuse("kernel", 336, "bad_value", "kernel");
+    struct error error = {0};
+    struct backbone_model *model;
+    struct backbone_shape shape = {.length = 16};
+    assert_int_equal(backbone_create("lstm", "", &shape, &model, &error), STATUS_INVALID);
+}
+
+/* The presets close in three layers at every length that is served, and the record says the share.
+ */
+static void test_presets_close(void **state)
+{
+    (void)state;
+    static const size_t lengths[] = {1, 2, 18, 96, 216, 336, 512, 768, 1024, 2048, 4096};
+    double share = -1;
+    for (size_t i = 0; i < ARRAY_COUNT(lengths); i++) {
+        struct error error = {0};
+        struct backbone_model *model;
+        struct backbone_shape shape = {.length = lengths[i], .season = 24};
+        if (backbone_create("logsparse", NULL, &shape, &model, &error) != STATUS_OK) {
+            fail_msg("%zu: %s", lengths[i], error.text);
+        }
+        share = model->sparse_share;
+        print_message("%zu: window %zu, %.1f %% left out\n", lengths[i], model->window,
+                      100 * share);
+        struct text text;
+        text_init(&text, 512);
+        backbone_options_print(model, &text);
+        struct backbone_model *again;
+        assert_int_equal(backbone_create("logsparse", text.bytes, &shape, &again, &error),
+                         STATUS_OK);
+        backbone_release(again);
+        text_release(&text);
+        backbone_release(model);
+    }
+    assert_true(share > 0.9);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_prefix_invariance),
+        cmocka_unit_test(test_step_equals_whole),
+        cmocka_unit_test(test_modes_agree_and_repeat),
+        cmocka_unit_test(test_whole_gradient),
+        cmocka_unit_test(test_measured_bytes_suffice),
+        cmocka_unit_test(test_degenerate_settings_are_dense_attention),
+        cmocka_unit_test(test_bad_settings_are_refused),
+        cmocka_unit_test(test_presets_close),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,141 @@
+/* Patterns: offsets, counts, reach, against the published table and against the definitions.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "model/ops/pattern.h"
+
+#include "base/check.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static struct pattern make(size_t length, size_t window, size_t restart, bool last_pair)
+{
+    struct error error = {0};
+    struct pattern pattern;
+    struct pattern_log_sparse shape = {length, window, restart, last_pair};
+    assert_int_equal(pattern_log_sparse(&shape, &pattern, &error), STATUS_OK);
+    return pattern;
+}
+
+static void test_pure_log_offsets(void **state)
+{
+    (void)state;
+    static const uint32_t expected[] = {0, 1, 2, 4, 8, 16};
+    struct pattern pattern = make(17, 1, 0, true);
+    assert_int_equal(pattern.offset_count, ARRAY_COUNT(expected));
+    assert_memory_equal(pattern.offsets, expected, sizeof(expected));
+    pattern_release(&pattern);
+    pattern = make(17, 1, 0, false); /* the golden files' form */
+    assert_int_equal(pattern.offset_count, ARRAY_COUNT(expected) - 1);
+    pattern_release(&pattern);
+}
+
+/* The offset form of the golden files: {0..w} and {w + r R + 2^p}, only those < L - 1. */
+static void test_restart_is_the_written_set(void **state)
+{
+    (void)state;
+    const size_t length = 97, w = 3, restart = 24;
+    struct pattern pattern = make(length, w + 1, restart, false);
+    for (size_t o = 0; o < length; o++) {
+        bool expected = o <= w;
+        for (size_t r = 0; r * restart < length; r++) {
+            for (size_t step = 1; step <= restart; step *= 2) {
+                expected = expected || o == w + r * restart + step;
+            }
+        }
+        expected = expected && o < length - 1;
+        assert_int_equal(pattern_allows(&pattern, length - 1, length - 1 - o), expected);
+    }
+    pattern_release(&pattern);
+}
+
+/* Layers until full reach and mean keys a row: the table in Li et al.'s terms, checked by closure.
+ */
+static void test_closure_table(void **state)
+{
+    (void)state;
+    static const struct {
+        size_t length, log_layers, local_layers;
+        double log_keys, local_keys;
+    } rows[] = {
+        {96, 6, 4, 6.7, 12.0},  {192, 7, 4, 7.7, 14.2},    {336, 8, 5, 8.5, 16.2},
+        {768, 9, 6, 9.7, 18.5}, {1024, 10, 6, 10.0, 18.9},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+        size_t length = rows[i].length;
+        struct pattern pure = make(length, 1, 0, true);
+        assert_int_equal(pattern_layers_to_close(&pure, length), rows[i].log_layers);
+        double keys = (double)pattern_pairs(&pure, length) / (double)length;
+        assert_true(fabs(keys - rows[i].log_keys) < 0.06);
+        pattern_release(&pure);
+
+        size_t window = (size_t)ceil(log2((double)length));
+        struct pattern local = make(length, window, 0, true);
+        keys = (double)pattern_pairs(&local, length) / (double)length;
+        assert_int_equal(pattern_layers_to_close(&local, length), rows[i].local_layers);
+        assert_true(fabs(keys - rows[i].local_keys) < 0.06);
+        pattern_release(&local);
+    }
+}
+
+static void test_rows_hold_what_the_mask_says(void **state)
+{
+    (void)state;
+    enum { LENGTH = 23 };
+    int32_t mask[LENGTH * LENGTH];
+    struct pattern offsets = make(LENGTH, 3, 0, true);
+    uint64_t pairs = 0;
+    for (size_t i = 0; i < LENGTH; i++) {
+        for (size_t j = 0; j < LENGTH; j++) {
+            mask[i * LENGTH + j] = pattern_allows(&offsets, i, j);
+            pairs += (uint64_t)mask[i * LENGTH + j];
+        }
+    }
+    struct error error = {0};
+    struct pattern rows;
+    assert_int_equal(pattern_from_mask(mask, LENGTH, &rows, &error), STATUS_OK);
+    for (size_t i = 0; i < LENGTH; i++) {
+        for (size_t j = 0; j < LENGTH; j++) {
+            assert_int_equal(pattern_allows(&rows, i, j), mask[i * LENGTH + j]);
+        }
+    }
+    assert_int_equal(pattern_pairs(&rows, LENGTH), pairs);
+    assert_int_equal(pattern_pairs(&offsets, LENGTH), pairs);
+    assert_int_equal(pattern_layers_to_close(&rows, LENGTH),
+                     pattern_layers_to_close(&offsets, LENGTH));
+    pattern_release(&rows);
+    pattern_release(&offsets);
+}
+
+static void test_dense_leaves_nothing_out(void **state)
+{
+    (void)state;
+    struct pattern dense = pattern_dense(50);
+    assert_int_equal(pattern_layers_to_close(&dense, 50), 1);
+    assert_true(pattern_sparse_share(&dense, 50) == 0);
+    struct pattern window = make(50, 50, 0, true);
+    assert_int_equal(window.offset_count, 50);
+    assert_true(pattern_sparse_share(&window, 50) == 0);
+    assert_true(pattern_prefers_dense(&window, 50));
+    struct pattern wide = make(4096, 16, 1024, true);
+    assert_true(pattern_sparse_share(&wide, 4096) > 0.95);
+    assert_false(pattern_prefers_dense(&wide, 4096));
+    pattern_release(&window);
+    pattern_release(&wide);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_pure_log_offsets),
+        cmocka_unit_test(test_restart_is_the_written_set),
+        cmocka_unit_test(test_closure_table),
+        cmocka_unit_test(test_rows_hold_what_the_mask_says),
+        cmocka_unit_test(test_dense_leaves_nothing_out),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
