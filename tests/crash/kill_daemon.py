@@ -1,0 +1,192 @@
+#!/usr/bin/env python3
+"""Kills the daemon with SIGKILL at random moments of ingest and training, then checks its promises.
+
+SPDX-License-Identifier: Apache-2.0
+
+CRASH_KILLS (20) is the number of kills, CRASH_SEED (time) the seed, which is printed. Writers keep
+what they sent and what was acknowledged. After every kill: `forecastd check` finds nothing, the
+daemon starts, every acknowledged point of the round is there exactly once with its last value (or
+one sent later and never answered), and a forecast is given. All rounds are read again at the end.
+Closing line: "N passed, N failed", counting kills.
+"""
+import http.client
+import json
+import os
+import random
+import statistics
+import sys
+import threading
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(os.path.dirname(HERE), "http"))
+
+from daemon import JSON, SLOWNESS, Daemon, quote  # noqa: E402 (the path comes first)
+
+KILLS = int(os.environ.get("CRASH_KILLS", "20"))
+SEED = int(os.environ.get("CRASH_SEED", str(int(time.time()))))
+WRITERS = 3
+STEP = 1000
+BASE = (int(time.time()) - 90 * 86400) * 1000
+
+
+class Writer:
+    """Sends points of one series and remembers, per time, what may be read back."""
+
+    def __init__(self, number, seed):
+        self.series = f"crash.{number}"
+        self.random = random.Random(seed)
+        self.next_index = 0
+        self.acknowledged = {}  # time -> value
+        self.open = {}          # time -> values sent after the acknowledged one, unanswered
+        self.requests = 0
+        self.refused = None
+
+    def batch(self):
+        count = 1 if self.random.random() < 0.5 else self.random.randrange(2, 200)
+        points = []
+        for _ in range(count):
+            points.append([BASE + self.next_index * STEP, self.random.randrange(10**6) / 100])
+            self.next_index += 1
+        if self.next_index > 50 and self.random.random() < 0.3:  # late: a value written again
+            for _ in range(5):
+                index = self.random.randrange(self.next_index - 50, self.next_index)
+                points.append([BASE + index * STEP, self.random.randrange(10**6) / 100])
+        return points
+
+    def run(self, daemon, stop):
+        connection = daemon.connect(10)
+        try:
+            while not stop.is_set():
+                points = self.batch()
+                for at, value in points:
+                    self.open.setdefault(at, []).append(value)
+                connection.request("POST", "/api/v1/points",
+                                   json.dumps({"series": self.series, "points": points}), JSON)
+                response = connection.getresponse()
+                body = response.read()
+                if response.status == 503:
+                    continue  # full for a moment: nothing of it may count as written
+                if response.status != 200:
+                    self.refused = f"{response.status} {body[:200]!r}"
+                    return
+                self.requests += 1
+                for at, value in points:
+                    self.acknowledged[at] = value
+                    self.open.pop(at, None)
+        except (OSError, http.client.HTTPException):
+            pass  # killed: what was open stays open
+        finally:
+            connection.close()
+
+    def verify(self, daemon, start):
+        """Reads everything from `start` on; returns how many acknowledged points were compared."""
+        read, at = [], start
+        while True:
+            path = f"/api/v1/series/{quote(self.series)}/points?limit=10000&start={at}"
+            answer = daemon.get(path)
+            if answer.status == 404 and not any(t >= start for t in self.acknowledged):
+                return 0
+            assert answer.status == 200, answer
+            page = answer.json["points"]
+            read += page
+            if not answer.json.get("next") or not page:
+                break
+            at = page[-1][0] + 1
+        times = [t for t, _ in read]
+        assert all(a < b for a, b in zip(times, times[1:])), f"{self.series}: a time twice or out of order"
+        have = dict(map(tuple, read))
+        compared = 0
+        for t, value in self.acknowledged.items():
+            if t < start:
+                continue
+            allowed = [value] + self.open.get(t, [])
+            assert t in have, f"{self.series}: acknowledged point at {t} is lost"
+            assert have[t] in allowed, f"{self.series}: {have[t]} at {t}, acknowledged was {allowed}"
+            compared += 1
+        for t, value in have.items():
+            allowed = [self.acknowledged.get(t)] + self.open.get(t, [])
+            assert value in allowed, f"{self.series}: {value} at {t} was never sent"
+        return compared
+
+
+def one_round(daemon, writers, rng):
+    """Ingest, perhaps training, a kill; returns how long the daemon lived."""
+    stop = threading.Event()
+    threads = [threading.Thread(target=writer.run, args=(daemon, stop)) for writer in writers]
+    for thread in threads:
+        thread.start()
+    if rng.random() < 0.6:
+        daemon.post_json("/api/v1/train", {"seconds": 1})
+    # Mostly early, now and then late enough that a training ends and its model is published.
+    alive = rng.uniform(0.0, 0.4) if rng.random() < 0.7 else rng.uniform(0.4, 3.0)
+    time.sleep(alive)
+    daemon.process.kill()
+    daemon.process.wait()
+    stop.set()
+    for thread in threads:
+        thread.join()
+    return alive
+
+
+def main():
+    rng = random.Random(SEED)
+    print(f"  {KILLS} kills, seed {SEED}")
+    daemon = Daemon("train.every=1s", "train.seconds=1s").start(timeout=30)
+    writers = [Writer(number, SEED + number) for number in range(WRITERS)]
+    starts, passed, failed, compared = [], 0, 0, 0
+    begin = time.monotonic()
+    for kill in range(KILLS):
+        low = min(writer.next_index for writer in writers)
+        try:
+            one_round(daemon, writers, rng)
+            for writer in writers:
+                assert writer.refused is None, f"{writer.series} was refused: {writer.refused}"
+            code, out, said = daemon.command("check")
+            assert code == 0, f"check: {out} {said}"
+            began = time.monotonic()
+            daemon.start(timeout=30)
+            starts.append(time.monotonic() - began)
+            from_ms = BASE + max(0, low - 60) * STEP
+            compared += sum(writer.verify(daemon, from_ms) for writer in writers)
+            if writers[0].acknowledged:
+                answer = daemon.get(f"/api/v1/forecast?series={writers[0].series}")
+                assert answer.status == 200 or len(writers[0].acknowledged) < 2, answer
+            passed += 1
+        except AssertionError as error:
+            failed += 1
+            print(f"FAILED  kill {kill + 1}: {str(error)[:1500]}")
+            if failed > 5:
+                break
+            if daemon.process.poll() is not None:
+                daemon.start(timeout=30)
+    try:
+        total = sum(writer.verify(daemon, 0) for writer in writers)
+        models = len(daemon.get("/api/v1/models").json["models"])
+        assert daemon.stop() == 0, daemon.log()
+        code, out, said = daemon.command("check")
+        assert code == 0, f"check: {out} {said}"
+    except AssertionError as error:
+        failed += 1
+        total = models = 0
+        print(f"FAILED  at the end: {str(error)[:1500]}")
+    requests = sum(writer.requests for writer in writers)
+    print(f"  {requests} acknowledged requests, {total} acknowledged points, all read back; "
+          f"{compared} comparisons; {models} models; {time.monotonic() - begin:.0f} s")
+    if starts:
+        print(f"  start to first answer after a kill: median {statistics.median(starts) * 1000:.0f} ms, "
+              f"longest {max(starts) * 1000:.0f} ms")
+        if max(starts) > 2 * SLOWNESS:
+            failed += 1
+            print("FAILED  a start took longer than 2 s")
+    if failed == 0:
+        daemon.remove()
+    else:
+        print(f"  the data are left in {daemon.folder}")
+        daemon.stop()
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
