@@ -1,0 +1,47 @@
+# Two stages: build the daemon and run its unit tests, then only the binary and its libraries.
+# SPDX-License-Identifier: Apache-2.0
+#
+#   docker build -t forecastd .
+#   docker run -d --read-only --cap-drop=all -p 127.0.0.1:7380:7380 -v forecastd:/var/lib/forecastd forecastd
+#
+# Inside a container loopback cannot be reached from outside, so the daemon listens on all addresses,
+# which it does only with --insecure: there are no tokens yet. Publish the port on 127.0.0.1, as above,
+# or on a network that you trust.
+
+ARG BASE=debian:12-slim
+
+FROM ${BASE} AS build
+WORKDIR /src
+COPY deploy/install-deps.sh deploy/
+RUN apt-get update -q && sh deploy/install-deps.sh build && apt-get clean
+COPY . .
+ARG CFLAGS="-O2 -g"
+RUN make -j"$(nproc)" CFLAGS="${CFLAGS}" all && strip --strip-unneeded build/forecastd \
+    && build/forecastd --version
+
+FROM ${BASE}
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="forecastd" \
+      org.opencontainers.image.description="Probabilistic forecasts beside Prometheus and Grafana: readings in, LogSparse Transformer inside" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+COPY deploy/install-deps.sh /tmp/install-deps.sh
+RUN apt-get update -q && sh /tmp/install-deps.sh runtime \
+    && rm -rf /tmp/install-deps.sh /var/lib/apt/lists/* /var/cache/apt/* /usr/share/doc/* /usr/share/man/* \
+    && mkdir -p /var/lib/forecastd && chown 10001:10001 /var/lib/forecastd
+COPY --from=build /src/build/forecastd /usr/local/bin/forecastd
+COPY LICENSE /usr/share/doc/forecastd/LICENSE
+
+USER 10001:10001
+WORKDIR /var/lib/forecastd
+VOLUME /var/lib/forecastd
+ENV FORECASTD_STORAGE_PATH=/var/lib/forecastd \
+    FORECASTD_SERVER_LISTEN=0.0.0.0:7380
+EXPOSE 7380
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 \
+    CMD ["/usr/local/bin/forecastd", "healthcheck"]
+ENTRYPOINT ["/usr/local/bin/forecastd"]
+CMD ["serve", "--insecure"]
