@@ -9,7 +9,7 @@
 _Noreturn void check_failed(const char *expression, const char *file, int line)
 {
     /* Not through the log: its lock may be what is broken. */
-    fprintf(stderr, "%s:%d: check failed: %s\n", file, line, expression);
-    fflush(stderr);
+    (void)fprintf(stderr, "%s:%d: check failed: %s\n", file, line, expression);
+    (void)fflush(stderr);
     abort();
 }

@@ -221,7 +221,7 @@ static const char *parse_time(const char *cursor, const char *end, int strict, i
     if (offset == 0 && strict) {
         return "the offset is missing";
     }
-    int64_t minutes = days * 1440 + hour * 60 + minute - offset_minutes;
+    int64_t minutes = days * 1440 + (int64_t)hour * 60 + minute - offset_minutes;
     *time_ms = (minutes * 60 + second) * 1000 + millisecond;
     return NULL;
 }

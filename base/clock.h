@@ -20,11 +20,13 @@ void clock_wall_replace(int64_t (*source)(void));
 void clock_sleep_ms(int64_t duration_ms);
 
 /* RFC 3339 with an offset ("2026-11-22T13:40:00Z", "...+02:00", a blank instead of T, fractions).
- * Where `offset_required` is 0 a time without offset (and a bare date) is UTC. */
+ * Where `offset_required` is 0 a time without offset (and a bare date) is UTC, and what databases
+ * print is taken too: no seconds, +02, +0200. Digits beyond milliseconds are cut off. */
 enum status clock_parse(const char *text, size_t length, int offset_required, int64_t *time_ms,
                         struct error *error) MUST_USE;
 
-/* "30s", "10m", "24h", "7d", "500ms", "1h30m"; negative is refused. */
+/* "30s", "10m", "24h", "7d", "500ms", "1h30m", also w and y (365 days); units from long to short.
+ * Negative numbers, fractions and a number without unit are refused, except "0". */
 enum status clock_parse_duration(const char *text, size_t length, int64_t *duration_ms,
                                  struct error *error) MUST_USE;
 

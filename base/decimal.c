@@ -197,7 +197,7 @@ static size_t write_slowly(char *out, double value)
     /* 15 digits always survive a double, except where it is subnormal and has fewer bits. */
     int digits = fabs(value) < DBL_MIN ? 1 : 15;
     for (; digits < 17; digits++) {
-        snprintf(printed, sizeof(printed), "%.*g", digits, value);
+        (void)snprintf(printed, sizeof(printed), "%.*g", digits, value);
         if (strtod(printed, NULL) == value) {
             break;
         }

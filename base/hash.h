@@ -1,4 +1,4 @@
-/* Hashes: SipHash-2-4 for keys that strangers choose, SHA-256 for files.
+/* Hashes: SipHash-2-4 for keys that strangers choose, SHA-256 for files, CRC-32C for rows.
  * SPDX-License-Identifier: Apache-2.0
  */
 #ifndef BASE_HASH_H

@@ -5,6 +5,8 @@
  *
  * prints  time=2026-11-22T13:40:00Z level=info module=scheduler msg="champion replaced" group=5m model=5m-7
  *
+ * As JSON the pairs become members: numbers and quoted values as they are, all else as strings.
+ *
  * Never inside ops, arenas or queues. Client text must be quoted with log_quote. Repeated lines of one
  * place are limited to 10 a second; the next one that passes says how many were dropped.
  * Threads: any; one write per line.

@@ -292,7 +292,7 @@ static void print_bytes(int64_t bytes, struct text *out)
 /* A bound, in the way the value itself is written. */
 static void print_number(const struct option *option, double value, struct text *out)
 {
-    bool is_whole = value >= -0x1p62 && value <= 0x1p62;
+    bool is_whole = fabs(value) <= 4e18;
     if (option->type == OPTION_DURATION && is_whole) {
         print_duration((int64_t)value, out);
     } else if (option->type == OPTION_BYTES && is_whole) {

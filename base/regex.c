@@ -283,8 +283,8 @@ static bool read_repeated(struct compiler *c)
  * the end, right; the jumps are chained through `first` until the end is known. */
 static bool read_alternatives(struct compiler *c)
 {
-    size_t jumps[REGEX_BYTES_MAX];
-    size_t jump_count = 0;
+    const uint16_t none = UINT16_MAX;
+    uint16_t last_jump = none;
     size_t start = c->step_count;
     while (c->cursor < c->end && *c->cursor != ')') {
         if (*c->cursor != '|') {
@@ -294,20 +294,19 @@ static bool read_alternatives(struct compiler *c)
             continue;
         }
         c->cursor++;
-        if (!insert_step(c, start,
-                         (struct step){.kind = STEP_SPLIT, .first = (uint16_t)(start + 1)})) {
+        struct step split = {.kind = STEP_SPLIT, .first = (uint16_t)(start + 1)};
+        struct step jump = {.kind = STEP_JUMP, .first = last_jump};
+        if (!insert_step(c, start, split) || !add_step(c, jump)) {
             return false;
         }
-        CHECK(jump_count < REGEX_BYTES_MAX);
-        jumps[jump_count++] = c->step_count;
-        if (!add_step(c, (struct step){.kind = STEP_JUMP})) {
-            return false;
-        }
+        last_jump = (uint16_t)(c->step_count - 1);
         c->steps[start].other = (uint16_t)c->step_count;
         start = c->step_count;
     }
-    for (size_t i = 0; i < jump_count; i++) {
-        c->steps[jumps[i]].first = (uint16_t)c->step_count;
+    while (last_jump != none) {
+        uint16_t before = c->steps[last_jump].first;
+        c->steps[last_jump].first = (uint16_t)c->step_count;
+        last_jump = before;
     }
     return true;
 }

@@ -155,9 +155,8 @@ static size_t write_escaped(char *out, const char *bytes, size_t length)
         char c = bytes[i];
         if (c == '\\' || c == '"' || c == '\n') {
             out[used++] = '\\';
-            c = c == '\n' ? 'n' : c;
         }
-        out[used++] = c;
+        out[used++] = (char)(c == '\n' ? 'n' : c);
     }
     return used;
 }

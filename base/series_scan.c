@@ -264,7 +264,7 @@ static bool split_quoted(const char **cursor, const char *p, const char *end, ch
                 return false;
             }
             p++;
-            out[used++] = *p == 'n' ? '\n' : *p;
+            out[used++] = (char)(*p == 'n' ? '\n' : *p);
         } else {
             out[used++] = *p;
         }

@@ -121,7 +121,7 @@ void text_add_format(struct text *text, const char *format, ...)
         return;
     }
     va_start(arguments, format);
-    vsnprintf(text->bytes + text->length, (size_t)length + 1, format, arguments);
+    (void)vsnprintf(text->bytes + text->length, (size_t)length + 1, format, arguments);
     va_end(arguments);
     text->length += (size_t)length;
 }
