@@ -1,4 +1,4 @@
-# Two stages: build the daemon and run its unit tests, then only the binary and its libraries.
+# Two stages: one builds the daemon, the other holds only the binary and its libraries.
 # SPDX-License-Identifier: Apache-2.0
 #
 #   docker build -t forecastd .

@@ -20,7 +20,8 @@ sensor_pid=
 
 finish() {
     for pid in $sensor_pid $daemon_pid; do
-        kill "$pid" 2>/dev/null && kill -CONT "$pid" 2>/dev/null || :
+        kill "$pid" 2>/dev/null || continue
+        kill -CONT "$pid" 2>/dev/null || :
     done
     [ -z "$daemon_pid" ] || wait "$daemon_pid" 2>/dev/null || :
     rm -rf "$scratch"
