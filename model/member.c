@@ -46,6 +46,8 @@ const struct option member_options[] = {
      "Above 1, newer windows are drawn more often."},
     {"length_weight", OPTION_DOUBLE, "0", 0, 1, NULL, FIELD(length_weight), 0, 0,
      "Series are drawn by the number of their windows to this power."},
+    {"mix", OPTION_DOUBLE, "0", 0, 1, NULL, FIELD(mix), 0, 0,
+     "Probability that a training window is mixed with another."},
     {"share", OPTION_DOUBLE, "1", 0, 1000, NULL, FIELD(share), 0, 0,
      "Share of the training budget."},
 };

@@ -32,6 +32,7 @@ struct member_config {
     double rate, decay, beta2, average; /* AdamW and the weights' moving average */
     double newest; /* > 1: newer windows are drawn more often */
     double length_weight; /* series are drawn in proportion to their windows to this power */
+    double mix;    /* probability that a training window is mixed with the next one */
     double share;  /* of the training budget, relative to the other members */
 };
 

@@ -21,6 +21,9 @@ struct snapshot {
     struct member *members[MEMBERS_MAX];
     size_t member_count;
     float *weights; /* [members][H]: of each member's quantiles in the mean; sums to 1 a step */
+    float blend;    /* share of a baseline in the mean; 0 = none */
+    enum baseline blend_baseline;
+    uint32_t blend_season; /* of the seasonal naive */
     float *spread;  /* [Q][H]: distance from the median is multiplied by this (calibration) */
 };
 

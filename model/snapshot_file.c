@@ -121,6 +121,9 @@ enum status snapshot_save(struct snapshot *snapshot, const char *path, struct er
     set_list(&file, "seasons", snapshot->seasons, SEASONS_MAX);
     set_list(&file, "lags", snapshot->plan.lags, snapshot->plan.lag_count);
     set_list(&file, "periods", snapshot->plan.periods, snapshot->plan.period_count);
+    checkpoint_set_format(&file, "blend", "%.9g", (double)snapshot->blend);
+    checkpoint_set(&file, "blend_baseline", baseline_name(snapshot->blend_baseline));
+    checkpoint_set_format(&file, "blend_season", "%u", snapshot->blend_season);
     checkpoint_set_format(&file, "members", "%zu", snapshot->member_count);
     bool complete = true;
     for (size_t i = 0; i < snapshot->member_count; i++) {
@@ -349,6 +352,27 @@ static enum status read_record(const struct checkpoint *file, struct snapshot *s
     return STATUS_OK;
 }
 
+static enum status read_blend(const struct checkpoint *file, struct snapshot *snapshot,
+                              struct error *error)
+{
+    int64_t season;
+    const char *name = checkpoint_text(file, "blend_baseline");
+    double share = read_double(file, "blend");
+    if (!(share >= 0.0 && share <= 1.0) ||
+        !read_int(file, "blend_season", 0, PERIOD_LENGTH_MAX, &season)) {
+        return corrupt(error, "blend");
+    }
+    snapshot->blend = (float)share;
+    snapshot->blend_season = (uint32_t)season;
+    for (size_t i = 0; name != NULL && i < BASELINE_COUNT; i++) {
+        if (strcmp(name, baseline_name((enum baseline)i)) == 0) {
+            snapshot->blend_baseline = (enum baseline)i;
+            return STATUS_OK;
+        }
+    }
+    return corrupt(error, "blend_baseline");
+}
+
 static enum status read_all(const struct checkpoint *file, struct snapshot **out,
                             struct error *error)
 {
@@ -383,6 +407,9 @@ static enum status read_all(const struct checkpoint *file, struct snapshot **out
     if (status == STATUS_OK && tensors != file->tensor_count) {
         status = error_set(error, STATUS_CORRUPT,
                            "cannot use the model file: it holds tensors that no member has");
+    }
+    if (status == STATUS_OK) {
+        status = read_blend(file, snapshot, error);
     }
     if (status == STATUS_OK) {
         status = read_record(file, snapshot, error);

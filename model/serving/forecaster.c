@@ -17,6 +17,8 @@
 #include <string.h>
 
 #define CHUNK_MAX 32          /* series on the tape at once */
+#define BASELINE_VALUES_MIN 1024 /* newest values that a blended baseline sees, at least, */
+#define BASELINE_SEASONS    8    /* or so many of its seasons */
 #define STATISTICS_MIN 8192   /* newest values that a series' own spread is taken from, at least */
 
 struct forecaster {
@@ -26,7 +28,10 @@ struct forecaster {
     struct tape tape;
     double *history;     /* [chunk][reach + H]: for blocks after the first */
     double *sums;        /* [chunk][H][Q] in the series' units */
-    double *path_levels; /* [H][Q] of one sampled series, or NULL */
+    double *path_levels; /* [H][Q] of one sampled series */
+    size_t baseline_values; /* newest values that a blended baseline looks at */
+    double *scratch;        /* [4 * baseline_values] */
+    struct forecast baseline;
     struct paths paths[MEMBERS_MAX];
     struct window_source sources[CHUNK_MAX];
     struct window_scale scales[CHUNK_MAX];
@@ -80,6 +85,9 @@ void forecaster_free(struct forecaster *forecaster)
     mem_free(forecaster->history);
     mem_free(forecaster->sums);
     mem_free(forecaster->path_levels);
+    mem_free(forecaster->scratch);
+    mem_free(forecaster->baseline.quantiles);
+    mem_free(forecaster->baseline.mean);
     mem_free(forecaster);
 }
 
@@ -99,9 +107,18 @@ enum status forecaster_new(const struct snapshot *snapshot, size_t batch_max,
         mem_zeroed(forecaster->chunk * (forecaster->reach + horizon), sizeof(double));
     forecaster->sums = mem_zeroed(forecaster->chunk * horizon * QUANTILE_COUNT, sizeof(double));
     forecaster->path_levels = mem_zeroed(horizon * QUANTILE_COUNT, sizeof(double));
+    forecaster->baseline_values = BASELINE_SEASONS * (size_t)snapshot->blend_season;
+    if (forecaster->baseline_values < BASELINE_VALUES_MIN) {
+        forecaster->baseline_values = BASELINE_VALUES_MIN;
+    }
+    forecaster->scratch = mem_zeroed(4 * forecaster->baseline_values, sizeof(double));
+    forecaster->baseline.horizon = horizon;
+    forecaster->baseline.mean = mem_zeroed(horizon, sizeof(float));
+    forecaster->baseline.quantiles = mem_zeroed(horizon * QUANTILE_COUNT, sizeof(float));
     enum status status = STATUS_OK;
     if (forecaster->history == NULL || forecaster->sums == NULL ||
-        forecaster->path_levels == NULL) {
+        forecaster->path_levels == NULL || forecaster->scratch == NULL ||
+        forecaster->baseline.mean == NULL || forecaster->baseline.quantiles == NULL) {
         status = error_set(error, STATUS_NO_MEMORY, "could not make a forecaster");
     }
     for (size_t i = 0; i < snapshot->member_count && status == STATUS_OK; i++) {
@@ -183,17 +200,64 @@ static void add_sampled(struct forecaster *forecaster, size_t index, size_t rows
     }
 }
 
-static void run_block(struct forecaster *forecaster, size_t rows)
+/* Members may weigh nothing: they are not run then. */
+static bool is_used(const struct snapshot *snapshot, size_t index)
+{
+    const float *weights = snapshot->weights + index * snapshot->plan.horizon;
+    for (size_t h = 0; h < snapshot->plan.horizon; h++) {
+        if (weights[h] > 0.0f) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Mixes the baseline's quantiles in, from the newest part of the history. */
+static void add_baseline(struct forecaster *forecaster, const struct model_series *series,
+                         size_t row)
+{
+    const struct snapshot *snapshot = forecaster->snapshot;
+    const struct window_source *source = &forecaster->sources[row];
+    size_t used = forecaster->baseline_values;
+    used = source->origin < used ? source->origin : used;
+    struct model_series newest = *series;
+    newest.values = source->values + source->origin - used;
+    newest.count = used;
+    memset(newest.seasons, 0, sizeof(newest.seasons));
+    newest.seasons[0] = snapshot->blend_season;
+    struct forecast *out = &forecaster->baseline;
+    if (!baseline_forecast(snapshot->blend_baseline, &newest, forecaster->scratch, out)) {
+        return;
+    }
+    double share = (double)snapshot->blend;
+    double *sums = forecaster->sums + row * out->horizon * QUANTILE_COUNT;
+    for (size_t h = 0; h < out->horizon; h++) {
+        for (size_t q = 0; q < QUANTILE_COUNT; q++) {
+            double other = (double)out->quantiles[q * out->horizon + h];
+            double *own = &sums[h * QUANTILE_COUNT + q];
+            *own = (1.0 - share) * *own + share * other;
+        }
+    }
+}
+
+static void run_block(struct forecaster *forecaster, const struct model_series *series,
+                      size_t rows)
 {
     const struct snapshot *snapshot = forecaster->snapshot;
     size_t values = rows * snapshot->plan.horizon * QUANTILE_COUNT;
     memset(forecaster->sums, 0, values * sizeof(double));
     for (size_t i = 0; i < snapshot->member_count; i++) {
+        if (!is_used(snapshot, i)) {
+            continue;
+        }
         if (snapshot->members[i]->config.head == HEAD_GAUSSIAN) {
             add_sampled(forecaster, i, rows);
         } else {
             add_direct(forecaster, i, rows);
         }
+    }
+    for (size_t row = 0; row < rows && snapshot->blend > 0.0f; row++) {
+        add_baseline(forecaster, &series[row], row);
     }
 }
 
@@ -303,7 +367,7 @@ static enum status run_chunk(struct forecaster *forecaster, const struct model_s
     }
     size_t blocks = (longest + horizon - 1) / horizon;
     for (size_t block = 0; block < blocks; block++) {
-        run_block(forecaster, rows);
+        run_block(forecaster, series, rows);
         for (size_t row = 0; row < rows; row++) {
             write_block(forecaster, row, block, &out[row]);
             if (block + 1 < blocks) {

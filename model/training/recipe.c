@@ -9,30 +9,36 @@
 
 #include "base/check.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
+#define SHORT_LENGTH  600 /* series shorter than this get the short context */
+#define SMALL_SECONDS 90.0 /* budgets below this train two members only */
+#define REPEATS       1.2  /* passes over the windows from which on members are regularised */
+
 struct preset {
-    const char *member;  /* as member_config_parse reads it, context left out */
+    const char *member;  /* as member_config_parse reads it, context and patch left out */
     const char *options; /* of the backbone, as far as it knows them */
-    size_t context;      /* steps wanted */
-    size_t patch;
+    size_t patch;        /* steps in a token */
+    bool longest;        /* the longest context that fits, in patches that fit it */
+    bool essential;      /* trained with small budgets too */
 };
 
+#define WIDE   "width=64 layers=3 heads=4 inner=256 kernel=3 pattern=dense"
+#define NARROW "width=32 layers=3 heads=4 inner=128 kernel=3 pattern=local_log_restart window=16"
+
 static const struct preset direct_presets[] = {
-    {"patch=12 scale=standard rate=0.002 newest=2 share=3",
-     "width=64 layers=3 heads=4 inner=256 kernel=3 pattern=dense", 168, 12},
-    {"patch=12 scale=mean_abs asinh=true rate=0.002 newest=2 share=3",
-     "width=64 layers=3 heads=4 inner=256 kernel=3 pattern=dense", 168, 12},
-    {"patch=12 scale=recent rate=0.002 newest=2 share=2",
-     "width=64 layers=3 heads=4 inner=256 kernel=1 pattern=dense", 168, 12},
-    {"patch=2 scale=standard rate=0.002 newest=2 share=2 batch=32",
-     "width=32 layers=3 heads=4 inner=128 kernel=3 pattern=local_log_restart window=16", 512, 2},
+    {"scale=standard balanced=true rate=0.003 share=16", WIDE, 12, false, true},
+    {"scale=recent rate=0.003 share=27", NARROW, 1, true, true},
+    {"scale=standard asinh=true rate=0.003 share=26", WIDE, 6, false, false},
+    {"scale=recent balanced=true rate=0.003 share=23", NARROW, 1, false, false},
+    {"scale=mean_abs asinh=true rate=0.003 share=8", WIDE, 12, false, false},
 };
 
 static const struct preset gaussian_preset = {
-    "patch=1 head=gaussian scale=paper lags=false skip=false share=1",
-    "width=32 layers=3 heads=4 inner=128 kernel=6 pattern=local_log_restart", 168, 1};
+    "head=gaussian scale=paper lags=false skip=false share=1",
+    "width=32 layers=3 heads=4 inner=128 kernel=6 pattern=local_log_restart", 1, false, true};
 
 /* Appends those of "key=value key=value" that the backbone has. */
 static void add_known_options(const struct backbone *backbone, const char *options, char *out,
@@ -54,14 +60,32 @@ static void add_known_options(const struct backbone *backbone, const char *optio
     }
 }
 
-/* The wanted context, less where the series are short: at most a third of them, whole patches, one at
- * least. */
-static size_t fitting_context(const struct preset *preset, const struct recipe_data *data)
+/* Patch and context of a member. The longest context is the first of a list that 65 % of a shorter
+ * series hold; the others see a week of hours, or less where series are short. */
+static void fit_window(const struct preset *preset, const struct recipe_data *data,
+                       struct member_config *member)
 {
-    size_t most = data->typical_length / 3;
-    size_t context = preset->context < most ? preset->context : most;
-    context = context / preset->patch * preset->patch;
-    return context > preset->patch ? context : preset->patch;
+    static const struct {
+        size_t context, patch;
+    } longest[] = {{1024, 4}, {768, 4}, {512, 2}, {384, 2}, {192, 1}, {96, 1}, {48, 1}, {24, 1}};
+    static const size_t patches[] = {12, 6, 4, 3, 2, 1};
+    if (preset->longest) {
+        size_t i = 0;
+        while (i + 1 < ARRAY_COUNT(longest) &&
+               (double)longest[i].context > 0.65 * (double)data->shorter_length) {
+            i++;
+        }
+        member->context = (int64_t)longest[i].context;
+        member->patch = (int64_t)longest[i].patch;
+        return;
+    }
+    size_t patch = preset->patch;
+    for (size_t i = 0; i < ARRAY_COUNT(patches) && patch > data->horizon; i++) {
+        patch = patches[i];
+    }
+    size_t context = data->shorter_length < SHORT_LENGTH ? 96 : 168;
+    member->patch = (int64_t)patch;
+    member->context = (int64_t)context;
 }
 
 static enum status fill_member(const struct model_config *config, const struct preset *preset,
@@ -73,7 +97,7 @@ static enum status fill_member(const struct model_config *config, const struct p
     if (status != STATUS_OK) {
         return status;
     }
-    member->context = (int64_t)fitting_context(preset, data);
+    fit_window(preset, data, member);
     snprintf(member->backbone, sizeof(member->backbone), "%s", config->backbone);
     const struct backbone *backbone = backbone_find(config->backbone);
     CHECK(backbone != NULL);
@@ -89,8 +113,7 @@ static enum status fill_member(const struct model_config *config, const struct p
     return STATUS_OK;
 }
 
-/* Origins held back: about a hundred forecasts over all series, at most a tenth of the history. */
-static size_t held_back_origins(const struct recipe_data *data)
+size_t recipe_held_back(const struct recipe_data *data)
 {
     size_t wanted = (100 + data->series_count - 1) / data->series_count;
     size_t most = data->typical_length / (10 * data->horizon);
@@ -99,16 +122,45 @@ static size_t held_back_origins(const struct recipe_data *data)
     return wanted > 0 ? wanted : 1;
 }
 
+uint64_t recipe_steps_max(const struct member_config *member, size_t windows)
+{
+    double all = (double)windows;
+    double most = fmin(10.0 * all, fmax(160000.0, 1.5 * all));
+    return (uint64_t)fmax(300.0, most / (double)member->batch);
+}
+
+bool recipe_repeats(const struct member_config *member, size_t windows, uint64_t steps)
+{
+    return (double)steps * (double)member->batch > REPEATS * (double)windows;
+}
+
+void recipe_regularise(struct member_config *member)
+{
+    static const char dropout[] = " dropout=0.1";
+    const struct backbone *backbone = backbone_find(member->backbone);
+    member->mix = 0.5;
+    bool known = backbone != NULL && options_find(backbone->options, backbone->option_count,
+                                                  "dropout") != NULL;
+    bool given = strstr(member->options, "dropout=") != NULL;
+    if (known && !given && strlen(member->options) + sizeof(dropout) <= sizeof(member->options)) {
+        strcat(member->options, dropout);
+    }
+}
+
 enum status recipe_choose(const struct model_config *config, const struct recipe_data *data,
                           struct recipe *recipe, struct error *error)
 {
     bool gaussian = strcmp(config->head, "gaussian") == 0;
     const struct preset *presets = gaussian ? &gaussian_preset : direct_presets;
     size_t count = gaussian ? 1 : ARRAY_COUNT(direct_presets);
-    *recipe = (struct recipe){.held_back = held_back_origins(data)};
+    bool small = data->seconds > 0.0 && data->seconds < SMALL_SECONDS;
+    *recipe = (struct recipe){.member_count = 0};
     for (size_t i = 0; i < count; i++) {
+        if (small && !presets[i].essential) {
+            continue;
+        }
         enum status status =
-            fill_member(config, &presets[i], data, &recipe->members[i], error);
+            fill_member(config, &presets[i], data, &recipe->members[recipe->member_count], error);
         if (status != STATUS_OK) {
             return status;
         }

@@ -70,7 +70,7 @@ static enum status measure(const struct member *member, size_t windows, struct t
     struct network_batch batch;
     network_inputs(member, &tape, windows, &batch);
     struct tensor *output = network_forward(member, &tape, &batch);
-    (void)network_loss(member, &tape, &batch, output, 1);
+    tape_backward(&tape, network_loss(member, &tape, &batch, output, 1));
     *size = tape_size(&tape);
     tape_release(&tape);
     return STATUS_OK;
@@ -265,6 +265,7 @@ static void run_shard(struct trainer *trainer, struct tape *tape, size_t shard)
         for (size_t row = 0; row < part; row++) {
             window_load(&trainer->sampler, window_draw(&trainer->sampler, &random), &batch, row);
         }
+        windows_mix(&trainer->sampler, &batch, &random);
         struct tensor *output = network_forward(member, tape, &batch);
         struct tensor *total = network_loss(member, tape, &batch, output, factor);
         loss += (double)total->data[0];
@@ -281,6 +282,9 @@ static void decide(struct trainer *trainer)
     double seconds = (double)(clock_monotonic_ns() - trainer->started_ns) * 1e-9;
     double progress = request->steps > 0 ? (double)trainer->step / (double)request->steps
                                          : seconds / request->seconds;
+    if (request->steps == 0 && request->steps_max > 0) {
+        progress = fmax(progress, (double)trainer->step / (double)request->steps_max);
+    }
     trainer->progress = fmin(1.0, progress);
     trainer->cancelled = request->cancel != NULL && atomic_load(request->cancel);
     trainer->stop = trainer->cancelled || trainer->diverged || progress >= 1.0;

@@ -27,6 +27,7 @@ struct trainer_request {
     struct member *member; /* its weights are the result: the moving average */
     uint64_t seed;
     uint64_t steps;  /* 0 = by time */
+    uint64_t steps_max; /* by time: not more than these; 0 = no limit */
     double seconds;  /* of wall time from the call on */
     size_t lanes;
     size_t memory_max; /* bytes of tapes */

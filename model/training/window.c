@@ -183,3 +183,60 @@ void window_load(const struct window_sampler *sampler, struct window_place place
     load_targets(item, &scale, from, steps, (real)weight, batch->target->data + row * steps,
                  batch->weight->data + row * steps);
 }
+
+/* a = lam a + (1 - lam) b over a row of plain values. */
+static void mix_values(real *a, const real *b, size_t count, real lam)
+{
+    for (size_t i = 0; i < count; i++) {
+        a[i] = lam * a[i] + (1 - lam) * b[i];
+    }
+}
+
+/* The value and mask pairs of all steps: a value without both masks is 0. */
+static void mix_steps(const struct member *member, real *a, const real *b, real lam)
+{
+    size_t pairs = 1 + (member->shape.use_lags ? member->lag_count : 0);
+    size_t steps = member->shape.context + member->shape.steps;
+    for (size_t t = 0; t < steps; t++) {
+        real *to = a + t * member->features;
+        const real *from = b + t * member->features;
+        for (size_t i = 0; i < pairs; i++) {
+            real mask = to[2 * i + 1] * from[2 * i + 1];
+            to[2 * i] = mask * (lam * to[2 * i] + (1 - lam) * from[2 * i]);
+            to[2 * i + 1] = mask;
+        }
+    }
+}
+
+void windows_mix(const struct window_sampler *sampler, const struct network_batch *batch,
+                 struct random *random)
+{
+    const struct member *member = sampler->member;
+    size_t targets = tensor_size(batch->target) / batch->count;
+    if (!(member->config.mix > 0.0)) {
+        return;
+    }
+    /* In order, so that the partner is still unmixed; the last one has none. */
+    for (size_t row = 0; row + 1 < batch->count; row++) {
+        bool mixed = random_uniform(random) < member->config.mix;
+        real lam = (real)(0.5 + 0.5 * random_uniform(random));
+        if (!mixed) {
+            continue;
+        }
+        struct window_inputs a = network_row(member, batch, row);
+        struct window_inputs b = network_row(member, batch, row + 1);
+        mix_steps(member, a.steps, b.steps, lam);
+        if (a.context != NULL) {
+            mix_values(a.context, b.context, member->shape.context, lam);
+        }
+        if (a.lags != NULL) {
+            mix_values(a.lags, b.lags, member->lag_count * member->horizon, lam);
+        }
+        real *weight = batch->weight->data + row * targets;
+        for (size_t i = 0; i < targets; i++) {
+            weight[i] = weight[i + targets] > 0 ? weight[i] : 0;
+        }
+        real *target = batch->target->data + row * targets;
+        mix_values(target, target + targets, targets, lam);
+    }
+}

@@ -53,4 +53,10 @@ struct window_place window_draw(const struct window_sampler *sampler, struct ran
 void window_load(const struct window_sampler *sampler, struct window_place place,
                  const struct network_batch *batch, size_t row);
 
+/* Mixes each window with the next one of the batch, with the member's probability: values, lags and
+ * targets lam a + (1 - lam) b with lam uniform in [0.5, 1], masks multiplied, calendar and loss weight
+ * those of a (mixup, Zhang et al. 2018): sums of scaled windows are plausible windows. */
+void windows_mix(const struct window_sampler *sampler, const struct network_batch *batch,
+                 struct random *random);
+
 #endif

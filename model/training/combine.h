@@ -1,0 +1,15 @@
+/* From trained members to one forecaster: weights, blend with a baseline, calibration, figures.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * All of it is chosen on held-back origins, with few degrees of freedom, because those are few.
+ */
+#ifndef MODEL_TRAINING_COMBINE_H
+#define MODEL_TRAINING_COMBINE_H
+
+#include "model/training/evaluate.h"
+
+/* Sets the snapshot's weights, blend, spread and the record's figures from the wanted origins. */
+enum status combine_members(struct snapshot *snapshot, const struct evaluation_wanted *wanted,
+                            struct error *error) MUST_USE;
+
+#endif

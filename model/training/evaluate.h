@@ -1,0 +1,57 @@
+/* Forecasts at held-back origins, side by side with what came and with the best baseline.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef MODEL_TRAINING_EVALUATE_H
+#define MODEL_TRAINING_EVALUATE_H
+
+#include "model/snapshot.h"
+
+#define EVALUATED_MAX 1024 /* origins of one evaluation; more are thinned out evenly */
+
+struct evaluation_place {
+    const struct model_series *series;
+    size_t origin; /* the series is cut here for the forecast */
+};
+
+/* All the origins of one evaluation with their forecasts. */
+struct evaluation {
+    struct evaluation_place *places;
+    size_t count;
+    size_t horizon;
+    float *means;     /* [count][H] */
+    float *quantiles; /* [count][Q][H] */
+};
+
+/* The newest `origins` origins of each series, one horizon apart, whose whole history before them is
+ * at least `history` values and which lie at or after from_ms. The last one may have fewer than H values after it
+ * where `partial`. */
+struct evaluation_wanted {
+    const struct model_series *series;
+    size_t series_count;
+    size_t origins, history;
+    int64_t from_ms; /* INT64_MIN: any */
+    bool partial;
+};
+enum status evaluation_init(struct evaluation *evaluation, const struct evaluation_wanted *wanted,
+                            size_t horizon, struct error *error) MUST_USE;
+void evaluation_release(struct evaluation *evaluation);
+
+/* Fills means and quantiles. */
+enum status evaluation_forecast(struct evaluation *evaluation, const struct snapshot *snapshot,
+                                struct error *error) MUST_USE;
+
+/* The forecast of one place, and the actual values behind its origin: `actual` has H doubles, NaN where
+ * there is none. */
+struct forecast evaluation_get(const struct evaluation *evaluation, size_t index);
+void evaluation_actual(const struct evaluation *evaluation, size_t index, double *actual);
+
+/* Figures of the forecasts that are in `evaluation`, and of the best baseline at the same places. */
+struct evaluation_figures {
+    double mase, wql, coverage80, baseline_mase, baseline_wql;
+    uint64_t points;
+};
+enum status evaluation_figures(const struct evaluation *evaluation,
+                               struct evaluation_figures *figures,
+                               struct error *error) MUST_USE;
+
+#endif

@@ -1,0 +1,371 @@
+/* Training of a whole model: group, plan, members one after another, calibration, record.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The newest origins of every series (recipe.held_back of them) are never trained on: they weigh the
+ * members, calibrate the quantiles, fill the record's figures, and feed the gate.
+ */
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/memory.h"
+#include "model/order.h"
+#include "model/tape/blas.h"
+#include "model/training/combine.h"
+#include "model/training/lanes.h"
+#include "model/training/recipe.h"
+#include "model/training/trainer.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define MEMORY_DEFAULT (512u << 20)
+#define CLOSING_SHARE 0.04 /* of the time: calibration and evaluation, before it is known better */
+#define CLOSING_MAX 15.0   /* seconds */
+#define LANE_SPEED 40e9 /* operations a second: about half of one core's peak */
+#define SEASON_SUPPORT 0.5 /* share of the series that must show a season that is not a usual one */
+
+struct training {
+    const struct train_request *request;
+    struct recipe recipe;
+    struct recipe_data data;
+    struct feature_plan plan;
+    struct training_set set;
+    struct snapshot *snapshot;
+    size_t lanes;
+    int64_t started_ns;
+    double shares, shares_done; /* of the members */
+    char phase[48];
+    uint64_t steps;
+    double loss;
+};
+
+static double seconds_since(int64_t started_ns)
+{
+    return (double)(clock_monotonic_ns() - started_ns) * 1e-9;
+}
+
+/* ---------------------------------------------------------------- the group */
+
+static enum status check_request(const struct train_request *request, struct error *error)
+{
+    if (request->series_count == 0) {
+        return error_set(error, STATUS_INVALID, "cannot train without series");
+    }
+    if (!(request->seconds > 0.0) && request->steps == 0) {
+        return error_set(error, STATUS_INVALID, "cannot train without a budget");
+    }
+    for (size_t i = 0; i < request->series_count; i++) {
+        if (request->series[i].step_ms != request->series[0].step_ms ||
+            request->series[i].step_ms <= 0) {
+            return error_set(error, STATUS_INVALID, "cannot train series of different steps at once");
+        }
+    }
+    return model_config_check(&request->config, error);
+}
+
+/* Length at a share of the series, sorted by length. */
+static enum status typical_lengths(struct training *training, struct error *error)
+{
+    const struct train_request *request = training->request;
+    double *lengths = mem_alloc(request->series_count * sizeof(double));
+    if (lengths == NULL) {
+        return error_set(error, STATUS_NO_MEMORY, "could not look at the series");
+    }
+    for (size_t i = 0; i < request->series_count; i++) {
+        lengths[i] = (double)request->series[i].count;
+    }
+    order_sort(lengths, request->series_count);
+    training->data.typical_length =
+        (size_t)order_quantile(lengths, request->series_count, 0.5);
+    training->data.shorter_length =
+        (size_t)order_quantile(lengths, request->series_count, 0.25);
+    mem_free(lengths);
+    return STATUS_OK;
+}
+
+/* Adds a season that many series show and that is not there yet, in order of length. */
+static void add_season(uint32_t seasons[SEASONS_MAX], uint32_t season)
+{
+    for (size_t i = 0; i < SEASONS_MAX; i++) {
+        if (seasons[i] == season) {
+            return;
+        }
+    }
+    for (size_t i = 0; i < SEASONS_MAX; i++) {
+        if (seasons[i] == 0 || season < seasons[i]) {
+            memmove(seasons + i + 1, seasons + i, (SEASONS_MAX - 1 - i) * sizeof(seasons[0]));
+            seasons[i] = season;
+            return;
+        }
+    }
+}
+
+/* The usual seasons of the step, and what most of the series agree on. */
+static void group_seasons(struct training *training)
+{
+    const struct train_request *request = training->request;
+    uint32_t *seasons = training->data.seasons;
+    size_t length = training->data.typical_length;
+    feature_usual_seasons(request->series[0].step_ms, length, seasons);
+    size_t needed = (size_t)ceil(SEASON_SUPPORT * (double)request->series_count);
+    for (size_t i = 0; i < request->series_count; i++) {
+        for (size_t k = 0; k < SEASONS_MAX; k++) {
+            uint32_t season = request->series[i].seasons[k];
+            size_t support = 0;
+            /* Counted once, at its first series; few distinct seasons make this short. */
+            for (size_t j = 0; season > 1 && season * 3 <= length && j < request->series_count;
+                 j++) {
+                const uint32_t *other = request->series[j].seasons;
+                bool has = other[0] == season || other[1] == season || other[2] == season;
+                if (has && j < i) {
+                    support = 0;
+                    break;
+                }
+                support += has ? 1 : 0;
+            }
+            if (support >= needed && season <= PERIOD_LENGTH_MAX) {
+                add_season(seasons, season);
+            }
+        }
+    }
+}
+
+/* ---------------------------------------------------------------- progress */
+
+static void report(struct training *training, double fraction)
+{
+    const struct train_request *request = training->request;
+    if (request->report == NULL) {
+        return;
+    }
+    double elapsed = seconds_since(training->started_ns);
+    double left = request->seconds > 0.0 ? request->seconds - elapsed
+                  : fraction > 0.01      ? elapsed * (1.0 - fraction) / fraction
+                                         : 0.0;
+    struct train_progress progress = {
+        .fraction = fmin(1.0, fraction),
+        .step = training->steps,
+        .loss = training->loss,
+        .seconds_left = fmax(0.0, left),
+        .phase = training->phase,
+    };
+    request->report(request->report_context, &progress);
+}
+
+static void member_news(void *context, const struct trainer_news *news)
+{
+    struct training *training = context;
+    uint64_t before = training->steps;
+    double share = training->snapshot->members[training->snapshot->member_count - 1]->config.share;
+    training->steps += news->step;
+    training->loss = news->loss;
+    double members = (training->shares_done + share * news->progress) / training->shares;
+    report(training, (1.0 - CLOSING_SHARE) * members);
+    training->steps = before;
+}
+
+/* ---------------------------------------------------------------- members */
+
+static double closing_seconds(const struct training *training)
+{
+    return fmin(CLOSING_MAX, CLOSING_SHARE * training->request->seconds);
+}
+
+static uint64_t member_steps(const struct training *training, size_t index)
+{
+    const struct train_request *request = training->request;
+    if (request->steps == 0) {
+        return 0;
+    }
+    double share = training->recipe.members[index].share / training->recipe.members[0].share;
+    double steps = ceil((double)request->steps * share);
+    return steps > 1.0 ? (uint64_t)steps : 1;
+}
+
+/* Steps that time allows, by a guess at the machine's speed: 6 operations a weight and token. */
+static double steps_in(const struct member *member, size_t lanes, double seconds)
+{
+    double operations = 6.0 * (double)member->params.trained * (double)member->tokens;
+    return seconds * (double)lanes * LANE_SPEED / (operations * (double)member->config.batch);
+}
+
+static enum status make_member(struct training *training, struct member_config *config,
+                               double seconds, struct member **member, struct error *error)
+{
+    struct snapshot *snapshot = training->snapshot;
+    size_t windows = training->set.windows;
+    enum status status = member_new(config, &snapshot->plan, snapshot->seasons, member, error);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    uint64_t steps = member_steps(training, (size_t)(config - training->recipe.members));
+    if (steps == 0) {
+        double most = (double)recipe_steps_max(config, windows);
+        steps = (uint64_t)fmin(most, steps_in(*member, training->lanes, seconds));
+    }
+    if (recipe_repeats(config, windows, steps)) {
+        member_free(*member);
+        *member = NULL;
+        recipe_regularise(config);
+        status = member_new(config, &snapshot->plan, snapshot->seasons, member, error);
+    }
+    return status;
+}
+
+static enum status train_member(struct training *training, size_t index, struct error *error)
+{
+    const struct train_request *request = training->request;
+    struct snapshot *snapshot = training->snapshot;
+    struct member_config *config = &training->recipe.members[index];
+    double left = request->seconds - closing_seconds(training) -
+                  seconds_since(training->started_ns);
+    double seconds = fmax(0.05, left * config->share / (training->shares - training->shares_done));
+    struct member *member = NULL;
+    enum status status = make_member(training, config, seconds, &member, error);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    snapshot->members[index] = member;
+    snapshot->member_count = index + 1;
+    snprintf(training->phase, sizeof(training->phase), "member %zu of %zu", index + 1,
+             training->recipe.member_count);
+    struct trainer_request run = {
+        .set = &training->set,
+        .member = member,
+        .seed = request->seed * MEMBERS_MAX + index,
+        .steps = member_steps(training, index),
+        .steps_max = recipe_steps_max(config, training->set.windows),
+        .seconds = seconds,
+        .lanes = training->lanes,
+        .memory_max = request->memory_max > 0 ? request->memory_max : MEMORY_DEFAULT,
+        .low_priority = request->low_priority,
+        .cancel = request->cancel,
+        .news = member_news,
+        .context = training,
+    };
+    struct trainer_result result;
+    status = trainer_run(&run, &result, error);
+    if (status == STATUS_OK) {
+        training->steps += result.steps;
+        training->loss = result.loss;
+        training->shares_done += config->share;
+    }
+    return status;
+}
+
+/* ---------------------------------------------------------------- the whole */
+
+static enum status prepare(struct training *training, struct error *error)
+{
+    const struct train_request *request = training->request;
+    training->plan.step_ms = request->series[0].step_ms;
+    training->plan.horizon = request->config.horizon;
+    training->data.horizon = request->config.horizon;
+    training->data.series_count = request->series_count;
+    training->data.seconds = request->steps > 0 ? 0.0 : request->seconds;
+    enum status status = typical_lengths(training, error);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    group_seasons(training);
+    feature_plan_choose(&training->plan, training->data.seasons, training->data.typical_length);
+    size_t held_back = recipe_held_back(&training->data);
+    status = training_set_init(&training->set, &training->plan, request->series,
+                               request->series_count, held_back * training->plan.horizon,
+                               training->data.seasons[0], error);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    training->data.windows = training->set.windows;
+    status = recipe_choose(&request->config, &training->data, &training->recipe, error);
+    if (status == STATUS_OK) {
+        status = snapshot_new(&training->plan, training->recipe.member_count, &training->snapshot,
+                              error);
+    }
+    if (status != STATUS_OK) {
+        return status;
+    }
+    memcpy(training->snapshot->seasons, training->data.seasons, sizeof(training->data.seasons));
+    training->set.plan = &training->snapshot->plan; /* the one with phase tables */
+    for (size_t i = 0; i < training->recipe.member_count; i++) {
+        training->shares += training->recipe.members[i].share;
+    }
+    return STATUS_OK;
+}
+
+static void fill_record(struct training *training)
+{
+    const struct train_request *request = training->request;
+    struct snapshot *snapshot = training->snapshot;
+    struct snapshot_record *record = &snapshot->record;
+    record->trained_at_ms = clock_wall_ms();
+    record->window_start_ms = INT64_MAX;
+    record->window_end_ms = INT64_MIN;
+    for (size_t i = 0; i < training->set.count; i++) {
+        const struct training_series *item = &training->set.items[i];
+        int64_t start = item->series->start_ms;
+        int64_t end = start + (int64_t)item->last * item->series->step_ms;
+        record->window_start_ms = start < record->window_start_ms ? start : record->window_start_ms;
+        record->window_end_ms = end > record->window_end_ms ? end : record->window_end_ms;
+    }
+    record->seed = request->seed;
+    record->steps = training->steps;
+    record->series = training->set.count;
+    snapshot_summarise(snapshot);
+}
+
+/* Member weights, blend and calibration from the held-back origins; then the record's figures. */
+static enum status close_model(struct training *training, struct error *error)
+{
+    const struct train_request *request = training->request;
+    snprintf(training->phase, sizeof(training->phase), "calibrating");
+    report(training, 1.0 - CLOSING_SHARE);
+    struct evaluation_wanted wanted = {
+        .series = request->series,
+        .series_count = request->series_count,
+        .origins = recipe_held_back(&training->data),
+        .history = 2,
+        .from_ms = INT64_MIN,
+    };
+    enum status status = combine_members(training->snapshot, &wanted, error);
+    if (status == STATUS_OK) {
+        snprintf(training->phase, sizeof(training->phase), "evaluating");
+        report(training, 1.0);
+    }
+    return status;
+}
+
+enum status model_train(const struct train_request *request, struct snapshot **out,
+                        struct error *error)
+{
+    enum status status = check_request(request, error);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    struct training training = {.request = request,
+                                .started_ns = clock_monotonic_ns(),
+                                .loss = (double)NAN,
+                                .phase = "preparing"};
+    training.lanes = request->lanes > 0 ? request->lanes : lanes_default();
+    training.lanes = training.lanes < SHARD_COUNT ? training.lanes : SHARD_COUNT;
+    status = blas_check((unsigned)training.lanes, error);
+    if (status == STATUS_OK) {
+        report(&training, 0.0);
+        status = prepare(&training, error);
+    }
+    for (size_t i = 0; i < training.recipe.member_count && status == STATUS_OK; i++) {
+        status = train_member(&training, i, error);
+    }
+    if (status == STATUS_OK) {
+        fill_record(&training);
+        status = close_model(&training, error);
+    }
+    if (status == STATUS_OK) {
+        training.snapshot->record.seconds = seconds_since(training.started_ns);
+        *out = training.snapshot;
+    } else {
+        snapshot_release(training.snapshot);
+    }
+    training_set_release(&training.set);
+    return status;
+}
