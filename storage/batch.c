@@ -1,0 +1,402 @@
+/* Building a batch: an arena of operations with its own small index of series.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Batches are recycled with their memory, up to POOL_BYTES_MAX in all; a larger one is freed.
+ */
+#include "storage/batch.h"
+
+#include "base/check.h"
+#include "base/memory.h"
+#include "storage/store.h"
+
+#include <math.h>
+#include <string.h>
+
+enum {
+    POOL_BYTES_MAX = 2 << 20,
+    START_CAPACITY = 16,
+    CHANGES_MAX = 65536,
+};
+
+/* Times beyond this would overflow sums of times; it is 146 million years. */
+#define TIME_LIMIT_MS (INT64_C(1) << 62)
+
+static size_t batch_bytes(const struct write_batch *batch)
+{
+    return sizeof *batch + batch->op_capacity * sizeof *batch->ops + batch->texts_capacity +
+           batch->series_capacity * sizeof *batch->series + batch->slot_count * sizeof(uint32_t) +
+           batch->change_capacity * sizeof *batch->changes;
+}
+
+static void batch_destroy(struct write_batch *batch)
+{
+    mem_free(batch->ops);
+    mem_free(batch->series);
+    mem_free(batch->slots);
+    mem_free(batch->texts);
+    mem_free(batch->changes);
+    mem_free(batch);
+}
+
+void batch_pool_init(struct batch_pool *pool)
+{
+    *pool = (struct batch_pool){0};
+    lock_init(&pool->lock);
+}
+
+void batch_pool_release(struct batch_pool *pool)
+{
+    while (pool->head != NULL) {
+        struct write_batch *batch = pool->head;
+        pool->head = batch->next;
+        batch_destroy(batch);
+    }
+    lock_release_memory(&pool->lock);
+}
+
+/* Grows one of the batch's arrays to hold `need` items. */
+static enum status array_reserve(void *array_pointer, size_t *capacity, size_t need, size_t size,
+                                 struct error *error)
+{
+    if (need <= *capacity) {
+        return STATUS_OK;
+    }
+    size_t wanted = *capacity == 0 ? START_CAPACITY : *capacity;
+    while (wanted < need) {
+        wanted *= 2;
+    }
+    void *array;
+    memcpy(&array, array_pointer, sizeof array);
+    array = mem_resize(array, wanted, size);
+    if (array == NULL) {
+        return error_set(error, STATUS_NO_MEMORY, "could not allocate a batch of points");
+    }
+    memcpy(array_pointer, &array, sizeof array);
+    *capacity = wanted;
+    return STATUS_OK;
+}
+
+enum status write_batch_new(struct storage *storage, size_t points_max, struct write_batch **out,
+                            struct error *error)
+{
+    lock_acquire(&storage->pool.lock);
+    struct write_batch *batch = storage->pool.head;
+    if (batch != NULL) {
+        storage->pool.head = batch->next;
+        storage->pool.bytes -= batch_bytes(batch);
+    }
+    lock_release(&storage->pool.lock);
+    if (batch == NULL) {
+        batch = mem_zeroed(1, sizeof *batch);
+        if (batch == NULL) {
+            return error_set(error, STATUS_NO_MEMORY, "could not allocate a batch of points");
+        }
+    }
+    batch->storage = storage;
+    batch->points_max = points_max;
+    *out = batch;
+    return STATUS_OK;
+}
+
+static void promise_release(struct write_batch *batch)
+{
+    if (batch->promised > 0) {
+        lock_acquire(&batch->storage->names_lock);
+        batch->storage->promised -= batch->promised;
+        lock_release(&batch->storage->names_lock);
+        batch->promised = 0;
+    }
+}
+
+static void change_release(struct batch_change *change)
+{
+    mem_free(change->record_kind);
+    mem_free(change->record_key);
+    mem_free(change->record_json);
+}
+
+void write_batch_free(struct write_batch *batch)
+{
+    if (batch == NULL) {
+        return;
+    }
+    promise_release(batch);
+    for (size_t i = 0; i < batch->change_count; i++) {
+        change_release(&batch->changes[i]);
+    }
+    if (batch->series_count > 0) {
+        memset(batch->slots, 0, batch->slot_count * sizeof *batch->slots);
+    }
+    batch->op_count = batch->series_count = batch->texts_length = batch->change_count = 0;
+    batch->has_delete = batch->refused = false;
+    batch->result = (struct write_result){0};
+    batch->done = NULL;
+    batch->context = NULL;
+    batch->next = NULL;
+    struct batch_pool *pool = &batch->storage->pool;
+    size_t bytes = batch_bytes(batch);
+    lock_acquire(&pool->lock);
+    bool keep = pool->bytes + bytes <= POOL_BYTES_MAX;
+    if (keep) {
+        batch->next = pool->head;
+        pool->head = batch;
+        pool->bytes += bytes;
+    }
+    lock_release(&pool->lock);
+    if (!keep) {
+        batch_destroy(batch);
+    }
+}
+
+/* ---------------------------------------------------------------- series */
+
+static void slot_put(struct write_batch *batch, uint32_t number)
+{
+    size_t mask = batch->slot_count - 1;
+    size_t at = batch->series[number].hash & mask;
+    while (batch->slots[at] != 0) {
+        at = (at + 1) & mask;
+    }
+    batch->slots[at] = number + 1;
+}
+
+static enum status slots_reserve(struct write_batch *batch, struct error *error)
+{
+    size_t need = (batch->series_count + 1) * 2;
+    if (need <= batch->slot_count) {
+        return STATUS_OK;
+    }
+    size_t count = batch->slot_count == 0 ? (size_t)START_CAPACITY * 2 : batch->slot_count * 2;
+    uint32_t *slots = mem_zeroed(count, sizeof *slots);
+    if (slots == NULL) {
+        return error_set(error, STATUS_NO_MEMORY, "could not allocate a batch of points");
+    }
+    mem_free(batch->slots);
+    batch->slots = slots;
+    batch->slot_count = count;
+    for (uint32_t i = 0; i < batch->series_count; i++) {
+        slot_put(batch, i);
+    }
+    return STATUS_OK;
+}
+
+/* The batch's newest number with this text, or UINT32_MAX. */
+static uint32_t number_find(const struct write_batch *batch, uint32_t hash, const char *text,
+                            size_t length)
+{
+    uint32_t found = UINT32_MAX;
+    if (batch->slot_count == 0) {
+        return found;
+    }
+    size_t mask = batch->slot_count - 1;
+    for (size_t at = hash & mask; batch->slots[at] != 0; at = (at + 1) & mask) {
+        const struct batch_series *series = &batch->series[batch->slots[at] - 1];
+        if (series->hash == hash && series->text_length == length &&
+            memcmp(batch->texts + series->text_at, text, length) == 0) {
+            found = batch->slots[at] - 1; /* after a delete there are two: the later one counts */
+        }
+    }
+    return found;
+}
+
+static bool deleted_here(const struct write_batch *batch, uint32_t id)
+{
+    for (size_t i = 0; batch->has_delete && i < batch->change_count; i++) {
+        if (batch->changes[i].kind == CHANGE_DELETE && batch->changes[i].id == id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+enum status write_batch_series(struct write_batch *batch, const char *text, size_t length,
+                               uint32_t *series, struct error *error)
+{
+    CHECK(length >= 1 && length <= SERIES_TEXT_MAX);
+    uint32_t hash = text_hash(text, length);
+    uint32_t number = number_find(batch, hash, text, length);
+    if (number != UINT32_MAX &&
+        !(batch->series[number].id != 0 && deleted_here(batch, batch->series[number].id))) {
+        *series = number;
+        return STATUS_OK;
+    }
+    if (slots_reserve(batch, error) != STATUS_OK ||
+        array_reserve(&batch->series, &batch->series_capacity, batch->series_count + 1,
+                      sizeof *batch->series, error) != STATUS_OK ||
+        array_reserve(&batch->texts, &batch->texts_capacity, batch->texts_length + length, 1,
+                      error) != STATUS_OK) {
+        return error->status;
+    }
+    struct storage *storage = batch->storage;
+    uint32_t id = 0;
+    bool full = false;
+    lock_acquire(&storage->names_lock);
+    const struct series_entry *entry = text_table_find(&storage->names, hash, text, length);
+    if (entry != NULL) {
+        id = entry->id;
+    } else if (storage->names.count + storage->promised >= storage->options.series_max) {
+        full = true;
+    } else {
+        storage->promised++;
+        batch->promised++;
+    }
+    lock_release(&storage->names_lock);
+    if (full) {
+        error_set(error, STATUS_TOO_LARGE, "cannot create another series: the store holds %u",
+                  storage->options.series_max);
+        return error_code(error, "series_limit", "series");
+    }
+    bool anew = id != 0 && deleted_here(batch, id);
+    batch->series[batch->series_count] = (struct batch_series){
+        .id = anew ? 0 : id,
+        .hash = hash,
+        .text_at = (uint32_t)batch->texts_length,
+        .text_length = (uint32_t)length,
+        .anew = anew,
+    };
+    memcpy(batch->texts + batch->texts_length, text, length);
+    batch->texts_length += length;
+    slot_put(batch, (uint32_t)batch->series_count);
+    *series = (uint32_t)batch->series_count++;
+    return STATUS_OK;
+}
+
+/* ---------------------------------------------------------------- operations */
+
+static enum status op_add(struct write_batch *batch, uint32_t series, struct point point,
+                          enum batch_op_kind kind, struct error *error)
+{
+    CHECK(series < batch->series_count);
+    if (batch->op_count == batch->op_capacity) {
+        if (array_reserve(&batch->ops, &batch->op_capacity, batch->op_count + 1,
+                          sizeof *batch->ops, error) != STATUS_OK) {
+            return error->status;
+        }
+    }
+    if (batch->op_count >= batch->points_max) {
+        return error_set(error, STATUS_TOO_LARGE, "cannot take more than %zu points at once",
+                         batch->points_max);
+    }
+    if (point.time_ms < -TIME_LIMIT_MS || point.time_ms > TIME_LIMIT_MS) {
+        error_set(error, STATUS_INVALID, "cannot store a point so far from now");
+        return error_code(error, "bad_time", "timestamp");
+    }
+    batch->ops[batch->op_count++] =
+        (struct batch_op){.point = point, .series = series, .kind = (uint16_t)kind};
+    return STATUS_OK;
+}
+
+enum status write_batch_point(struct write_batch *batch, uint32_t series, struct point point,
+                              struct error *error)
+{
+    if (isinf(point.value)) {
+        error_set(error, STATUS_INVALID, "cannot store an infinite value");
+        return error_code(error, "not_finite", "value");
+    }
+    if (isnan(point.value)) {
+        point.value = (double)NAN; /* one bit pattern for "missing" */
+    }
+    return op_add(batch, series, point, OP_POINT, error);
+}
+
+enum status write_batch_end(struct write_batch *batch, uint32_t series, int64_t time_ms,
+                            struct error *error)
+{
+    return op_add(batch, series, (struct point){.time_ms = time_ms}, OP_END, error);
+}
+
+size_t write_batch_points(const struct write_batch *batch)
+{
+    return batch->op_count;
+}
+
+void write_batch_truncate(struct write_batch *batch, size_t points)
+{
+    CHECK(points <= batch->op_count);
+    batch->op_count = points;
+    for (size_t i = 0; i < batch->change_count; i++) {
+        if (batch->changes[i].at > points) {
+            batch->changes[i].at = points;
+        }
+    }
+}
+
+/* ---------------------------------------------------------------- other changes */
+
+static enum status change_add(struct write_batch *batch, struct batch_change **out,
+                              struct error *error)
+{
+    if (batch->change_count >= CHANGES_MAX) {
+        return error_set(error, STATUS_TOO_LARGE, "cannot make more than %d changes at once",
+                         CHANGES_MAX);
+    }
+    if (array_reserve(&batch->changes, &batch->change_capacity, batch->change_count + 1,
+                      sizeof *batch->changes, error) != STATUS_OK) {
+        return error->status;
+    }
+    *out = &batch->changes[batch->change_count];
+    **out = (struct batch_change){.at = batch->op_count};
+    return STATUS_OK;
+}
+
+static bool id_exists(struct storage *storage, uint32_t id)
+{
+    lock_acquire(&storage->lock);
+    bool exists = series_directory_at(&storage->directory, id) != NULL;
+    lock_release(&storage->lock);
+    return exists;
+}
+
+enum status write_batch_settings(struct write_batch *batch, uint32_t id,
+                                 const struct series_settings *settings, struct error *error)
+{
+    struct batch_change *change;
+    if (!id_exists(batch->storage, id)) {
+        return error_set(error, STATUS_NOT_FOUND, "there is no series %u", id);
+    }
+    if (change_add(batch, &change, error) != STATUS_OK) {
+        return error->status;
+    }
+    change->kind = CHANGE_SETTINGS;
+    change->id = id;
+    change->settings = *settings;
+    batch->change_count++;
+    return STATUS_OK;
+}
+
+enum status write_batch_delete(struct write_batch *batch, uint32_t id, struct error *error)
+{
+    struct batch_change *change;
+    if (!id_exists(batch->storage, id) || deleted_here(batch, id)) {
+        return error_set(error, STATUS_NOT_FOUND, "there is no series %u", id);
+    }
+    if (change_add(batch, &change, error) != STATUS_OK) {
+        return error->status;
+    }
+    change->kind = CHANGE_DELETE;
+    change->id = id;
+    batch->has_delete = true;
+    batch->change_count++;
+    return STATUS_OK;
+}
+
+enum status write_batch_record(struct write_batch *batch, const char *kind, const char *key,
+                               const char *json, size_t length, struct error *error)
+{
+    struct batch_change *change;
+    if (change_add(batch, &change, error) != STATUS_OK) {
+        return error->status;
+    }
+    change->kind = CHANGE_RECORD;
+    change->record_kind = mem_copy_text(kind, strlen(kind));
+    change->record_key = mem_copy_text(key, strlen(key));
+    change->record_json = json == NULL ? NULL : mem_copy_text(json, length);
+    change->record_length = length;
+    if (change->record_kind == NULL || change->record_key == NULL ||
+        (json != NULL && change->record_json == NULL)) {
+        change_release(change);
+        return error_set(error, STATUS_NO_MEMORY, "could not allocate a record");
+    }
+    batch->change_count++;
+    return STATUS_OK;
+}

@@ -1,0 +1,72 @@
+/* The index of all series in memory: text -> entry and id -> entry.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * A driver makes its entries larger than struct series_entry (which comes first in its own struct) and
+ * keeps what it needs behind; the text stands behind that, in the same allocation. Ids rise and are
+ * never used again, so the directory by id has holes where series were deleted.
+ *
+ * Bytes a series, without points in memory: the entry (about 300 with the SQLite driver), its text,
+ * 16 in the hash (half full at worst a quarter), 8 to 16 in the directory: below 400 for a text of 40.
+ *
+ * Threads: no lock inside. struct storage says which lock guards which part.
+ */
+#ifndef STORAGE_SERIES_TABLE_H
+#define STORAGE_SERIES_TABLE_H
+
+#include "storage/storage.h"
+
+struct series_entry {
+    uint32_t id;
+    uint32_t hash;
+    uint32_t text_length;
+    bool ended;
+    bool touched; /* writer only: already on the list of the group being committed */
+    const char *text;
+    int64_t created_ms;
+    int64_t first_ms, last_ms; /* meaningful where points > 0 */
+    int64_t ended_ms;          /* time of the newest stale marker */
+    double last_value;
+    uint64_t points, late, updated, generation;
+    struct series_settings *settings; /* owned; NULL: nothing is set */
+};
+
+/* Zeroed, with the text copied in; `entry_bytes` is at least sizeof(struct series_entry). NULL where
+ * there is no memory. */
+struct series_entry *series_entry_new(size_t entry_bytes, uint32_t id, const char *text,
+                                      size_t length);
+void series_entry_free(struct series_entry *entry); /* settings too */
+
+/* Open addressing with linear probing, deletion by shifting back: no tombstones. */
+struct text_table {
+    struct series_entry **slots;
+    size_t capacity, count;
+};
+
+uint32_t text_hash(const char *text, size_t length);
+struct series_entry *text_table_find(const struct text_table *table, uint32_t hash,
+                                     const char *text, size_t length);
+/* STATUS_NO_MEMORY; after this `more` insertions cannot fail. */
+enum status text_table_reserve(struct text_table *table, size_t more, struct error *error) MUST_USE;
+void text_table_insert(struct text_table *table, struct series_entry *entry);
+void text_table_remove(struct text_table *table, const struct series_entry *entry);
+void text_table_clear(struct text_table *table); /* entries are not freed, slots are kept */
+void text_table_release(struct text_table *table);
+
+/* Directory: entries by id. */
+struct series_directory {
+    struct series_entry **entries; /* [1 .. capacity) */
+    size_t capacity;
+    uint32_t last_id; /* the highest ever given */
+};
+
+enum status series_directory_reserve(struct series_directory *directory, uint32_t id,
+                                     struct error *error) MUST_USE;
+void series_directory_release(struct series_directory *directory); /* entries are not freed */
+
+static inline struct series_entry *series_directory_at(const struct series_directory *directory,
+                                                       uint32_t id)
+{
+    return id < directory->capacity ? directory->entries[id] : NULL;
+}
+
+#endif

@@ -1,0 +1,331 @@
+/* What the writing connection does besides commits: flushing, trimming, checkpoints, retention.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Series wait in a queue in the order in which they first changed since their last flush, so the head
+ * tells which journal rows are still needed: all before its dirty_seq may go. Under load the flush
+ * travels in the transaction of the next commit (no sync of its own), as many points as came in; that
+ * staggers the series by itself, since each is at another place in the queue. Up to pending_low points
+ * wait in memory and journal for nothing: the fuller a flush, the less is written twice. Above
+ * pending_high a commit flushes until it is below: that is the back pressure that bounds the memory.
+ */
+#include "storage/sqlite_store.h"
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+
+#include <sqlite3.h>
+
+enum {
+    FLUSH_SERIES_MAX = 1024,      /* chosen for one transaction */
+    CHECKPOINT_PAGES = 4096,      /* passive checkpoint beyond so many pages in the log */
+    TRUNCATE_PAGES = 16384,       /* 64 MiB: wait for readers and begin anew */
+    TRUNCATE_EVERY_MS = 2000,
+    TRIM_ROWS = 16,               /* journal rows go in lots: each DELETE costs a search */
+    SLICE_POINTS = 16384,
+    RETAIN_SERIES = 256,          /* looked at in one slice */
+    RETAIN_FLUSHES = 32,
+};
+
+/* ---------------------------------------------------------------- flush */
+
+static size_t series_pending(const struct sqlite_series *series)
+{
+    return series->tail.fresh + series->tail.late_count;
+}
+
+void sqlite_flush_choose(struct sqlite_state *state, int64_t points)
+{
+    CHECK(state->flush_count == 0);
+    if (state->flushes == NULL) {
+        state->flushes = mem_zeroed(FLUSH_SERIES_MAX, sizeof *state->flushes);
+        state->flush_capacity = state->flushes == NULL ? 0 : FLUSH_SERIES_MAX;
+    }
+    for (struct sqlite_series *series = state->dirty_head;
+         series != NULL && points > 0 && state->flush_count < state->flush_capacity;
+         series = series->dirty_next) {
+        series->flushing = true;
+        state->flushes[state->flush_count++] =
+            (struct sqlite_flush){.series = series, .cutoff_ms = INT64_MIN};
+        points -= (int64_t)series_pending(series) + 1;
+    }
+}
+
+/* Journal rows that no series needs once the chosen ones are flushed. */
+static uint64_t needless_seq(const struct sqlite_state *state)
+{
+    const struct sqlite_series *series = state->dirty_head;
+    while (series != NULL && series->flushing) {
+        series = series->dirty_next;
+    }
+    return series == NULL ? state->last_seq : series->dirty_seq - 1;
+}
+
+static enum status journal_trim(struct sqlite_state *state, uint64_t at_least, struct error *error)
+{
+    uint64_t seq = needless_seq(state);
+    if (seq < state->trimmed_seq + at_least) {
+        return STATUS_OK;
+    }
+    sqlite3_bind_int64(state->statements[SQL_JOURNAL_TRIM], 1, (int64_t)seq);
+    if (sqlite_run(state, SQL_JOURNAL_TRIM, "trim the journal", error) != STATUS_OK) {
+        return error->status;
+    }
+    /* Right even if the transaction fails: the rows are then deleted by the next trim. */
+    state->trimmed_seq = seq;
+    return STATUS_OK;
+}
+
+enum status sqlite_flush_write(struct sqlite_state *state, struct error *error)
+{
+    state->chunks_added = 0;
+    for (size_t i = 0; i < state->flush_count; i++) {
+        struct sqlite_flush *flush = &state->flushes[i];
+        if (sqlite_flush_series(state, flush->series, flush->cutoff_ms, flush, error) !=
+            STATUS_OK) {
+            return error->status;
+        }
+    }
+    return state->flush_count > 0 ? journal_trim(state, TRIM_ROWS, error) : STATUS_OK;
+}
+
+/* Under the lock. */
+static void flush_apply(struct sqlite_state *state, const struct sqlite_flush *flush)
+{
+    struct storage_counters *counters = &state->storage->counters;
+    struct sqlite_series *series = flush->series;
+    state->pending -= series_pending(series);
+    tail_flushed(&series->tail, flush->chunk_last_ms);
+    series->flushed_seq = state->last_seq;
+    series->flushing = false;
+    if (flush->cutoff_ms != INT64_MIN) {
+        tail_drop_before(&series->tail, flush->cutoff_ms);
+    }
+    if (flush->lost > 0) {
+        series->entry.points -= flush->lost;
+        series->entry.generation++;
+        counters->points -= flush->lost;
+        if (flush->first_ms != INT64_MAX) {
+            series->entry.first_ms = flush->first_ms;
+        }
+        if (flush->cutoff_ms == INT64_MIN) {
+            tail_shrink(&series->tail, 0); /* points of a damaged chunk: memory is no better */
+        }
+    }
+}
+
+void sqlite_flush_done(struct sqlite_state *state)
+{
+    struct storage *storage = state->storage;
+    lock_acquire(&storage->lock);
+    storage->counters.chunks += (uint64_t)state->chunks_added;
+    for (size_t i = 0; i < state->flush_count; i++) {
+        struct sqlite_series *series = state->flushes[i].series;
+        size_t before = tail_bytes(&series->tail);
+        flush_apply(state, &state->flushes[i]);
+        sqlite_mark_clean(state, series);
+        if (series->incoming == 0) {
+            tail_trim(&series->tail); /* else it has room for what is applied next */
+        }
+        storage->counters.tail_bytes += tail_bytes(&series->tail) - before;
+    }
+    lock_release(&storage->lock);
+    state->flush_count = 0;
+    state->chunks_added = 0;
+}
+
+void sqlite_flush_undo(struct sqlite_state *state)
+{
+    for (size_t i = 0; i < state->flush_count; i++) {
+        state->flushes[i].series->flushing = false;
+    }
+    state->flush_count = 0;
+    state->chunks_added = 0;
+    state->cached_series = 0;
+    state->trimmed_seq = 0; /* a trim may have been undone */
+}
+
+/* A transaction of its own for what was chosen. */
+static enum status flush_alone(struct sqlite_state *state, struct error *error)
+{
+    if (sqlite_begin(state, error) != STATUS_OK ||
+        sqlite_flush_write(state, error) != STATUS_OK) {
+        sqlite_rollback(state);
+        sqlite_flush_undo(state);
+        return error->status;
+    }
+    if (sqlite_end(state, error) != STATUS_OK) {
+        sqlite_flush_undo(state);
+        return error->status;
+    }
+    sqlite_flush_done(state);
+    return STATUS_OK;
+}
+
+/* ---------------------------------------------------------------- trash, space, checkpoints */
+
+/* Removes a lot of chunks of deleted series; state->trashing stays set while there are more. */
+static enum status trash_slice(struct sqlite_state *state, struct error *error)
+{
+    struct sqlite3_stmt *next = state->statements[SQL_TRASH_NEXT];
+    int code = sqlite3_step(next);
+    int64_t series = code == SQLITE_ROW ? sqlite3_column_int64(next, 0) : 0;
+    sqlite3_reset(next);
+    if (code != SQLITE_ROW) {
+        state->trashing = false;
+        return code == SQLITE_DONE ? STATUS_OK : sqlite_failed(state, code, "read trash", error);
+    }
+    if (sqlite_begin(state, error) != STATUS_OK) {
+        return error->status;
+    }
+    sqlite3_bind_int64(state->statements[SQL_TRASH_EMPTY], 1, series);
+    enum status status = sqlite_run(state, SQL_TRASH_EMPTY, "remove old chunks", error);
+    int64_t removed = sqlite3_changes64(state->db);
+    if (status == STATUS_OK && removed == 0) {
+        sqlite3_bind_int64(state->statements[SQL_TRASH_DONE], 1, series);
+        status = sqlite_run(state, SQL_TRASH_DONE, "remove old chunks", error);
+    }
+    if (status != STATUS_OK) {
+        sqlite_rollback(state);
+        return status;
+    }
+    if (sqlite_end(state, error) != STATUS_OK) {
+        return error->status;
+    }
+    lock_acquire(&state->storage->lock);
+    state->storage->counters.chunks -= (uint64_t)removed;
+    lock_release(&state->storage->lock);
+    return STATUS_OK;
+}
+
+static enum status checkpoint(struct sqlite_state *state, int mode, struct error *error)
+{
+    int pages = 0, done = 0;
+    int code = sqlite3_wal_checkpoint_v2(state->db, NULL, mode, &pages, &done);
+    if (code != SQLITE_OK && code != SQLITE_BUSY && code != SQLITE_LOCKED) {
+        return sqlite_failed(state, code, "checkpoint", error);
+    }
+    if (code == SQLITE_OK && pages == done) {
+        state->wal_pages = 0; /* the next commit begins the log anew */
+    }
+    return STATUS_OK;
+}
+
+static enum status checkpoint_due(struct sqlite_state *state, struct error *error)
+{
+    if (state->wal_pages < CHECKPOINT_PAGES) {
+        return STATUS_OK;
+    }
+    int64_t now = clock_monotonic_ns();
+    if (state->wal_pages >= TRUNCATE_PAGES && now >= state->truncate_after_ns) {
+        state->truncate_after_ns = now + TRUNCATE_EVERY_MS * INT64_C(1000000);
+        return checkpoint(state, SQLITE_CHECKPOINT_TRUNCATE, error);
+    }
+    return checkpoint(state, SQLITE_CHECKPOINT_PASSIVE, error);
+}
+
+static enum status compact_all(struct sqlite_state *state, struct error *error)
+{
+    while (state->dirty_head != NULL) {
+        sqlite_flush_choose(state, SLICE_POINTS * 4);
+        if (state->flush_count == 0) {
+            return error_set(error, STATUS_NO_MEMORY, "could not allocate a list of series");
+        }
+        if (flush_alone(state, error) != STATUS_OK) {
+            return error->status;
+        }
+        if (checkpoint_due(state, error) != STATUS_OK) {
+            return error->status;
+        }
+    }
+    while (state->trashing) {
+        if (trash_slice(state, error) != STATUS_OK) {
+            return error->status;
+        }
+    }
+    if (sqlite_begin(state, error) != STATUS_OK) {
+        return error->status;
+    }
+    if (journal_trim(state, 0, error) != STATUS_OK) {
+        sqlite_rollback(state);
+        return error->status;
+    }
+    if (sqlite_end(state, error) != STATUS_OK ||
+        sqlite_run(state, SQL_VACUUM, "give back disk space", error) != STATUS_OK) {
+        return error->status;
+    }
+    return checkpoint(state, SQLITE_CHECKPOINT_TRUNCATE, error);
+}
+
+/* ---------------------------------------------------------------- windows that readers asked for */
+
+static void warm_wanted(struct sqlite_state *state)
+{
+    struct storage *storage = state->storage;
+    uint32_t ids[SQLITE_WANTED_MAX];
+    lock_acquire(&storage->lock);
+    size_t count = state->wanted_count;
+    for (size_t i = 0; i < count; i++) {
+        ids[i] = state->wanted[i];
+    }
+    state->wanted_count = 0;
+    lock_release(&storage->lock);
+    for (size_t i = 0; i < count; i++) {
+        struct series_entry *entry = series_directory_at(&storage->directory, ids[i]);
+        if (entry != NULL) {
+            sqlite_warm(state, sqlite_series_of(entry));
+        }
+    }
+    if (count > 0) {
+        sqlite_evict(state);
+    }
+}
+
+enum status sqlite_compact(struct storage *storage, enum driver_effort effort, bool *more,
+                           struct error *error)
+{
+    struct sqlite_state *state = storage->state;
+    warm_wanted(state);
+    *more = false;
+    if (effort == DRIVER_ALL) {
+        return compact_all(state, error);
+    }
+    if (state->pending > state->pending_low + SLICE_POINTS) {
+        sqlite_flush_choose(state, SLICE_POINTS);
+        if (flush_alone(state, error) != STATUS_OK) {
+            return error->status;
+        }
+    }
+    if (state->trashing && trash_slice(state, error) != STATUS_OK) {
+        return error->status;
+    }
+    *more = state->trashing || state->pending > state->pending_low + SLICE_POINTS;
+    return checkpoint_due(state, error);
+}
+
+/* ---------------------------------------------------------------- retention */
+
+enum status sqlite_retain(struct storage *storage, int64_t now_ms, bool *more, struct error *error)
+{
+    struct sqlite_state *state = storage->state;
+    struct series_directory *directory = &storage->directory;
+    sqlite_flush_choose(state, 0); /* makes room for the list */
+    size_t room = state->flush_capacity < RETAIN_FLUSHES ? state->flush_capacity : RETAIN_FLUSHES;
+    for (int looked = 0; looked < RETAIN_SERIES && state->flush_count < room; looked++) {
+        if (state->retain_hand >= directory->last_id) {
+            state->retain_hand = 0;
+            break;
+        }
+        struct series_entry *entry = series_directory_at(directory, ++state->retain_hand);
+        int64_t keep_ms = entry == NULL ? 0 : entry_retention(entry, storage->options.retention_ms);
+        if (keep_ms > 0 && entry->points > 0 && entry->first_ms < now_ms - keep_ms) {
+            struct sqlite_series *series = sqlite_series_of(entry);
+            series->flushing = true;
+            state->flushes[state->flush_count++] =
+                (struct sqlite_flush){.series = series, .cutoff_ms = now_ms - keep_ms};
+        }
+    }
+    *more = state->retain_hand != 0;
+    return state->flush_count > 0 ? flush_alone(state, error) : STATUS_OK;
+}

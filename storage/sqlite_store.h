@@ -1,0 +1,184 @@
+/* Inside of the SQLite driver, shared by the sqlite*.c files; private to them.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Threads: struct sqlite_state belongs to the writer thread, but for what is said to be guarded by
+ * storage->lock. Readers have connections of their own and see this struct only for the path.
+ */
+#ifndef STORAGE_SQLITE_STORE_H
+#define STORAGE_SQLITE_STORE_H
+
+#include "storage/batch.h"
+#include "storage/chunk.h"
+#include "storage/journal.h"
+#include "storage/store.h"
+#include "storage/tail.h"
+
+struct sqlite3;
+struct sqlite3_stmt;
+
+/* Four chunk rows to a page of 4,096 bytes, with nothing left over: 4,088 / 4 less 24 of cell, record
+ * header, series and first time. Measured with dbstat (99 % full). */
+#define CHUNK_TARGET_BYTES 990
+
+/* Series that readers had to fetch from disk, noted until the writer comes by. */
+enum { SQLITE_WANTED_MAX = 64 };
+
+/* Statements of the writing connection; sqlite_schema.c has the text of each, in this order. */
+enum sqlite_statement {
+    SQL_BEGIN, SQL_SNAPSHOT, SQL_COMMIT, SQL_ROLLBACK,
+    SQL_JOURNAL_ADD, SQL_JOURNAL_TRIM, SQL_JOURNAL_READ,
+    SQL_SERIES_ADD, SQL_SERIES_SETTINGS, SQL_SERIES_DELETE, SQL_SERIES_READ, SQL_SERIES_LAST_ID,
+    SQL_RECORD_PUT, SQL_RECORD_DELETE,
+    SQL_OPEN_READ, SQL_OPEN_PUT, SQL_OPEN_UPDATE, SQL_OPEN_DELETE, SQL_STATES_READ,
+    SQL_CHUNK_ADD, SQL_CHUNK_UPDATE, SQL_CHUNK_DELETE, SQL_CHUNK_COUNT,
+    SQL_CHUNK_AT, SQL_CHUNK_AFTER, SQL_CHUNKS_DOWN,
+    SQL_TRASH_ADD, SQL_TRASH_NEXT, SQL_TRASH_EMPTY, SQL_TRASH_DONE,
+    SQL_DAMAGED_ADD, SQL_VACUUM,
+    SQL_STATEMENTS
+};
+
+struct sqlite_series {
+    struct series_entry entry;
+    struct tail tail;
+    struct sqlite_series *dirty_next, *dirty_before; /* queue of series that wait for compaction */
+    uint64_t flushed_seq; /* journal rows up to this one hold nothing that chunks and state lack */
+    uint64_t dirty_seq;   /* the journal row that first changed it since; 0 = clean */
+    uint32_t incoming, incoming_late; /* of the group being committed */
+    bool flushing;           /* part of this transaction */
+    bool used;               /* guarded by lock: read or written since the evictor came by */
+};
+
+/* A series whose points are in chunks once the transaction commits. */
+struct sqlite_flush {
+    struct sqlite_series *series;
+    int64_t chunk_last_ms;
+    int64_t first_ms;    /* of the series, where retention dropped something */
+    int64_t cutoff_ms;   /* points before it were dropped; INT64_MIN: none */
+    uint64_t lost;       /* points dropped, or lost in damaged chunks */
+};
+
+struct sqlite_state {
+    struct storage *storage;
+    char *directory;
+    char *file;
+    int lock_fd;
+    struct sqlite3 *db;
+    struct sqlite3_stmt *statements[SQL_STATEMENTS];
+
+    struct journal_writer journal;
+    uint64_t last_seq;      /* of the newest committed journal row */
+    uint64_t trimmed_seq;   /* rows up to this one are gone */
+
+    struct sqlite_series *dirty_head, *dirty_last; /* by rising dirty_seq */
+    size_t pending;         /* points in memory that no chunk has */
+    size_t pending_low, pending_high;
+    int64_t debt;           /* points to flush for those that came in above pending_low */
+
+    struct sqlite_flush *flushes;
+    size_t flush_count, flush_capacity;
+    int64_t chunks_added;   /* in this transaction */
+    bool trashing;          /* there may be chunks of deleted series */
+
+    struct point *merged;   /* scratch of a flush */
+    size_t merged_capacity;
+    struct point *decoded;  /* CHUNK_POINTS_MAX */
+    unsigned char *blob;    /* CHUNK_BYTES_MAX */
+
+    struct point *cached;   /* one decoded chunk, for asking whether late points exist */
+    size_t cached_count;
+    uint32_t cached_series; /* 0: none */
+
+    int wal_pages;
+    bool io_failed;         /* the connection must be replaced before the next commit */
+    uint32_t evict_hand, retain_hand;
+    uint32_t wanted[SQLITE_WANTED_MAX]; /* guarded by lock: read from disk lately, worth a window */
+    size_t wanted_count;                /* guarded by lock */
+    int64_t truncate_after_ns;
+};
+
+static inline struct sqlite_series *sqlite_series_of(struct series_entry *entry)
+{
+    return (struct sqlite_series *)entry;
+}
+
+/* ---- sqlite_schema.c: connections */
+
+/* Opens the file with all settings of this store; a writer also creates and migrates. */
+enum status sqlite_connect(const char *file, bool writer, bool relaxed, struct sqlite3 **out,
+                           struct error *error) MUST_USE;
+enum status sqlite_prepare_all(struct sqlite_state *state, struct error *error) MUST_USE;
+void sqlite_disconnect(struct sqlite_state *state);
+/* Status of a result code, with SQLite's message; clears counters.writable where it must. */
+enum status sqlite_failed(struct sqlite_state *state, int code, const char *doing,
+                          struct error *error);
+enum status sqlite_status(struct sqlite3 *db, int code, const char *doing, struct error *error);
+/* Binds nothing: steps a statement to its end, resets it. */
+enum status sqlite_run(struct sqlite_state *state, enum sqlite_statement which, const char *doing,
+                       struct error *error) MUST_USE;
+enum status sqlite_begin(struct sqlite_state *state, struct error *error) MUST_USE;
+/* Rolls back where it fails. */
+enum status sqlite_end(struct sqlite_state *state, struct error *error) MUST_USE;
+void sqlite_rollback(struct sqlite_state *state);
+
+/* ---- sqlite_apply.c: what a group means in memory */
+
+/* Fills the journal record, finds which old points exist, makes room for everything. */
+enum status sqlite_stage(struct sqlite_state *state, struct write_group *group,
+                         struct error *error) MUST_USE;
+void sqlite_unstage(struct write_group *group);
+/* After the commit: never fails. */
+void sqlite_apply(struct sqlite_state *state, struct write_group *group, uint64_t seq);
+void sqlite_mark_dirty(struct sqlite_state *state, struct sqlite_series *series, uint64_t seq);
+void sqlite_mark_clean(struct sqlite_state *state, struct sqlite_series *series);
+/* Fills the window of a series from its newest chunks, up to the limits; failure leaves it as it was. */
+void sqlite_warm(struct sqlite_state *state, struct sqlite_series *series);
+/* Drops old points of series that nobody used lately until the tails fit their limit again. */
+void sqlite_evict(struct sqlite_state *state);
+/* True where a chunk, or the late list, has a point at that time. */
+bool sqlite_has_behind(struct sqlite_state *state, struct sqlite_series *series, int64_t time_ms);
+
+/* ---- sqlite_load.c */
+
+/* Fills directory, names, counters and tails from the file, the journal replayed. */
+enum status sqlite_load(struct sqlite_state *state, struct error *error) MUST_USE;
+
+/* ---- sqlite_compact.c */
+
+/* Chooses series from the head of the queue for about `points` points and marks them. */
+void sqlite_flush_choose(struct sqlite_state *state, int64_t points);
+/* Writes the chunks and states of the chosen series, and trims the journal; within a transaction. */
+enum status sqlite_flush_write(struct sqlite_state *state, struct error *error) MUST_USE;
+/* After the commit, or instead of it. */
+void sqlite_flush_done(struct sqlite_state *state);
+void sqlite_flush_undo(struct sqlite_state *state);
+enum status sqlite_compact(struct storage *storage, enum driver_effort effort, bool *more,
+                           struct error *error);
+enum status sqlite_retain(struct storage *storage, int64_t now_ms, bool *more, struct error *error);
+
+/* ---- sqlite_flush.c: one series */
+
+/* Merges everything that waits in memory into the series' chunks; points before `cutoff_ms` go. */
+enum status sqlite_flush_series(struct sqlite_state *state, struct sqlite_series *series,
+                                int64_t cutoff_ms, struct sqlite_flush *flush,
+                                struct error *error) MUST_USE;
+
+/* State of a series beside its open chunk: statistics as of flushed_seq. */
+enum { SQLITE_STATE_BYTES_MAX = 4 + 1 + 8 * VARINT_MAX + 1 + 8 };
+size_t sqlite_state_put(const struct sqlite_series *series, unsigned char *out);
+bool sqlite_state_next(struct sqlite_series *series, const unsigned char *bytes, size_t length);
+
+/* ---- sqlite_read.c, sqlite_check.c */
+
+enum status sqlite_reader_open(struct storage *storage, void **out, struct error *error);
+void sqlite_reader_close(void *reader);
+enum status sqlite_read(void *reader, uint32_t id, int64_t start_ms, int64_t end_ms,
+                        struct point *out, size_t maximum, size_t *count, struct error *error);
+enum status sqlite_read_last(void *reader, uint32_t id, struct point *out, size_t maximum,
+                             size_t *count, struct error *error);
+enum status sqlite_records(void *reader, const char *kind, storage_record_visit visit,
+                           void *context, struct error *error);
+size_t sqlite_tail(struct series_entry *entry, struct point *out, size_t maximum, bool *complete);
+enum status sqlite_check(struct storage *storage, storage_report report, void *context,
+                         struct error *error);
+
+#endif

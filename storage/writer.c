@@ -1,0 +1,405 @@
+/* The writer thread: takes what is queued, commits it as one transaction, tells everybody, tidies up.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Design. While one commit waits for the disk the next one gathers in the queue, so the number of
+ * requests a sync grows with the load by itself; there is no timer and no waiting "for more". A single
+ * client sees one sync per request.
+ *
+ * Rules of order
+ *     1. A callback runs after its commit is on disk, before anything that comes later is begun.
+ *     2. Batches are committed in the order of submission; a group is a stretch of the queue.
+ *     3. A batch that deletes a series is a group of its own (batch.h).
+ *     4. Compaction, checkpoints and retention run between commits, a few milliseconds at a time while
+ *        anybody waits, and only here: one thread, one connection (sqlite.c says why).
+ *
+ * Failure: when a transaction fails, every batch in it gets the error and nothing of it exists. The
+ * store is then "not writable": each further group first asks the driver whether it works again, and
+ * an idle writer asks once a second.
+ */
+#include "storage/writer.h"
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "storage/batch.h"
+#include "storage/store.h"
+
+#include <pthread.h>
+#include <signal.h>
+
+enum {
+    QUEUE_MAX = 4096,
+    QUEUE_POINTS_MAX = 2000000,
+    GROUP_POINTS_MAX = 65536, /* bounds the journal record, and how long one commit takes */
+    GROUP_BATCHES_MAX = 4096,
+    TICK_MS = 1000,
+    RETAIN_EVERY_MS = 60000,
+};
+
+struct writer {
+    struct storage *storage;
+    size_t queue_max, queue_points_max;
+    pthread_t thread;
+    struct write_group group;  /* writer thread only */
+    int64_t retain_due_ns;     /* writer thread only */
+
+    struct lock lock;
+    struct condition changed;  /* something for the thread to do */
+    struct condition compacted;
+    struct write_batch *head, *last; /* guarded by lock, as all below */
+    size_t queued, queued_points;
+    bool stopping;
+    uint64_t compact_asked, compact_done;
+    struct error compact_error;
+    write_observer observer;
+    void *observer_context;
+};
+
+/* ---------------------------------------------------------------- the thread */
+
+/* Moves a stretch of the queue into the group. Under the lock. */
+static void group_take(struct writer *writer)
+{
+    struct write_group *group = &writer->group;
+    size_t points = 0;
+    group->count = 0;
+    while (writer->head != NULL && group->count < GROUP_BATCHES_MAX) {
+        struct write_batch *batch = writer->head;
+        if (group->count > 0 &&
+            (batch->has_delete || points + batch->op_count > GROUP_POINTS_MAX)) {
+            break;
+        }
+        points += batch->op_count;
+        writer->head = batch->next;
+        batch->next = NULL;
+        group->batches[group->count++] = batch;
+        if (batch->has_delete) {
+            break;
+        }
+    }
+    writer->last = writer->head == NULL ? NULL : writer->last;
+    writer->queued -= group->count;
+    writer->queued_points -= points;
+}
+
+static bool store_writable(struct storage *storage)
+{
+    lock_acquire(&storage->lock);
+    bool writable = storage->counters.writable;
+    lock_release(&storage->lock);
+    return writable;
+}
+
+static void commit_count(struct storage *storage, uint64_t points, int64_t duration_ns, bool good)
+{
+    lock_acquire(&storage->lock);
+    storage->counters.commits += good;
+    storage->counters.commit_points += points;
+    storage->counters.commit_failures += !good;
+    storage->counters.last_commit_ns = duration_ns;
+    lock_release(&storage->lock);
+}
+
+static void group_commit(struct writer *writer)
+{
+    struct storage *storage = writer->storage;
+    struct write_group *group = &writer->group;
+    struct error error = {0};
+    int64_t start = clock_monotonic_ns();
+    enum status status = STATUS_OK;
+    if (!store_writable(storage)) {
+        status = store_recover(storage, &error);
+    }
+    if (status == STATUS_OK) {
+        status = store_commit(storage, group, &error);
+    }
+    if (status != STATUS_OK) {
+        log_error("writer", "commit failed", "batches=%zu error=\"%s\"", group->count, error.text);
+        group->touched_id_count = 0;
+    }
+    uint64_t points = 0;
+    for (size_t i = 0; i < group->count; i++) {
+        struct write_batch *batch = group->batches[i];
+        if (status != STATUS_OK && !batch->refused) {
+            batch->result = (struct write_result){.error = error};
+        }
+        points += batch->result.accepted;
+    }
+    commit_count(storage, points, clock_monotonic_ns() - start, status == STATUS_OK);
+    for (size_t i = 0; i < group->count; i++) {
+        struct write_batch *batch = group->batches[i];
+        if (batch->done != NULL) {
+            batch->done(batch->context, &batch->result);
+        }
+        write_batch_free(batch);
+    }
+    lock_acquire(&writer->lock);
+    write_observer observer = writer->observer;
+    void *context = writer->observer_context;
+    lock_release(&writer->lock);
+    if (observer != NULL && group->touched_id_count > 0) {
+        observer(context, group->touched_ids, group->touched_id_count);
+    }
+    group->count = group->touched_id_count = 0;
+}
+
+/* A slice of what is due besides commits; true where there is more. */
+static bool maintain(struct writer *writer)
+{
+    struct error error = {0};
+    bool more = false, retain_more = false;
+    if (!store_writable(writer->storage)) {
+        return false;
+    }
+    if (store_compact(writer->storage, DRIVER_SLICE, &more, &error) != STATUS_OK) {
+        log_error("writer", "compaction failed", "error=\"%s\"", error.text);
+        return false;
+    }
+    int64_t now = clock_monotonic_ns();
+    if (now >= writer->retain_due_ns) {
+        if (store_retain(writer->storage, clock_wall_ms(), &retain_more, &error) != STATUS_OK) {
+            log_error("writer", "retention failed", "error=\"%s\"", error.text);
+            retain_more = false;
+        }
+        if (!retain_more) {
+            writer->retain_due_ns = now + RETAIN_EVERY_MS * INT64_C(1000000);
+        }
+    }
+    return more || retain_more;
+}
+
+static void compact_all(struct writer *writer, uint64_t ticket)
+{
+    struct error error = {0};
+    bool more = false;
+    enum status status = STATUS_OK;
+    if (!store_writable(writer->storage)) {
+        status = store_recover(writer->storage, &error);
+    }
+    if (status == STATUS_OK) {
+        status = store_compact(writer->storage, DRIVER_ALL, &more, &error);
+    }
+    do {
+        more = false;
+        if (status == STATUS_OK) {
+            status = store_retain(writer->storage, clock_wall_ms(), &more, &error);
+        }
+    } while (more);
+    error.status = status;
+    lock_acquire(&writer->lock);
+    writer->compact_done = ticket;
+    writer->compact_error = error;
+    condition_broadcast(&writer->compacted);
+    lock_release(&writer->lock);
+}
+
+static void idle_probe(struct writer *writer)
+{
+    struct error error = {0};
+    if (!store_writable(writer->storage) &&
+        store_recover(writer->storage, &error) == STATUS_OK) {
+        log_info("writer", "the store can be written again", "commits=resumed");
+    }
+}
+
+static void *writer_run(void *context)
+{
+    struct writer *writer = context;
+    bool more = false;
+    for (;;) {
+        lock_acquire(&writer->lock);
+        if (!more && writer->head == NULL && !writer->stopping &&
+            writer->compact_asked == writer->compact_done) {
+            condition_wait_for(&writer->changed, &writer->lock, TICK_MS);
+        }
+        group_take(writer);
+        uint64_t ticket = writer->compact_asked;
+        bool compact = writer->group.count == 0 && ticket != writer->compact_done;
+        bool stop = writer->group.count == 0 && !compact && writer->stopping;
+        lock_release(&writer->lock);
+        if (stop) {
+            break;
+        }
+        if (writer->group.count > 0) {
+            group_commit(writer);
+        } else {
+            idle_probe(writer);
+        }
+        if (compact) {
+            compact_all(writer, ticket);
+        }
+        more = maintain(writer);
+    }
+    (void)maintain(writer);
+    return NULL;
+}
+
+/* ---------------------------------------------------------------- submitting */
+
+enum status writer_submit_take(struct writer *writer, struct write_batch *batch, write_done done,
+                               void *context, struct error *error)
+{
+    batch->done = done;
+    batch->context = context;
+    batch->next = NULL;
+    CHECK(batch->storage == writer->storage);
+    lock_acquire(&writer->lock);
+    bool closed = writer->stopping;
+    bool busy = writer->queued >= writer->queue_max ||
+                (writer->queued > 0 &&
+                 writer->queued_points + batch->op_count > writer->queue_points_max);
+    if (!closed && !busy) {
+        if (writer->last == NULL) {
+            writer->head = batch;
+            condition_signal(&writer->changed);
+        } else {
+            writer->last->next = batch;
+        }
+        writer->last = batch;
+        writer->queued++;
+        writer->queued_points += batch->op_count;
+    }
+    lock_release(&writer->lock);
+    if (closed || busy) {
+        write_batch_free(batch);
+        return error_set(error, closed ? STATUS_NOT_READY : STATUS_BUSY,
+                         closed ? "cannot write: the store is stopping"
+                                : "could not queue the points: too many are waiting");
+    }
+    return STATUS_OK;
+}
+
+struct waiting {
+    struct lock lock;
+    struct condition answered;
+    bool is_answered; /* guarded by lock */
+    struct write_result *result;
+};
+
+static void waiting_done(void *context, const struct write_result *result)
+{
+    struct waiting *waiting = context;
+    lock_acquire(&waiting->lock);
+    *waiting->result = *result;
+    waiting->is_answered = true;
+    condition_signal(&waiting->answered);
+    lock_release(&waiting->lock);
+}
+
+enum status writer_write_take(struct writer *writer, struct write_batch *batch,
+                              struct write_result *result, struct error *error)
+{
+    struct write_result own;
+    struct waiting waiting = {.result = result == NULL ? &own : result};
+    lock_init(&waiting.lock);
+    condition_init(&waiting.answered);
+    enum status status = writer_submit_take(writer, batch, waiting_done, &waiting, error);
+    if (status == STATUS_OK) {
+        lock_acquire(&waiting.lock);
+        while (!waiting.is_answered) {
+            condition_wait(&waiting.answered, &waiting.lock);
+        }
+        lock_release(&waiting.lock);
+        status = waiting.result->error.status;
+        if (status != STATUS_OK) {
+            *error = waiting.result->error;
+        }
+    }
+    condition_release_memory(&waiting.answered);
+    lock_release_memory(&waiting.lock);
+    return status;
+}
+
+enum status writer_compact(struct writer *writer, struct error *error)
+{
+    lock_acquire(&writer->lock);
+    uint64_t ticket = ++writer->compact_asked;
+    condition_signal(&writer->changed);
+    while (writer->compact_done < ticket) {
+        condition_wait(&writer->compacted, &writer->lock);
+    }
+    enum status status = writer->compact_error.status;
+    if (status != STATUS_OK) {
+        *error = writer->compact_error;
+    }
+    lock_release(&writer->lock);
+    return status;
+}
+
+void writer_observe(struct writer *writer, write_observer observer, void *context)
+{
+    lock_acquire(&writer->lock);
+    writer->observer = observer;
+    writer->observer_context = context;
+    lock_release(&writer->lock);
+}
+
+size_t writer_queue_length(struct writer *writer)
+{
+    lock_acquire(&writer->lock);
+    size_t queued = writer->queued;
+    lock_release(&writer->lock);
+    return queued;
+}
+
+/* ---------------------------------------------------------------- start and stop */
+
+static void writer_free(struct writer *writer)
+{
+    write_group_release(&writer->group);
+    condition_release_memory(&writer->changed);
+    condition_release_memory(&writer->compacted);
+    lock_release_memory(&writer->lock);
+    mem_free(writer);
+}
+
+enum status writer_start(struct storage *storage, const struct writer_options *options,
+                         struct writer **out, struct error *error)
+{
+    CHECK(!storage->options.read_only);
+    struct writer *writer = mem_zeroed(1, sizeof *writer);
+    if (writer == NULL) {
+        return error_set(error, STATUS_NO_MEMORY, "could not allocate the writer");
+    }
+    writer->storage = storage;
+    writer->queue_max = options->queue_max == 0 ? QUEUE_MAX : options->queue_max;
+    writer->queue_points_max =
+        options->queue_points_max == 0 ? QUEUE_POINTS_MAX : options->queue_points_max;
+    writer->observer = options->observer;
+    writer->observer_context = options->observer_context;
+    lock_init(&writer->lock);
+    condition_init(&writer->changed);
+    condition_init(&writer->compacted);
+    writer->group.batches = mem_zeroed(GROUP_BATCHES_MAX, sizeof(struct write_batch *));
+    writer->group.capacity = GROUP_BATCHES_MAX;
+    if (writer->group.batches == NULL) {
+        writer_free(writer);
+        return error_set(error, STATUS_NO_MEMORY, "could not allocate the writer");
+    }
+    /* Signals are the main thread's: block them while the new thread inherits the mask. */
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int failed = pthread_create(&writer->thread, NULL, writer_run, writer);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (failed) {
+        writer_free(writer);
+        return error_set(error, STATUS_NO_MEMORY, "could not start the writer thread");
+    }
+    *out = writer;
+    return STATUS_OK;
+}
+
+void writer_stop(struct writer *writer)
+{
+    if (writer == NULL) {
+        return;
+    }
+    lock_acquire(&writer->lock);
+    writer->stopping = true;
+    condition_signal(&writer->changed);
+    lock_release(&writer->lock);
+    pthread_join(writer->thread, NULL);
+    writer_free(writer);
+}
