@@ -43,9 +43,9 @@ static const uint64_t powers[20] = {
 };
 
 /* 10^0 ... 10^22 are doubles exactly. */
-static const double exact_powers[23] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
-                                        1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
-                                        1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+const double decimal_powers[23] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                                   1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+                                   1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
 
 /* The 128-bit value above 2^62 as a double: the low half only matters as "more than nothing". */
 static double wide_to_double(wide value)
@@ -90,7 +90,8 @@ bool decimal_to_double(uint64_t digits, int exponent, double *result)
     if (digits <= (UINT64_C(1) << 53)) {
         /* Clinger 1990: both operands are exact, so the one operation rounds correctly. */
         double exact = (double)digits;
-        *result = exponent < 0 ? exact / exact_powers[-exponent] : exact * exact_powers[exponent];
+        *result =
+            exponent < 0 ? exact / decimal_powers[-exponent] : exact * decimal_powers[exponent];
         return true;
     }
     *result = exponent < 0 ? divide_by_power(digits, -exponent)
@@ -247,7 +248,7 @@ static int decimal_exponent(double value)
 {
     int exponent = 0;
     if (value >= 1.0) {
-        while (exponent < 16 && value >= exact_powers[exponent + 1]) {
+        while (exponent < 16 && value >= decimal_powers[exponent + 1]) {
             exponent++;
         }
         return exponent;
@@ -278,12 +279,13 @@ size_t decimal_write_double(char *out, double value)
     }
     /* Most readings have few decimals. m / 10^k rounds correctly, so equality proves the digits. */
     for (int places = 1; places <= 6; places++) {
-        double scaled = positive * exact_powers[places];
+        double scaled = positive * decimal_powers[places];
         if (scaled >= 0x1p53) {
             break;
         }
         double whole = (double)(int64_t)(scaled + 0.5);
-        if (fabs(scaled - whole) <= scaled * 0x1p-51 && whole / exact_powers[places] == positive) {
+        if (fabs(scaled - whole) <= scaled * 0x1p-51 &&
+            whole / decimal_powers[places] == positive) {
             return sign + write_fixed(out + sign, (uint64_t)whole, places);
         }
     }

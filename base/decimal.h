@@ -12,6 +12,9 @@
 
 #define DECIMAL_BYTES_MAX 32
 
+/* 10^0 ... 10^22, all that a double holds exactly. */
+extern const double decimal_powers[23];
+
 /* digits * 10^exponent, correctly rounded. Returns false outside |exponent| <= 19, where the caller
  * must take the slow way. */
 bool decimal_to_double(uint64_t digits, int exponent, double *result);

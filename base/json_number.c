@@ -157,8 +157,11 @@ size_t json_parse_number(const char *bytes, size_t length, double *number, int64
     }
     double value;
     size_t used = (size_t)(p - bytes);
-    if ((count > 19 && significant_digits(first, p) > 19) ||
-        !decimal_to_double(digits, exponent, &value)) {
+    if (count <= 15 && exponent <= 0 && exponent >= -22) {
+        /* Nearly every reading, hence without a call: both numbers are exact (Clinger 1990). */
+        value = exponent == 0 ? (double)digits : (double)digits / decimal_powers[-exponent];
+    } else if ((count > 19 && significant_digits(first, p) > 19) ||
+               !decimal_to_double(digits, exponent, &value)) {
         *is_integer = 0;
         return convert_slowly(bytes, used, number) ? used : 0;
     }

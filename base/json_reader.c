@@ -11,6 +11,9 @@
 
 #include <string.h>
 
+/* One call a token, not four: worth a tenth of the time on bodies of points. */
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+
 enum state {
     VALUE,              /* a value must come */
     FIRST_VALUE_OR_END, /* just behind [ */
@@ -231,7 +234,7 @@ static inline enum json_token close_value(struct json_reader *reader, const char
 }
 
 /* `p` stands on the first byte of what should be a value. */
-static inline enum json_token read_value(struct json_reader *reader, const char *p)
+ALWAYS_INLINE enum json_token read_value(struct json_reader *reader, const char *p)
 {
     if (p == reader->end) {
         return broken(reader, p, "");
@@ -268,7 +271,7 @@ static inline enum json_token read_value(struct json_reader *reader, const char 
 }
 
 /* `p` stands on what should be the quote of a key. */
-static inline enum json_token read_key(struct json_reader *reader, const char *p)
+ALWAYS_INLINE enum json_token read_key(struct json_reader *reader, const char *p)
 {
     if (p == reader->end || *p != '"') {
         return broken(reader, p, "expected a key in quotes");
@@ -286,7 +289,7 @@ static inline enum json_token read_key(struct json_reader *reader, const char *p
     return JSON_KEY;
 }
 
-static inline enum json_token next_token(struct json_reader *reader)
+ALWAYS_INLINE enum json_token next_token(struct json_reader *reader)
 {
     const char *end = reader->end;
     const char *p = skip_blanks(reader->cursor, end);

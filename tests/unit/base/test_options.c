@@ -152,69 +152,70 @@ static void values_are_read_and_printed(UNUSED void **state)
     }
 }
 
+static const struct {
+    const char *name;
+    const char *value;
+    const char *code;
+    const char *text;
+} refusals[] = {
+    {"train.steps", "0", "out_of_bounds",
+     "cannot set train.steps to \"0\" (file:12): it must lie between 1 and 1000"},
+    {"train.steps", "1001", "out_of_bounds", NULL},
+    {"train.steps", "", "bad_value", NULL},
+    {"train.steps", "1.5", "bad_value", NULL},
+    {"train.steps", "ten", "bad_value",
+     "cannot set train.steps to \"ten\" (file:12): a whole number is needed"},
+    {"train.steps", " 5", "bad_value", NULL},
+    {"train.steps", "5 ", "bad_value", NULL},
+    {"train.steps", "0x10", "bad_value", NULL},
+    {"train.steps", "99999999999999999999", "bad_value", NULL},
+    {"train.rate", "2", "out_of_bounds", NULL},
+    {"train.rate", "-0.1", "out_of_bounds", NULL},
+    {"train.rate", "nan", "bad_value", NULL},
+    {"train.rate", "inf", "bad_value", NULL},
+    {"train.rate", "1e999", "bad_value", NULL},
+    {"train.rate", "0x1p-3", "bad_value", NULL},
+    {"train.rate", "", "bad_value", NULL},
+    {"train.rate", "1,5", "bad_value", NULL},
+    {"server.open", "maybe", "bad_value", NULL},
+    {"server.open", "", "bad_value", NULL},
+    {"storage.path", "12345678", "bad_value", NULL},
+    {"train.every", "10", "bad_value", NULL},
+    {"train.every", "8d", "out_of_bounds",
+     "cannot set train.every to \"8d\" (file:12): it must lie between 1s and 7d"},
+    {"train.every", "500ms", "out_of_bounds", NULL},
+    {"ingest.max_body", "1023", "out_of_bounds",
+     "cannot set ingest.max_body to \"1023\" (file:12): it must lie between 1KiB and 1GiB"},
+    {"ingest.max_body", "16mib", "bad_value", NULL},
+    {"ingest.max_body", "-1", "out_of_bounds", NULL},
+    {"ingest.max_body", "9999999999TiB", "bad_value", NULL},
+    {"model.kernel", "sigmoid", "bad_value",
+     "cannot set model.kernel to \"sigmoid\" (file:12): it must be one of relu, softmax, exp"},
+    {"model.kernel", "1", "bad_value", NULL},
+    {"model.kernel", "", "bad_value", NULL},
+    {"auth.token", "hunter2hunter2hunter2", "bad_value",
+     "cannot set auth.token to *** (file:12): it is too long"},
+    {"train.step", "1", "unknown_option", "there is no option \"train.step\" (file:12)"},
+    {"", "1", "unknown_option", NULL},
+    {"Train.steps", "1", "unknown_option", NULL},
+};
+
 static void refusals_change_nothing_and_say_why(UNUSED void **state)
 {
-    static const struct {
-        const char *name;
-        const char *value;
-        const char *code;
-        const char *text;
-    } rows[] = {
-        {"train.steps", "0", "out_of_bounds",
-         "cannot set train.steps to \"0\" (file:12): it must lie between 1 and 1000"},
-        {"train.steps", "1001", "out_of_bounds", NULL},
-        {"train.steps", "", "bad_value", NULL},
-        {"train.steps", "1.5", "bad_value", NULL},
-        {"train.steps", "ten", "bad_value",
-         "cannot set train.steps to \"ten\" (file:12): a whole number is needed"},
-        {"train.steps", " 5", "bad_value", NULL},
-        {"train.steps", "5 ", "bad_value", NULL},
-        {"train.steps", "0x10", "bad_value", NULL},
-        {"train.steps", "99999999999999999999", "bad_value", NULL},
-        {"train.rate", "2", "out_of_bounds", NULL},
-        {"train.rate", "-0.1", "out_of_bounds", NULL},
-        {"train.rate", "nan", "bad_value", NULL},
-        {"train.rate", "inf", "bad_value", NULL},
-        {"train.rate", "1e999", "bad_value", NULL},
-        {"train.rate", "0x1p-3", "bad_value", NULL},
-        {"train.rate", "", "bad_value", NULL},
-        {"train.rate", "1,5", "bad_value", NULL},
-        {"server.open", "maybe", "bad_value", NULL},
-        {"server.open", "", "bad_value", NULL},
-        {"storage.path", "12345678", "bad_value", NULL},
-        {"train.every", "10", "bad_value", NULL},
-        {"train.every", "8d", "out_of_bounds",
-         "cannot set train.every to \"8d\" (file:12): it must lie between 1s and 7d"},
-        {"train.every", "500ms", "out_of_bounds", NULL},
-        {"ingest.max_body", "1023", "out_of_bounds",
-         "cannot set ingest.max_body to \"1023\" (file:12): it must lie between 1KiB and 1GiB"},
-        {"ingest.max_body", "16mib", "bad_value", NULL},
-        {"ingest.max_body", "-1", "out_of_bounds", NULL},
-        {"ingest.max_body", "9999999999TiB", "bad_value", NULL},
-        {"model.kernel", "sigmoid", "bad_value",
-         "cannot set model.kernel to \"sigmoid\" (file:12): it must be one of relu, softmax, exp"},
-        {"model.kernel", "1", "bad_value", NULL},
-        {"model.kernel", "", "bad_value", NULL},
-        {"auth.token", "hunter2hunter2hunter2", "bad_value",
-         "cannot set auth.token to *** (file:12): it is too long"},
-        {"train.step", "1", "unknown_option", "there is no option \"train.step\" (file:12)"},
-        {"", "1", "unknown_option", NULL},
-        {"Train.steps", "1", "unknown_option", NULL},
-    };
     struct settings settings, before;
     memset(&settings, 0, sizeof(settings));
     options_defaults(table, ARRAY_COUNT(table), &settings);
     memcpy(&before, &settings, sizeof(before));
-    for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+    for (size_t i = 0; i < ARRAY_COUNT(refusals); i++) {
         struct error error = {0};
-        if (options_set(table, ARRAY_COUNT(table), &settings, rows[i].name, rows[i].value,
+        if (options_set(table, ARRAY_COUNT(table), &settings, refusals[i].name, refusals[i].value,
                         "file:12", &error) != STATUS_INVALID) {
-            fail_msg("accepted: %s=%s", rows[i].name, rows[i].value);
+            fail_msg("accepted: %s=%s", refusals[i].name, refusals[i].value);
         }
-        assert_string_equal(error.code, rows[i].code);
-        assert_string_equal(error.param, rows[i].name);
-        if (rows[i].text != NULL) {
-            assert_string_equal(error.text, rows[i].text);
+        assert_string_equal(error.code, refusals[i].code);
+        assert_string_equal(error.param, refusals[i].name);
+        if (refusals[i].text != NULL) {
+            assert_string_equal(error.text, refusals[i].text);
         }
         assert_memory_equal(&settings, &before, sizeof(settings));
     }
