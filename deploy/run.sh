@@ -139,9 +139,11 @@ bar() { # bar PROGRESS LOSS SECONDS_LEFT
 }
 
 train() {
+    # Where the daemon has begun to train by itself, that job is the one to follow.
     curl -sf --max-time 10 -o "$scratch/answer" -H 'Content-Type: application/json' \
-        -d "{\"seconds\":$train_seconds}" "$url/api/v1/train" || return 1
+        -d "{\"seconds\":$train_seconds}" "$url/api/v1/train" || get /api/v1/jobs || return 1
     job=$(value id)
+    [ -n "$job" ] || return 1
     shown=0
     while get "/api/v1/jobs/$job"; do
         state=$(value state)
