@@ -154,6 +154,9 @@ static enum status write_records(struct catalogue *catalogue, struct model_entry
                                  size_t removed_count, struct error *error)
 {
     struct write_batch *batch = NULL;
+    if (catalogue->writer == NULL) {
+        return STATUS_OK; /* read only: what is corrupt is left out, nothing is changed */
+    }
     struct write_result result;
     enum status status = write_batch_new(catalogue->storage, 0, &batch, error);
     for (size_t i = 0; status == STATUS_OK && i < changed_count; i++) {
@@ -211,7 +214,7 @@ static struct snapshot *load_entry(struct catalogue *catalogue, struct model_ent
     }
     log_error("catalogue", "model not loaded", "model=%s file=%s reason=\"%s\"", entry->id,
               entry->file, error.text);
-    if (error.status == STATUS_CORRUPT) {
+    if (error.status == STATUS_CORRUPT && catalogue->writer != NULL) {
         snprintf(aside, sizeof(aside), "%s.corrupt", path);
         if (rename(path, aside) != 0) {
             log_error("catalogue", "could not rename aside", "file=%s reason=\"%s\"", entry->file,
@@ -276,7 +279,7 @@ enum status catalogue_open(struct storage *storage, struct writer *writer, struc
     lock_init(&catalogue->lock);
     condition_init(&catalogue->free);
     enum status status = STATUS_OK;
-    if (mkdir(directory, 0700) != 0 && errno != EEXIST) {
+    if (writer != NULL && mkdir(directory, 0700) != 0 && errno != EEXIST) {
         status = error_set(error, STATUS_IO, "could not make folder '%s': %s", directory,
                            strerror(errno));
     }
@@ -308,17 +311,6 @@ void catalogue_close(struct catalogue *catalogue)
 }
 
 /* ---------------------------------------------------------------- admission */
-
-/* Fields of a snapshot's record that its owner sets before publication. Until then nobody else has a
- * reference, so writing to it is safe. */
-static void name_snapshot(struct snapshot *snapshot, const char *id, const char *decision)
-{
-    const struct snapshot_record *shared = snapshot_record(snapshot);
-    struct snapshot_record *own;
-    memcpy(&own, &shared, sizeof(own));
-    snprintf(own->id, sizeof(own->id), "%s", id);
-    snprintf(own->decision, sizeof(own->decision), "%s", decision);
-}
 
 /* Entries of a group beyond what is kept, oldest first. */
 static size_t choose_removed(struct catalogue *catalogue, int64_t step_ms,
@@ -434,7 +426,8 @@ enum status catalogue_admit(struct catalogue *catalogue, struct snapshot *snapsh
         goto finish;
     }
     next_id(catalogue, snapshot_record(snapshot)->step_ms, id);
-    name_snapshot(snapshot, id, gate->reason);
+    snapshot_set_id(snapshot, id);
+    snapshot_set_decision(snapshot, gate->reason);
     snprintf(file, sizeof(file), "%s.safetensors", id);
     path_of(catalogue->directory, file, path);
     status = snapshot_save(snapshot, path, error);

@@ -18,7 +18,8 @@
 struct catalogue;
 
 /* Reads the records and publishes what serves: previous, then champion of each group. A file that fails
- * its check is renamed to *.corrupt, its record says so, and the previous one serves. */
+ * its check is renamed to *.corrupt, its record says so, and the previous one serves. `writer` NULL:
+ * read only, nothing is changed. */
 enum status catalogue_open(struct storage *storage, struct writer *writer, struct registry *registry,
                            const char *directory, struct catalogue **out,
                            struct error *error) MUST_USE;

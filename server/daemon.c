@@ -39,7 +39,7 @@ struct daemon {
     bool services_ready;
     struct refresher *refresher;
     struct scheduler *scheduler;
-    struct http *http;
+    _Atomic(struct http *) http; /* the network thread asks for it while the rest still starts */
 };
 
 /* ---------------------------------------------------------------- upward calls of the api */
@@ -92,12 +92,13 @@ static void describe(void *context, struct text *json)
     struct refresher_stats live = {0};
     struct http_stats port = {0};
     size_t models = 0, champions = 0;
-    if (daemon->http == NULL) { /* still starting */
+    struct http *http = atomic_load(&daemon->http);
+    if (http == NULL) { /* still starting */
         return;
     }
     scheduler_stats(daemon->scheduler, &training);
     refresher_stats(daemon->refresher, &live);
-    http_stats(daemon->http, &port);
+    http_stats(http, &port);
     catalogue_counts(daemon->catalogue, &models, &champions);
     text_add_format(json, "\"training\":{\"running\":%s,\"group_step_ms\":%lld,\"trained\":%llu,",
                     training.training ? "true" : "false", (long long)training.group_step_ms,
@@ -249,7 +250,10 @@ static enum status start_http(struct daemon *daemon, bool insecure, struct error
         .services = &daemon->services,
         .worker_count = workers,
     };
-    return http_start(&options, &daemon->http, error);
+    struct http *http = NULL;
+    enum status status = http_start(&options, &http, error);
+    atomic_store(&daemon->http, http);
+    return status;
 }
 
 enum status daemon_start(const struct daemon_options *options, struct daemon **out,
@@ -280,14 +284,14 @@ enum status daemon_start(const struct daemon_options *options, struct daemon **o
 
 /* ---------------------------------------------------------------- running and stopping */
 
-int daemon_port(const struct daemon *daemon)
+int daemon_port(struct daemon *daemon)
 {
-    return http_port(daemon->http);
+    return http_port(atomic_load(&daemon->http));
 }
 
 void daemon_tick(struct daemon *daemon)
 {
-    http_sweep(daemon->http, clock_monotonic_ns());
+    http_sweep(atomic_load(&daemon->http), clock_monotonic_ns());
 }
 
 void daemon_reload(struct daemon *daemon, const struct config *next)
@@ -310,8 +314,9 @@ void daemon_stop(struct daemon *daemon, int64_t grace_ms)
     if (daemon->jobs != NULL) {
         job_close(daemon->jobs); /* training ends meanwhile */
     }
-    if (daemon->http != NULL) {
-        http_stop(daemon->http, grace_ms);
+    struct http *http = atomic_load(&daemon->http);
+    if (http != NULL) {
+        http_stop(http, grace_ms);
     }
     scheduler_stop(daemon->scheduler);
     refresher_stop(daemon->refresher);

@@ -24,7 +24,7 @@ enum status daemon_start(const struct daemon_options *options, struct daemon **o
                          struct error *error) MUST_USE;
 
 /* The port that was bound. */
-int daemon_port(const struct daemon *daemon);
+int daemon_port(struct daemon *daemon);
 
 /* What has to be done about once a second: deadlines of clients. */
 void daemon_tick(struct daemon *daemon);

@@ -295,7 +295,8 @@ static int begin(struct exchange *exchange, const char *method)
         fill_problem(exchange, STATUS_INVALID, "bad_host",
                      "header Host names neither an address nor a name in server.hosts");
     } else {
-        decided = api_begin(exchange->http->services, &exchange->request, exchange->body_declared,
+        uint64_t length = head.transfers > 0 ? UINT64_MAX : exchange->body_declared;
+        decided = api_begin(exchange->http->services, &exchange->request, length,
                             &exchange->response) == API_DONE;
     }
     if (at_once) {

@@ -1,0 +1,128 @@
+/* forecastd config: the effective configuration, the example file, a check; forecastd backbones.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "server/command.h"
+
+#include "base/check.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define TEXT_MAX ((size_t)1 << 20)
+
+extern char **environ;
+
+/* Prints and releases the text. */
+static int print_text(struct text *text)
+{
+    struct error error = {0};
+    int code = EXIT_DONE;
+    if (text_status(text, "the output", &error) != STATUS_OK) {
+        code = command_fail(&error);
+    } else if (fwrite(text->bytes, 1, text->length, stdout) != text->length || fflush(stdout) != 0) {
+        code = EXIT_FAILED;
+    }
+    text_release(text);
+    return code;
+}
+
+int command_config(int argc, char **argv)
+{
+    static const struct command_option options[] = {
+        COMMAND_STORE_OPTIONS,
+        {"example", NULL, "Print a commented file with all options at their defaults."},
+        {"check", NULL, "Only validate; print nothing."},
+        {"options", NULL, "List the options with their bounds."},
+    };
+    struct command_line line = {
+        .command = "config",
+        .synopsis = "[--config FILE] [--set KEY=VALUE]... [--example | --check | --options]",
+        .about = "Prints the effective configuration: default < file < FORECASTD_SECTION_KEY < --set.",
+        .options = options,
+        .option_count = ARRAY_COUNT(options),
+        .argc = argc,
+        .argv = argv,
+    };
+    struct config_sources sources = {.environment = environ};
+    struct config config;
+    struct error error = {0};
+    struct text out;
+    const char *mode = "";
+    for (int word; (word = command_next(&line)) != WORD_END;) {
+        if (word == WORD_STOP) {
+            return command_exit(&line);
+        }
+        if (word == WORD_PLAIN) {
+            return command_usage(&line, "unexpected argument '%s'", line.value);
+        }
+        if (options[word].value == NULL) {
+            mode = options[word].name;
+        } else if (!command_source(&sources, options[word].name, line.value)) {
+            return command_usage(&line, "too many --set");
+        }
+    }
+    text_init(&out, TEXT_MAX);
+    if (strcmp(mode, "example") == 0) {
+        config_print_example(&out);
+        return print_text(&out);
+    }
+    if (strcmp(mode, "options") == 0) {
+        config_print_help(&out);
+        return print_text(&out);
+    }
+    if (config_load(&sources, &config, &error) != STATUS_OK) {
+        return command_fail(&error);
+    }
+    if (strcmp(mode, "check") == 0) {
+        return EXIT_DONE;
+    }
+    config_print_effective(&config, &out);
+    return print_text(&out);
+}
+
+/* Asks the route itself, over a store in memory, so that the two cannot differ. */
+int command_backbones(int argc, char **argv)
+{
+    struct command_line line = {
+        .command = "backbones",
+        .synopsis = "",
+        .about = "Prints what GET /api/v1/backbones says: the networks with their options.",
+        .argc = argc,
+        .argv = argv,
+    };
+    struct config_sources sources = {0};
+    struct command_store store;
+    struct error error = {0};
+    int word = command_next(&line);
+    if (word == WORD_STOP) {
+        return command_exit(&line);
+    }
+    if (word != WORD_END) {
+        return command_usage(&line, "unexpected argument '%s'", line.value);
+    }
+    if (command_store_open(&store, &sources, STORE_MEMORY, &error) != STATUS_OK) {
+        return command_fail(&error);
+    }
+    struct api_response response = {0};
+    struct api_request request = {.method = API_GET,
+                                  .path = "/api/v1/backbones",
+                                  .query = "",
+                                  .content_type = "",
+                                  .body = "",
+                                  .request_id = "command",
+                                  .response = &response};
+    int code = EXIT_FAILED;
+    if (api_begin(&store.services, &request, 0, &response) == API_DECLINED &&
+        api_fast(&store.services, &request, &response) == API_DECLINED) {
+        api_handle(store.worker, &request, &response);
+    }
+    if (response.body != NULL) {
+        FILE *out = response.status == 200 ? stdout : stderr;
+        bool written = fwrite(response.body, 1, response.body_length, out) == response.body_length &&
+                       fputc('\n', out) == '\n' && fflush(out) == 0;
+        code = written && response.status == 200 ? EXIT_DONE : EXIT_FAILED;
+    }
+    api_response_release(&response);
+    command_store_close(&store);
+    return code;
+}

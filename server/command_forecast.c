@@ -1,0 +1,149 @@
+/* forecastd forecast: the answer of the route, from a directory or a daemon.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "server/command.h"
+
+#include "base/check.h"
+#include "server/http_client.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
+#define ANSWER_MAX ((size_t)64 << 20)
+
+static void add_parameter(struct text *query, const char *name, const char *value)
+{
+    static const char digits[] = "0123456789ABCDEF";
+    if (query->length > 0) {
+        text_add_char(query, '&');
+    }
+    text_add_string(query, name);
+    text_add_char(query, '=');
+    for (; *value != '\0'; value++) {
+        unsigned char byte = (unsigned char)*value;
+        if (isalnum(byte) || strchr("-._~", byte) != NULL) {
+            text_add_char(query, *value);
+        } else {
+            text_add_char(query, '%');
+            text_add_char(query, digits[byte >> 4]);
+            text_add_char(query, digits[byte & 15]);
+        }
+    }
+}
+
+static enum status ask_daemon(const char *url, const char *query, struct text *out,
+                              struct error *error)
+{
+    struct text target;
+    struct http_reply reply = {0};
+    text_init(&target, (size_t)64 << 10);
+    text_add_format(&target, "/api/v1/forecast?%s", query);
+    enum status status = text_status(&target, "the request", error);
+    if (status == STATUS_OK) {
+        struct http_call call = {.base = url, .method = "GET", .target = target.bytes};
+        status = http_client_call(&call, &reply, error);
+    }
+    if (status == STATUS_OK) {
+        status = http_reply_check(&reply, error);
+    }
+    if (status == STATUS_OK) {
+        text_add(out, reply.body, reply.length);
+    }
+    http_reply_release(&reply);
+    text_release(&target);
+    return status;
+}
+
+static enum status ask_store(const struct config_sources *sources, const char *query,
+                             struct text *out, struct error *error)
+{
+    struct command_store store;
+    enum status status = command_store_open(&store, sources, STORE_READ, error);
+    if (status == STATUS_OK) {
+        status = api_forecast_text(store.worker, query, out, error);
+        command_store_close(&store);
+    }
+    return status;
+}
+
+int command_forecast(int argc, char **argv)
+{
+    static const struct command_option options[] = {
+        COMMAND_STORE_OPTIONS,
+        {"url", "URL", "Ask the daemon there instead of reading the directory."},
+        {"series", "S", "A series or a selector; may repeat."},
+        {"horizon", "H", "How far ahead, as a duration: 24h."},
+        {"steps", "N", "How far ahead, in steps."},
+        {"quantiles", "LIST", "Levels in (0,1): 0.1,0.5,0.9."},
+        {"level", "LIST", "Intervals in per cent instead: 80,95."},
+        {"history", "H", "Recent values too, as a duration: 2d."},
+        {"format", "FORM", "json (default), csv or table."},
+    };
+    struct command_line line = {
+        .command = "forecast",
+        .synopsis = "[--data DIR | --url URL] --series S [--horizon H] [--format FORM]",
+        .about = "Prints what GET /api/v1/forecast answers.",
+        .options = options,
+        .option_count = ARRAY_COUNT(options),
+        .argc = argc,
+        .argv = argv,
+    };
+    struct config_sources sources = {0};
+    struct text query, out;
+    struct error error = {0};
+    const char *url = NULL;
+    bool has_series = false;
+    int code = EXIT_USAGE;
+    text_init(&query, (size_t)60 << 10);
+    text_init(&out, ANSWER_MAX);
+    for (int word; (word = command_next(&line)) != WORD_END;) {
+        if (word == WORD_STOP) {
+            code = command_exit(&line);
+            goto release;
+        }
+        if (word == WORD_PLAIN) {
+            code = command_usage(&line, "unexpected argument '%s'", line.value);
+            goto release;
+        }
+        const char *name = options[word].name;
+        if (strcmp(name, "url") == 0) {
+            url = line.value;
+        } else if (strcmp(name, "config") == 0 || strcmp(name, "set") == 0 ||
+                   strcmp(name, "data") == 0) {
+            if (!command_source(&sources, name, line.value)) {
+                code = command_usage(&line, "too many --set");
+                goto release;
+            }
+        } else {
+            has_series = has_series || strcmp(name, "series") == 0;
+            add_parameter(&query, name, line.value);
+        }
+    }
+    if (!has_series) {
+        code = command_usage(&line, "no series is named: --series S");
+        goto release;
+    }
+    enum status status = text_status(&query, "the request", &error);
+    if (status == STATUS_OK) {
+        status = url != NULL ? ask_daemon(url, query.bytes, &out, &error)
+                             : ask_store(&sources, query.bytes, &out, &error);
+    }
+    if (status == STATUS_OK) {
+        status = text_status(&out, "the forecast", &error);
+    }
+    if (status != STATUS_OK) {
+        code = command_fail(&error);
+    } else {
+        fwrite(out.bytes, 1, out.length, stdout);
+        if (out.length > 0 && out.bytes[out.length - 1] != '\n') {
+            putchar('\n');
+        }
+        code = fflush(stdout) == 0 ? EXIT_DONE : EXIT_FAILED;
+    }
+
+release:
+    text_release(&query);
+    text_release(&out);
+    return code;
+}
