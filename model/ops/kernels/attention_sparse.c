@@ -14,29 +14,46 @@ struct lines {
     real *q, *k, *v, *d_out; /* line c starts at c * step + LANES */
     real *d_q, *d_k, *d_v, *out;
     real *blocked;         /* [step]: 0 or -infinity by key; NULL where all are valid */
-    real *scores, *slopes; /* [offsets, LANES] */
+    real *scores, *slopes; /* forward [offsets, LANES]; back [offsets, step] */
+    size_t score_step;
 };
 
 size_t KERNEL(kernel_attention_sparse_scratch)(size_t length, size_t width, size_t offsets)
 {
     size_t step = 2 * LANES + round_lanes(length);
-    return (8 * width + 1) * step + 2 * offsets * LANES;
+    return (8 * width + 1 + 2 * offsets) * step;
 }
 
-/* Line c = factor * channel c of rows [T, h], zeros around it. */
+/* Line c = factor * channel c of rows [T, h], zeros around it. A block of rows at a time, so that
+ * its cache lines are read once. */
 static void to_lines(const real *restrict rows, size_t row_step, const struct attention_head *head,
                      real factor, real *restrict lines, size_t step)
 {
+    size_t length = head->length;
     for (size_t c = 0; c < head->width; c++) {
-        real *restrict line = lines + c * step;
-        memset(line, 0, LANES * sizeof(real));
-        for (size_t t = 0; t < head->length; t++) {
-            line[LANES + t] = factor * rows[t * row_step + c];
+        memset(lines + c * step, 0, LANES * sizeof(real));
+        memset(lines + c * step + LANES + length, 0, (step - LANES - length) * sizeof(real));
+    }
+    for (size_t t = 0; t < length; t += LANES) {
+        size_t count = length - t < LANES ? length - t : LANES;
+        for (size_t c = 0; c < head->width; c++) {
+            const real *restrict from = rows + t * row_step + c;
+            vector line = {0};
+            if (count == LANES) {
+                for (size_t i = 0; i < LANES; i++) {
+                    line[i] = from[i * row_step];
+                }
+                store(lines + c * step + LANES + t, factor * line);
+                continue;
+            }
+            for (size_t i = 0; i < count; i++) {
+                lines[c * step + LANES + t + i] = factor * from[i * row_step];
+            }
         }
-        memset(line + LANES + head->length, 0, (step - LANES - head->length) * sizeof(real));
     }
 }
 
+/* The way back of to_lines: rows += factor * lines. */
 static void add_lines(const real *restrict lines, size_t step, real factor,
                       const struct attention_head *head, real *restrict rows, size_t row_step)
 {
@@ -66,7 +83,6 @@ static void prepare(const struct attention_head *head, bool back, struct lines *
         next += 5 * size;
         to_lines(head->d_out, head->v_step, head, 1, lines->d_out, step);
         to_lines(head->out, head->v_step, head, 1, lines->out, step);
-        memset(lines->d_k, 0, 2 * size * sizeof(real));
     } else {
         lines->out = next;
         next += size;
@@ -80,17 +96,21 @@ static void prepare(const struct attention_head *head, bool back, struct lines *
         }
     }
     lines->scores = next;
-    lines->slopes = next + head->offset_count * LANES;
+    lines->slopes = next + head->offset_count * step;
+    lines->score_step = back ? step : LANES;
+    for (size_t o = 0; back && o < 2 * head->offset_count; o++) {
+        memset(lines->scores + (o + 1) * step - LANES, 0, LANES * sizeof(real));
+    }
 }
 
-/* How many offsets reach the sequence from at least one of the queries t .. t + LANES - 1. */
-static size_t reaching(const struct attention_head *head, size_t t)
+/* How many offsets are smaller than the limit. */
+static size_t offsets_below(const struct attention_head *head, size_t limit)
 {
     size_t low = 0;
     size_t high = head->offset_count;
     while (low < high) {
         size_t middle = (low + high) / 2;
-        if (head->offsets[middle] < t + LANES) {
+        if (head->offsets[middle] < limit) {
             low = middle + 1;
         } else {
             high = middle;
@@ -101,9 +121,11 @@ static size_t reaching(const struct attention_head *head, size_t t)
 
 /* out[o][lane] = sum over channels of a_c[t + lane] * b_c[t + lane - offset o]; four offsets at a
  * time share the loads of a. */
-static void products(const struct attention_head *head, size_t count, size_t t, size_t step,
-                     const real *a, const real *b, real *restrict out)
+static void products(const struct attention_head *head, const struct lines *lines, size_t count,
+                     size_t t, const real *a, const real *b, real *restrict out)
 {
+    const size_t step = lines->step;
+    const size_t out_step = lines->score_step;
     const uint32_t *offset = head->offsets;
     a += LANES + t;
     b += LANES + t;
@@ -119,7 +141,7 @@ static void products(const struct attention_head *head, size_t count, size_t t, 
             sum[3] += x * load(y - offset[o + 3]);
         }
         for (size_t r = 0; r < 4; r++) {
-            store(out + (o + r) * LANES, sum[r]);
+            store(out + (o + r) * out_step, sum[r]);
         }
     }
     for (; o < count; o++) {
@@ -127,21 +149,23 @@ static void products(const struct attention_head *head, size_t count, size_t t, 
         for (size_t c = 0; c < head->width; c++) {
             sum += load(a + c * step) * load(b + c * step - offset[o]);
         }
-        store(out + o * LANES, sum);
+        store(out + o * out_step, sum);
     }
 }
 
 /* out_c[t + lane] = sum over offsets of weight[o][lane] * b_c[t + lane - offset o]. */
-static void weighted(const struct attention_head *head, size_t count, size_t t, size_t step,
-                     const real *weight, const real *b, vector factor, real *restrict out)
+static void weighted(const struct attention_head *head, const struct lines *lines, size_t count,
+                     size_t t, const real *weight, const real *b, vector factor, real *restrict out)
 {
+    const size_t step = lines->step;
+    const size_t weight_step = lines->score_step;
     b += LANES + t;
     out += LANES + t;
     size_t c = 0;
     for (; c + 4 <= head->width; c += 4) {
         vector sum[4] = {0};
         for (size_t o = 0; o < count; o++) {
-            vector w = load(weight + o * LANES);
+            vector w = load(weight + o * weight_step);
             const real *y = b + c * step - head->offsets[o];
             sum[0] += w * load(y);
             sum[1] += w * load(y + step);
@@ -155,7 +179,7 @@ static void weighted(const struct attention_head *head, size_t count, size_t t, 
     for (; c < head->width; c++) {
         vector sum = {0};
         for (size_t o = 0; o < count; o++) {
-            sum += load(weight + o * LANES) * load(b + c * step - head->offsets[o]);
+            sum += load(weight + o * weight_step) * load(b + c * step - head->offsets[o]);
         }
         store(out + c * step, sum * factor);
     }
@@ -166,7 +190,7 @@ static void mask_scores(const struct attention_head *head, const struct lines *l
                         size_t t, real *restrict scores)
 {
     for (size_t o = 0; o < count; o++) {
-        vector s = load(scores + o * LANES);
+        vector s = load(scores + o * lines->score_step);
         size_t offset = head->offsets[o];
         if (head->offset_bias != NULL) {
             s += head->offset_bias[o];
@@ -174,9 +198,9 @@ static void mask_scores(const struct attention_head *head, const struct lines *l
         if (lines->blocked != NULL) {
             s += load(lines->blocked + LANES + t - offset);
         }
-        store(scores + o * LANES, s);
+        store(scores + o * lines->score_step, s);
         for (size_t lane = 0; t + lane < offset && lane < LANES; lane++) {
-            scores[o * LANES + lane] = UNSEEN;
+            scores[o * lines->score_step + lane] = UNSEEN;
         }
     }
 }
@@ -186,9 +210,9 @@ void KERNEL(kernel_attention_sparse)(const struct attention_head *head)
     struct lines lines;
     prepare(head, false, &lines);
     for (size_t t = 0; t < head->length; t += LANES) {
-        size_t count = reaching(head, t);
+        size_t count = offsets_below(head, t + LANES); /* reach at least one of these queries */
         /* (1) S = scale Q K^T at the offsets */
-        products(head, count, t, lines.step, lines.q, lines.k, lines.scores);
+        products(head, &lines, count, t, lines.q, lines.k, lines.scores);
         mask_scores(head, &lines, count, t, lines.scores);
         /* (2) P = e^(S - largest), not yet divided by its sum; a query that sees nothing gets zeros
          */
@@ -209,7 +233,7 @@ void KERNEL(kernel_attention_sparse)(const struct attention_head *head)
             head->log_sum[t + lane] = top[lane] + REAL(log)(sum[lane]);
         }
         /* (3) O = P V / sum */
-        weighted(head, count, t, lines.step, lines.scores, lines.v, 1 / sum, lines.out);
+        weighted(head, &lines, count, t, lines.scores, lines.v, 1 / sum, lines.out);
     }
     for (size_t t = 0; t < head->length; t++) {
         for (size_t c = 0; c < head->width; c++) {
@@ -218,21 +242,55 @@ void KERNEL(kernel_attention_sparse)(const struct attention_head *head)
     }
 }
 
-/* d_k_c[t + lane - offset] += slope q_c, d_v_c[...] += p d_out_c for one block of queries. */
-static void scatter(const struct attention_head *head, const struct lines *lines, size_t count,
-                    size_t t)
+/* P and dS of the queries t .. t + LANES - 1 in place: scores and dO V^T come in. Queries behind
+ * the end have P = 0. */
+static void block_back(const struct attention_head *head, const struct lines *lines, size_t count,
+                       size_t t, real *restrict scores, real *restrict slopes)
 {
+    size_t rows = head->length - t < LANES ? head->length - t : LANES;
+    mask within = {0};
+    for (size_t lane = 0; lane < rows; lane++) {
+        within[lane] = -1;
+    }
+    vector log_sum = load_some(head->log_sum + t, rows);
+    vector d = {0};
+    for (size_t c = 0; c < head->width; c++) {
+        size_t at = c * lines->step + LANES + t;
+        d += load(lines->d_out + at) * load(lines->out + at);
+    }
     for (size_t o = 0; o < count; o++) {
-        vector p = load(lines->scores + o * LANES);
-        vector slope = load(lines->slopes + o * LANES);
-        size_t at = LANES + t;
-        size_t to = at - head->offsets[o];
-        for (size_t c = 0; c < head->width; c++) {
-            real *dk = lines->d_k + c * lines->step + to;
-            real *dv = lines->d_v + c * lines->step + to;
-            store(dk, load(dk) + slope * load(lines->q + c * lines->step + at));
-            store(dv, load(dv) + p * load(lines->d_out + c * lines->step + at));
+        vector p = vector_exp(load(scores + o * lines->score_step) - log_sum);
+        p = choose(within, p, (vector){0});
+        vector slope = p * (load(slopes + o * lines->score_step) - d);
+        store(scores + o * lines->score_step, p);
+        store(slopes + o * lines->score_step, slope);
+        if (head->d_bias != NULL) {
+            head->d_bias[o] += lanes_sum(slope);
         }
+    }
+}
+
+/* Keys s .. s + LANES - 1: d_k_c = sum over offsets of dS q_c, d_v_c = sum of P dO_c, both of the
+ * query one offset later. Queries behind the end have lines of zeros. */
+INLINE void keys_back(const struct attention_head *head, const struct lines *lines, size_t s,
+                      size_t c, size_t channels)
+{
+    size_t count = offsets_below(head, head->length - s);
+    size_t step = lines->step;
+    vector d_k[4] = {0};
+    vector d_v[4] = {0};
+    for (size_t o = 0; o < count; o++) {
+        size_t at = LANES + s + head->offsets[o];
+        vector p = load(lines->scores + o * step + at);
+        vector slope = load(lines->slopes + o * step + at);
+        for (size_t r = 0; r < channels; r++) {
+            d_k[r] += slope * load(lines->q + (c + r) * step + at);
+            d_v[r] += p * load(lines->d_out + (c + r) * step + at);
+        }
+    }
+    for (size_t r = 0; r < channels; r++) {
+        store(lines->d_k + (c + r) * step + LANES + s, d_k[r]);
+        store(lines->d_v + (c + r) * step + LANES + s, d_v[r]);
     }
 }
 
@@ -241,36 +299,26 @@ void KERNEL(kernel_attention_sparse_back)(const struct attention_head *head)
     struct lines lines;
     prepare(head, true, &lines);
     for (size_t t = 0; t < head->length; t += LANES) {
-        size_t count = reaching(head, t);
-        size_t rows = head->length - t < LANES ? head->length - t : LANES;
-        /* (1) S again, dO V^T, and D */
-        products(head, count, t, lines.step, lines.q, lines.k, lines.scores);
-        mask_scores(head, &lines, count, t, lines.scores);
-        products(head, count, t, lines.step, lines.d_out, lines.v, lines.slopes);
-        vector d = {0};
-        for (size_t c = 0; c < head->width; c++) {
-            size_t at = c * lines.step + LANES + t;
-            d += load(lines.d_out + at) * load(lines.out + at);
+        size_t count = offsets_below(head, t + LANES);
+        real *scores = lines.scores + LANES + t;
+        real *slopes = lines.slopes + LANES + t;
+        /* (1) S again and dO V^T; (2) P and dS */
+        products(head, &lines, count, t, lines.q, lines.k, scores);
+        mask_scores(head, &lines, count, t, scores);
+        products(head, &lines, count, t, lines.d_out, lines.v, slopes);
+        block_back(head, &lines, count, t, scores, slopes);
+        /* (3) dQ = scale dS K, the scale at the end */
+        weighted(head, &lines, count, t, slopes, lines.k, all(1), lines.d_q);
+    }
+    /* (4) dK = dS^T (scale Q), dV = P^T dO */
+    for (size_t s = 0; s < head->length; s += LANES) {
+        size_t c = 0;
+        for (; c + 4 <= head->width; c += 4) {
+            keys_back(head, &lines, s, c, 4);
         }
-        /* (2) P and dS; queries behind the end have P = 0 */
-        vector log_sum = load_some(head->log_sum + t, rows);
-        mask real_rows = {0};
-        for (size_t lane = 0; lane < rows; lane++) {
-            real_rows[lane] = -1;
+        for (; c < head->width; c++) {
+            keys_back(head, &lines, s, c, 1);
         }
-        for (size_t o = 0; o < count; o++) {
-            vector p = vector_exp(load(lines.scores + o * LANES) - log_sum);
-            p = choose(real_rows, p, (vector){0});
-            vector slope = p * (load(lines.slopes + o * LANES) - d);
-            store(lines.scores + o * LANES, p);
-            store(lines.slopes + o * LANES, slope);
-            if (head->d_bias != NULL) {
-                head->d_bias[o] += lanes_sum(slope);
-            }
-        }
-        /* (3) dQ (its scale at the end); dK (q carries the scale), dV */
-        weighted(head, count, t, lines.step, lines.slopes, lines.k, all(1), lines.d_q);
-        scatter(head, &lines, count, t);
     }
     add_lines(lines.d_q, lines.step, head->scale, head, head->d_q, head->qk_step);
     add_lines(lines.d_k, lines.step, 1, head, head->d_k, head->qk_step);
