@@ -72,6 +72,16 @@ bench: ## every figure, as ratios within one run where it has a partner
 	$(Q)$(MAKE) --no-print-directory -j$(CORES) all build/bench
 	$(Q)for program in $(wildcard $(PROGRAMS_bench)); do $$program || exit 1; done
 
+FORMATTED = $(wildcard base/*.[ch] storage/*.[ch] model/*.[ch] model/*/*.[ch] model/ops/kernels/*.[ch] api/*.[ch] \
+    server/*.[ch] tests/*/*.[ch] tests/unit/*/*.[ch])
+.PHONY: format
+format: ## lay out all C sources (clang-format 14)
+	clang-format-14 -i $(FORMATTED)
+
+.PHONY: tidy
+tidy: ## static analysis of all C sources (clang-tidy 14)
+	clang-tidy-14 --quiet $(filter %.c,$(filter-out tests/%,$(FORMATTED))) -- $(CPPFLAGS) -std=gnu17
+
 PREFIX ?= /usr/local
 .PHONY: install
 install: all ## copy the daemon to PREFIX/bin

@@ -199,6 +199,18 @@ def check_file(name):
     return findings
 
 
+def check_error_codes():
+    """The codes of api/problem.c are those that docs/errors.md lists."""
+    with open(os.path.join(ROOT, "api/problem.c"), encoding="utf-8") as file:
+        table = file.read().split("codes[] = {", 1)[1].split("\n};", 1)[0]
+    with open(os.path.join(ROOT, "docs/errors.md"), encoding="utf-8") as file:
+        listed = dict(re.findall(r"^\| `([a-z_0-9]+)` \| (\d+) ", file.read(), re.M))
+    built = dict(re.findall(r'\{"([a-z_0-9]+)",\s*(\d+),', table))
+    return [f"docs/errors.md:1: '{code}' is {built.get(code, 'not')} in api/problem.c and "
+            f"{listed.get(code, 'not')} here"
+            for code in sorted(set(built) | set(listed)) if built.get(code) != listed.get(code)]
+
+
 def skipped(name):
     """Data and what others wrote: not ours to shape."""
     return name.startswith(("api/ui/vendor/", "tests/fuzz/corpus/", "tests/fuzz/regression/")) \
@@ -218,6 +230,11 @@ def main():
             continue
         for line in findings:
             print(line)
+        passed += not findings
+        failed += bool(findings)
+    if len(sys.argv) == 1:
+        findings = check_error_codes()
+        print("\n".join(findings), end="\n" if findings else "")
         passed += not findings
         failed += bool(findings)
     print(f"{passed} passed, {failed} failed")
