@@ -135,6 +135,9 @@ static void digits_round_like_printf(UNUSED void **state)
 {
     struct random random;
     random_init(&random, 20261122, 3);
+    char zero[DECIMAL_BYTES_MAX];
+    assert_int_equal(decimal_write_double_digits(zero, -0.0, 3), 1);
+    assert_int_equal(zero[0], '0');
     for (int i = 0; i < 300000; i++) {
         double value = random_normal(&random) * pow(10.0, (double)random_below(&random, 30) - 12.0);
         if (i % 4 == 0) {

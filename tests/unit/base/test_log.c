@@ -174,6 +174,22 @@ static void repetition_is_limited_and_counted(UNUSED void **state)
     assert_non_null(strstr(lines, "i=100 dropped=90\n"));
 }
 
+static void what_was_dropped_is_a_member_of_json(UNUSED void **state)
+{
+    log_set_json(1);
+    clock_sleep_ms(1000 - clock_monotonic_ns() / 1000000 % 1000 + 2);
+    capture_begin();
+    for (int i = 0; i < 13; i++) {
+        log_here(i);
+    }
+    clock_sleep_ms(1010);
+    log_here(13);
+    const char *lines = capture_end();
+    log_set_json(0);
+    assert_int_equal(count_of(lines, "\n"), 11);
+    assert_non_null(strstr(lines, "\"i\":13,\"dropped\":3}\n"));
+}
+
 static void one_event_is_one_line(UNUSED void **state)
 {
     capture_begin();
@@ -258,6 +274,7 @@ int main(void)
         cmocka_unit_test_setup(json_is_valid_whatever_is_logged, setup),
         cmocka_unit_test_setup(levels_filter, setup),
         cmocka_unit_test_setup(repetition_is_limited_and_counted, setup),
+        cmocka_unit_test_setup(what_was_dropped_is_a_member_of_json, setup),
         cmocka_unit_test_setup(one_event_is_one_line, setup),
         cmocka_unit_test_setup(quoting_stays_in_the_buffer, setup),
         cmocka_unit_test_setup(without_memory_the_message_still_goes_out, setup),

@@ -95,6 +95,27 @@ static void *pop_until_closed(void *argument)
     return (void *)count;
 }
 
+static void *push_later(void *argument)
+{
+    clock_sleep_ms(10);
+    queue_push(argument, &numbers[1]);
+    return NULL;
+}
+
+static void waiting_may_last_for_ever(UNUSED void **state)
+{
+    struct queue queue;
+    struct error error;
+    void *items[4];
+    pthread_t thread;
+    assert_ok(queue_init(&queue, 3, &error));
+    pthread_create(&thread, NULL, push_later, &queue);
+    assert_int_equal(queue_pop_many(&queue, items, 4, -1), 1);
+    assert_ptr_equal(items[0], &numbers[1]);
+    pthread_join(thread, NULL);
+    queue_release(&queue);
+}
+
 static void closing_wakes_everybody(UNUSED void **state)
 {
     struct queue queue;
@@ -201,6 +222,7 @@ int main(void)
         cmocka_unit_test(a_full_queue_refuses),
         cmocka_unit_test(a_closed_queue_drains),
         cmocka_unit_test(waiting_has_a_deadline),
+        cmocka_unit_test(waiting_may_last_for_ever),
         cmocka_unit_test(closing_wakes_everybody),
         cmocka_unit_test(every_item_arrives_once),
         cmocka_unit_test(no_memory_is_a_status),

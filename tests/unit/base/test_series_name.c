@@ -186,6 +186,29 @@ static void limits(UNUSED void **state)
                      STATUS_INVALID);
     assert_string_equal(error.code, "too_many_labels");
 
+    struct series_label reserved[1] = {{slice_of("__name__"), slice_of("x")}};
+    assert_int_equal(series_name_write(slice_of("m"), reserved, 1, out, &length, &error),
+                     STATUS_INVALID);
+    assert_string_equal(error.code, "bad_label");
+
+    /* The same bounds for what is typed; a zero byte is no end. */
+    static char typed[SERIES_TEXT_MAX + 1];
+    memset(typed, ' ', sizeof(typed));
+    typed[0] = 'm';
+    assert_ok(series_name_parse(typed, SERIES_TEXT_MAX, out, &length, &error));
+    assert_int_equal(series_name_parse(typed, SERIES_TEXT_MAX + 1, out, &length, &error),
+                     STATUS_INVALID);
+    assert_int_equal(series_name_parse("m\0n", 3, out, &length, &error), STATUS_INVALID);
+    size_t used = (size_t)snprintf(typed, sizeof(typed), "m{");
+    for (int i = 0; i < 40; i++) {
+        used += (size_t)snprintf(typed + used, sizeof(typed) - used, "k%02d='v',", i);
+        if (i == 31 || i == 32 || i == 39) {
+            typed[used] = '}';
+            assert_int_equal(series_name_parse(typed, used + 1, out, &length, &error),
+                             i == 31 ? STATUS_OK : STATUS_INVALID);
+        }
+    }
+
     /* Up to exactly 4096 bytes: m{ 15 labels of 4 + 3 + 256 - 1, the last filled up. */
     for (int escapes = 0; escapes < 3; escapes++) {
         for (size_t last = 0; last < 256; last++) {
