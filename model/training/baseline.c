@@ -147,7 +147,7 @@ static void walk(const struct model_series *series, double slope, double *scratc
     size_t lag_next = 1;
     for (size_t step = 0; step < out->horizon; step++) {
         size_t lag = step + 1 + offset;
-        while (lag >= lag_next && lag_next < used) {
+        while ((lag >= lag_next || lag_done == 0) && lag_next < used) {
             size_t found = collect_errors(y, used, lag_next, slope, scratch);
             if (found >= 8 || (found > 0 && lag_done == 0)) {
                 spread_of(scratch, found, spread);
@@ -173,8 +173,7 @@ static double drift_slope(const double *values, size_t count)
     return last > first + 1 ? (values[last - 1] - values[first]) / (double)(last - 1 - first) : 0.0;
 }
 
-/* Where the newest values were missing altogether (or too sparse for one pair), the spread of all
- * steps would be zero: fall back to the distance of the last two values that were seen. */
+/* Two observed values: without them there is no error to learn a spread from. */
 static bool enough(const struct model_series *series)
 {
     size_t seen = 0;

@@ -25,8 +25,9 @@ struct preset {
     bool essential;      /* trained with small budgets too */
 };
 
-#define WIDE   "width=64 layers=3 heads=4 inner=256 kernel=3 pattern=dense"
-#define NARROW "width=32 layers=3 heads=4 inner=128 kernel=3 pattern=local_log_restart window=16"
+#define WIDE   "dropout=0 width=64 layers=3 heads=4 inner=256 kernel=3 pattern=dense"
+#define NARROW \
+    "dropout=0 width=32 layers=3 heads=4 inner=128 kernel=3 pattern=local_log_restart"
 
 static const struct preset direct_presets[] = {
     {"scale=standard balanced=true rate=0.003 share=16", WIDE, 12, false, true},
@@ -38,7 +39,7 @@ static const struct preset direct_presets[] = {
 
 static const struct preset gaussian_preset = {
     "head=gaussian scale=paper lags=false skip=false share=1",
-    "width=32 layers=3 heads=4 inner=128 kernel=6 pattern=local_log_restart", 1, false, true};
+    "width=32 layers=3 heads=4 inner=128 kernel=6 pattern=local_log_restart dropout=0.1", 1, false, true};
 
 /* Appends those of "key=value key=value" that the backbone has. */
 static void add_known_options(const struct backbone *backbone, const char *options, char *out,
@@ -136,14 +137,16 @@ bool recipe_repeats(const struct member_config *member, size_t windows, uint64_t
 
 void recipe_regularise(struct member_config *member)
 {
-    static const char dropout[] = " dropout=0.1";
-    const struct backbone *backbone = backbone_find(member->backbone);
+    static const char without[] = "dropout=0 ";
+    char options[sizeof(member->options)];
     member->mix = 0.5;
-    bool known = backbone != NULL && options_find(backbone->options, backbone->option_count,
-                                                  "dropout") != NULL;
-    bool given = strstr(member->options, "dropout=") != NULL;
-    if (known && !given && strlen(member->options) + sizeof(dropout) <= sizeof(member->options)) {
-        strcat(member->options, dropout);
+    /* The presets begin with it; what the user asked for comes later and wins. */
+    if (strncmp(member->options, without, sizeof(without) - 1) == 0) {
+        int length = snprintf(options, sizeof(options), "dropout=0.1 %s",
+                              member->options + sizeof(without) - 1);
+        if (length < (int)sizeof(options)) {
+            memcpy(member->options, options, sizeof(options));
+        }
     }
 }
 

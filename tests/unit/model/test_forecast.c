@@ -1,0 +1,137 @@
+/* Tests of forecasts and baselines: interpolation, order, bounds, spreads as the scoring tool has them.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "model/forecast.h"
+#include "model/order.h"
+#include "tests/unit/model/model_test.h"
+
+#define HORIZON 6
+
+static float mean[HORIZON];
+static float quantiles[QUANTILE_COUNT * HORIZON];
+static double scratch[4 * 4096];
+
+static struct forecast blank(void)
+{
+    return (struct forecast){.horizon = HORIZON, .mean = mean, .quantiles = quantiles};
+}
+
+static void interpolates_levels(UNUSED void **state)
+{
+    struct forecast forecast = blank();
+    for (size_t q = 0; q < QUANTILE_COUNT; q++) {
+        quantiles[q * HORIZON] = (float)(10.0 + 2.0 * order_probit(quantile_levels[q]));
+    }
+    double before = -1e9;
+    for (double level = 0.001; level < 1.0; level += 0.001) {
+        double value = forecast_quantile(&forecast, 0, level);
+        assert_true(value > before);
+        assert_close(value, 10.0 + 2.0 * order_probit(level), 1e-5);
+        before = value;
+    }
+    assert_close(forecast_mean(quantiles, HORIZON), 10.0, 1e-5);
+}
+
+static void finishes_forecasts(UNUSED void **state)
+{
+    struct forecast forecast = blank();
+    double values[] = {1.0, 2.0};
+    struct model_series series = plain_series(values, 2, 1000);
+    series.minimum = 0.1;
+    series.maximum = 3.0;
+    for (size_t i = 0; i < QUANTILE_COUNT * HORIZON; i++) {
+        quantiles[i] = (float)((i * 37) % 11) - 3.0f;
+    }
+    quantiles[7] = NAN;
+    quantiles[9] = INFINITY;
+    mean[0] = NAN;
+    mean[1] = 77.0f;
+    forecast_finish(&series, 2.0, &forecast);
+    for (size_t h = 0; h < HORIZON; h++) {
+        for (size_t q = 0; q < QUANTILE_COUNT; q++) {
+            double value = (double)quantiles[q * HORIZON + h];
+            assert_true(value >= series.minimum && value <= series.maximum);
+            assert_true(q == 0 || value >= (double)quantiles[(q - 1) * HORIZON + h]);
+        }
+    }
+    assert_close(mean[0], 2.0, 0);
+    assert_close(mean[1], 3.0, 0);
+}
+
+static void seasonal_naive_has_the_empirical_spread(UNUSED void **state)
+{
+    static const double point[HORIZON] = {15.0, 24.75, 23.5, 20.75, 15.0, 24.75};
+    static const double spread[QUANTILE_COUNT] = {-0.5, -0.5, 0.3, 0.5, 0.8, 1.0,
+                                                  1.2,  1.5,  1.7, 2.5, 2.5};
+    double values[24];
+    for (int t = 0; t < 24; t++) {
+        values[t] = 10 + ((t * 7) % 4) * 3.0 + ((t * t) % 5) * 0.5 + 0.25 * t;
+    }
+    struct model_series series = plain_series(values, 24, 1000);
+    struct forecast forecast = blank();
+    assert_false(baseline_forecast(BASELINE_SEASONAL_NAIVE, &series, scratch, &forecast));
+    series.seasons[0] = 4;
+    assert_true(baseline_forecast(BASELINE_SEASONAL_NAIVE, &series, scratch, &forecast));
+    for (size_t h = 0; h < HORIZON; h++) {
+        assert_close(mean[h], point[h], 1e-6);
+        for (size_t q = 0; q < QUANTILE_COUNT; q++) {
+            assert_close(quantiles[q * HORIZON + h], point[h] + spread[q], 1e-5);
+        }
+    }
+}
+
+static void last_value_and_drift(UNUSED void **state)
+{
+    double values[64];
+    for (int t = 0; t < 64; t++) {
+        values[t] = t % 2 == 0 ? t : t + 1.0;
+    }
+    values[63] = (double)NAN;
+    struct model_series series = plain_series(values, 64, 1000);
+    struct forecast forecast = blank();
+    assert_true(baseline_forecast(BASELINE_LAST_VALUE, &series, scratch, &forecast));
+    assert_close(mean[5], 62.0, 0);
+    float width = quantiles[9 * HORIZON] - quantiles[1 * HORIZON];
+    assert_true(width >= 0.0f);
+    assert_true(baseline_forecast(BASELINE_DRIFT, &series, scratch, &forecast));
+    assert_close(mean[0], 64.0, 1e-5); /* two steps after the last one seen */
+    assert_close(mean[5], 69.0, 1e-5);
+    double one[] = {(double)NAN, 4.0, (double)NAN};
+    series = plain_series(one, 3, 1000);
+    assert_false(baseline_forecast(BASELINE_LAST_VALUE, &series, scratch, &forecast));
+    double two[] = {4.0, (double)NAN, 6.0};
+    series = plain_series(two, 3, 1000);
+    assert_true(baseline_forecast(BASELINE_LAST_VALUE, &series, scratch, &forecast));
+    assert_true(quantiles[9 * HORIZON] > quantiles[1 * HORIZON]);
+    assert_close(quantiles[5 * HORIZON], 6.0, 1e-6);
+}
+
+static void spread_of_the_last_value_grows(UNUSED void **state)
+{
+    double values[2000];
+    double level = 0.0;
+    uint32_t bits = 12345;
+    for (int t = 0; t < 2000; t++) {
+        bits = bits * 1664525u + 1013904223u;
+        level += (double)(bits >> 8) / 8388608.0 - 1.0;
+        values[t] = level;
+    }
+    struct model_series series = plain_series(values, 2000, 1000);
+    struct forecast forecast = blank();
+    assert_true(baseline_forecast(BASELINE_LAST_VALUE, &series, scratch, &forecast));
+    float first = quantiles[9 * HORIZON] - quantiles[1 * HORIZON];
+    float last = quantiles[9 * HORIZON + 5] - quantiles[1 * HORIZON + 5];
+    assert_true(last > 2.0f * first && last < 3.0f * first); /* sqrt(6) = 2.45 */
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(interpolates_levels),
+        cmocka_unit_test(finishes_forecasts),
+        cmocka_unit_test(seasonal_naive_has_the_empirical_spread),
+        cmocka_unit_test(last_value_and_drift),
+        cmocka_unit_test(spread_of_the_last_value_grows),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
