@@ -328,7 +328,7 @@ void sqlite_warm(struct sqlite_state *state, struct sqlite_series *series)
 }
 
 /* Under the lock. A second-chance clock: whoever was used since the hand came by last is passed over once;
- * who is chosen keeps its fresh points and half of the others, so one in steady use settles at a size. */
+ * who is chosen keeps its fresh points and three quarters of the others, so one in steady use settles at a size. */
 static bool evict_one(struct sqlite_state *state)
 {
     struct storage *storage = state->storage;
@@ -346,7 +346,7 @@ static bool evict_one(struct sqlite_state *state)
             continue;
         }
         size_t before = tail_bytes(&series->tail);
-        tail_shrink(&series->tail, (series->tail.count - series->tail.fresh) / 2);
+        tail_shrink(&series->tail, (series->tail.count - series->tail.fresh) / 4 * 3);
         size_t after = tail_bytes(&series->tail);
         storage->counters.tail_bytes -= before - after;
         if (after < before) {
