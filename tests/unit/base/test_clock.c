@@ -34,6 +34,7 @@ static void good_times(UNUSED void **state)
         {"1969-12-31T23:59:59.999Z", -1, 0},
         {"1969-12-31T23:59:59.9999Z", -1, 0},
         {"2000-02-29T00:00:00Z", 951782400000, 0},
+        {"2400-02-29T00:00:00Z", 13574563200000, 0},
         {"2024-02-29T23:59:59Z", 1709251199000, 0},
         {"0000-01-01T00:00:00Z", -62167219200000, 0},
         {"9999-12-31T23:59:59.999Z", 253402300799999, 0},
@@ -71,6 +72,7 @@ static void bad_times(UNUSED void **state)
         "2026-01-32T00:00:00Z",
         "2026-02-29T00:00:00Z",
         "1900-02-29T00:00:00Z",
+        "2200-02-29T00:00:00Z",
         "2026-04-31T00:00:00Z",
         "2026-11-22T24:00:00Z",
         "2026-11-22T23:60:00Z",
@@ -143,6 +145,10 @@ static void the_calendar_is_that_of_the_c_library(UNUSED void **state)
 static void the_far_ends_fit_the_buffer(UNUSED void **state)
 {
     char text[32];
+    clock_format(-1, text);
+    assert_string_equal(text, "1969-12-31T23:59:59.999Z");
+    clock_format(-86400000, text);
+    assert_string_equal(text, "1969-12-31T00:00:00Z");
     assert_int_equal(clock_format(INT64_MAX, text), strlen("292278994-08-17T07:12:55.807Z"));
     assert_string_equal(text, "292278994-08-17T07:12:55.807Z");
     clock_format(INT64_MIN, text);

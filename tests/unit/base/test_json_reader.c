@@ -209,6 +209,18 @@ static void everything_else_is_refused(UNUSED void **state)
             fail_msg("accepted: %s", bad_documents[i]);
         }
     }
+    /* Wherever it stands in a long string, a stray byte is seen. */
+    for (size_t at = 1; at < 31; at++) {
+        static const char bad[] = "\x80\xA0\xC3\xED\xFF\x1F\n";
+        for (size_t i = 0; i < sizeof(bad); i++) {
+            char document[32];
+            memset(document, 'x', sizeof(document));
+            document[0] = document[31] = '"';
+            assert_int_equal(read_all(document, sizeof(document)), JSON_END);
+            document[at] = bad[i];
+            assert_int_equal(read_all(document, sizeof(document)), JSON_BROKEN);
+        }
+    }
     assert_int_equal(read_all("1\0", 2), JSON_BROKEN);
     assert_int_equal(read_all("\"a\0b\"", 5), JSON_BROKEN);
     assert_int_equal(read_all("\"\\\0\"", 4), JSON_BROKEN);

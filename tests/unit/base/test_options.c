@@ -99,6 +99,7 @@ static void values_are_read_and_printed(UNUSED void **state)
         {"train.steps", "1000", "1000"},
         {"train.steps", "+7", "7"},
         {"train.rate", "0", "0"},
+        {"train.rate", "1", "1"},
         {"train.rate", "1e-3", "0.001"},
         {"train.rate", ".5", "0.5"},
         {"server.open", "true", "true"},

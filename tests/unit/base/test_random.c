@@ -77,6 +77,24 @@ static void uniform_and_normal_have_their_moments(UNUSED void **state)
     assert_true(fabs((double)beyond_two / COUNT - 0.05) < 0.0008);
 }
 
+static void normals_are_exact(UNUSED void **state)
+{
+    /* The same polar method with the C library's logarithm. */
+    struct random random, copy;
+    random_init(&random, 3, 1);
+    for (int i = 0; i < 200000; i++) {
+        copy = random;
+        double x, square;
+        do {
+            x = 2.0 * random_uniform(&copy) - 1.0;
+            double y = 2.0 * random_uniform(&copy) - 1.0;
+            square = x * x + y * y;
+        } while (square >= 1.0 || square == 0.0);
+        double expected = x * sqrt(-2.0 * log(square) / square);
+        assert_true(fabs(random_normal(&random) - expected) <= 2e-15 * fabs(expected));
+    }
+}
+
 static void below_is_unbiased(UNUSED void **state)
 {
     struct random random;
@@ -119,6 +137,7 @@ int main(void)
         cmocka_unit_test(same_seed_same_numbers),
         cmocka_unit_test(seeds_and_streams_differ),
         cmocka_unit_test(uniform_and_normal_have_their_moments),
+        cmocka_unit_test(normals_are_exact),
         cmocka_unit_test(below_is_unbiased),
         cmocka_unit_test(secrets_are_not_repeated),
     };

@@ -49,6 +49,7 @@ static void what_users_type(UNUSED void **state)
          "gr\xC3\xB6\xC3\x9F"
          "e"},
         {"5m", "5m"},
+        {"a\xC2\xA0z", "a\xC2\xA0z"},
         {"a[0]", "a[0]"},
         {"up{b=\"2\",a=\"1\"}", "up{a=\"1\",b=\"2\"}"},
         {" up { b = \"2\" , a = \"1\" , } ", "up{a=\"1\",b=\"2\"}"},
@@ -120,6 +121,7 @@ static void what_is_refused(UNUSED void **state)
         {"up\xC3", "bad_series_name"},
         {"u\np", "bad_series_name"},
         {"up\xC2\x85", "bad_series_name"},
+        {"up\xC2\x9F", "bad_series_name"},
         {"up{a=\"\x01\"}", "bad_label"},
         {"up{a=\"\\t\"}", "bad_label"},
         {"up{a=\"\xFF\"}", "bad_label"},

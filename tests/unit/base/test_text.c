@@ -41,6 +41,9 @@ static void failure_is_sticky_until_cleared(UNUSED void **state)
     struct text text;
     struct error error = {0};
     text_init(&text, 5);
+    text_add_string(&text, "fives");
+    assert_text(&text, "fives");
+    text_release(&text);
     text_add_string(&text, "abc");
     text_add_string(&text, "def");
     text_add_char(&text, 'x');
