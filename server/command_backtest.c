@@ -385,6 +385,9 @@ int command_backtest(int argc, char **argv)
     if (backtest.seconds > 0 && backtest.steps > 0) {
         return command_usage(&line, "--seconds and --steps exclude each other");
     }
+    if (backtest.windows == 0 && backtest.forecasts == NULL && backtest.json) {
+        return command_usage(&line, "--json with --windows 0 needs --forecasts OUT.csv");
+    }
     char horizon[48];
     snprintf(horizon, sizeof(horizon), "forecast.horizon=%lld", (long long)backtest.horizon);
     if (!command_source(&backtest.sources, "set", horizon)) {

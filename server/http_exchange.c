@@ -84,8 +84,7 @@ static int answer(struct exchange *exchange)
     }
     atomic_store_explicit(&exchange->answer_bytes, response->body_length, memory_order_relaxed);
     response->body = NULL; /* the library's now */
-    bool waited = atomic_load_explicit(&exchange->phase, memory_order_relaxed) != PHASE_HEAD;
-    set_phase(exchange, PHASE_WRITING, waited ? clock_monotonic_ns() : exchange->started_ns);
+    set_phase(exchange, PHASE_WRITING, clock_monotonic_ns());
     exchange->status = response->status;
     enum MHD_Result queued =
         MHD_queue_response(exchange->connection, (unsigned int)response->status, out);
@@ -283,8 +282,6 @@ static int begin(struct exchange *exchange, const char *method)
     head_gather(exchange->connection, &head);
     prepare_request(exchange, method, &head);
     bool has_body = exchange->body_declared > 0 || head.transfers > 0;
-    bool at_once = !has_body && (exchange->request.method == API_GET ||
-                                 exchange->request.method == API_HEAD);
     bool decided = true;
     if (!head_framing_is_sound(&head)) {
         fill_problem(exchange, STATUS_INVALID, "bad_framing",
@@ -299,10 +296,8 @@ static int begin(struct exchange *exchange, const char *method)
         decided = api_begin(exchange->http->services, &exchange->request, length,
                             &exchange->response) == API_DONE;
     }
-    if (at_once) {
-        return decided ? answer(exchange) : dispatch(exchange);
-    }
-    set_phase(exchange, PHASE_BODY, clock_monotonic_ns());
+    /* Never answered here, even without a body: the library would close the connection. */
+    set_phase(exchange, PHASE_BODY, has_body ? clock_monotonic_ns() : exchange->started_ns);
     return decided ? refuse(exchange) : 1;
 }
 

@@ -1,0 +1,218 @@
+/* Configuration: order of the layers, bounds, errors with lines, printing, reload.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "server/config.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static char path[] = "/tmp/forecastd-config-XXXXXX";
+
+static void write_file(const char *text)
+{
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fputs(text, file);
+    fclose(file);
+}
+
+static enum status load(const char *yaml, char *const *environment, const char *set,
+                        struct config *config, struct error *error)
+{
+    struct config_sources sources = {.environment = environment};
+    memset(error, 0, sizeof(*error));
+    if (yaml != NULL) {
+        write_file(yaml);
+        sources.file = path;
+    }
+    if (set != NULL) {
+        sources.sets[sources.set_count++] = set;
+    }
+    return config_load(&sources, config, error);
+}
+
+static void fails_with(const char *yaml, const char *set, const char *const *words)
+{
+    struct config config;
+    struct error error;
+    assert_int_not_equal(load(yaml, NULL, set, &config, &error), STATUS_OK);
+    for (; *words != NULL; words++) {
+        if (strstr(error.text, *words) == NULL) {
+            fail_msg("'%s' is not in: %s", *words, error.text);
+        }
+    }
+}
+
+#define FAILS(yaml, set, ...) fails_with(yaml, set, (const char *const[]){__VA_ARGS__, NULL})
+
+static void defaults_are_those_of_the_contract(void **state)
+{
+    struct config config;
+    struct error error;
+    (void)state;
+    assert_int_equal(load(NULL, NULL, NULL, &config, &error), STATUS_OK);
+    assert_string_equal(config.listen, "127.0.0.1:7380");
+    assert_string_equal(config.path, "./forecastd-data");
+    assert_int_equal(config.retention_ms, 0);
+    assert_int_equal(config.max_future_ms, 600000);
+    assert_int_equal(config.max_series, 100000);
+    assert_int_equal(config.max_body, 16 << 20);
+    assert_int_equal(config.horizon, 48);
+    assert_int_equal(config.every_ms, 3600000);
+    assert_int_equal(config.seconds_ms, 300000);
+    assert_string_equal(config.backbone, "logsparse");
+}
+
+static void layers_go_before_each_other(void **state)
+{
+    struct config config;
+    struct error error;
+    char listen[] = "FORECASTD_SERVER_LISTEN=127.0.0.1:2", future[] = "FORECASTD_INGEST_MAX_FUTURE=2m";
+    char other[] = "HOME=/", injected[] = "FORECASTD_PORT=tcp://1.2.3.4", service[] = "FORECASTD_SERVICE_HOST=x";
+    char *environment[] = {other, listen, future, injected, service, NULL};
+    const char *yaml = "server:\n  listen: 127.0.0.1:1\ningest.max_future: 1m\ntrain: {every: 30m}\n";
+    (void)state;
+    assert_int_equal(load(yaml, NULL, NULL, &config, &error), STATUS_OK);
+    assert_string_equal(config.listen, "127.0.0.1:1");
+    assert_int_equal(config.max_future_ms, 60000);
+    assert_int_equal(config.every_ms, 1800000);
+    assert_int_equal(load(yaml, environment, NULL, &config, &error), STATUS_OK);
+    assert_string_equal(config.listen, "127.0.0.1:2");
+    assert_int_equal(config.max_future_ms, 120000);
+    assert_int_equal(load(yaml, environment, "server.listen=127.0.0.1:3", &config, &error), STATUS_OK);
+    assert_string_equal(config.listen, "127.0.0.1:3");
+}
+
+static void mistakes_stop_the_start_by_name(void **state)
+{
+    (void)state;
+    FAILS(NULL, "server.lsten=x", "server.lsten");
+    FAILS(NULL, "ingest.max_series=0", "ingest.max_series", "0", "1");
+    FAILS(NULL, "ingest.max_series=many", "ingest.max_series", "many");
+    FAILS(NULL, "log.format=xml", "log.format", "xml", "logfmt");
+    FAILS(NULL, "train.every", "section.key=value");
+    FAILS(NULL, "auth.tokens=/x", "auth.tokens", "not built yet");
+    FAILS(NULL, "tls.cert=/x", "tls.cert", "not built yet");
+    FAILS(NULL, "mqtt.broker=x", "mqtt.broker", "not built yet");
+    FAILS(NULL, "model.backbone=nothing", "nothing");
+    FAILS(NULL, "model.no_such_option=3", "no_such_option", "logsparse");
+}
+
+static void mistakes_of_the_file_name_the_line(void **state)
+{
+    (void)state;
+    FAILS("server:\n  lsten: x\n", NULL, path, ":2:", "server.lsten");
+    FAILS("# a\n\ningest:\n  max_series: -1\n", NULL, ":4", "ingest.max_series", "-1");
+    FAILS("server:\n  listen: a\n  listen: b\n", NULL, ":3", "twice");
+    FAILS("server:\n  listen: a\nserver.listen: b\n", NULL, ":3", "twice");
+    FAILS("server:\n  listen: [a\n", NULL, path);
+    FAILS("- a\n- b\n", NULL, ":1", "mapping");
+    FAILS("server: *x\n", NULL, path);
+    FAILS("a: 1\n---\nb: 2\n", NULL, path);
+    FAILS("server:\n  listen: &x y\n", NULL, ":2", "anchors");
+    FAILS("just text\n", NULL, ":1", "mapping");
+}
+
+static void a_missing_file_is_an_error(void **state)
+{
+    struct config config;
+    struct error error = {0};
+    struct config_sources sources = {.file = "/nonexistent/forecastd.yaml"};
+    (void)state;
+    assert_int_equal(config_load(&sources, &config, &error), STATUS_IO);
+    assert_non_null(strstr(error.text, "/nonexistent/forecastd.yaml"));
+}
+
+static void an_empty_file_or_section_changes_nothing(void **state)
+{
+    struct config config;
+    struct error error;
+    (void)state;
+    assert_int_equal(load("", NULL, NULL, &config, &error), STATUS_OK);
+    assert_int_equal(load("server:\nstorage:\n", NULL, NULL, &config, &error), STATUS_OK);
+    assert_string_equal(config.listen, "127.0.0.1:7380");
+}
+
+static void options_of_the_backbone_replace_each_other(void **state)
+{
+    struct config config;
+    struct error error;
+    struct backbone_info info = backbone_info(0);
+    char set[96], expected[96];
+    (void)state;
+    assert_true(info.option_count > 0);
+    snprintf(set, sizeof(set), "model.%s=%s", info.options[0].name, info.options[0].preset);
+    snprintf(expected, sizeof(expected), "%s=%s", info.options[0].name, info.options[0].preset);
+    struct config_sources sources = {.sets = {set, set}, .set_count = 2};
+    memset(&error, 0, sizeof(error));
+    assert_int_equal(config_load(&sources, &config, &error), STATUS_OK);
+    assert_string_equal(config.model_options, expected);
+}
+
+/* The example and the effective values are files that mean the defaults. */
+static void what_is_printed_can_be_read_back(void **state)
+{
+    struct config config, again;
+    struct error error;
+    struct text text;
+    (void)state;
+    assert_int_equal(load(NULL, NULL, NULL, &config, &error), STATUS_OK);
+    text_init(&text, 1 << 20);
+    config_print_example(&text);
+    assert_int_equal(text.failed, STATUS_OK);
+    assert_int_equal(load(text.bytes, NULL, NULL, &again, &error), STATUS_OK);
+    assert_memory_equal(&config, &again, sizeof(config));
+    text_clear(&text);
+    config_print_effective(&config, &text);
+    assert_int_equal(load(text.bytes, NULL, NULL, &again, &error), STATUS_OK);
+    assert_memory_equal(&config, &again, sizeof(config));
+    text_clear(&text);
+    config_print_help(&text);
+    for (size_t i = 0; i < config_option_count; i++) {
+        assert_non_null(strstr(text.bytes, config_options[i].name));
+    }
+    text_release(&text);
+}
+
+static void reload_takes_over_only_what_may_change(void **state)
+{
+    struct config running, next;
+    struct error error;
+    (void)state;
+    assert_int_equal(load(NULL, NULL, NULL, &running, &error), STATUS_OK);
+    assert_int_equal(load("train.every: 2h\nserver.listen: 127.0.0.1:9\n", NULL, NULL, &next, &error),
+                     STATUS_OK);
+    assert_int_equal(config_reload(&running, &next), 1);
+    assert_int_equal(running.every_ms, 7200000);
+    assert_string_equal(running.listen, "127.0.0.1:7380");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(defaults_are_those_of_the_contract),
+        cmocka_unit_test(layers_go_before_each_other),
+        cmocka_unit_test(mistakes_stop_the_start_by_name),
+        cmocka_unit_test(mistakes_of_the_file_name_the_line),
+        cmocka_unit_test(a_missing_file_is_an_error),
+        cmocka_unit_test(an_empty_file_or_section_changes_nothing),
+        cmocka_unit_test(options_of_the_backbone_replace_each_other),
+        cmocka_unit_test(what_is_printed_can_be_read_back),
+        cmocka_unit_test(reload_takes_over_only_what_may_change),
+    };
+    int fd = mkstemp(path);
+    if (fd < 0) {
+        return 1;
+    }
+    close(fd);
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    unlink(path);
+    return failed;
+}
