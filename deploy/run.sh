@@ -95,7 +95,7 @@ replay() {
 
 newest_s=0
 if get "/api/v1/series?match=pjm.load&limit=1"; then
-    newest=$(value last_timestamp)
+    newest=$(value last_at)
     case $newest in
     '' | null) ;;
     *[!0-9]*) newest_s=$(date -u -d "$newest" +%s) ;;

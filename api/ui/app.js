@@ -12,7 +12,7 @@ const LIST_MAX = 500;
 const JOBS_EVERY = 1500;
 const QUANTILES = "0.025,0.1,0.5,0.9,0.975";
 const SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR;
-const RANGES = [5 * MINUTE, 15 * MINUTE, HOUR, 6 * HOUR, DAY, 2 * DAY, 7 * DAY, 14 * DAY, 28 * DAY,
+const RANGES = [MINUTE, 5 * MINUTE, 15 * MINUTE, HOUR, 6 * HOUR, DAY, 2 * DAY, 7 * DAY, 14 * DAY, 28 * DAY,
   84 * DAY, 364 * DAY, 1820 * DAY];
 
 const $ = (id) => document.getElementById(id);
@@ -169,9 +169,9 @@ function choose(series) {
   refreshView();
 }
 
-// Ranges that hold between 30 and 3,000 steps; about 170 steps to start with.
+// Ranges that hold between 30 and 3,600 steps; about 170 steps to start with.
 function drawRanges() {
-  const fitting = RANGES.filter((ms) => ms >= 30 * state.step && ms <= 3000 * state.step).slice(0, 5);
+  const fitting = RANGES.filter((ms) => ms >= 30 * state.step && ms <= 3600 * state.step).slice(0, 5);
   if (state.range === null) {
     state.range = fitting.reduce((best, ms) =>
       (Math.abs(Math.log(ms / state.step / 170)) < Math.abs(Math.log(best / state.step / 170)) ? ms : best),
@@ -279,8 +279,8 @@ function drawFacts(forecast, trouble) {
   $("warnings").hidden = warnings.length === 0;
   $("warnings").replaceChildren(...warnings.map((one) => {
     const row = document.createElement("li");
-    row.textContent = one.message ?? one.code.replaceAll("_", " ") +
-      (one.since ? ` since ${moment(Date.parse(one.since), state.step)}` : "");
+    row.textContent = (one.detail ?? one.code.replaceAll("_", " ")) +
+      (one.since ? `, since ${moment(Date.parse(one.since), state.step)}` : "");
     return row;
   }));
   const quoted = forecast.series.replaceAll("'", "'\\''");

@@ -87,13 +87,13 @@ def test_settings(daemon):
     feed(daemon, "settings", 100)
     answer = patch(daemon, "settings", '{"min":0,"max":100,"integer":true}')
     assert answer.status == 200, answer
-    body = daemon.get("/api/v1/series/settings").json
+    body = daemon.get("/api/v1/series/settings").json["settings"]
     assert body["min"] == 0 and body["max"] == 100 and body["integer"] is True, body
     for bad in ("{}x", '{"min":"a"}', '{"min":5,"max":1}', '{"nonsense":1}', "[]", '{"kind":"wheel"}', '{"step":"-1s"}'):
         answer = patch(daemon, "settings", bad)
         assert answer.status in (400, 422), (bad, answer)
     assert patch(daemon, "nobody", '{"min":0}').status == 404
-    body = daemon.get("/api/v1/series/settings").json
+    body = daemon.get("/api/v1/series/settings").json["settings"]
     assert body["min"] == 0 and body["max"] == 100, "a refused change changes nothing"
 
 
