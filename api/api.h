@@ -53,7 +53,8 @@ struct api_response {
     struct {
         const char *name;      /* static string */
         char value[160];
-    } headers[API_HEADERS_MAX]; /* Location, Retry-After, Allow, ETag ... */
+    } headers[API_HEADERS_MAX]; /* Location, Retry-After, Allow, ETag, Cache-Control ...; the server
+                                 * adds X-Request-Id */
     size_t header_count;
     char *body;                /* api allocates with mem_alloc; the server frees with mem_free ... */
     size_t body_length;
@@ -119,7 +120,8 @@ struct api_limits {
     size_t live_bytes_max;      /* memory for live forecasts, 32 MiB */
 };
 
-struct live; /* live forecasts: api/live.h */
+struct live;         /* live forecasts: api/live.h */
+struct points_cache; /* api/points_reader.h */
 
 struct api_services {
     struct storage *storage;
@@ -128,6 +130,7 @@ struct api_services {
     struct job_table *jobs;
     struct live *live;
     struct api_metrics *metrics;
+    _Atomic(struct points_cache *) points_cache; /* names seen in bodies, for the network thread */
     _Atomic(const struct api_limits *) limits;
     struct model_config model_config;
     int64_t started_ms;
@@ -140,7 +143,7 @@ struct api_services {
     void *context;
 };
 
-/* Makes metrics and the live table in `services` (storage, writer, registry, jobs and limits are set). */
+/* Makes metrics, the live table and the cache of names in `services` (storage, writer, registry, jobs and limits are set). */
 enum status api_services_init(struct api_services *services, struct error *error) MUST_USE;
 void api_services_release(struct api_services *services);
 
@@ -152,7 +155,8 @@ enum status api_worker_new(struct api_services *services, struct api_worker **ou
                            struct error *error) MUST_USE;
 void api_worker_free(struct api_worker *worker);
 
-/* 1: head only. API_DONE: answer `response` now; API_DECLINED: read the body and go on. */
+/* 1: head only; content_length UINT64_MAX where it is not known. API_DONE: answer `response` now;
+ * API_DECLINED: read the body and go on. */
 enum api_outcome api_begin(struct api_services *services, const struct api_request *request,
                            uint64_t content_length, struct api_response *response);
 /* 2 */

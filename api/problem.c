@@ -27,6 +27,8 @@ static const struct problem_code codes[] = {
     {"unsupported_media_type", 415, "Unsupported media type", NULL},
     {"unsupported_encoding", 415, "Unsupported content encoding",
      "Send the body as it is, or with Content-Encoding: gzip where the route takes points."},
+    {"bad_framing", 400, "Unclear length of the body", "Send one Content-Length, or chunked."},
+    {"bad_host", 400, "Host not known", NULL},
     {"body_too_large", 413, "Body too large", "Send the data in several requests."},
     /* query and body */
     {"unknown_parameter", 400, "Unknown parameter", NULL},
@@ -77,6 +79,7 @@ static const struct problem_code codes[] = {
     {"jobs_full", 503, "Too many jobs", "Try again when one of them is done."},
     /* the daemon's state */
     {"busy", 503, "Busy", "Try again after the time in Retry-After."},
+    {"overloaded", 503, "Too many requests", "Try again after the time in Retry-After."},
     {"storage_unavailable", 503, "The store cannot be written",
      "Free disk space; forecasts are served meanwhile."},
     {"no_memory", 503, "Out of memory", "Try again in a second."},
@@ -183,11 +186,8 @@ void response_header(struct api_response *response, const char *name, const char
     response->headers[response->header_count++].name = name;
 }
 
-void response_common_headers(const struct api_request *request, struct api_response *response)
+void response_common_headers(struct api_response *response)
 {
-    if (request->request_id[0]) {
-        response_header(response, "X-Request-Id", "%s", request->request_id);
-    }
     response_header(response, "Cache-Control", "no-store");
 }
 
@@ -250,7 +250,7 @@ void api_problem(const struct api_request *request, const struct error *error,
         mem_free(response->body);
     }
     memset(response, 0, sizeof(*response));
-    response_common_headers(request, response);
+    response_common_headers(response);
     if (http == 503) {
         response_header(response, "Retry-After", "%d", error->status == STATUS_NO_SPACE ? 10 : 1);
     }

@@ -33,8 +33,8 @@ int problem_http(const struct error *error);
 void response_header(struct api_response *response, const char *name, const char *format, ...)
     PRINTF_LIKE(3, 4);
 
-/* The headers that every answer of the API carries: X-Request-Id and Cache-Control: no-store. */
-void response_common_headers(const struct api_request *request, struct api_response *response);
+/* What every answer of the API carries: Cache-Control: no-store. (The server adds X-Request-Id.) */
+void response_common_headers(struct api_response *response);
 
 /* Hands over a finished text as the body; where it failed (bound, memory) an error and no body. */
 enum status response_take_text(struct api_response *response, int http, const char *content_type,

@@ -3,6 +3,7 @@
  */
 #include "api/router.h"
 
+#include "api/forecast_query.h"
 #include "api/handlers.h"
 #include "base/check.h"
 
@@ -11,8 +12,6 @@
 #include <strings.h>
 
 #define CONTROL_BODY_MAX (1u << 20)
-
-#define FORECAST_PARAMETERS "series horizon steps quantiles level history at format"
 
 static const struct route routes[] = {
     /* ingest */
@@ -46,6 +45,9 @@ static const struct route routes[] = {
     /* the page */
     {API_GET, "/", BODY_NONE, NULL, "", ui_fast, NULL},
     {API_GET, "/app.js", BODY_NONE, NULL, "", ui_fast, NULL},
+    {API_GET, "/chart.js", BODY_NONE, NULL, "", ui_fast, NULL},
+    {API_GET, "/format.js", BODY_NONE, NULL, "", ui_fast, NULL},
+    {API_GET, "/icon.svg", BODY_NONE, NULL, "", ui_fast, NULL},
     {API_GET, "/style.css", BODY_NONE, NULL, "", ui_fast, NULL},
     {API_GET, "/vendor/uPlot.iife.min.js", BODY_NONE, NULL, "", ui_fast, NULL},
     {API_GET, "/vendor/uPlot.min.css", BODY_NONE, NULL, "", ui_fast, NULL},

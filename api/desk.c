@@ -1,0 +1,92 @@
+/* Buffers of the thread that makes forecasts, and its workspaces of models.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "api/desk.h"
+
+#include "base/memory.h"
+
+#include <string.h>
+
+#define POINTS_MAX ((size_t)1 << 20)
+
+enum status forecast_desk_new(struct api_services *services, struct storage_reader *reader,
+                              struct forecast_desk **out, struct error *error)
+{
+    *out = mem_zeroed(1, sizeof(**out));
+    if (!*out) {
+        return error_set(error, STATUS_NO_MEMORY, "no memory for forecasts");
+    }
+    (*out)->services = services;
+    (*out)->reader = reader;
+    return STATUS_OK;
+}
+
+void forecast_desk_free(struct forecast_desk *desk)
+{
+    if (!desk) {
+        return;
+    }
+    for (size_t i = 0; i < DESK_FORECASTERS; i++) {
+        forecaster_free(desk->slots[i].forecaster);
+        snapshot_release(desk->slots[i].snapshot);
+    }
+    mem_free(desk->points);
+    mem_free(desk->scratch);
+    mem_free(desk);
+}
+
+enum status desk_read(struct forecast_desk *desk, uint32_t id, size_t wanted, size_t *count,
+                      struct error *error)
+{
+    wanted = wanted > POINTS_MAX ? POINTS_MAX : wanted;
+    if (wanted > desk->points_capacity) {
+        struct point *bigger = mem_resize(desk->points, wanted, sizeof(*bigger));
+        if (!bigger) {
+            return error_set(error, STATUS_NO_MEMORY, "no memory for points");
+        }
+        desk->points = bigger;
+        desk->points_capacity = wanted;
+    }
+    return storage_read_last(desk->reader, id, desk->points, wanted, count, error);
+}
+
+enum status desk_scratch(struct forecast_desk *desk, size_t count, struct error *error)
+{
+    if (count > desk->scratch_capacity) {
+        double *bigger = mem_resize(desk->scratch, count, sizeof(*bigger));
+        if (!bigger) {
+            return error_set(error, STATUS_NO_MEMORY, "no memory for a forecast");
+        }
+        desk->scratch = bigger;
+        desk->scratch_capacity = count;
+    }
+    return STATUS_OK;
+}
+
+enum status desk_forecaster(struct forecast_desk *desk, struct snapshot *snapshot,
+                            struct forecaster **out, struct error *error)
+{
+    size_t place = 0;
+    for (size_t i = 0; i < DESK_FORECASTERS; i++) {
+        if (desk->slots[i].snapshot == snapshot) {
+            desk->slots[i].used = ++desk->uses;
+            *out = desk->slots[i].forecaster;
+            return STATUS_OK;
+        }
+        if (desk->slots[i].used < desk->slots[place].used) {
+            place = i;
+        }
+    }
+    struct forecaster *made = NULL;
+    enum status status = forecaster_new(snapshot, DESK_SERIES_MAX, &made, error);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    forecaster_free(desk->slots[place].forecaster);
+    snapshot_release(desk->slots[place].snapshot);
+    desk->slots[place].snapshot = snapshot_acquire(snapshot);
+    desk->slots[place].forecaster = made;
+    desk->slots[place].used = ++desk->uses;
+    *out = made;
+    return STATUS_OK;
+}

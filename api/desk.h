@@ -1,0 +1,37 @@
+/* Inside of making forecasts: the buffers of one thread.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef API_DESK_H
+#define API_DESK_H
+
+#include "api/forecast_make.h"
+
+#define DESK_FORECASTERS 4
+
+struct forecast_desk {
+    struct api_services *services;
+    struct storage_reader *reader;
+    struct point *points; /* the newest points of one series */
+    size_t points_capacity;
+    double *scratch; /* for baselines */
+    size_t scratch_capacity;
+    struct {
+        struct snapshot *snapshot; /* counted, as long as its workspace stands here */
+        struct forecaster *forecaster;
+        uint64_t used;
+    } slots[DESK_FORECASTERS];
+    uint64_t uses;
+};
+
+/* The newest points of a series, at least `wanted` where it has them: in desk->points. */
+enum status desk_read(struct forecast_desk *desk, uint32_t id, size_t wanted, size_t *count,
+                      struct error *error) MUST_USE;
+
+/* Room for `count` doubles in desk->scratch. */
+enum status desk_scratch(struct forecast_desk *desk, size_t count, struct error *error) MUST_USE;
+
+/* The workspace of a snapshot; kept until others push it out. */
+enum status desk_forecaster(struct forecast_desk *desk, struct snapshot *snapshot,
+                            struct forecaster **out, struct error *error) MUST_USE;
+
+#endif

@@ -1,0 +1,313 @@
+/* From stored points to a forecast: the chain of methods.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "api/desk.h"
+
+#include "api/metrics.h"
+#include "base/clock.h"
+#include "base/memory.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define VALUES_MIN 1024 /* on the grid, where the series has them */
+#define VALUES_MAX 4096
+
+void forecast_made_release(struct forecast_made *made)
+{
+    snapshot_release(made->snapshot);
+    mem_free(made->block);
+    mem_free(made->values);
+    made->snapshot = NULL;
+    made->block = NULL;
+    made->values = NULL;
+}
+
+static enum status name_series(struct forecast_desk *desk, uint32_t id, struct error *error)
+{
+    char text[SERIES_TEXT_MAX];
+    size_t length = storage_series_text(desk->services->storage, id, text);
+    return error_wrap(error, "series \"%.*s\"", (int)(length < 200 ? length : 200), text);
+}
+
+/* Values that the model of the step and the seasonal naive want to see. */
+static size_t values_wanted(struct api_services *services, const struct series_facts *facts)
+{
+    size_t wanted = VALUES_MIN;
+    for (size_t i = 0; i < SEASONS_MAX; i++) {
+        wanted = wanted < (size_t)3 * facts->seasons[i] ? (size_t)3 * facts->seasons[i] : wanted;
+    }
+    struct snapshot *champion = registry_acquire(services->registry, facts->step_ms);
+    if (champion) {
+        size_t context = snapshot_context(champion);
+        wanted = context > wanted ? context : wanted;
+        snapshot_release(champion);
+    }
+    return wanted < VALUES_MAX ? wanted : VALUES_MAX;
+}
+
+static enum status choose_horizon(const struct forecast_order *order, int64_t step_ms,
+                                  size_t *horizon, struct error *error)
+{
+    *horizon = order->steps;
+    if (order->horizon_ms > 0) {
+        int64_t steps = (order->horizon_ms + step_ms - 1) / step_ms;
+        if (steps > (int64_t)order->steps_max) {
+            error_set(error, STATUS_INVALID, "the horizon is %lld steps of %lld ms, the limit is %zu",
+                      (long long)steps, (long long)step_ms, order->steps_max);
+            error_code(error, "bad_parameter", "horizon");
+            return error_hint(error, "Ask for a shorter horizon.");
+        }
+        *horizon = (size_t)steps;
+    }
+    return STATUS_OK;
+}
+
+static void count_grid(struct forecast_made *made, const struct model_series *series)
+{
+    size_t first = 0;
+    while (first < series->count && isnan(series->values[first])) {
+        first++;
+    }
+    for (size_t i = first; i < series->count; i++) {
+        if (isnan(series->values[i])) {
+            made->missing++;
+        } else {
+            made->observed++;
+        }
+    }
+}
+
+/* Falls of a counter in the points just read. */
+static size_t count_resets(const struct forecast_desk *desk, const struct series_info *info,
+                           size_t maximum)
+{
+    size_t resets = 0;
+    if (!info->settings.has_kind || info->settings.kind != SERIES_COUNTER) {
+        return 0;
+    }
+    size_t count = info->points < maximum ? (size_t)info->points : maximum;
+    double last = (double)NAN;
+    for (size_t i = 0; i < count && i < desk->points_capacity; i++) {
+        double value = desk->points[i].value;
+        if (!isnan(value)) {
+            resets += value < last;
+            last = value;
+        }
+    }
+    return resets;
+}
+
+/* Everything but the forecast itself. */
+static enum status prepare(struct forecast_desk *desk, const struct forecast_order *order,
+                           struct forecast_made *made, struct model_series *series,
+                           struct error *error)
+{
+    struct api_services *services = desk->services;
+    struct series_facts facts;
+    if (storage_series_info(services->storage, made->id, &made->info, error) != STATUS_OK) {
+        return error_code(error, "unknown_series", "series");
+    }
+    if (forecast_facts(desk, &made->info, false, &facts, error) != STATUS_OK ||
+        forecast_grid(desk, &made->info, values_wanted(services, &facts), &made->values,
+                      series, &made->facts, error) != STATUS_OK) {
+        return error->status;
+    }
+    count_grid(made, series);
+    if (made->observed < 2) {
+        error_set(error, STATUS_INVALID, "there are fewer than two values to forecast from");
+        return error_code(error, "insufficient_history", "series");
+    }
+    size_t horizon = 0;
+    if (choose_horizon(order, series->step_ms, &horizon, error) != STATUS_OK) {
+        return error->status;
+    }
+    made->resets = count_resets(desk, &made->info, series->count + 1);
+    made->block = mem_zeroed(horizon, (1 + QUANTILE_COUNT) * sizeof(float));
+    if (!made->block) {
+        return error_set(error, STATUS_NO_MEMORY, "no memory for a forecast");
+    }
+    made->forecast = (struct forecast){horizon, made->block, made->block + horizon};
+    made->minimum = series->minimum;
+    made->maximum = series->maximum;
+    made->origin_ms = series->start_ms + (int64_t)(series->count - 1) * series->step_ms;
+    made->issued_ms = clock_wall_ms();
+    made->state = series_state_of(services, &made->info, &made->facts, made->issued_ms);
+    return STATUS_OK;
+}
+
+static bool all_finite(const struct forecast *forecast)
+{
+    for (size_t i = 0; i < forecast->horizon; i++) {
+        if (!isfinite(forecast->mean[i])) {
+            return false;
+        }
+    }
+    for (size_t i = 0; i < forecast->horizon * QUANTILE_COUNT; i++) {
+        if (!isfinite(forecast->quantiles[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void give_reason(struct forecast_made *made, const char *reason)
+{
+    size_t used = strlen(made->fallback_reason);
+    snprintf(made->fallback_reason + used, sizeof(made->fallback_reason) - used, "%s%s",
+             used ? "," : "", reason);
+}
+
+/* ---------------------------------------------------------------- methods */
+
+/* Runs a model over those of the series that have its step and no forecast yet. */
+static void run_model(struct forecast_desk *desk, struct snapshot *snapshot, bool champion,
+                      struct forecast_made *made, const struct model_series *series, size_t count)
+{
+    struct model_series batch[DESK_SERIES_MAX];
+    struct forecast out[DESK_SERIES_MAX];
+    size_t index[DESK_SERIES_MAX], used = 0;
+    int64_t step_ms = snapshot_record(snapshot)->step_ms;
+    for (size_t i = 0; i < count; i++) {
+        if (!made[i].served_by && series[i].step_ms == step_ms) {
+            index[used] = i;
+            batch[used] = series[i];
+            out[used++] = made[i].forecast;
+        }
+    }
+    struct forecaster *forecaster = NULL;
+    struct error error = {0};
+    bool ran = used > 0 && desk_forecaster(desk, snapshot, &forecaster, &error) == STATUS_OK &&
+               forecaster_run(forecaster, batch, used, out, &error) == STATUS_OK;
+    for (size_t k = 0; k < used; k++) {
+        struct forecast_made *one = &made[index[k]];
+        struct api_metrics *metrics = desk->services->metrics;
+        if (ran && all_finite(&one->forecast)) {
+            one->snapshot = snapshot_acquire(snapshot);
+            one->served_by = snapshot_record(snapshot)->backbone;
+            one->trained_horizon = snapshot_record(snapshot)->horizon;
+            api_count(metrics, champion ? METRIC_BY_CHAMPION : METRIC_BY_PREVIOUS, 1);
+        } else if (champion) {
+            give_reason(one, ran ? "not_finite" : "model_failed");
+            api_count(metrics, ran ? METRIC_FALLBACK_NOT_FINITE : METRIC_FALLBACK_FAILED, 1);
+        }
+    }
+}
+
+static void run_models(struct forecast_desk *desk, struct forecast_made *made,
+                       const struct model_series *series, size_t count)
+{
+    struct registry *registry = desk->services->registry;
+    bool tried[DESK_SERIES_MAX] = {false};
+    for (size_t i = 0; i < count; i++) {
+        if (tried[i]) {
+            continue;
+        }
+        for (size_t j = i; j < count; j++) {
+            tried[j] = tried[j] || series[j].step_ms == series[i].step_ms;
+        }
+        struct snapshot *champion = registry_acquire(registry, series[i].step_ms);
+        if (champion) {
+            run_model(desk, champion, true, made, series, count);
+            snapshot_release(champion);
+            struct snapshot *previous =
+                registry_acquire_previous(registry, series[i].step_ms);
+            if (previous) {
+                run_model(desk, previous, false, made, series, count);
+                snapshot_release(previous);
+            }
+        }
+    }
+}
+
+static enum status run_baselines(struct forecast_desk *desk, struct forecast_made *made,
+                                 const struct model_series *series, struct error *error)
+{
+    static const struct {
+        enum baseline baseline;
+        enum metric metric;
+        const char *reason; /* why the next one has to serve */
+    } chain[] = {
+        {BASELINE_SEASONAL_NAIVE, METRIC_BY_SEASONAL_NAIVE, "no_season"},
+        {BASELINE_DRIFT, METRIC_BY_DRIFT, "no_drift"},
+        {BASELINE_LAST_VALUE, METRIC_BY_LAST_VALUE, ""},
+    };
+    struct api_metrics *metrics = desk->services->metrics;
+    if (!made->fallback_reason[0]) {
+        give_reason(made, "no_model");
+        api_count(metrics, METRIC_FALLBACK_NO_MODEL, 1);
+    }
+    if (desk_scratch(desk, 4 * series->count, error) != STATUS_OK) {
+        return error->status;
+    }
+    for (size_t i = 0; i < 3; i++) {
+        if (baseline_forecast(chain[i].baseline, series, desk->scratch, &made->forecast) &&
+            all_finite(&made->forecast)) {
+            made->served_by = baseline_name(chain[i].baseline);
+            api_count(metrics, chain[i].metric, 1);
+            return STATUS_OK;
+        }
+        if (i < 2) {
+            give_reason(made, chain[i].reason);
+        }
+    }
+    return error_set(error, STATUS_INTERNAL, "no method could forecast the series");
+}
+
+/* ---------------------------------------------------------------- the whole */
+
+static void finish(struct forecast_made *made)
+{
+    const struct series_info *info = &made->info;
+    int64_t stale_ms = info->last_ms + stale_after_ms(made->facts.step_ms) + 1;
+    int64_t cell_end_ms = made->origin_ms + 2 * made->facts.step_ms;
+    made->good_until_ms = made->state == SERIES_STALE ? INT64_MAX : stale_ms;
+    if (info->last_ms >= made->origin_ms + made->facts.step_ms && cell_end_ms < made->good_until_ms) {
+        made->good_until_ms = cell_end_ms; /* a cell is being filled: it will close then */
+    }
+    if (made->snapshot && made->forecast.horizon > made->trained_horizon) {
+        made->warnings |= WARNING_BEYOND_HORIZON;
+    }
+    if (made->state == SERIES_STALE) {
+        made->warnings |= WARNING_STALE;
+    }
+    if (made->observed < SHORT_HISTORY) {
+        made->warnings |= WARNING_SHORT_HISTORY;
+    }
+    if (made->missing * 9 > made->observed) {
+        made->warnings |= WARNING_GAPS;
+    }
+    mem_free(made->values);
+    made->values = NULL;
+}
+
+enum status forecast_make(struct forecast_desk *desk, const struct forecast_order *order,
+                          struct forecast_made *made, struct error *error)
+{
+    struct model_series series[DESK_SERIES_MAX];
+    enum status status = STATUS_OK;
+    memset(made, 0, order->count * sizeof(*made));
+    for (size_t i = 0; i < order->count && status == STATUS_OK; i++) {
+        made[i].id = order->ids[i];
+        status = prepare(desk, order, &made[i], &series[i], error);
+        if (status != STATUS_OK) {
+            name_series(desk, order->ids[i], error);
+        }
+    }
+    if (status == STATUS_OK) {
+        run_models(desk, made, series, order->count);
+    }
+    for (size_t i = 0; i < order->count && status == STATUS_OK; i++) {
+        if (!made[i].served_by) {
+            status = run_baselines(desk, &made[i], &series[i], error);
+        }
+        if (status == STATUS_OK) {
+            finish(&made[i]);
+        }
+    }
+    for (size_t i = 0; status != STATUS_OK && i < order->count; i++) {
+        forecast_made_release(&made[i]);
+    }
+    return status;
+}

@@ -1,0 +1,83 @@
+/* From stored points to a forecast: grid, seasons, and the best method that there is.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The chain is champion, previous champion, seasonal naive, drift, last value. A method that cannot or
+ * whose numbers are not finite hands over to the next; the result says who served it and why.
+ *
+ * Origin: the newest grid cell whose value is complete. Where the series brings one point a cell (its
+ * own interval is the step) that is the cell of the newest point; where several points make a cell it
+ * is the newest cell that is over.
+ */
+#ifndef API_FORECAST_MAKE_H
+#define API_FORECAST_MAKE_H
+
+#include "api/api.h"
+#include "api/live.h"
+
+#define DESK_SERIES_MAX 16 /* made in one go */
+
+/* Workspaces for forecasts; belongs to one thread. */
+struct forecast_desk;
+
+enum status forecast_desk_new(struct api_services *services, struct storage_reader *reader,
+                              struct forecast_desk **out, struct error *error) MUST_USE;
+void forecast_desk_free(struct forecast_desk *desk);
+
+enum forecast_warning {
+    WARNING_BEYOND_HORIZON = 1, /* rolled on beyond what the model was trained for */
+    WARNING_STALE = 2,          /* no point for many steps */
+    WARNING_SHORT_HISTORY = 4,  /* fewer than SHORT_HISTORY values */
+    WARNING_GAPS = 8,           /* more than a tenth of the values are missing */
+};
+#define SHORT_HISTORY 10
+
+struct forecast_made {
+    uint32_t id;
+    struct series_info info;
+    struct series_facts facts;
+    enum series_state state;
+    int64_t origin_ms, issued_ms, good_until_ms;
+    const char *served_by;
+    char fallback_reason[48];    /* empty: none */
+    struct snapshot *snapshot;   /* counted; NULL where a baseline serves */
+    struct forecast forecast;
+    double minimum, maximum;     /* declared bounds, or infinite */
+    size_t observed, missing, resets;
+    size_t trained_horizon;
+    unsigned warnings;
+    float *block;                /* holds the arrays of `forecast` */
+    double *values;              /* the grid; only while it is made */
+};
+void forecast_made_release(struct forecast_made *made);
+
+/* Forecasts of up to DESK_SERIES_MAX series. `horizon_ms` 0: `steps` for each. STATUS_INVALID with
+ * insufficient_history, or bad_parameter where a horizon has more than `steps_max` steps; the error
+ * names the series. On failure nothing is left to release. */
+struct forecast_order {
+    const uint32_t *ids;
+    size_t count;
+    int64_t horizon_ms;
+    size_t steps, steps_max;
+};
+enum status forecast_make(struct forecast_desk *desk, const struct forecast_order *order,
+                          struct forecast_made *made, struct error *error) MUST_USE;
+
+/* Step, seasons and state of a series, found out now where they are not known. With `cheap` only the
+ * step, from a few points. */
+enum status forecast_facts(struct forecast_desk *desk, const struct series_info *info, bool cheap,
+                           struct series_facts *facts, struct error *error) MUST_USE;
+enum series_state series_state_of(struct api_services *services, const struct series_info *info,
+                                  const struct series_facts *facts, int64_t now_ms);
+const char *series_state_name(enum series_state state);
+
+/* After this long without a point a series of the step counts as stale. */
+int64_t stale_after_ms(int64_t step_ms);
+
+/* The newest points of a series on its grid: at most `maximum` values to *values (the caller frees them
+ * with mem_free). Seasons, bounds and time zone (borrowed from `info`) are filled in; without values
+ * where there are fewer than two points. */
+enum status forecast_grid(struct forecast_desk *desk, const struct series_info *info, size_t maximum,
+                          double **values, struct model_series *series, struct series_facts *facts,
+                          struct error *error) MUST_USE;
+
+#endif

@@ -1,0 +1,238 @@
+/* What a forecast request asks for, from a query string.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "api/forecast_query.h"
+
+#include "base/check.h"
+#include "base/series_name.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+void forecast_query_init(struct api_services *services, struct forecast_query *out)
+{
+    const struct api_limits *limits = atomic_load(&services->limits);
+    size_t maximum = limits->forecast_series_max;
+    out->count = 0;
+    out->maximum = maximum && maximum < FORECAST_SERIES_MAX ? maximum : FORECAST_SERIES_MAX;
+    out->open = false;
+    out->horizon_ms = 0;
+    out->steps = limits->horizon_default;
+    out->steps_max = limits->horizon_max;
+    out->level_count = 0;
+    out->history_ms = 0;
+    out->format = FORMAT_JSON;
+}
+
+static enum status add_series(struct forecast_query *out, uint32_t id, struct error *error)
+{
+    for (size_t i = 0; i < out->count; i++) {
+        if (out->ids[i] == id) {
+            return STATUS_OK;
+        }
+    }
+    if (out->count == out->maximum) {
+        error_set(error, STATUS_INVALID, "more than %zu series match", out->maximum);
+        return error_code(error, "too_many_series", "series");
+    }
+    out->ids[out->count++] = id;
+    return STATUS_OK;
+}
+
+/* All series that a selector matches. */
+static enum status add_matching(struct api_services *services, const struct selector *selector,
+                                struct forecast_query *out, struct error *error)
+{
+    uint32_t ids[64], after = 0;
+    size_t found;
+    if (storage_series_list(services->storage, selector, 0, ids, 1) == 0) {
+        error_set(error, STATUS_NOT_FOUND, "no series matches");
+        return error_code(error, "unknown_series", "series");
+    }
+    do {
+        found = storage_series_list(services->storage, selector, after, ids, ARRAY_COUNT(ids));
+        for (size_t i = 0; i < found; i++) {
+            if (add_series(out, ids[i], error) != STATUS_OK) {
+                return error->status;
+            }
+            after = ids[i];
+        }
+    } while (found == ARRAY_COUNT(ids));
+    return STATUS_OK;
+}
+
+enum status forecast_query_series(struct api_services *services, const char *text, size_t length,
+                                  struct forecast_query *out, struct error *error)
+{
+    char canonical[SERIES_TEXT_MAX];
+    size_t canonical_length = 0;
+    struct error cause = {0};
+    if (series_name_parse(text, length, canonical, &canonical_length, &cause) == STATUS_OK) {
+        uint32_t id = storage_series_find(services->storage, canonical, canonical_length);
+        if (id != 0) {
+            return add_series(out, id, error);
+        }
+    }
+    struct selector *selector = NULL;
+    if (selector_parse(text, length, &selector, error) != STATUS_OK) {
+        if (error->status == STATUS_INVALID) {
+            error_code(error, "bad_selector", "series");
+        }
+        return error->status;
+    }
+    out->open = true;
+    enum status status = add_matching(services, selector, out, error);
+    selector_free(selector);
+    if (status == STATUS_NOT_FOUND) {
+        error_set(error, STATUS_NOT_FOUND, "no series matches \"%.200s\"", text);
+        return error_code(error, "unknown_series", "series");
+    }
+    return status;
+}
+
+enum status forecast_query_add_level(struct forecast_query *out, const char *name, double level,
+                                     struct error *error)
+{
+    level = round(level * 1e9) / 1e9;
+    if (!(level > 0.0 && level < 1.0)) {
+        error_set(error, STATUS_INVALID, "\"%s\" holds a level outside of (0,1)", name);
+        error_code(error, "bad_parameter", name);
+        return error_hint(error, "quantiles=0.1,0.5,0.9 are shares, level=80,95 are per cent.");
+    }
+    for (size_t i = 0; i < out->level_count; i++) {
+        if (out->levels[i] == level) {
+            return STATUS_OK;
+        }
+    }
+    if (out->level_count == FORECAST_LEVELS_MAX) {
+        error_set(error, STATUS_INVALID, "more than %d quantile levels", FORECAST_LEVELS_MAX);
+        return error_code(error, "bad_parameter", name);
+    }
+    out->levels[out->level_count++] = level;
+    return STATUS_OK;
+}
+
+/* Comma-separated numbers, each given to `add`. */
+static enum status each_number(struct forecast_query *out, const char *name, const char *text,
+                               bool bands, struct error *error)
+{
+    while (*text) {
+        char *end = NULL;
+        double number = strtod(text, &end);
+        if (end == text || (*end != '\0' && *end != ',') || (*end == ',' && end[1] == '\0')) {
+            error_set(error, STATUS_INVALID, "\"%s\" holds something that is not a number", name);
+            return error_code(error, "bad_parameter", name);
+        }
+        double low = bands ? (1.0 - number / 100.0) / 2.0 : number;
+        enum status status = forecast_query_add_level(out, name, low, error);
+        if (status == STATUS_OK && bands) {
+            status = forecast_query_add_level(out, name, 1.0 - low, error);
+        }
+        if (status != STATUS_OK) {
+            return status;
+        }
+        text = *end ? end + 1 : end;
+    }
+    return STATUS_OK;
+}
+
+enum status forecast_query_quantiles(struct forecast_query *out, const char *text,
+                                     struct error *error)
+{
+    return each_number(out, "quantiles", text, false, error);
+}
+
+enum status forecast_query_bands(struct forecast_query *out, const char *text, struct error *error)
+{
+    return each_number(out, "level", text, true, error);
+}
+
+enum status forecast_query_format(struct forecast_query *out, const char *text,
+                                  struct error *error)
+{
+    static const char *const names[] = {"json", "csv", "table"};
+    for (int i = 0; i < 3; i++) {
+        if (strcmp(text, names[i]) == 0) {
+            out->format = (enum forecast_format)i;
+            return STATUS_OK;
+        }
+    }
+    error_set(error, STATUS_INVALID, "\"format\" cannot be \"%.60s\"", text);
+    error_code(error, "bad_parameter", "format");
+    return error_hint(error, "There are: json, csv, table.");
+}
+
+enum status forecast_query_finish(struct forecast_query *out, struct error *error)
+{
+    static const double preset[] = {0.1, 0.5, 0.9};
+    if (out->count == 0) {
+        error_set(error, STATUS_INVALID, "the parameter \"series\" is missing");
+        error_code(error, "missing_parameter", "series");
+        return error_hint(error, "Give a series or a selector: series=name{key=\"value\"}.");
+    }
+    if (out->level_count == 0) {
+        memcpy(out->levels, preset, sizeof(preset));
+        out->level_count = ARRAY_COUNT(preset);
+    }
+    for (size_t i = 1; i < out->level_count; i++) {
+        double moved = out->levels[i];
+        size_t j = i;
+        for (; j > 0 && out->levels[j - 1] > moved; j--) {
+            out->levels[j] = out->levels[j - 1];
+        }
+        out->levels[j] = moved;
+    }
+    return STATUS_OK;
+}
+
+static enum status read_one(struct api_services *services, const struct query_parameter *parameter,
+                            struct forecast_query *out, struct error *error)
+{
+    const char *name = parameter->name, *value = parameter->value;
+    if (strcmp(name, "at") == 0) {
+        error_set(error, STATUS_INVALID, "forecasts as issued at an earlier instant are not kept yet");
+        error_code(error, "not_built", "at");
+        return error_hint(error, "Leave out the parameter at.");
+    }
+    if (strcmp(name, "series") == 0) {
+        return forecast_query_series(services, value, parameter->length, out, error);
+    }
+    if (strcmp(name, "horizon") == 0) {
+        return parse_duration(name, value, &out->horizon_ms, error);
+    }
+    if (strcmp(name, "steps") == 0) {
+        return parse_size(name, value, 1, out->steps_max, &out->steps, error);
+    }
+    if (strcmp(name, "quantiles") == 0) {
+        return forecast_query_quantiles(out, value, error);
+    }
+    if (strcmp(name, "level") == 0) {
+        return forecast_query_bands(out, value, error);
+    }
+    if (strcmp(name, "history") == 0) {
+        return parse_duration(name, value, &out->history_ms, error);
+    }
+    return forecast_query_format(out, value, error);
+}
+
+enum status forecast_query_read(struct api_services *services, const struct query *query,
+                                struct forecast_query *out, struct error *error)
+{
+    forecast_query_init(services, out);
+    if (query_value(query, "horizon") && query_value(query, "steps")) {
+        error_set(error, STATUS_INVALID, "\"horizon\" and \"steps\" cannot stand together");
+        return error_code(error, "bad_parameter", "steps");
+    }
+    if (query_value(query, "quantiles") && query_value(query, "level")) {
+        error_set(error, STATUS_INVALID, "\"quantiles\" and \"level\" cannot stand together");
+        return error_code(error, "bad_parameter", "level");
+    }
+    for (size_t i = 0; i < query->count; i++) {
+        if (query->parameters[i].length > 0 &&
+            read_one(services, &query->parameters[i], out, error) != STATUS_OK) {
+            return error->status;
+        }
+    }
+    return forecast_query_finish(out, error);
+}

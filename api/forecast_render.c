@@ -1,0 +1,372 @@
+/* Forecasts as JSON, CSV and flat rows.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "api/forecast_render.h"
+
+#include "base/check.h"
+
+#include <math.h>
+#include <string.h>
+
+#define DIGITS_MIN 6
+#define DIGITS_MAX 9
+#define LOW_INDEX 1  /* 0.1 among quantile_levels */
+#define HIGH_INDEX 9 /* 0.9 */
+
+/* ---------------------------------------------------------------- numbers */
+
+/* Enough digits that rounding stays below a thousandth of the band. */
+static int digits_for(const struct forecast *forecast)
+{
+    double spread = 0.0, scale = 0.0;
+    size_t horizon = forecast->horizon;
+    for (size_t h = 0; h < horizon; h++) {
+        spread += (double)forecast->quantiles[HIGH_INDEX * horizon + h] -
+                  (double)forecast->quantiles[LOW_INDEX * horizon + h];
+        scale = fmax(scale, fabs((double)forecast->mean[h]));
+    }
+    spread /= (double)horizon;
+    if (!(spread > 0.0) || !(scale > 0.0)) {
+        return DIGITS_MIN;
+    }
+    double digits = ceil(log10(scale / spread)) + 3.0;
+    return digits < DIGITS_MIN ? DIGITS_MIN : (digits > DIGITS_MAX ? DIGITS_MAX : (int)digits);
+}
+
+static void add_value(const struct forecast_made *made, double value, int digits, struct text *out)
+{
+    double low = made->minimum, high = made->maximum;
+    value = value < low ? low : (value > high ? high : value);
+    double rounding = fabs(value) * 1e-5;
+    if (value - low <= rounding || high - value <= rounding) {
+        text_add_double(out, value); /* rounded it might leave the bounds */
+    } else {
+        text_add_double_digits(out, value, digits);
+    }
+}
+
+static void add_level(double level, struct text *out)
+{
+    text_add_double_digits(out, level, 9);
+}
+
+static double or_null(double value)
+{
+    return isfinite(value) ? value : (double)NAN; /* written as null */
+}
+
+static void add_time_member(struct text *out, int64_t time_ms)
+{
+    text_add_char(out, '"');
+    text_add_time(out, time_ms);
+    text_add_char(out, '"');
+}
+
+/* ---------------------------------------------------------------- JSON */
+
+static void add_model(const struct forecast_made *made, struct text *out)
+{
+    if (!made->snapshot) {
+        text_add_string(out, ",\"model\":null");
+        return;
+    }
+    const struct snapshot_record *record = snapshot_record(made->snapshot);
+    text_add_string(out, ",\"model\":{\"id\":");
+    text_add_json_string(out, record->id, strlen(record->id));
+    text_add_string(out, ",\"trained_at\":");
+    add_time_member(out, record->trained_at_ms);
+    text_add_string(out, ",\"window\":[");
+    add_time_member(out, record->window_start_ms);
+    text_add_char(out, ',');
+    add_time_member(out, record->window_end_ms);
+    text_add_format(out, "],\"seed\":%llu}", (unsigned long long)record->seed);
+}
+
+static void add_quality(const struct forecast_made *made, struct text *out)
+{
+    const struct snapshot_record *record = made->snapshot ? snapshot_record(made->snapshot) : NULL;
+    if (record && isfinite(record->coverage80)) {
+        text_add_string(out, ",\"calibration\":{\"level\":0.8,\"observed\":");
+        text_add_double_digits(out, record->coverage80, 4);
+        text_add_format(out, ",\"count\":%llu}", (unsigned long long)record->evaluated);
+    } else {
+        text_add_string(out, ",\"calibration\":null");
+    }
+    if (record && isfinite(record->mase)) {
+        text_add_string(out, ",\"skill\":{\"mase\":");
+        text_add_double_digits(out, or_null(record->mase), 4);
+        text_add_string(out, ",\"baseline\":\"seasonal_naive\",\"relative\":");
+        text_add_double_digits(out, or_null(record->wql / record->baseline_wql), 4);
+        text_add_char(out, '}');
+    } else {
+        text_add_string(out, ",\"skill\":null");
+    }
+    text_add_format(out, ",\"quality\":{\"missing\":%zu,\"late\":%llu,\"resets\":%zu}", made->missing,
+                    (unsigned long long)made->info.late, made->resets);
+}
+
+static void add_warning(struct text *out, const char *code, const char *detail, int64_t since_ms)
+{
+    if (out->length > 0 && out->bytes[out->length - 1] == '}') {
+        text_add_char(out, ',');
+    }
+    text_add_format(out, "{\"code\":\"%s\",\"detail\":\"%s\"", code, detail);
+    if (since_ms) {
+        text_add_string(out, ",\"since\":");
+        add_time_member(out, since_ms);
+    }
+    text_add_char(out, '}');
+}
+
+static void add_warnings(const struct forecast_made *made, struct text *out)
+{
+    text_add_string(out, ",\"warnings\":[");
+    if (made->warnings & WARNING_BEYOND_HORIZON) {
+        add_warning(out, "beyond_trained_horizon",
+                    "later steps are rolled on in blocks from the model's own forecasts",
+                    made->origin_ms + (int64_t)(made->trained_horizon + 1) * made->facts.step_ms);
+    }
+    if (made->warnings & WARNING_STALE) {
+        add_warning(out, "stale", "there has been no point for many steps", made->info.last_ms);
+    }
+    if (made->warnings & WARNING_SHORT_HISTORY) {
+        add_warning(out, "short_history", "there are fewer than ten values", 0);
+    }
+    if (made->warnings & WARNING_GAPS) {
+        add_warning(out, "gaps", "more than a tenth of the recent values are missing", 0);
+    }
+    text_add_char(out, ']');
+}
+
+static void add_arrays(const struct forecast_query *query, const struct forecast_made *made,
+                       struct text *out)
+{
+    const struct forecast *forecast = &made->forecast;
+    int digits = digits_for(forecast);
+    text_add_string(out, ",\"timestamps\":[");
+    for (size_t h = 0; h < forecast->horizon; h++) {
+        if (h > 0) {
+            text_add_char(out, ',');
+        }
+        text_add_int(out, made->origin_ms + (int64_t)(h + 1) * made->facts.step_ms);
+    }
+    text_add_string(out, "],\"mean\":[");
+    for (size_t h = 0; h < forecast->horizon; h++) {
+        if (h > 0) {
+            text_add_char(out, ',');
+        }
+        add_value(made, (double)forecast->mean[h], digits, out);
+    }
+    text_add_string(out, "],\"quantiles\":{");
+    for (size_t q = 0; q < query->level_count; q++) {
+        text_add_string(out, q ? ",\"" : "\"");
+        add_level(query->levels[q], out);
+        text_add_string(out, "\":[");
+        for (size_t h = 0; h < forecast->horizon; h++) {
+            if (h > 0) {
+                text_add_char(out, ',');
+            }
+            add_value(made, forecast_quantile(forecast, h, query->levels[q]), digits, out);
+        }
+        text_add_char(out, ']');
+    }
+    text_add_char(out, '}');
+}
+
+static void add_history(const struct forecast_history *history, struct text *out)
+{
+    text_add_string(out, ",\"history\":{\"timestamps\":[");
+    for (size_t i = 0; i < history->count; i++) {
+        if (i > 0) {
+            text_add_char(out, ',');
+        }
+        text_add_int(out, history->points[i].time_ms);
+    }
+    text_add_string(out, "],\"values\":[");
+    for (size_t i = 0; i < history->count; i++) {
+        if (i > 0) {
+            text_add_char(out, ',');
+        }
+        text_add_double(out, history->points[i].value);
+    }
+    text_add_string(out, "]}");
+}
+
+static size_t render_json(const struct forecast_query *query, const struct forecast_made *made,
+                          const char *series, size_t series_length,
+                          const struct forecast_history *history, struct text *out)
+{
+    char room[LIVE_AGE_WIDTH];
+    text_add_string(out, "{\"series\":");
+    text_add_json_string(out, series, series_length);
+    text_add_format(out, ",\"step_ms\":%lld,\"origin\":", (long long)made->facts.step_ms);
+    add_time_member(out, made->origin_ms);
+    text_add_string(out, ",\"issued_at\":");
+    add_time_member(out, made->issued_ms);
+    text_add_string(out, ",\"data_age_ms\":");
+    size_t age_at = out->length;
+    live_write_age(room, made->issued_ms - made->info.last_ms);
+    text_add(out, room, sizeof(room));
+    text_add_format(out, ",\"state\":\"%s\",\"served_by\":\"%s\",\"fallback_reason\":",
+                    series_state_name(made->state), made->served_by);
+    if (made->fallback_reason[0]) {
+        text_add_format(out, "\"%s\"", made->fallback_reason);
+    } else {
+        text_add_string(out, "null");
+    }
+    add_model(made, out);
+    add_arrays(query, made, out);
+    if (history->points) {
+        add_history(history, out);
+    }
+    add_quality(made, out);
+    add_warnings(made, out);
+    text_add_char(out, '}');
+    return age_at;
+}
+
+/* ---------------------------------------------------------------- rows */
+
+/* A CSV field: quoted where it has to be. */
+static void add_field(const char *bytes, size_t length, struct text *out)
+{
+    if (!memchr(bytes, '"', length) && !memchr(bytes, ',', length)) {
+        text_add(out, bytes, length);
+        return;
+    }
+    text_add_char(out, '"');
+    for (size_t i = 0; i < length; i++) {
+        text_add(out, "\"\"", bytes[i] == '"' ? 1 : 0);
+        text_add_char(out, bytes[i]);
+    }
+    text_add_char(out, '"');
+}
+
+/* What differs between a line of CSV and a row object: in CSV the names of members are left out. */
+static void add_cell_name(const struct forecast_query *query, const char *name, double level,
+                          struct text *out)
+{
+    text_add_char(out, ',');
+    if (query->format == FORMAT_TABLE) {
+        text_add_format(out, "\"%s", name);
+        if (level > 0.0) {
+            add_level(level, out);
+        }
+        text_add_string(out, "\":");
+    }
+}
+
+static void add_missing(const struct forecast_query *query, struct text *out)
+{
+    text_add_string(out, query->format == FORMAT_TABLE ? "null" : "");
+}
+
+static void begin_row(const struct forecast_query *query, const char *series, size_t length,
+                      int64_t time_ms, bool first, struct text *out)
+{
+    if (query->format == FORMAT_TABLE) {
+        text_add_string(out, first ? "{\"series\":" : ",{\"series\":");
+        text_add_json_string(out, series, length);
+        text_add_string(out, ",\"timestamp\":");
+    } else {
+        add_field(series, length, out);
+        text_add_char(out, ',');
+    }
+    text_add_int(out, time_ms);
+}
+
+static void end_row(const struct forecast_query *query, struct text *out)
+{
+    text_add_char(out, query->format == FORMAT_TABLE ? '}' : '\n');
+}
+
+static void add_history_row(const struct forecast_query *query, const char *series, size_t length,
+                            struct point point, bool first, struct text *out)
+{
+    begin_row(query, series, length, point.time_ms, first, out);
+    add_cell_name(query, "mean", 0.0, out);
+    add_missing(query, out);
+    for (size_t q = 0; q < query->level_count; q++) {
+        add_cell_name(query, "q", query->levels[q], out);
+        add_missing(query, out);
+    }
+    add_cell_name(query, "actual", 0.0, out);
+    if (isnan(point.value)) {
+        add_missing(query, out);
+    } else {
+        text_add_double(out, point.value);
+    }
+    end_row(query, out);
+}
+
+static void render_rows(const struct forecast_query *query, const struct forecast_made *made,
+                        const char *series, size_t length, const struct forecast_history *history,
+                        bool first, struct text *out)
+{
+    const struct forecast *forecast = &made->forecast;
+    int digits = digits_for(forecast);
+    for (size_t i = 0; i < history->count; i++, first = false) {
+        add_history_row(query, series, length, history->points[i], first, out);
+    }
+    for (size_t h = 0; h < forecast->horizon; h++, first = false) {
+        int64_t time_ms = made->origin_ms + (int64_t)(h + 1) * made->facts.step_ms;
+        begin_row(query, series, length, time_ms, first, out);
+        add_cell_name(query, "mean", 0.0, out);
+        add_value(made, (double)forecast->mean[h], digits, out);
+        for (size_t q = 0; q < query->level_count; q++) {
+            add_cell_name(query, "q", query->levels[q], out);
+            add_value(made, forecast_quantile(forecast, h, query->levels[q]), digits, out);
+        }
+        if (query->history_ms > 0) {
+            add_cell_name(query, "actual", 0.0, out);
+            add_missing(query, out);
+        }
+        end_row(query, out);
+    }
+}
+
+/* ---------------------------------------------------------------- the door */
+
+void forecast_render_begin(const struct forecast_query *query, struct text *out)
+{
+    if (query->format == FORMAT_JSON) {
+        text_add_string(out, "{\"forecasts\":[");
+    } else if (query->format == FORMAT_TABLE) {
+        text_add_char(out, '[');
+    } else {
+        text_add_string(out, "series,timestamp,mean");
+        for (size_t q = 0; q < query->level_count; q++) {
+            text_add_string(out, ",q");
+            add_level(query->levels[q], out);
+        }
+        text_add_string(out, query->history_ms > 0 ? ",actual\n" : "\n");
+    }
+}
+
+void forecast_render_end(const struct forecast_query *query, struct text *out)
+{
+    if (query->format == FORMAT_JSON) {
+        text_add_string(out, "]}");
+    } else if (query->format == FORMAT_TABLE) {
+        text_add_char(out, ']');
+    }
+}
+
+size_t forecast_render(const struct forecast_query *query, const struct forecast_made *made,
+                       const char *series, size_t series_length,
+                       const struct forecast_history *history, bool first, struct text *out)
+{
+    if (query->format != FORMAT_JSON) {
+        render_rows(query, made, series, series_length, history, first, out);
+        return 0;
+    }
+    if (!first) {
+        text_add_char(out, ',');
+    }
+    return render_json(query, made, series, series_length, history, out);
+}
+
+const char *forecast_content_type(enum forecast_format format)
+{
+    return format == FORMAT_CSV ? "text/csv; charset=utf-8" : "application/json";
+}

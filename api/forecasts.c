@@ -1,0 +1,252 @@
+/* GET and POST /api/v1/forecast, and keeping the live ones fresh.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "api/desk.h"
+#include "api/forecast_render.h"
+#include "api/handlers.h"
+#include "api/live.h"
+#include "api/metrics.h"
+#include "base/clock.h"
+#include "base/memory.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define HISTORY_POINTS_MAX 11000
+#define REFRESHED_MAX 256 /* answers in one go */
+
+/* What an answer depends on besides its series; taken before anything is read. */
+static void note_state(struct api_services *services, const struct forecast_query *query,
+                       struct live_answer *answer)
+{
+    memset(answer, 0, sizeof(*answer));
+    answer->open = query->open;
+    answer->known_series = storage_series_count(services->storage);
+    answer->registry_generation = registry_generation(services->registry);
+    answer->limits = atomic_load(&services->limits);
+    answer->content_type = forecast_content_type(query->format);
+    answer->good_until_ms = INT64_MAX;
+}
+
+static void note_series(struct live_answer *answer, const struct forecast_made *made, size_t age_at)
+{
+    int64_t step_ms = made->facts.step_ms, last_ms = made->info.last_ms;
+    answer->series[answer->series_count++] = (struct live_series){
+        .id = made->id,
+        .generation = made->info.generation,
+        .step_ms = step_ms,
+        .cell = last_ms / step_ms - (last_ms % step_ms < 0),
+        .last_ms = last_ms,
+        .age_at = age_at,
+    };
+    if (made->good_until_ms < answer->good_until_ms) {
+        answer->good_until_ms = made->good_until_ms;
+    }
+}
+
+static enum status read_history(struct forecast_desk *desk, const struct forecast_query *query,
+                                const struct forecast_made *made, struct forecast_history *history,
+                                struct error *error)
+{
+    *history = (struct forecast_history){NULL, 0};
+    if (query->history_ms == 0) {
+        return STATUS_OK;
+    }
+    size_t count = 0, first = 0;
+    if (desk_read(desk, made->id, HISTORY_POINTS_MAX, &count, error) != STATUS_OK) {
+        return error->status;
+    }
+    while (first < count && desk->points[first].time_ms <= made->info.last_ms - query->history_ms) {
+        first++;
+    }
+    *history = (struct forecast_history){desk->points + first, count - first};
+    return STATUS_OK;
+}
+
+static enum status render_one(struct forecast_desk *desk, const struct forecast_query *query,
+                              const struct forecast_made *made, bool first, struct text *out,
+                              struct live_answer *answer, struct error *error)
+{
+    char text[SERIES_TEXT_MAX];
+    struct forecast_history history;
+    if (read_history(desk, query, made, &history, error) != STATUS_OK) {
+        return error->status;
+    }
+    size_t length = storage_series_text(desk->services->storage, made->id, text);
+    size_t age_at = forecast_render(query, made, text, length, &history, first, out);
+    note_series(answer, made, age_at);
+    return STATUS_OK;
+}
+
+/* The whole answer to *out, and what it depends on to *answer (its series are to be freed). */
+static enum status make_answer(struct forecast_desk *desk, const struct forecast_query *query,
+                               struct text *out, struct live_answer *answer, struct error *error)
+{
+    struct forecast_made made[DESK_SERIES_MAX];
+    enum status status = STATUS_OK;
+    note_state(desk->services, query, answer);
+    answer->series = mem_alloc(query->count * sizeof(*answer->series));
+    if (!answer->series) {
+        return error_set(error, STATUS_NO_MEMORY, "no memory for the answer");
+    }
+    forecast_render_begin(query, out);
+    for (size_t at = 0; at < query->count && status == STATUS_OK; at += DESK_SERIES_MAX) {
+        size_t left = query->count - at;
+        struct forecast_order order = {
+            .ids = query->ids + at,
+            .count = left < DESK_SERIES_MAX ? left : DESK_SERIES_MAX,
+            .horizon_ms = query->horizon_ms,
+            .steps = query->steps,
+            .steps_max = query->steps_max,
+        };
+        status = forecast_make(desk, &order, made, error);
+        bool is_made = status == STATUS_OK;
+        for (size_t i = 0; i < order.count && is_made; i++) {
+            if (status == STATUS_OK) {
+                status = render_one(desk, query, &made[i], at + i == 0, out, answer, error);
+            }
+            forecast_made_release(&made[i]);
+        }
+    }
+    forecast_render_end(query, out);
+    return status == STATUS_OK ? text_status(out, "the answer", error) : status;
+}
+
+/* Keeps a copy of a finished answer under its query. Without memory it is not kept, that is all. */
+static void keep(struct api_services *services, const char *query, const struct text *out,
+                 struct live_answer *answer, int64_t asked_ms)
+{
+    answer->bytes = mem_copy_text(out->bytes, out->length);
+    answer->length = out->length;
+    answer->asked_ms = asked_ms;
+    if (answer->bytes) {
+        live_put_take(services->live, query, answer, answer->limits->live_bytes_max);
+    } else {
+        mem_free(answer->series);
+    }
+    answer->series = NULL;
+}
+
+enum status forecast_get_fast(struct call *call, struct error *error)
+{
+    (void)error;
+    if (live_get(call->services, call->request->query, clock_wall_ms(), call->response)) {
+        api_count(call->services->metrics, METRIC_ANSWERS_MEMORY, 1);
+    } else {
+        call->outcome = API_DECLINED;
+    }
+    return STATUS_OK;
+}
+
+static enum status answer_query(struct call *call, const struct forecast_query *query,
+                                const char *keep_as, struct error *error)
+{
+    struct text out;
+    struct live_answer answer = {0};
+    text_init(&out, ANSWER_BYTES_MAX);
+    enum status status = make_answer(call->worker->desk, query, &out, &answer, error);
+    if (status == STATUS_OK && keep_as) {
+        keep(call->services, keep_as, &out, &answer, clock_wall_ms());
+    }
+    mem_free(answer.series);
+    if (status != STATUS_OK) {
+        text_release(&out);
+        return status;
+    }
+    api_count(call->services->metrics, METRIC_ANSWERS_COMPUTED, 1);
+    status = response_take_text(call->response, 200, forecast_content_type(query->format), &out, error);
+    if (status == STATUS_OK) {
+        response_common_headers(call->response);
+    }
+    return status;
+}
+
+enum status forecast_get(struct call *call, struct error *error)
+{
+    struct forecast_query query;
+    enum status status = forecast_query_read(call->services, &call->query, &query, error);
+    return status == STATUS_OK ? answer_query(call, &query, call->request->query, error) : status;
+}
+
+enum status forecast_post(struct call *call, struct error *error)
+{
+    struct forecast_query query;
+    enum status status = forecast_query_read_json(call->services, call->request->body,
+                                                  call->request->body_length, &query, error);
+    return status == STATUS_OK ? answer_query(call, &query, NULL, error) : status;
+}
+
+/* ---------------------------------------------------------------- without a request */
+
+static enum status read_query(struct api_worker *worker, const char *text,
+                              struct forecast_query *query, struct error *error)
+{
+    struct query raw = {worker->parameters, 0, QUERY_PARAMETERS_MAX, worker->query_bytes,
+                        QUERY_BYTES_MAX};
+    if (query_parse(&raw, text, error) != STATUS_OK ||
+        query_check(&raw, FORECAST_PARAMETERS, "series", error) != STATUS_OK) {
+        return error->status;
+    }
+    return forecast_query_read(worker->services, &raw, query, error);
+}
+
+enum status api_forecast_text(struct api_worker *worker, const char *query, struct text *out,
+                              struct error *error)
+{
+    struct forecast_query wanted;
+    struct live_answer answer = {0};
+    enum status status = read_query(worker, query, &wanted, error);
+    if (status == STATUS_OK) {
+        status = make_answer(worker->desk, &wanted, out, &answer, error);
+    }
+    mem_free(answer.series);
+    return status;
+}
+
+static void refresh_one(struct api_worker *worker, const char *text)
+{
+    struct forecast_query query;
+    struct live_answer answer = {0};
+    struct error error = {0};
+    struct text out;
+    text_init(&out, ANSWER_BYTES_MAX);
+    if (read_query(worker, text, &query, &error) == STATUS_OK &&
+        make_answer(worker->desk, &query, &out, &answer, &error) == STATUS_OK) {
+        keep(worker->services, text, &out, &answer, 0);
+        api_count(worker->services->metrics, METRIC_ANSWERS_REFRESHED, 1);
+    } else {
+        live_forget(worker->services->live, text); /* the next one who asks hears why */
+    }
+    mem_free(answer.series);
+    text_release(&out);
+}
+
+static int compare_ids(const void *left, const void *right)
+{
+    uint32_t a = *(const uint32_t *)left, b = *(const uint32_t *)right;
+    return (a > b) - (a < b);
+}
+
+void api_refresh(struct api_worker *worker, const uint32_t *ids, size_t count)
+{
+    char *queries[REFRESHED_MAX];
+    uint32_t *sorted = count ? mem_alloc(count * sizeof(*sorted)) : NULL;
+    if (!sorted) {
+        return;
+    }
+    memcpy(sorted, ids, count * sizeof(*sorted));
+    qsort(sorted, count, sizeof(*sorted), compare_ids);
+    size_t found = live_outdated(worker->services, sorted, count, clock_wall_ms(), queries,
+                                 REFRESHED_MAX);
+    mem_free(sorted);
+    for (size_t i = 0; i < found; i++) {
+        refresh_one(worker, queries[i]);
+        mem_free(queries[i]);
+    }
+}
+
+int64_t api_refresh_due_ms(struct api_services *services, uint32_t *ids, size_t maximum,
+                           size_t *count)
+{
+    return live_due(services, clock_wall_ms(), ids, maximum, count);
+}

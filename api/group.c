@@ -1,0 +1,227 @@
+/* Groups of series for training: all series of one step, their newest values on the grid.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Where the values of all series would not fit, each series first gives up length, down to
+ * VALUES_SHORT; then whole series are left out, evenly over the ids.
+ */
+#include "api/call.h"
+#include "api/forecast_make.h"
+
+#include "base/check.h"
+#include "base/memory.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define GROUPS_MAX 64
+#define VALUES_SHORT 1024
+#define OBSERVED_MIN 16 /* a shorter series teaches nothing */
+#define PAGE_IDS 256
+
+struct group_memory {
+    size_t count;
+    double **values;    /* of each series */
+    char (*zones)[48];
+};
+
+/* Calls `visit` for every series with its step. */
+typedef enum status (*step_visit)(void *context, const struct series_info *info, int64_t step_ms,
+                                  struct error *error);
+
+static enum status each_series(struct api_worker *worker, step_visit visit, void *context,
+                               struct error *error)
+{
+    uint32_t ids[PAGE_IDS], after = 0;
+    size_t found;
+    do {
+        found = storage_series_list(worker->services->storage, NULL, after, ids, PAGE_IDS);
+        for (size_t i = 0; i < found; i++) {
+            struct series_info info;
+            struct series_facts facts;
+            struct error gone = {0};
+            after = ids[i];
+            if (storage_series_info(worker->services->storage, ids[i], &info, &gone) != STATUS_OK ||
+                info.points < OBSERVED_MIN) {
+                continue;
+            }
+            if (forecast_facts(worker->desk, &info, true, &facts, error) != STATUS_OK) {
+                return error->status;
+            }
+            if (facts.step_ms > 0 && visit(context, &info, facts.step_ms, error) != STATUS_OK) {
+                return error->status;
+            }
+        }
+    } while (found == PAGE_IDS);
+    return STATUS_OK;
+}
+
+struct census {
+    int64_t *steps_ms;
+    size_t *counts;
+    size_t count, maximum;
+};
+
+static enum status count_step(void *context, const struct series_info *info, int64_t step_ms,
+                              struct error *error)
+{
+    struct census *census = context;
+    (void)info;
+    (void)error;
+    for (size_t i = 0; i < census->count; i++) {
+        if (census->steps_ms[i] == step_ms) {
+            census->counts[i]++;
+            return STATUS_OK;
+        }
+    }
+    if (census->count < census->maximum) {
+        census->steps_ms[census->count] = step_ms;
+        census->counts[census->count++] = 1;
+    }
+    return STATUS_OK;
+}
+
+size_t api_groups(struct api_worker *worker, int64_t *steps_ms, size_t *series_counts, size_t maximum)
+{
+    struct census census = {steps_ms, series_counts, 0, maximum};
+    struct error error = {0};
+    (void)each_series(worker, count_step, &census, &error); /* what was counted until then */
+    return census.count;
+}
+
+/* ---------------------------------------------------------------- loading */
+
+struct loading {
+    struct api_worker *worker;
+    struct api_group *group;
+    struct group_memory *memory;
+    int64_t step_ms;
+    size_t capacity, values_max;
+    size_t total, taken; /* series of the group; of them met until now and wanted */
+    size_t seen, wanted;
+    size_t bytes, bytes_max;
+};
+
+static enum status count_group(void *context, const struct series_info *info, int64_t step_ms,
+                               struct error *error)
+{
+    struct loading *loading = context;
+    (void)info;
+    (void)error;
+    loading->total += step_ms == loading->step_ms;
+    return STATUS_OK;
+}
+
+static size_t count_observed(const double *values, size_t count)
+{
+    size_t observed = 0;
+    for (size_t i = 0; i < count; i++) {
+        observed += !isnan(values[i]);
+    }
+    return observed;
+}
+
+static enum status load_one(void *context, const struct series_info *info, int64_t step_ms,
+                            struct error *error)
+{
+    struct loading *loading = context;
+    struct api_group *group = loading->group;
+    if (step_ms != loading->step_ms) {
+        return STATUS_OK;
+    }
+    /* Every series is taken where all fit, otherwise those at which the share grows by one. */
+    size_t before = loading->seen * loading->wanted / loading->total;
+    size_t after = ++loading->seen * loading->wanted / loading->total;
+    if (after == before || group->count == loading->capacity || loading->seen > loading->total) {
+        group->left_out++;
+        return STATUS_OK;
+    }
+    double *values = NULL;
+    struct model_series series;
+    struct series_facts facts;
+    if (forecast_grid(loading->worker->desk, info, loading->values_max, &values, &series, &facts,
+                      error) != STATUS_OK) {
+        return error->status;
+    }
+    size_t bytes = series.count * sizeof(double);
+    if (count_observed(series.values, series.count) < OBSERVED_MIN ||
+        loading->bytes + bytes > loading->bytes_max) {
+        mem_free(values);
+        group->left_out++;
+        return STATUS_OK;
+    }
+    double *fitted = mem_resize(values, series.count, sizeof(double));
+    values = fitted ? fitted : values;
+    size_t at = group->count++;
+    snprintf(loading->memory->zones[at], sizeof(loading->memory->zones[at]), "%s",
+             info->settings.time_zone);
+    series.values = values;
+    series.time_zone = loading->memory->zones[at][0] ? loading->memory->zones[at] : NULL;
+    loading->memory->values[at] = values;
+    loading->memory->count = group->count;
+    loading->bytes += bytes;
+    group->series[at] = series;
+    group->ids[at] = info->id;
+    return STATUS_OK;
+}
+
+static enum status make_room(struct loading *loading, struct error *error)
+{
+    struct api_group *group = loading->group;
+    size_t count = loading->capacity ? loading->capacity : 1;
+    loading->memory = mem_zeroed(1, sizeof(*loading->memory));
+    group->memory = loading->memory;
+    group->series = mem_zeroed(count, sizeof(*group->series));
+    group->ids = mem_zeroed(count, sizeof(*group->ids));
+    if (loading->memory) {
+        loading->memory->values = mem_zeroed(count, sizeof(*loading->memory->values));
+        loading->memory->zones = mem_zeroed(count, sizeof(*loading->memory->zones));
+    }
+    bool made = loading->memory && group->series && group->ids && loading->memory->values &&
+                loading->memory->zones;
+    return made ? STATUS_OK : error_set(error, STATUS_NO_MEMORY, "no memory for a group of series");
+}
+
+enum status api_group_load(struct api_worker *worker, int64_t step_ms, size_t values_max,
+                           size_t bytes_max, struct api_group *group, struct error *error)
+{
+    struct loading loading = {
+        .worker = worker, .group = group, .step_ms = step_ms, .bytes_max = bytes_max};
+    memset(group, 0, sizeof(*group));
+    if (each_series(worker, count_group, &loading, error) != STATUS_OK) {
+        return error->status;
+    }
+    size_t cells = bytes_max / sizeof(double);
+    size_t share = loading.total ? cells / loading.total : values_max;
+    size_t shortest = values_max < VALUES_SHORT ? values_max : VALUES_SHORT;
+    loading.values_max = share > values_max ? values_max : (share < shortest ? shortest : share);
+    loading.wanted = cells / (loading.values_max ? loading.values_max : 1);
+    if (loading.wanted > loading.total) {
+        loading.wanted = loading.total;
+    }
+    loading.capacity = loading.wanted;
+    enum status status = make_room(&loading, error);
+    if (status == STATUS_OK && loading.total > 0) {
+        status = each_series(worker, load_one, &loading, error);
+    }
+    if (status != STATUS_OK) {
+        api_group_free(group);
+    }
+    return status;
+}
+
+void api_group_free(struct api_group *group)
+{
+    struct group_memory *memory = group->memory;
+    if (memory) {
+        for (size_t i = 0; i < memory->count; i++) {
+            mem_free(memory->values[i]);
+        }
+        mem_free(memory->values);
+        mem_free(memory->zones);
+        mem_free(memory);
+    }
+    mem_free(group->series);
+    mem_free(group->ids);
+    memset(group, 0, sizeof(*group));
+}

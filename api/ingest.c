@@ -1,0 +1,201 @@
+/* Points on their way to the store: limits on time, one batch a request, an answer after the commit.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Everything that can fail for want of memory happens before the batch is submitted, the buffer of the
+ * answer included: a commit can then always be acknowledged, and nothing is acknowledged without one.
+ */
+#include "api/ingest.h"
+
+#include "api/refusals.h"
+#include "base/clock.h"
+#include "base/memory.h"
+
+#include <string.h>
+
+#define TAIL_BYTES_MAX (64u << 10)
+
+struct ingest {
+    struct api_services *services;
+    struct api_request *request;
+    struct api_response *response;
+    const struct api_limits *limits;
+    struct write_batch *batch;
+    struct refusals *refusals; /* NULL until there is one */
+    bool out_of_memory;        /* a refusal could not be kept */
+    int64_t earliest_ms, latest_ms, now_ms;
+    uint64_t refused;
+    char *answer; /* REFUSALS_HEAD_MAX bytes of room, then the tail */
+    size_t tail_length;
+};
+
+enum status ingest_check_time(const struct api_limits *limits, int64_t now_ms, int64_t time_ms,
+                              struct error *error)
+{
+    if (time_ms > now_ms + limits->max_future_ms) {
+        error_set(error, STATUS_INVALID, "the timestamp lies %lld s ahead of now",
+                  (long long)((time_ms - now_ms) / 1000));
+        return error_code(error, "too_far_future", "timestamp");
+    }
+    if (limits->retention_ms > 0 && time_ms < now_ms - limits->retention_ms) {
+        error_set(error, STATUS_INVALID, "the timestamp lies %lld s back, beyond the retention",
+                  (long long)((now_ms - time_ms) / 1000));
+        return error_code(error, "too_old", "timestamp");
+    }
+    return STATUS_OK;
+}
+
+static enum status visit_series(void *context, const char *text, size_t length, uint32_t *number,
+                                struct error *error)
+{
+    struct ingest *ingest = context;
+    return write_batch_series(ingest->batch, text, length, number, error);
+}
+
+static enum status visit_point(void *context, uint32_t number, struct point point,
+                               struct error *error)
+{
+    struct ingest *ingest = context;
+    if (point.time_ms > ingest->latest_ms || point.time_ms < ingest->earliest_ms) {
+        return ingest_check_time(ingest->limits, ingest->now_ms, point.time_ms, error);
+    }
+    enum status status = write_batch_point(ingest->batch, number, point, error);
+    if (status == STATUS_TOO_LARGE) {
+        error_set(error, STATUS_TOO_LARGE, "more than %zu points in one request",
+                  ingest->limits->points_per_request);
+        return error_code(error, "too_many_points", NULL);
+    }
+    return status;
+}
+
+static void visit_refusal(void *context, uint64_t position, const struct error *error)
+{
+    struct ingest *ingest = context;
+    if (!ingest->refusals) {
+        ingest->refusals = mem_zeroed(1, sizeof(*ingest->refusals));
+        if (!ingest->refusals) {
+            ingest->out_of_memory = true;
+            return;
+        }
+    }
+    refusals_add(ingest->refusals, ingest->services->metrics, position, error);
+}
+
+static void ingest_free(struct ingest *ingest)
+{
+    write_batch_free(ingest->batch);
+    mem_free(ingest->refusals);
+    mem_free(ingest->answer);
+    mem_free(ingest);
+}
+
+/* The answer's buffer with everything but the counts. */
+static enum status prepare_answer(struct ingest *ingest, struct error *error)
+{
+    struct text tail;
+    text_init(&tail, TAIL_BYTES_MAX);
+    refusals_write_tail(ingest->refusals, ingest->request->request_id, &tail);
+    enum status status = text_status(&tail, "the answer", error);
+    if (status == STATUS_OK) {
+        ingest->answer = mem_alloc(REFUSALS_HEAD_MAX + tail.length);
+        if (ingest->answer) {
+            memcpy(ingest->answer + REFUSALS_HEAD_MAX, tail.bytes, tail.length);
+            ingest->tail_length = tail.length;
+        } else {
+            status = error_set(error, STATUS_NO_MEMORY, "no memory for the answer");
+        }
+    }
+    text_release(&tail);
+    ingest->refused = ingest->refusals ? ingest->refusals->count : 0;
+    mem_free(ingest->refusals);
+    ingest->refusals = NULL;
+    return status;
+}
+
+/* Cannot fail. */
+static void fill_answer(struct ingest *ingest, uint64_t accepted, uint64_t updated)
+{
+    char head[REFUSALS_HEAD_MAX];
+    size_t length = (size_t)refusals_format_head(head, accepted, updated);
+    memcpy(ingest->answer, head, length);
+    memmove(ingest->answer + length, ingest->answer + REFUSALS_HEAD_MAX, ingest->tail_length);
+    struct api_response *response = ingest->response;
+    response->status = ingest->refused ? 422 : 200;
+    response->content_type = ingest->refused ? "application/problem+json" : CONTENT_JSON;
+    response->body = ingest->answer;
+    response->body_length = length + ingest->tail_length;
+    response_common_headers(response);
+    ingest->answer = NULL;
+    struct api_metrics *metrics = ingest->services->metrics;
+    api_count(metrics, METRIC_POINTS_STORED, accepted - updated);
+    api_count(metrics, METRIC_POINTS_UPDATED, updated);
+    api_count(metrics, METRIC_POINTS_REFUSED, ingest->refused);
+}
+
+/* On the writer thread, after the commit or its failure. */
+static void ingest_done(void *context, const struct write_result *result)
+{
+    struct ingest *ingest = context;
+    struct api_request *request = ingest->request;
+    if (result->error.status == STATUS_OK) {
+        fill_answer(ingest, result->accepted, result->updated);
+    } else {
+        api_count(ingest->services->metrics, METRIC_POINTS_LOST, 1);
+        api_problem(request, &result->error, ingest->response);
+    }
+    ingest_free(ingest);
+    request->resume(request);
+}
+
+static enum status read_body(struct ingest *ingest, const char *body, size_t length,
+                             const struct points_options *options, struct points_cache *cache,
+                             struct error *error)
+{
+    enum status status = write_batch_new(ingest->services->storage,
+                                         ingest->limits->points_per_request, &ingest->batch, error);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    struct points_visitor visitor = {ingest, visit_series, visit_point, visit_refusal};
+    status = points_read(body, length, options, cache, &visitor, error);
+    if (status == STATUS_OK && ingest->out_of_memory) {
+        status = error_set(error, STATUS_NO_MEMORY, "no memory for the refused points");
+    }
+    return status == STATUS_OK ? prepare_answer(ingest, error) : status;
+}
+
+enum status ingest_points(struct call *call, const char *body, size_t length,
+                          const struct points_options *options, struct points_cache *cache,
+                          struct error *error)
+{
+    struct ingest *ingest = mem_zeroed(1, sizeof(*ingest));
+    if (!ingest) {
+        return error_set(error, STATUS_NO_MEMORY, "no memory for the request");
+    }
+    ingest->services = call->services;
+    ingest->request = call->request;
+    ingest->response = call->response;
+    ingest->limits = call->limits;
+    ingest->now_ms = options->now_ms;
+    ingest->latest_ms = options->now_ms + call->limits->max_future_ms;
+    ingest->earliest_ms =
+        call->limits->retention_ms > 0 ? options->now_ms - call->limits->retention_ms : INT64_MIN;
+    enum status status = read_body(ingest, body, length, options, cache, error);
+    if (status != STATUS_OK) {
+        ingest_free(ingest);
+        return status;
+    }
+    if (write_batch_points(ingest->batch) == 0) {
+        fill_answer(ingest, 0, 0);
+        ingest_free(ingest);
+        return STATUS_OK;
+    }
+    struct write_batch *batch = ingest->batch;
+    ingest->batch = NULL; /* the writer's from here on, whatever comes back */
+    call->outcome = API_PENDING;
+    status = writer_submit_take(call->services->writer, batch, ingest_done, ingest, error);
+    if (status != STATUS_OK) {
+        call->outcome = API_DONE;
+        ingest_free(ingest);
+    }
+    return status;
+}

@@ -1,0 +1,99 @@
+/* Live forecasts: finished answers by query string, and what was inferred about each series.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * An answer is kept as the bytes that go out. It is good as long as nothing it came from has changed:
+ * for each series of it the generation (late points, updates, deletes, settings) and the grid cell of
+ * the newest point (a new cell closes the step before), for all the registry's generation, the limits,
+ * the instant at which a state changes by time alone and, for selectors, the number of series. Only the
+ * age of the data changes with each request: it is written into room that the answer has for it.
+ *
+ * A live series is one that such an answer, asked for in the last ten minutes, speaks of. When its step
+ * closes the scheduler has the answer made anew (api_refresh), so that the next client finds it. All
+ * answers together stay below limits->live_bytes_max; the ones asked for longest ago make room.
+ *
+ * Threads: any. One lock for answers, one for facts, never both.
+ */
+#ifndef API_LIVE_H
+#define API_LIVE_H
+
+#include "api/api.h"
+
+#define LIVE_WATCHED_MAX 8       /* series of an answer that each request checks itself */
+#define LIVE_AGE_WIDTH 14        /* characters of room for data_age_ms */
+#define LIVE_ASKED_MS 600000     /* an answer asked for within this time is kept fresh */
+
+enum status live_new(struct live **out, struct error *error) MUST_USE;
+void live_free(struct live *live);
+
+/* ---------------------------------------------------------------- answers */
+
+/* One series that an answer speaks of. */
+struct live_series {
+    uint32_t id;
+    uint64_t generation;
+    int64_t step_ms, cell; /* of the newest point */
+    int64_t last_ms;       /* its time: data_age_ms counts from here */
+    size_t age_at;         /* where the room for data_age_ms is in the bytes; 0: none */
+};
+
+struct live_answer {
+    char *bytes; /* mem_alloc; the table's after live_put */
+    size_t length;
+    const char *content_type;
+    struct live_series *series; /* mem_alloc; likewise */
+    size_t series_count;
+    bool open;                   /* a selector: another number of series ends it */
+    uint32_t known_series;       /* how many there were */
+    uint64_t registry_generation;
+    const struct api_limits *limits;
+    int64_t asked_ms;      /* wall clock; an answer that replaces another keeps the other's */
+    int64_t good_until_ms; /* wall clock */
+};
+
+/* Stores the answer of a query; takes bytes and series in any case. Does nothing without memory. */
+void live_put_take(struct live *live, const char *query, struct live_answer *answer,
+                   size_t bytes_max);
+
+/* The answer of a query is gone, for example because its series is. */
+void live_forget(struct live *live, const char *query);
+
+/* A copy of the answer with the age of its data, where there is one that is still good. */
+bool live_get(struct api_services *services, const char *query, int64_t now_ms,
+              struct api_response *response);
+
+/* Queries, asked for lately, whose answers are no longer good: up to `maximum` copies, each freed by
+ * the caller with mem_free. `ids` limits them to answers that speak of one of these (sorted). */
+size_t live_outdated(struct api_services *services, const uint32_t *ids, size_t id_count,
+                     int64_t now_ms, char **queries, size_t maximum);
+
+/* Series of live answers that are no longer good, and the milliseconds until one may be (at most
+ * 1,000; 0 where there were more than `maximum`). */
+int64_t live_due(struct api_services *services, int64_t now_ms, uint32_t *ids, size_t maximum,
+                 size_t *count);
+
+struct live_stats {
+    size_t answers, bytes, series;
+};
+void live_stats(struct live *live, struct live_stats *stats);
+
+/* Writes the age into its room, right-aligned. */
+void live_write_age(char *room, int64_t age_ms);
+
+/* ---------------------------------------------------------------- facts */
+
+/* What was inferred from the points of a series. */
+struct series_facts {
+    int64_t native_ms; /* grid interval of the points themselves; 0: fewer than two */
+    int64_t step_ms;   /* the one in use: set by the user, or native */
+    uint32_t seasons[SEASONS_MAX];
+    uint64_t generation, points; /* of the series when they were found out */
+    bool with_seasons;
+};
+
+/* False where there are none, or the series has changed or grown by an eighth since. */
+bool live_facts(struct live *live, const struct series_info *info, struct series_facts *facts);
+
+/* Remembers them; forgets silently without memory. */
+void live_facts_put(struct live *live, uint32_t id, const struct series_facts *facts);
+
+#endif

@@ -1,0 +1,49 @@
+/* What was inferred about each series: step and seasons, in blocks by id.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "api/live_internal.h"
+
+#include "base/memory.h"
+
+#include <string.h>
+
+bool live_facts(struct live *live, const struct series_info *info, struct series_facts *facts)
+{
+    size_t block = info->id / FACTS_PER_BLOCK;
+    bool found = false;
+    lock_acquire(&live->facts_lock);
+    if (block < live->block_count && live->blocks[block]) {
+        *facts = live->blocks[block][info->id % FACTS_PER_BLOCK];
+        found = facts->points > 0;
+    }
+    lock_release(&live->facts_lock);
+    return found && facts->generation == info->generation && info->points >= facts->points &&
+           info->points - facts->points <= facts->points / 8;
+}
+
+static bool make_room(struct live *live, size_t block)
+{
+    if (block >= live->block_count) {
+        size_t count = block + 16;
+        struct series_facts **blocks = mem_resize(live->blocks, count, sizeof(*blocks));
+        if (!blocks) {
+            return false;
+        }
+        memset(blocks + live->block_count, 0, (count - live->block_count) * sizeof(*blocks));
+        live->blocks = blocks;
+        live->block_count = count;
+    }
+    if (!live->blocks[block]) {
+        live->blocks[block] = mem_zeroed(FACTS_PER_BLOCK, sizeof(**live->blocks));
+    }
+    return live->blocks[block] != NULL;
+}
+
+void live_facts_put(struct live *live, uint32_t id, const struct series_facts *facts)
+{
+    lock_acquire(&live->facts_lock);
+    if (make_room(live, id / FACTS_PER_BLOCK)) {
+        live->blocks[id / FACTS_PER_BLOCK][id % FACTS_PER_BLOCK] = *facts;
+    }
+    lock_release(&live->facts_lock);
+}

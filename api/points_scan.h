@@ -1,0 +1,45 @@
+/* The short cut of the points reader: one pass over an object of the usual form; private to api/.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef API_POINTS_SCAN_H
+#define API_POINTS_SCAN_H
+
+#include "api/points_reader.h"
+#include "base/series_name.h"
+
+/* What the scan found. Raw slices: the string of "series" without quotes, the inside of "labels". */
+struct scanned {
+    const char *end; /* behind the closing brace; NULL: not of the usual form, read it the general way */
+    struct slice series, labels;
+    int64_t time_ms; /* in the unit of the request, not yet scaled */
+    double value;
+    bool has_time;
+};
+
+/* `at` stands on an opening brace. Plain strings only, each member at most once, whole timestamps. */
+void points_scan(const char *at, const char *end, struct scanned *scanned);
+
+/* One remembered identity. `number` is valid for the reading with the same serial. */
+struct identity {
+    uint64_t hash, serial;
+    uint32_t number;
+    uint16_t series_length, labels_length, text_length;
+    char bytes[226]; /* series, labels, canonical text */
+};
+
+struct points_cache {
+    uint64_t serial; /* of the reading now */
+    struct identity entries[]; /* POINTS_CACHE_ENTRIES, a power of two */
+};
+
+#define POINTS_CACHE_ENTRIES 4096u
+
+/* NULL where it is not known. */
+struct identity *points_cache_find(struct points_cache *cache, struct slice series,
+                                   struct slice labels);
+
+/* Remembers it (or not, where it is too long), in place of what was there. */
+void points_cache_put(struct points_cache *cache, struct slice series, struct slice labels,
+                      const char *text, size_t text_length, uint32_t number);
+
+#endif

@@ -1,0 +1,264 @@
+/* The routes of series: list, one, points, settings, deletion.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "api/forecast_make.h"
+#include "api/handlers.h"
+#include "api/json.h"
+#include "api/settings.h"
+#include "base/clock.h"
+#include "base/memory.h"
+
+#include <math.h>
+#include <string.h>
+
+#define LIST_PRESET 100
+#define LIST_MAX 1000
+#define POINTS_PRESET 1000
+#define POINTS_MAX 100000
+
+static void add_time(struct text *json, const char *name, bool has, int64_t time_ms)
+{
+    text_add_format(json, ",\"%s\":", name);
+    if (has) {
+        text_add_char(json, '"');
+        text_add_time(json, time_ms);
+        text_add_char(json, '"');
+    } else {
+        text_add_string(json, "null");
+    }
+}
+
+static void write_series(const struct call *call, const struct series_info *info,
+                         const struct series_facts *facts, struct text *json)
+{
+    char text[SERIES_TEXT_MAX];
+    size_t length = storage_series_text(call->services->storage, info->id, text);
+    enum series_state state = series_state_of(call->services, info, facts, clock_wall_ms());
+    text_add_format(json, "{\"id\":%u,\"series\":", info->id);
+    text_add_json_string(json, text, length);
+    text_add_format(json, ",\"state\":\"%s\",\"step_ms\":", series_state_name(state));
+    if (facts->step_ms > 0) {
+        text_add_int(json, facts->step_ms);
+    } else {
+        text_add_string(json, "null");
+    }
+    text_add_string(json, ",\"seasons\":");
+    if (facts->with_seasons) {
+        text_add_char(json, '[');
+        for (size_t i = 0; i < SEASONS_MAX && facts->seasons[i]; i++) {
+            text_add_format(json, "%s%u", i ? "," : "", facts->seasons[i]);
+        }
+        text_add_char(json, ']');
+    } else {
+        text_add_string(json, "null");
+    }
+    text_add_format(json, ",\"points\":%llu,\"late\":%llu,\"updated\":%llu",
+                    (unsigned long long)info->points, (unsigned long long)info->late,
+                    (unsigned long long)info->updated);
+    add_time(json, "created_at", info->created_ms > 0, info->created_ms);
+    add_time(json, "first_at", info->points > 0, info->first_ms);
+    add_time(json, "last_at", info->points > 0, info->last_ms);
+    text_add_string(json, ",\"last_value\":");
+    text_add_double(json, info->points > 0 ? info->last_value : (double)NAN);
+    text_add_format(json, ",\"ended\":%s,\"settings\":", info->ended ? "true" : "false");
+    settings_write(&info->settings, json);
+    text_add_char(json, '}');
+}
+
+/* One series by id; `cheap`: without looking for seasons that are not known. */
+static enum status write_by_id(const struct call *call, uint32_t id, bool cheap, struct text *json,
+                               struct error *error)
+{
+    struct series_info info;
+    struct series_facts facts;
+    if (storage_series_info(call->services->storage, id, &info, error) != STATUS_OK) {
+        return error_code(error, "unknown_series", NULL);
+    }
+    if (forecast_facts(call->worker->desk, &info, cheap, &facts, error) != STATUS_OK) {
+        return error->status;
+    }
+    write_series(call, &info, &facts, json);
+    return STATUS_OK;
+}
+
+static enum status write_list(const struct call *call, const uint32_t *ids, size_t count,
+                              size_t limit, struct text *json, struct error *error)
+{
+    text_add_string(json, "{\"series\":[");
+    bool first = true;
+    for (size_t i = 0; i < count && i < limit; i++) {
+        size_t before = json->length;
+        if (!first) {
+            text_add_char(json, ',');
+        }
+        if (write_by_id(call, ids[i], true, json, error) == STATUS_OK) {
+            first = false;
+        } else if (error->status != STATUS_NOT_FOUND) {
+            return error->status;
+        } else if (!json->failed) {
+            json->length = before; /* deleted meanwhile */
+        }
+    }
+    text_add_string(json, "],\"next\":");
+    if (count > limit) {
+        text_add_format(json, "\"%u\"}", ids[limit - 1]);
+    } else {
+        text_add_string(json, "null}");
+    }
+    return STATUS_OK;
+}
+
+enum status series_list(struct call *call, struct error *error)
+{
+    const char *match = query_value(&call->query, "match");
+    struct selector *selector = NULL;
+    size_t limit = 0, after = 0;
+    if (query_size(&call->query, "limit", 1, LIST_MAX, LIST_PRESET, &limit, error) != STATUS_OK ||
+        query_size(&call->query, "cursor", 0, UINT32_MAX, 0, &after, error) != STATUS_OK) {
+        return error->status;
+    }
+    if (match && selector_parse(match, strlen(match), &selector, error) != STATUS_OK) {
+        return error->status == STATUS_INVALID ? error_code(error, "bad_selector", "match")
+                                               : error->status;
+    }
+    uint32_t *ids = mem_alloc((limit + 1) * sizeof(*ids));
+    struct text json;
+    text_init(&json, ANSWER_BYTES_MAX);
+    enum status status = STATUS_NO_MEMORY;
+    if (ids) {
+        size_t count = storage_series_list(call->services->storage, selector, (uint32_t)after, ids,
+                                           limit + 1);
+        status = write_list(call, ids, count, limit, &json, error);
+    } else {
+        error_set(error, STATUS_NO_MEMORY, "no memory for the list");
+    }
+    selector_free(selector);
+    mem_free(ids);
+    if (status != STATUS_OK) {
+        text_release(&json);
+        return status;
+    }
+    return call_json(call, 200, &json, error);
+}
+
+static enum status answer_one(struct call *call, uint32_t id, struct error *error)
+{
+    struct text json;
+    text_init(&json, ANSWER_BYTES_MAX);
+    if (write_by_id(call, id, false, &json, error) != STATUS_OK) {
+        text_release(&json);
+        return error->status;
+    }
+    return call_json(call, 200, &json, error);
+}
+
+enum status series_one(struct call *call, struct error *error)
+{
+    uint32_t id = 0;
+    return call_series(call, &id, error) == STATUS_OK ? answer_one(call, id, error) : error->status;
+}
+
+/* ---------------------------------------------------------------- points */
+
+static void write_points(const struct point *points, size_t count, size_t limit, struct text *json)
+{
+    text_add_string(json, "{\"points\":[");
+    for (size_t i = 0; i < count && i < limit; i++) {
+        text_add_string(json, i ? ",[" : "[");
+        text_add_int(json, points[i].time_ms);
+        text_add_char(json, ',');
+        text_add_double(json, points[i].value);
+        text_add_char(json, ']');
+    }
+    text_add_string(json, "],\"next\":");
+    if (count > limit) { /* what to pass as start to go on */
+        text_add_int(json, points[limit].time_ms);
+    } else {
+        text_add_string(json, "null");
+    }
+    text_add_char(json, '}');
+}
+
+enum status series_points(struct call *call, struct error *error)
+{
+    uint32_t id = 0;
+    size_t limit = 0, count = 0;
+    int64_t start_ms = 0, end_ms = 0;
+    if (call_series(call, &id, error) != STATUS_OK ||
+        query_size(&call->query, "limit", 1, POINTS_MAX, POINTS_PRESET, &limit, error) != STATUS_OK ||
+        query_time(&call->query, "start", INT64_MIN, &start_ms, error) != STATUS_OK ||
+        query_time(&call->query, "end", INT64_MAX, &end_ms, error) != STATUS_OK) {
+        return error->status;
+    }
+    if (start_ms >= end_ms) {
+        error_set(error, STATUS_INVALID, "\"end\" has to lie behind \"start\"");
+        return error_code(error, "bad_parameter", "end");
+    }
+    struct point *points = mem_alloc((limit + 1) * sizeof(*points));
+    if (!points) {
+        return error_set(error, STATUS_NO_MEMORY, "no memory for the points");
+    }
+    struct text json;
+    text_init(&json, ANSWER_BYTES_MAX);
+    enum status status = storage_read(call->worker->reader, id, start_ms, end_ms, points, limit + 1,
+                                      &count, error);
+    if (status == STATUS_OK) {
+        write_points(points, count, limit, &json);
+        status = call_json(call, 200, &json, error);
+    }
+    mem_free(points);
+    return status;
+}
+
+/* ---------------------------------------------------------------- changes */
+
+/* Commits one change of one series. */
+static enum status commit_change(struct call *call, uint32_t id,
+                                 const struct series_settings *settings, struct error *error)
+{
+    struct write_batch *batch = NULL;
+    struct write_result result;
+    enum status status = write_batch_new(call->services->storage, 1, &batch, error);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    status = settings ? write_batch_settings(batch, id, settings, error)
+                      : write_batch_delete(batch, id, error);
+    if (status != STATUS_OK) {
+        write_batch_free(batch);
+        return status;
+    }
+    status = writer_write_take(call->services->writer, batch, &result, error);
+    return status == STATUS_NOT_FOUND ? error_code(error, "unknown_series", NULL) : status;
+}
+
+enum status series_patch(struct call *call, struct error *error)
+{
+    uint32_t id = 0;
+    struct series_info info;
+    struct json_t *body = NULL;
+    if (call_series(call, &id, error) != STATUS_OK ||
+        storage_series_info(call->services->storage, id, &info, error) != STATUS_OK ||
+        json_read_object(call->request->body, call->request->body_length, &body, error) !=
+            STATUS_OK) {
+        return error->status;
+    }
+    enum status status = settings_read(body, &info.settings, error);
+    json_free(body);
+    if (status == STATUS_OK) {
+        status = commit_change(call, id, &info.settings, error);
+    }
+    return status == STATUS_OK ? answer_one(call, id, error) : status;
+}
+
+enum status series_delete(struct call *call, struct error *error)
+{
+    uint32_t id = 0;
+    if (call_series(call, &id, error) != STATUS_OK ||
+        commit_change(call, id, NULL, error) != STATUS_OK) {
+        return error->status;
+    }
+    call->response->status = 204;
+    response_common_headers(call->response);
+    return STATUS_OK;
+}

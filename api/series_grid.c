@@ -1,0 +1,163 @@
+/* What can be said of a series before any model: its step, seasons, state, and its values on the grid.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "api/desk.h"
+
+#include "base/clock.h"
+#include "base/memory.h"
+
+#include <math.h>
+#include <string.h>
+
+#define CHEAP_POINTS 64
+#define FACT_POINTS 2048       /* what the store keeps in memory of a series */
+#define SEASON_VALUES 4096
+#define STALE_STEPS 10
+#define STALE_MS_MIN 60000
+
+static int64_t floor_to(int64_t time_ms, int64_t step_ms)
+{
+    int64_t rest = time_ms % step_ms;
+    return time_ms - (rest < 0 ? rest + step_ms : rest);
+}
+
+/* Points that make one cell, rounded up. */
+static size_t points_per_cell(const struct series_facts *facts)
+{
+    return facts->native_ms > 0 && facts->step_ms > facts->native_ms
+               ? (size_t)((facts->step_ms + facts->native_ms - 1) / facts->native_ms)
+               : 1;
+}
+
+/* Up to when cells count as closed: see "Origin" in forecast_make.h. */
+static int64_t closed_until(const struct series_info *info, const struct series_facts *facts,
+                            int64_t now_ms)
+{
+    if (points_per_cell(facts) == 1) {
+        return INT64_MAX;
+    }
+    return floor_to(info->last_ms, facts->step_ms) + facts->step_ms <= now_ms ? INT64_MAX : now_ms;
+}
+
+static size_t fill(struct forecast_desk *desk, const struct series_info *info,
+                   const struct series_facts *facts, size_t points, double *values, size_t maximum,
+                   int64_t *start_ms)
+{
+    bool counter = info->settings.has_kind && info->settings.kind == SERIES_COUNTER;
+    return grid_fill(desk->points, points, facts->step_ms, counter,
+                     closed_until(info, facts, clock_wall_ms()), values, maximum, start_ms);
+}
+
+static enum status find_seasons(struct forecast_desk *desk, const struct series_info *info,
+                                struct series_facts *facts, struct error *error)
+{
+    const struct series_settings *settings = &info->settings;
+    memset(facts->seasons, 0, sizeof(facts->seasons));
+    facts->with_seasons = true;
+    if (settings->has_season) {
+        facts->seasons[0] = settings->season_steps > 1 ? (uint32_t)settings->season_steps : 0;
+        return STATUS_OK;
+    }
+    size_t count = 0;
+    size_t wanted = points_per_cell(facts) * SEASON_VALUES;
+    if (desk_read(desk, info->id, wanted, &count, error) != STATUS_OK ||
+        desk_scratch(desk, SEASON_VALUES, error) != STATUS_OK) {
+        return error->status;
+    }
+    int64_t start_ms = 0;
+    size_t cells = fill(desk, info, facts, count, desk->scratch, SEASON_VALUES, &start_ms);
+    season_detect(desk->scratch, cells, facts->step_ms, facts->seasons);
+    return STATUS_OK;
+}
+
+enum status forecast_facts(struct forecast_desk *desk, const struct series_info *info, bool cheap,
+                           struct series_facts *facts, struct error *error)
+{
+    struct live *live = desk->services->live;
+    bool known = live_facts(live, info, facts);
+    if (known && (cheap || facts->with_seasons)) {
+        return STATUS_OK;
+    }
+    size_t count = 0;
+    memset(facts, 0, sizeof(*facts));
+    if (desk_read(desk, info->id, cheap ? CHEAP_POINTS : FACT_POINTS, &count, error) != STATUS_OK) {
+        return error->status;
+    }
+    facts->native_ms = grid_step(desk->points, count);
+    facts->step_ms = info->settings.has_step ? info->settings.step_ms : facts->native_ms;
+    facts->generation = info->generation;
+    facts->points = info->points;
+    if (facts->step_ms > 0 && !cheap && find_seasons(desk, info, facts, error) != STATUS_OK) {
+        return error->status;
+    }
+    if (facts->step_ms > 0) {
+        live_facts_put(live, info->id, facts);
+    }
+    return STATUS_OK;
+}
+
+int64_t stale_after_ms(int64_t step_ms)
+{
+    int64_t after = step_ms * STALE_STEPS;
+    return after > STALE_MS_MIN ? after : STALE_MS_MIN;
+}
+
+enum series_state series_state_of(struct api_services *services, const struct series_info *info,
+                                  const struct series_facts *facts, int64_t now_ms)
+{
+    if (info->points > 0 &&
+        (info->ended || now_ms - info->last_ms > stale_after_ms(facts->step_ms))) {
+        return SERIES_STALE;
+    }
+    if (facts->step_ms == 0 || info->points < SHORT_HISTORY) {
+        return SERIES_WARMING;
+    }
+    struct snapshot *champion = registry_acquire(services->registry, facts->step_ms);
+    snapshot_release(champion);
+    return champion ? SERIES_LEARNED : SERIES_BASELINE;
+}
+
+const char *series_state_name(enum series_state state)
+{
+    static const char *const names[] = {"warming", "baseline", "learned", "stale"};
+    return names[state];
+}
+
+enum status forecast_grid(struct forecast_desk *desk, const struct series_info *info, size_t maximum,
+                          double **values, struct model_series *series, struct series_facts *facts,
+                          struct error *error)
+{
+    const struct series_settings *settings = &info->settings;
+    size_t count = 0, cells = 0;
+    memset(series, 0, sizeof(*series));
+    *values = NULL;
+    if (forecast_facts(desk, info, false, facts, error) != STATUS_OK) {
+        return error->status;
+    }
+    series->step_ms = facts->step_ms;
+    memcpy(series->seasons, facts->seasons, sizeof(series->seasons));
+    series->minimum = settings->has_minimum ? settings->minimum : -(double)INFINITY;
+    series->maximum = settings->has_maximum ? settings->maximum : (double)INFINITY;
+    series->integer = settings->has_integer && settings->integer;
+    series->time_zone = settings->time_zone[0] ? settings->time_zone : NULL;
+    if (facts->step_ms == 0) {
+        return STATUS_OK;
+    }
+    /* One point more than cells, because the first cell may be cut off by the number of points. */
+    size_t wanted = 0;
+    if (size_mul(maximum + 1, points_per_cell(facts), &wanted)) {
+        wanted = SIZE_MAX;
+    }
+    if (desk_read(desk, info->id, wanted, &count, error) != STATUS_OK) {
+        return error->status;
+    }
+    double *grid = mem_alloc(maximum * sizeof(double));
+    if (!grid) {
+        return error_set(error, STATUS_NO_MEMORY, "no memory for the values of a series");
+    }
+    cells = fill(desk, info, facts, count, grid, maximum, &series->start_ms);
+    series->values = grid;
+    series->count = cells;
+    *values = grid;
+    return STATUS_OK;
+}

@@ -1,0 +1,122 @@
+/* POST /api/v1/train and the routes of jobs.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "api/handlers.h"
+#include "api/jobs.h"
+#include "api/json.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define SECONDS_MAX 86400.0
+#define STEPS_MAX 10000000
+#define JOBS_BYTES_MAX (256u << 10)
+
+static enum status check_backbone(const char *name, struct error *error)
+{
+    char known[200] = "";
+    for (size_t i = 0; i < backbone_count(); i++) {
+        const char *there = backbone_info(i).name;
+        if (strcmp(there, name) == 0) {
+            return STATUS_OK;
+        }
+        size_t used = strlen(known);
+        snprintf(known + used, sizeof(known) - used, "%s%s", used ? ", " : "", there);
+    }
+    error_set(error, STATUS_INVALID, "there is no backbone \"%.40s\"", name);
+    error_code(error, "bad_field", "backbone");
+    return error_hint(error, "There are: %s.", known);
+}
+
+static enum status read_job(const struct json_t *body, struct job *job, struct error *error)
+{
+    const char *backbone = NULL;
+    int64_t steps = 0, seed = 0;
+    enum status status = json_check_members(body, "seconds steps seed backbone", error);
+    if (status == STATUS_OK) {
+        status = json_read_number(body, "seconds", 1.0, SECONDS_MAX, &job->seconds, NULL, error);
+    }
+    if (status == STATUS_OK) {
+        status = json_read_integer(body, "steps", 1, STEPS_MAX, &steps, NULL, error);
+    }
+    if (status == STATUS_OK) {
+        status = json_read_integer(body, "seed", 1, INT64_MAX, &seed, NULL, error);
+    }
+    if (status == STATUS_OK) {
+        status = json_read_text(body, "backbone", &backbone, error);
+    }
+    if (status == STATUS_OK && backbone) {
+        status = check_backbone(backbone, error);
+        snprintf(job->backbone, sizeof(job->backbone), "%s", backbone);
+    }
+    job->steps = (uint64_t)steps;
+    job->seed = (uint64_t)seed;
+    return status;
+}
+
+static enum status answer_job(struct call *call, int http, const char *id, struct error *error)
+{
+    struct job_view view;
+    if (!job_find(call->services->jobs, id, &view)) {
+        error_set(error, STATUS_NOT_FOUND, "there is no job \"%.40s\"", id);
+        return error_code(error, "unknown_job", NULL);
+    }
+    struct text text;
+    text_init(&text, JOBS_BYTES_MAX);
+    job_write(&view, &text);
+    return call_json(call, http, &text, error);
+}
+
+enum status train_post(struct call *call, struct error *error)
+{
+    struct json_t *body = NULL;
+    struct job job;
+    memset(&job, 0, sizeof(job));
+    snprintf(job.kind, sizeof(job.kind), "train");
+    enum status status =
+        json_read_object(call->request->body, call->request->body_length, &body, error);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    status = read_job(body, &job, error);
+    json_free(body);
+    if (status == STATUS_OK) {
+        status = job_add(call->services->jobs, &job, error);
+    }
+    if (status == STATUS_OK) {
+        status = answer_job(call, 202, job.id, error);
+    }
+    if (status == STATUS_OK) {
+        response_header(call->response, "Location", "/api/v1/jobs/%s", job.id);
+    }
+    return status;
+}
+
+enum status jobs_list(struct call *call, struct error *error)
+{
+    struct job_view views[JOBS_MAX];
+    size_t count = job_list(call->services->jobs, views, JOBS_MAX);
+    struct text text;
+    text_init(&text, JOBS_BYTES_MAX);
+    text_add_string(&text, "{\"jobs\":[");
+    for (size_t i = 0; i < count; i++) {
+        if (i > 0) {
+            text_add_char(&text, ',');
+        }
+        job_write(&views[i], &text);
+    }
+    text_add_string(&text, "]}");
+    return call_json(call, 200, &text, error);
+}
+
+enum status jobs_one(struct call *call, struct error *error)
+{
+    return answer_job(call, 200, call->argument, error);
+}
+
+enum status jobs_delete(struct call *call, struct error *error)
+{
+    enum status status = job_cancel(call->services->jobs, call->argument, error);
+    return status == STATUS_OK ? answer_job(call, 200, call->argument, error) : status;
+}

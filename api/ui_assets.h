@@ -1,0 +1,17 @@
+/* The files of the page as bytes of the program.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef API_UI_ASSETS_H
+#define API_UI_ASSETS_H
+
+#include <stddef.h>
+
+struct ui_asset {
+    const char *path; /* as in the URL */
+    const char *content_type;
+    const char *bytes, *end;
+};
+
+const struct ui_asset *ui_assets(size_t *count);
+
+#endif
