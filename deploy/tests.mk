@@ -4,6 +4,9 @@
 PYTHON ?= python3
 CORES  := $(shell nproc 2>/dev/null || echo 2)
 
+# The page is compiled in.
+$(BUILD)/api/ui_assets.o: $(wildcard api/ui/*.* api/ui/vendor/*.*)
+
 # The checks without a compiled program of their own (python3, standard library only).
 .PHONY: lint
 lint: ## include directions, banned functions, sizes, style

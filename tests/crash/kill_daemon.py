@@ -161,7 +161,7 @@ def main():
             if daemon.process.poll() is not None:
                 daemon.start(timeout=30)
     try:
-        total = sum(writer.verify(daemon, 0) for writer in writers)
+        total = sum(writer.verify(daemon, BASE) for writer in writers)
         models = len(daemon.get("/api/v1/models").json["models"])
         assert daemon.stop() == 0, daemon.log()
         code, out, said = daemon.command("check")

@@ -114,13 +114,15 @@ def test_unknown_series(daemon):
 
 def test_parameters_that_make_no_sense(daemon):
     feed(daemon, "sense", wave(100))
+    wrong = []
     for query in ("&steps=0", "&steps=-1", "&steps=x", "&steps=999999", "&horizon=0s", "&horizon=x", "&horizon=-1h",
                   "&horizon=1h&steps=5", "&quantiles=0", "&quantiles=1", "&quantiles=x", "&quantiles=0.5,2",
                   "&level=0", "&level=100", "&level=x", "&format=xml", "&history=x", "&nonsense=1",
                   "&quantiles=0.1&level=80", "&at=yesterday"):
         answer = daemon.get("/api/v1/forecast?series=sense" + query)
-        assert answer.status == 400, (query, answer)
-        assert answer.type == "application/problem+json" and answer.json["code"], (query, answer)
+        if answer.status != 400 or answer.type != "application/problem+json" or not answer.json["code"]:
+            wrong.append((query, answer.status))
+    assert not wrong, wrong
     assert daemon.get("/api/v1/forecast").status == 400
     assert daemon.get("/api/v1/forecast?series=").status in (400, 404)
     for selector in ("a{", "a{b}", 'a{b="}', "{}", 'a{b=~"("}'):
@@ -128,6 +130,7 @@ def test_parameters_that_make_no_sense(daemon):
 
 
 def test_hard_series(daemon):
+    wrong = []
     hard = {
         "constant": [5] * 300, "zero": [0] * 300, "huge": [1e300 + i * 1e298 for i in range(300)],
         "tiny": [1e-300 * i for i in range(300)], "counts": [0, 0, 0, 7] * 75, "jump": [1] * 150 + [1e6] * 150,
@@ -136,9 +139,14 @@ def test_hard_series(daemon):
     }
     for name, values in hard.items():
         feed(daemon, "hard." + name, values)
-        one = check(forecast(daemon, "hard." + name, "&steps=200"), 200)
+        try:
+            one = check(forecast(daemon, "hard." + name, "&steps=200"), 200)
+        except AssertionError as error:
+            wrong.append(f"{name}: {str(error)[:100]}")
+            continue
         if name in ("constant", "nearly.constant"):
             assert abs(one["quantiles"]["0.5"][0] - 5) < 0.01, one["quantiles"]["0.5"][:3]
+    assert not wrong, wrong
 
 
 def test_gaps_and_irregular_steps(daemon):

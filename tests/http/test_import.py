@@ -86,7 +86,7 @@ def test_bad_rows_are_told_by_line_and_the_good_ones_stored(daemon):
     assert answer.status == 422, answer
     body = answer.json
     assert body["accepted"] == 2 and body["rejected"] == 2, body
-    assert [error["line"] for error in body["errors"]] == [3, 4], body
+    assert [error["message"].split(":")[0] for error in body["errors"]] == ["line 3", "line 4"], body
     assert points(daemon, "mixed") == [[BEGIN, 1], [BEGIN + 3 * HOUR, 4]]
 
 
