@@ -222,7 +222,7 @@ static struct snapshot *load_entry(struct catalogue *catalogue, struct model_ent
         }
     }
     entry->standing = STANDING_CORRUPT;
-    snprintf(entry->decision, sizeof(entry->decision), "not loaded: %.140s", error.text);
+    snprintf(entry->verdict, sizeof(entry->verdict), "not loaded: %.140s", error.text);
     if (write_records(catalogue, &entry, 1, NULL, 0, &error) != STATUS_OK) {
         log_error("catalogue", "could not record a corrupt model", "model=%s reason=\"%s\"", entry->id,
                   error.text);
@@ -363,7 +363,7 @@ static enum status fill_entry(struct model_entry *entry, struct snapshot *snapsh
     snprintf(entry->id, sizeof(entry->id), "%s", record->id);
     snprintf(entry->file, sizeof(entry->file), "%s.safetensors", record->id);
     snprintf(entry->sha256, sizeof(entry->sha256), "%s", record->sha256);
-    snprintf(entry->decision, sizeof(entry->decision), "%s", gate->reason);
+    snprintf(entry->verdict, sizeof(entry->verdict), "%s", gate->reason);
     entry->step_ms = record->step_ms;
     entry->standing = gate->promote ? STANDING_CHAMPION : STANDING_KEPT_BACK;
     entry->published_ms = clock_wall_ms();
@@ -372,7 +372,10 @@ static enum status fill_entry(struct model_entry *entry, struct snapshot *snapsh
     snapshot_describe(snapshot, &json);
     enum status status = text_status(&json, "the description of a model", error);
     if (status == STATUS_OK) {
-        entry->describe = text_take(&json, NULL);
+        entry->description = mem_copy_text(json.bytes + 1, json.length - 1);
+        if (entry->description == NULL) {
+            status = error_set(error, STATUS_NO_MEMORY, "could not keep the description of a model");
+        }
     }
     text_release(&json);
     return status;
@@ -479,7 +482,7 @@ enum status catalogue_promote(struct catalogue *catalogue, const char *id, struc
     }
     enum standing before = entry->standing;
     entry->standing = STANDING_CHAMPION;
-    snprintf(entry->decision, sizeof(entry->decision), "promoted by request");
+    snprintf(entry->verdict, sizeof(entry->verdict), "promoted by request");
     status = record_admission(catalogue, entry, error);
     if (status != STATUS_OK) {
         entry->standing = before;

@@ -1,9 +1,8 @@
 /* The catalogue of models: snapshot files, their records in the store, and the registry, in step.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Files lie in DIRECTORY/<id>.safetensors. A record (kind "model", key id) names each:
- *   {"id","step_ms","file","sha256","standing","champion","decision","published_ms","model":{...}}
- * with standing champion, previous, retired, kept_back or corrupt. Order of a publication: file written,
+ * Files lie in DIRECTORY/<id>.safetensors. A record (kind "model", key id; model_entry.h) names each and
+ * says where it stands: champion, previous, retired, kept_back or corrupt. Order of a publication: file written,
  * synced, verified and renamed; then all records that change, in one transaction; then the registry.
  * So after a crash there is at most a file that no record names, never a record without its file.
  *

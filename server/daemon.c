@@ -100,7 +100,7 @@ static void describe(void *context, struct text *json)
     refresher_stats(daemon->refresher, &live);
     http_stats(http, &port);
     catalogue_counts(daemon->catalogue, &models, &champions);
-    text_add_format(json, "\"training\":{\"running\":%s,\"group_step_ms\":%lld,\"trained\":%llu,",
+    text_add_format(json, "\"trainer\":{\"running\":%s,\"group_step_ms\":%lld,\"trained\":%llu,",
                     training.training ? "true" : "false", (long long)training.group_step_ms,
                     (unsigned long long)training.trained);
     text_add_format(json, "\"promoted\":%llu,\"kept_back\":%llu,\"failed\":%llu,\"last_ended\":",
@@ -115,15 +115,14 @@ static void describe(void *context, struct text *json)
     }
     text_add_format(json, ",\"last_seconds\":%.3f},\"models\":{\"kept\":%zu,\"champions\":%zu},",
                     training.last_seconds, models, champions);
-    text_add_format(json, "\"live\":{\"refreshed\":%llu,\"rounds\":%llu,\"busy_seconds\":%.3f},",
+    text_add_format(json, "\"refresher\":{\"refreshed\":%llu,\"rounds\":%llu,\"busy_seconds\":%.3f},",
                     (unsigned long long)live.refreshed, (unsigned long long)live.rounds,
                     live.busy_seconds);
     text_add_format(json, "\"http\":{\"connections\":%zu,\"active\":%zu,\"waiting\":%zu,",
                     port.connections, port.active, port.waiting);
     text_add_format(json, "\"cut\":%llu,\"refused_busy\":%llu},", (unsigned long long)port.cut,
                     (unsigned long long)port.refused_busy);
-    text_add_format(json, "\"memory\":{\"in_use_bytes\":%zu,\"peak_bytes\":%zu,\"resident_bytes\":%lld}",
-                    mem_bytes_in_use(), mem_bytes_peak(), (long long)resident_bytes());
+    text_add_format(json, "\"resident_bytes\":%lld", (long long)resident_bytes());
 }
 
 /* ---------------------------------------------------------------- start */

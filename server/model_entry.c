@@ -59,9 +59,9 @@ static bool read_member(struct json_reader *reader, struct model_entry *entry)
     } else if (key_is(reader, "sha256")) {
         text = entry->sha256;
         capacity = sizeof(entry->sha256);
-    } else if (key_is(reader, "decision")) {
-        text = entry->decision;
-        capacity = sizeof(entry->decision);
+    } else if (key_is(reader, "verdict")) {
+        text = entry->verdict;
+        capacity = sizeof(entry->verdict);
     } else if (key_is(reader, "standing")) {
         return json_next(reader) == JSON_STRING && read_standing(reader, &entry->standing);
     } else if (key_is(reader, "step_ms") || key_is(reader, "published_ms")) {
@@ -71,22 +71,21 @@ static bool read_member(struct json_reader *reader, struct model_entry *entry)
         }
         *out = reader->integer;
         return true;
-    } else if (key_is(reader, "model")) {
-        const char *before = reader->cursor;
-        if (json_skip_value(reader) == JSON_BROKEN) {
-            return false;
-        }
-        const char *begin = memchr(before, '{', (size_t)(reader->cursor - before));
-        if (begin == NULL) {
-            return false;
-        }
-        mem_free(entry->describe);
-        entry->describe = mem_copy_text(begin, (size_t)(reader->cursor - begin));
-        return entry->describe != NULL;
     } else {
         return json_skip_value(reader) != JSON_BROKEN;
     }
     return json_next(reader) == JSON_STRING && copy_string(reader, text, capacity);
+}
+
+/* What follows our own members is the snapshot's description. */
+static bool keep_description(struct model_entry *entry, const char *rest, const char *end)
+{
+    while (rest < end && (*rest == ',' || *rest == ' ')) {
+        rest++;
+    }
+    mem_free(entry->description);
+    entry->description = mem_copy_text(rest, (size_t)(end - rest));
+    return entry->description != NULL;
 }
 
 enum status model_entry_read(struct model_entry *entry, const char *json, size_t length,
@@ -101,10 +100,14 @@ enum status model_entry_read(struct model_entry *entry, const char *json, size_t
         if (token == JSON_OBJECT_END) {
             break;
         }
+        bool last_own = token == JSON_KEY && key_is(&reader, "verdict");
         sound = token == JSON_KEY && read_member(&reader, entry);
+        if (sound && last_own) {
+            sound = keep_description(entry, reader.cursor, json + length);
+        }
     }
     /* The file is a plain name in the folder of models. */
-    sound = sound && entry->id[0] != '\0' && entry->step_ms > 0 && entry->file[0] != '\0' &&
+    sound = sound && entry->id[0] != '\0' && entry->step_ms > 0 && entry->description != NULL && entry->file[0] != '\0' &&
             entry->file[0] != '.' && strchr(entry->file, '/') == NULL;
     if (!sound) {
         model_entry_release(entry);
@@ -115,22 +118,19 @@ enum status model_entry_read(struct model_entry *entry, const char *json, size_t
 
 void model_entry_write(const struct model_entry *entry, struct text *out)
 {
-    text_add_string(out, "{\"id\":");
-    text_add_json_string(out, entry->id, strlen(entry->id));
-    text_add_format(out, ",\"step_ms\":%lld,\"file\":", (long long)entry->step_ms);
+    text_add_string(out, "{\"file\":");
     text_add_json_string(out, entry->file, strlen(entry->file));
-    text_add_string(out, ",\"sha256\":");
-    text_add_json_string(out, entry->sha256, strlen(entry->sha256));
-    text_add_format(out, ",\"standing\":\"%s\",\"champion\":%s,\"decision\":",
+    text_add_format(out, ",\"standing\":\"%s\",\"champion\":%s,\"published_ms\":%lld,\"verdict\":",
                     standing_name(entry->standing),
-                    entry->standing == STANDING_CHAMPION ? "true" : "false");
-    text_add_json_string(out, entry->decision, strlen(entry->decision));
-    text_add_format(out, ",\"published_ms\":%lld,\"model\":%s}", (long long)entry->published_ms,
-                    entry->describe != NULL ? entry->describe : "{}");
+                    entry->standing == STANDING_CHAMPION ? "true" : "false",
+                    (long long)entry->published_ms);
+    text_add_json_string(out, entry->verdict, strlen(entry->verdict));
+    text_add_char(out, ',');
+    text_add_string(out, entry->description);
 }
 
 void model_entry_release(struct model_entry *entry)
 {
-    mem_free(entry->describe);
-    entry->describe = NULL;
+    mem_free(entry->description);
+    entry->description = NULL;
 }

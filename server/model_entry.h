@@ -1,5 +1,8 @@
 /* One record of a model: what the store keeps about a snapshot file, read and written as JSON.
  * SPDX-License-Identifier: Apache-2.0
+ *
+ * {"file","standing","champion","published_ms","verdict", and the members of snapshot_describe}: id,
+ * step_ms and sha256 are among those. "verdict" is the last of ours.
  */
 #ifndef SERVER_MODEL_ENTRY_H
 #define SERVER_MODEL_ENTRY_H
@@ -23,9 +26,9 @@ struct model_entry {
     char file[64];
     char sha256[65];
     enum standing standing;
-    char decision[160];
+    char verdict[160]; /* why it stands where it does */
     int64_t published_ms;
-    char *describe; /* JSON object; owned */
+    char *description; /* members of snapshot_describe, with the closing brace; owned */
 };
 
 const char *standing_name(enum standing standing);

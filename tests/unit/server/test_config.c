@@ -108,7 +108,7 @@ static void mistakes_stop_the_start_by_name(void **state)
 static void mistakes_of_the_file_name_the_line(void **state)
 {
     (void)state;
-    FAILS("server:\n  lsten: x\n", NULL, path, ":2:", "server.lsten");
+    FAILS("server:\n  lsten: x\n", NULL, path, ":2", "server.lsten");
     FAILS("# a\n\ningest:\n  max_series: -1\n", NULL, ":4", "ingest.max_series", "-1");
     FAILS("server:\n  listen: a\n  listen: b\n", NULL, ":3", "twice");
     FAILS("server:\n  listen: a\nserver.listen: b\n", NULL, ":3", "twice");
