@@ -98,7 +98,7 @@ enum status write_batch_new(struct storage *storage, size_t points_max, struct w
     return STATUS_OK;
 }
 
-static void promise_release(struct write_batch *batch)
+void batch_promise_release(struct write_batch *batch)
 {
     if (batch->promised > 0) {
         lock_acquire(&batch->storage->names_lock);
@@ -120,7 +120,7 @@ void write_batch_free(struct write_batch *batch)
     if (batch == NULL) {
         return;
     }
-    promise_release(batch);
+    batch_promise_release(batch);
     for (size_t i = 0; i < batch->change_count; i++) {
         change_release(&batch->changes[i]);
     }

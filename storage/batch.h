@@ -63,6 +63,9 @@ struct write_batch {
     void *context;
 };
 
+/* What was promised has become real, or will never: before anybody hears of the outcome. */
+void batch_promise_release(struct write_batch *batch);
+
 struct batch_pool {
     struct lock lock;
     struct write_batch *head; /* guarded by lock, as below */

@@ -125,6 +125,7 @@ static void group_commit(struct writer *writer)
             batch->result = (struct write_result){.error = error};
         }
         points += batch->result.accepted;
+        batch_promise_release(batch);
     }
     commit_count(storage, points, clock_monotonic_ns() - start, status == STATUS_OK);
     for (size_t i = 0; i < group->count; i++) {

@@ -1,0 +1,212 @@
+/* kill -9 of a writing process at random moments: nothing acknowledged is lost, no batch is there in part.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * A child writes numbered batches, out of order in time, several in flight, compacting now and then, and
+ * tells each acknowledged number over a pipe. It is killed after a few milliseconds, the store is opened
+ * and every batch looked for; then the next child goes on where this one fell. KILLS=N for more than 40.
+ */
+#include "tests/contract/fixture.h"
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/random.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum {
+    KILLS = 40,
+    WIDTH = 20,         /* points of a batch, each of another series */
+    NUMBERS = 100003,   /* prime: n -> n * 7919 % NUMBERS visits every time once */
+    IN_FLIGHT = 8,
+    COMPACT_EVERY = 97,
+};
+
+static int64_t time_of(int64_t number)
+{
+    return number * 7919 % NUMBERS * 1000;
+}
+
+static double value_of(int64_t number, int k)
+{
+    return (double)(number * 10 + k % 10) / 100;
+}
+
+static void name_of(int k, char name[32])
+{
+    snprintf(name, 32, "kill{k=\"%d\"}", k);
+}
+
+/* ---------------------------------------------------------------- the child */
+
+struct told {
+    int64_t number;
+    int pipe;
+};
+
+static void tell(void *context, const struct write_result *result)
+{
+    struct told *told = context;
+    if (result->error.status != STATUS_OK ||
+        write(told->pipe, &told->number, sizeof told->number) != sizeof told->number) {
+        _exit(3);
+    }
+}
+
+static void must(enum status status)
+{
+    if (status != STATUS_OK) {
+        _exit(2);
+    }
+}
+
+/* Writes for ever; leaves by being killed. */
+static _Noreturn void child(const struct storage_options *options, int64_t number, int out)
+{
+    static struct told told[IN_FLIGHT];
+    struct storage *storage;
+    struct writer *writer;
+    struct writer_options writer_options = {0};
+    struct error error = {0};
+    char name[32];
+    must(storage_open(options, &storage, &error));
+    must(writer_start(storage, &writer_options, &writer, &error));
+    for (;; number++) {
+        struct write_batch *batch;
+        uint32_t series;
+        must(write_batch_new(storage, WIDTH + 1, &batch, &error));
+        for (int k = 0; k < WIDTH; k++) {
+            name_of(k, name);
+            must(write_batch_series(batch, name, strlen(name), &series, &error));
+            must(write_batch_point(batch, series,
+                                   (struct point){time_of(number), value_of(number, k)}, &error));
+        }
+        must(write_batch_series(batch, "newest", 6, &series, &error));
+        must(write_batch_point(batch, series, (struct point){0, (double)number}, &error));
+        while (writer_queue_length(writer) >= IN_FLIGHT / 2) {
+            usleep(20);
+        }
+        told[number % IN_FLIGHT] = (struct told){number, out};
+        must(writer_submit_take(writer, batch, tell, &told[number % IN_FLIGHT], &error));
+        if (number % (IN_FLIGHT / 2) == 0 || number % COMPACT_EVERY == 0) {
+            /* An empty batch that waits: so at most IN_FLIGHT numbers are in the air. */
+            must(write_batch_new(storage, 1, &batch, &error));
+            must(writer_write_take(writer, batch, NULL, &error));
+        }
+        if (number % COMPACT_EVERY == 0) {
+            must(writer_compact(writer, &error));
+        }
+    }
+}
+
+/* ---------------------------------------------------------------- the parent */
+
+static struct point points[NUMBERS];
+static unsigned char seen[NUMBERS];
+
+/* All batches up to `acknowledged` are there, whole; later ones whole or not at all. Returns the next
+ * number that is free. */
+static int64_t verify(const struct storage_options *options, int64_t acknowledged)
+{
+    struct storage *storage;
+    struct storage_reader *reader;
+    struct error error = {0};
+    char name[32];
+    size_t count, first_count = 0;
+    if (storage_open(options, &storage, &error) != STATUS_OK) {
+        fail_msg("after a kill: %s", error.text);
+    }
+    assert_int_equal(storage_check(storage, NULL, NULL, &error), STATUS_OK);
+    assert_int_equal(storage_reader_open(storage, &reader, &error), STATUS_OK);
+    memset(seen, 0, sizeof seen);
+    static int64_t number_at[NUMBERS];
+    for (int64_t n = 0; n < NUMBERS; n++) {
+        number_at[time_of(n) / 1000] = n;
+    }
+    int64_t highest = -1;
+    for (int k = 0; k < WIDTH; k++) {
+        name_of(k, name);
+        uint32_t id = storage_series_find(storage, name, strlen(name));
+        if (id == 0) {
+            assert_int_equal(acknowledged, -1);
+            break;
+        }
+        assert_int_equal(storage_read(reader, id, INT64_MIN, INT64_MAX, points, NUMBERS, &count,
+                                      &error), STATUS_OK);
+        first_count = k == 0 ? count : first_count;
+        assert_int_equal(count, first_count);
+        for (size_t i = 0; i < count; i++) {
+            int64_t number = number_at[points[i].time_ms / 1000];
+            assert_true(same_value(points[i].value, value_of(number, k)));
+            assert_int_equal(seen[number], k);
+            seen[number]++;
+            highest = number > highest ? number : highest;
+        }
+    }
+    for (int64_t n = 0; n <= acknowledged; n++) {
+        if (seen[n] != WIDTH) {
+            fail_msg("acknowledged batch %lld is lost", (long long)n);
+        }
+    }
+    if (highest >= 0) {
+        uint32_t id = storage_series_find(storage, "newest", 6);
+        assert_int_equal(storage_read_last(reader, id, points, 2, &count, &error), STATUS_OK);
+        assert_int_equal(count, 1);
+        assert_true(points[0].value == (double)highest);
+    }
+    storage_reader_close(reader);
+    storage_close(storage);
+    return highest + 1;
+}
+
+static void kills(void **state)
+{
+    (void)state;
+    char directory[128] = "/tmp/forecastd-kill-XXXXXX";
+    char url[160];
+    assert_non_null(mkdtemp(directory));
+    snprintf(url, sizeof url, "sqlite:%s", directory);
+    struct storage_options options = {.url = url, .tail_points = 100, .tail_bytes_max = 100000};
+    const char *wanted = getenv("KILLS");
+    int rounds = wanted != NULL ? atoi(wanted) : KILLS;
+    struct random random;
+    random_init(&random, (uint64_t)getpid(), 0);
+    int64_t next = 0, acknowledged = -1;
+    for (int round = 0; round < rounds && next < NUMBERS / 10 * 9; round++) {
+        int ends[2];
+        assert_int_equal(pipe(ends), 0);
+        pid_t pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0) {
+            close(ends[0]);
+            child(&options, next, ends[1]);
+        }
+        close(ends[1]);
+        usleep((useconds_t)(2000 + random_below(&random, 120000)));
+        assert_int_equal(kill(pid, SIGKILL), 0);
+        int64_t number;
+        while (read(ends[0], &number, sizeof number) == sizeof number) {
+            acknowledged = number > acknowledged ? number : acknowledged;
+        }
+        close(ends[0]);
+        int status;
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_true(WIFSIGNALED(status));
+        next = verify(&options, acknowledged);
+    }
+    printf("%d kills, %lld batches acknowledged, %lld stored\n", rounds,
+           (long long)acknowledged + 1, (long long)next);
+    assert_true(acknowledged > 0);
+    folder_remove(directory);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(kills)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

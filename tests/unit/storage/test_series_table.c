@@ -1,0 +1,99 @@
+/* The index of series: finding, deleting without tombstones, growing; bytes a series.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "storage/series_table.h"
+
+#include "base/memory.h"
+#include "base/random.h"
+#include "storage/sqlite_store.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { NAMES = 5000 };
+
+static size_t name_of(size_t number, char name[64])
+{
+    return (size_t)snprintf(name, 64, "plant.sensor{id=\"%zu\",site=\"north\"}", number);
+}
+
+static void random_insertions_and_removals(void **state)
+{
+    (void)state;
+    static struct series_entry *present[NAMES];
+    struct text_table table = {0};
+    struct random random;
+    struct error error = {0};
+    char name[64];
+    size_t count = 0;
+    random_init(&random, 1, 0);
+    for (int step = 0; step < 60000; step++) {
+        size_t number = random_below(&random, NAMES);
+        size_t length = name_of(number, name);
+        struct series_entry *found =
+            text_table_find(&table, text_hash(name, length), name, length);
+        assert_ptr_equal(found, present[number]);
+        if (found == NULL) {
+            struct series_entry *entry =
+                series_entry_new(sizeof *entry, (uint32_t)number + 1, name, length);
+            assert_non_null(entry);
+            assert_int_equal(text_table_reserve(&table, 1, &error), STATUS_OK);
+            text_table_insert(&table, entry);
+            present[number] = entry;
+            count++;
+        } else if (random_below(&random, 2) == 0) {
+            text_table_remove(&table, found);
+            series_entry_free(found);
+            present[number] = NULL;
+            count--;
+        }
+        assert_int_equal(table.count, count);
+    }
+    for (size_t i = 0; i < NAMES; i++) {
+        series_entry_free(present[i]);
+    }
+    text_table_release(&table);
+}
+
+/* The stated bound: below 400 bytes a series of 40 bytes of text, at the default limit of series. */
+static void bytes_a_series(void **state)
+{
+    (void)state;
+    enum { COUNT = 100000 };
+    struct text_table table = {0};
+    struct series_directory directory = {0};
+    struct error error = {0};
+    char name[64];
+    size_t before = mem_bytes_in_use();
+    for (uint32_t id = 1; id <= COUNT; id++) {
+        size_t length = name_of(id, name);
+        struct series_entry *entry =
+            series_entry_new(sizeof(struct sqlite_series), id, name, length);
+        assert_non_null(entry);
+        assert_int_equal(text_table_reserve(&table, 1, &error), STATUS_OK);
+        assert_int_equal(series_directory_reserve(&directory, id, &error), STATUS_OK);
+        text_table_insert(&table, entry);
+        directory.entries[id] = entry;
+    }
+    size_t bytes = (mem_bytes_in_use() - before) / COUNT;
+    printf("%zu bytes a series\n", bytes);
+    assert_true(bytes < 400);
+    for (uint32_t id = 1; id <= COUNT; id++) {
+        series_entry_free(directory.entries[id]);
+    }
+    text_table_release(&table);
+    series_directory_release(&directory);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(random_insertions_and_removals),
+        cmocka_unit_test(bytes_a_series),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,282 @@
+/* What is particular to the SQLite driver: its lock, versions, a full disk, damage, other readers.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "storage/sqlite_store.h"
+
+#include "base/memory.h"
+
+#include <setjmp.h>
+#include <sqlite3.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+struct place {
+    char directory[128], url[160];
+    struct storage *storage;
+    struct writer *writer;
+};
+
+static void start(struct place *place)
+{
+    struct error error = {0};
+    struct storage_options options = {.url = place->url};
+    struct writer_options writer = {0};
+    if (storage_open(&options, &place->storage, &error) != STATUS_OK) {
+        fail_msg("%s", error.text);
+    }
+    assert_int_equal(writer_start(place->storage, &writer, &place->writer, &error), STATUS_OK);
+}
+
+static void stop(struct place *place)
+{
+    writer_stop(place->writer);
+    storage_close(place->storage);
+    place->storage = NULL;
+    place->writer = NULL;
+}
+
+static int setup(void **state)
+{
+    struct place *place = calloc(1, sizeof *place);
+    assert_non_null(place);
+    snprintf(place->directory, sizeof place->directory, "/tmp/forecastd-unit-XXXXXX");
+    assert_non_null(mkdtemp(place->directory));
+    snprintf(place->url, sizeof place->url, "sqlite:%s", place->directory);
+    start(place);
+    *state = place;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct place *place = *state;
+    char command[200];
+    if (place->storage != NULL) {
+        stop(place);
+    }
+    snprintf(command, sizeof command, "rm -rf '%s'", place->directory);
+    assert_int_equal(system(command), 0);
+    free(place);
+    return 0;
+}
+
+static enum status write_points(struct place *place, int64_t first, size_t count,
+                                struct error *error)
+{
+    struct write_batch *batch;
+    uint32_t series;
+    assert_int_equal(write_batch_new(place->storage, count, &batch, error), STATUS_OK);
+    assert_int_equal(write_batch_series(batch, "a", 1, &series, error), STATUS_OK);
+    for (size_t i = 0; i < count; i++) {
+        struct point point = {first + (int64_t)i, (double)(i % 100) / 10};
+        assert_int_equal(write_batch_point(batch, series, point, error), STATUS_OK);
+    }
+    return writer_write_take(place->writer, batch, NULL, error);
+}
+
+static void sql(struct place *place, const char *text)
+{
+    char path[192];
+    struct sqlite3 *db;
+    snprintf(path, sizeof path, "%s/forecastd.db", place->directory);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    int code = sqlite3_exec(db, text, NULL, NULL, NULL);
+    if (code != SQLITE_OK) {
+        fail_msg("%s: %s", text, sqlite3_errmsg(db));
+    }
+    sqlite3_close(db);
+}
+
+static enum status open_status(struct place *place, bool read_only, struct error *error)
+{
+    struct storage *storage;
+    struct storage_options options = {.url = place->url, .read_only = read_only};
+    enum status status = storage_open(&options, &storage, error);
+    if (status == STATUS_OK) {
+        storage_close(storage);
+    }
+    return status;
+}
+
+static void second_writer_is_refused(void **state)
+{
+    struct error error = {0};
+    assert_int_equal(open_status(*state, false, &error), STATUS_CONFLICT);
+    assert_string_equal(error.code, "store_in_use");
+}
+
+static void reading_beside_the_writer(void **state)
+{
+    struct place *place = *state;
+    struct error error = {0};
+    struct storage *other;
+    struct storage_reader *reader;
+    static struct point points[5000];
+    size_t count;
+    assert_int_equal(write_points(place, 0, 3000, &error), STATUS_OK);
+    assert_int_equal(writer_compact(place->writer, &error), STATUS_OK);
+    assert_int_equal(write_points(place, 3000, 500, &error), STATUS_OK);
+    struct storage_options options = {.url = place->url, .read_only = true};
+    assert_int_equal(storage_open(&options, &other, &error), STATUS_OK);
+    assert_int_equal(storage_reader_open(other, &reader, &error), STATUS_OK);
+    assert_int_equal(storage_read(reader, 1, INT64_MIN, INT64_MAX, points, 5000, &count, &error),
+                     STATUS_OK);
+    assert_int_equal(count, 3500);
+    assert_int_equal(storage_check(other, NULL, NULL, &error), STATUS_OK);
+    storage_reader_close(reader);
+    storage_close(other);
+    stop(place); /* and with nobody else there */
+    assert_int_equal(open_status(place, true, &error), STATUS_OK);
+}
+
+static void read_only_makes_nothing(void **state)
+{
+    struct place *place = *state;
+    struct error error = {0};
+    struct place nowhere = {0};
+    snprintf(nowhere.url, sizeof nowhere.url, "%.120s/none", place->url);
+    assert_int_equal(open_status(&nowhere, true, &error), STATUS_NOT_FOUND);
+    snprintf(nowhere.directory, sizeof nowhere.directory, "%.100s/none", place->directory);
+    assert_int_not_equal(access(nowhere.directory, F_OK), 0);
+}
+
+static void newer_version_is_refused(void **state)
+{
+    struct place *place = *state;
+    struct error error = {0};
+    stop(place);
+    sql(place, "PRAGMA user_version = 999");
+    assert_int_equal(open_status(place, false, &error), STATUS_UNSUPPORTED);
+    sql(place, "PRAGMA user_version = 1; PRAGMA application_id = 7");
+    assert_int_equal(open_status(place, false, &error), STATUS_UNSUPPORTED);
+}
+
+static void full_disk(void **state)
+{
+    struct place *place = *state;
+    struct error error = {0};
+    struct storage_stats stats;
+    struct sqlite_state *inside = place->storage->state;
+    size_t acknowledged = 0;
+    assert_int_equal(write_points(place, 0, 100, &error), STATUS_OK);
+    acknowledged += 100;
+    /* The writer is idle now: nobody else uses its connection. */
+    assert_int_equal(sqlite3_exec(inside->db, "PRAGMA max_page_count = 40", NULL, NULL, NULL), 0);
+    enum status status = STATUS_OK;
+    for (int i = 0; i < 100 && status == STATUS_OK; i++) {
+        status = write_points(place, (int64_t)acknowledged, 2000, &error);
+        acknowledged += status == STATUS_OK ? 2000 : 0;
+    }
+    assert_int_equal(status, STATUS_NO_SPACE);
+    storage_stats(place->storage, &stats);
+    assert_false(stats.writable);
+    assert_int_equal(stats.points, acknowledged);
+    assert_true(stats.commit_failures > 0);
+    assert_int_equal(write_points(place, (int64_t)acknowledged, 20000, &error), STATUS_NO_SPACE);
+    assert_int_equal(sqlite3_exec(inside->db, "PRAGMA max_page_count = 1000000", NULL, NULL, NULL),
+                     0);
+    assert_int_equal(write_points(place, (int64_t)acknowledged, 2000, &error), STATUS_OK);
+    acknowledged += 2000;
+    storage_stats(place->storage, &stats);
+    assert_true(stats.writable);
+    assert_int_equal(stats.points, acknowledged);
+    stop(place);
+    start(place);
+    storage_stats(place->storage, &stats);
+    assert_int_equal(stats.points, acknowledged);
+    assert_int_equal(storage_check(place->storage, NULL, NULL, &error), STATUS_OK);
+}
+
+static void recovery_replaces_the_connection(void **state)
+{
+    struct place *place = *state;
+    struct error error = {0};
+    struct storage_stats stats;
+    struct sqlite_state *inside = place->storage->state;
+    assert_int_equal(write_points(place, 0, 3000, &error), STATUS_OK);
+    assert_int_equal(writer_compact(place->writer, &error), STATUS_OK);
+    assert_int_equal(write_points(place, 3000, 10, &error), STATUS_OK);
+    assert_int_equal(writer_compact(place->writer, &error), STATUS_OK);
+    assert_int_equal(write_points(place, 3010, 10, &error), STATUS_OK);
+    /* As after a failed sync. */
+    lock_acquire(&place->storage->lock);
+    place->storage->counters.writable = false;
+    inside->io_failed = true;
+    lock_release(&place->storage->lock);
+    assert_int_equal(write_points(place, 3015, 10, &error), STATUS_OK);
+    storage_stats(place->storage, &stats);
+    assert_true(stats.writable);
+    assert_int_equal(stats.points, 3025);
+    assert_int_equal(storage_series_find(place->storage, "a", 1), 1);
+    assert_int_equal(storage_check(place->storage, NULL, NULL, &error), STATUS_OK);
+}
+
+static void count_lines(void *context, const char *line)
+{
+    (void)line;
+    ++*(int *)context;
+}
+
+static void damage_is_found_and_set_aside(void **state)
+{
+    struct place *place = *state;
+    struct error error = {0};
+    struct storage_stats stats;
+    int lines = 0;
+    assert_int_equal(write_points(place, 0, 20000, &error), STATUS_OK);
+    assert_int_equal(writer_compact(place->writer, &error), STATUS_OK);
+    assert_int_equal(storage_check(place->storage, count_lines, &lines, &error), STATUS_OK);
+    assert_int_equal(lines, 0);
+    stop(place);
+    sql(place, "UPDATE chunk SET data = zeroblob(length(data)) WHERE id >= 0 AND id IN"
+               " (SELECT min(id) FROM chunk WHERE id >= 0)");
+    start(place);
+    assert_int_equal(storage_check(place->storage, count_lines, &lines, &error), STATUS_CORRUPT);
+    assert_true(lines >= 1);
+    /* A late point into the damaged chunk: it is set aside, the point is kept. */
+    assert_int_equal(write_points(place, 5, 1, &error), STATUS_OK);
+    assert_int_equal(writer_compact(place->writer, &error), STATUS_OK);
+    storage_stats(place->storage, &stats);
+    assert_true(stats.points < 20000);
+    lines = 0;
+    assert_int_equal(storage_check(place->storage, count_lines, &lines, &error), STATUS_CORRUPT);
+    assert_int_equal(lines, 1); /* only that something was set aside */
+    struct storage_reader *reader;
+    struct point point;
+    size_t count;
+    assert_int_equal(storage_reader_open(place->storage, &reader, &error), STATUS_OK);
+    assert_int_equal(storage_read(reader, 1, 0, 100, &point, 1, &count, &error), STATUS_OK);
+    assert_int_equal(count, 1);
+    assert_int_equal(point.time_ms, 5);
+    storage_reader_close(reader);
+}
+
+static void damaged_journal_is_refused(void **state)
+{
+    struct place *place = *state;
+    struct error error = {0};
+    assert_int_equal(write_points(place, 0, 100, &error), STATUS_OK);
+    stop(place);
+    sql(place, "UPDATE journal SET data = zeroblob(length(data))");
+    assert_int_equal(open_status(place, false, &error), STATUS_CORRUPT);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(second_writer_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(reading_beside_the_writer, setup, teardown),
+        cmocka_unit_test_setup_teardown(read_only_makes_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(newer_version_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(full_disk, setup, teardown),
+        cmocka_unit_test_setup_teardown(recovery_replaces_the_connection, setup, teardown),
+        cmocka_unit_test_setup_teardown(damage_is_found_and_set_aside, setup, teardown),
+        cmocka_unit_test_setup_teardown(damaged_journal_is_refused, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
