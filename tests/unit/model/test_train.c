@@ -1,0 +1,234 @@
+/* Tests of training end to end: better than the seasonal naive, lanes do not matter, cancel, refusals.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "base/random.h"
+#include "model/snapshot.h"
+#include "tests/unit/model/model_test.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define SERIES 6
+#define LENGTH 480
+#define HORIZON 24
+#define HOUR INT64_C(3600000)
+
+static double values[SERIES][LENGTH];
+static struct model_series series[SERIES];
+
+/* Days with a shape of their own, a wandering level and noise; one series with holes. */
+static int make_series(UNUSED void **state)
+{
+    for (int i = 0; i < SERIES; i++) {
+        struct random random;
+        random_init(&random, 77, (uint64_t)i);
+        double level = 50.0 * (i + 1);
+        double kept = 0.0;
+        for (int t = 0; t < LENGTH; t++) {
+            kept = 0.8 * kept + random_normal(&random);
+            double day = sin(2.0 * M_PI * (t + 3 * i) / 24.0) + 0.4 * sin(4.0 * M_PI * t / 24.0);
+            values[i][t] = level + 10.0 * (i + 1) * day + 1.5 * (i + 1) * kept;
+            if (i == 4 && (t % 17 == 0 || (t > 200 && t < 230))) {
+                values[i][t] = (double)NAN;
+            }
+        }
+        series[i] = plain_series(values[i], LENGTH, HOUR);
+        season_detect(values[i], LENGTH, HOUR, series[i].seasons);
+    }
+    return 0;
+}
+
+static struct train_request request_of(uint64_t steps, unsigned lanes)
+{
+    return (struct train_request){.series = series,
+                                  .series_count = SERIES,
+                                  .config = {.backbone = "logsparse",
+                                             .head = "quantile",
+                                             .horizon = HORIZON,
+                                             .options = "width=16 inner=32"},
+                                  .steps = steps,
+                                  .seed = 5,
+                                  .lanes = lanes};
+}
+
+static void learns_more_than_the_seasonal_naive(UNUSED void **state)
+{
+    struct error error = {0};
+    struct snapshot *snapshot = NULL;
+    struct train_request request = request_of(120, 2);
+    assert_ok(model_train(&request, &snapshot, &error));
+    const struct snapshot_record *record = snapshot_record(snapshot);
+    assert_true(record->evaluated > 0);
+    if (!(record->wql < 0.95 * record->baseline_wql)) {
+        fail_msg("wQL %.4f, baseline %.4f", record->wql, record->baseline_wql);
+    }
+    assert_true(record->coverage80 > 0.6 && record->coverage80 < 0.95);
+    assert_true(record->parameters > 1000);
+    assert_int_equal(record->series, SERIES);
+    assert_true(record->window_end_ms < LENGTH * HOUR);
+    struct gate_result gate;
+    assert_ok(model_gate(snapshot, NULL, series, SERIES, &gate, &error));
+    if (!gate.promote) {
+        fail_msg("%s", gate.reason);
+    }
+    assert_true(isnan(gate.champion));
+    assert_ok(model_gate(snapshot, snapshot, series, SERIES, &gate, &error));
+    assert_true(gate.promote);
+    assert_true(gate.challenger == gate.champion);
+    snapshot_release(snapshot);
+}
+
+static void same_seed_and_steps_give_the_same_bits_with_any_lanes(UNUSED void **state)
+{
+    struct error error = {0};
+    struct snapshot *one = NULL;
+    struct snapshot *two = NULL;
+    struct train_request request = request_of(12, 1);
+    assert_ok(model_train(&request, &one, &error));
+    request.lanes = 2;
+    assert_ok(model_train(&request, &two, &error));
+    assert_int_equal(one->member_count, two->member_count);
+    size_t horizon = one->plan.horizon;
+    for (size_t m = 0; m < one->member_count; m++) {
+        const struct params *params = &one->members[m]->params;
+        assert_memory_equal(one->members[m]->weights, two->members[m]->weights,
+                            params->size * sizeof(real));
+    }
+    assert_memory_equal(one->weights, two->weights, one->member_count * horizon * sizeof(float));
+    assert_memory_equal(one->spread, two->spread, QUANTILE_COUNT * horizon * sizeof(float));
+    request.seed = 6;
+    struct snapshot *other = NULL;
+    assert_ok(model_train(&request, &other, &error));
+    assert_memory_not_equal(one->members[0]->weights, other->members[0]->weights,
+                            one->members[0]->params.size * sizeof(real));
+    snapshot_release(one);
+    snapshot_release(two);
+    snapshot_release(other);
+}
+
+static void trains_within_its_time(UNUSED void **state)
+{
+    struct error error = {0};
+    struct snapshot *snapshot = NULL;
+    struct train_request request = request_of(0, 2);
+    request.seconds = 2.0;
+    assert_ok(model_train(&request, &snapshot, &error));
+    assert_true(snapshot_record(snapshot)->seconds < 6.0);
+    assert_true(snapshot_record(snapshot)->steps > 0);
+    snapshot_release(snapshot);
+}
+
+static void small_memory_means_small_batches_not_failure(UNUSED void **state)
+{
+    struct error error = {0};
+    struct snapshot *snapshot = NULL;
+    struct train_request request = request_of(2, 2);
+    request.memory_max = 8u << 20;
+    assert_ok(model_train(&request, &snapshot, &error));
+    snapshot_release(snapshot);
+    request.memory_max = 1000;
+    assert_status(model_train(&request, &snapshot, &error), STATUS_NO_MEMORY);
+}
+
+struct canceller {
+    atomic_bool cancel;
+    int reports;
+};
+
+static void cancel_soon(void *context, const struct train_progress *progress)
+{
+    struct canceller *canceller = context;
+    canceller->reports++;
+    assert_true(progress->fraction >= 0.0 && progress->fraction <= 1.0);
+    if (progress->step > 3) {
+        atomic_store(&canceller->cancel, true);
+    }
+}
+
+static void stops_when_cancelled(UNUSED void **state)
+{
+    struct error error = {0};
+    struct snapshot *snapshot = NULL;
+    struct canceller canceller = {.reports = 0};
+    struct train_request request = request_of(1000000, 2);
+    request.cancel = &canceller.cancel;
+    request.report = cancel_soon;
+    request.report_context = &canceller;
+    assert_status(model_train(&request, &snapshot, &error), STATUS_CANCELLED);
+    assert_true(canceller.reports > 1);
+}
+
+static void refuses_what_cannot_work(UNUSED void **state)
+{
+    struct error error = {0};
+    struct snapshot *snapshot = NULL;
+    struct train_request request = request_of(2, 1);
+    request.series_count = 0;
+    assert_status(model_train(&request, &snapshot, &error), STATUS_INVALID);
+    request = request_of(0, 1);
+    assert_status(model_train(&request, &snapshot, &error), STATUS_INVALID);
+    request = request_of(2, 1);
+    snprintf(request.config.backbone, sizeof(request.config.backbone), "nonsense");
+    assert_status(model_train(&request, &snapshot, &error), STATUS_INVALID);
+    request = request_of(2, 1);
+    snprintf(request.config.options, sizeof(request.config.options), "width=nine");
+    assert_status(model_train(&request, &snapshot, &error), STATUS_INVALID);
+    request = request_of(2, 1);
+    request.config.horizon = LENGTH;
+    assert_status(model_train(&request, &snapshot, &error), STATUS_INVALID);
+    double few[] = {1.0, 2.0, (double)NAN, 3.0};
+    struct model_series tiny = plain_series(few, 4, HOUR);
+    request = request_of(2, 1);
+    request.series = &tiny;
+    request.series_count = 1;
+    assert_status(model_train(&request, &snapshot, &error), STATUS_INVALID);
+}
+
+static void backtest_is_fair_and_complete(UNUSED void **state)
+{
+    struct error error = {0};
+    struct backtest_series items[SERIES];
+    for (int i = 0; i < SERIES; i++) {
+        items[i] = (struct backtest_series){.id = "s", .series = series[i]};
+    }
+    items[5].series.count = 3 * 24 + 2 * HORIZON - 1; /* one value too short */
+    struct backtest_request request = {.series = items,
+                                       .series_count = SERIES,
+                                       .horizon = HORIZON,
+                                       .windows = 2,
+                                       .season = 24,
+                                       .train = request_of(40, 2)};
+    struct backtest_result result;
+    assert_ok(backtest_run(&request, &result, &error));
+    assert_int_equal(result.series_used, SERIES - 1);
+    assert_int_equal(result.series_left_out, 1);
+    assert_int_equal(result.season, 24);
+    assert_int_equal(result.champion.series, 2 * (SERIES - 1));
+    assert_int_equal(result.champion.points, result.seasonal_naive.points);
+    assert_true(result.champion.missing_actuals > 0);
+    assert_true(result.champion.mase > 0.0 && result.champion.mase < 2.0);
+    assert_true(isnan(result.champion.owa));
+    int64_t end = snapshot_record(result.snapshot)->window_end_ms;
+    assert_true(end <= (LENGTH - 2 * HORIZON) * HOUR);
+    snapshot_release(result.snapshot);
+    request.windows = 0;
+    request.season = 0;
+    assert_ok(backtest_run(&request, &result, &error));
+    assert_int_equal(result.champion.points, 0);
+    assert_int_equal(result.season, 24);
+    snapshot_release(result.snapshot);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(learns_more_than_the_seasonal_naive),
+        cmocka_unit_test(same_seed_and_steps_give_the_same_bits_with_any_lanes),
+        cmocka_unit_test(trains_within_its_time),
+        cmocka_unit_test(small_memory_means_small_batches_not_failure),
+        cmocka_unit_test(stops_when_cancelled),
+        cmocka_unit_test(refuses_what_cannot_work),
+        cmocka_unit_test(backtest_is_fair_and_complete),
+    };
+    return cmocka_run_group_tests(tests, make_series, NULL);
+}
