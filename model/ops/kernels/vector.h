@@ -31,6 +31,7 @@
 typedef int64_t whole;
 #define REAL(function) function
 #else
+typedef uint32_t bits __attribute__((vector_size(VECTOR_BYTES)));
 typedef int32_t whole;
 #define REAL(function) function##f
 #endif
@@ -138,7 +139,7 @@ INLINE vector vector_exp(vector x)
     p = p * r + 1.6666665459e-1F;
     p = p * r + 5.0000001201e-1F;
     p = p * (r * r) + r + 1.0F;
-    mask power = ((mask)shifted << 23) + (127 << 23); /* 2^n; the shift's own bits fall out */
+    bits power = ((bits)shifted << 23) + (127U << 23); /* 2^n; the shift's own bits fall out */
     return choose(vanishes, (vector){0}, p * (vector)power);
 #endif
 }
