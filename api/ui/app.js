@@ -243,6 +243,11 @@ const SERVERS = {
   seasonal_naive: "seasonal naive", last_value: "last value", drift: "drift", logsparse: "LogSparse",
 };
 const serverName = (name) => SERVERS[name] ?? name.replaceAll("_", " ");
+const REASONS = {
+  no_model: "no model yet for this step", model_failed: "the model failed", no_season: "no season found",
+  not_finite: "the model gave no finite answer", no_drift: "no trend to follow",
+};
+const reasons = (codes) => codes.split(",").map((code) => REASONS[code] ?? code.replaceAll("_", " ")).join(", ");
 const percent = (share) => `${Math.round(share * 100)} %`;
 
 function drawFacts(forecast, trouble) {
@@ -255,7 +260,8 @@ function drawFacts(forecast, trouble) {
   }
   const { model, skill, calibration, quality } = forecast;
   fact("served", serverName(forecast.served_by), forecast.fallback_reason
-    ?? (model ? `model ${model.id}, trained ${ago(Date.now() - Date.parse(model.trained_at))}` : ""));
+    ? reasons(forecast.fallback_reason)
+    : (model ? `model ${model.id}, trained ${ago(Date.now() - Date.parse(model.trained_at))}` : ""));
   if (skill && skill.relative !== null && skill.relative !== undefined) {
     const better = 1 - skill.relative;
     const baseline = serverName(skill.baseline ?? "seasonal_naive");

@@ -26,7 +26,7 @@ export function span(ms) {
   for (const [size, unit] of UNITS) {
     if (ms >= size && unit !== "w") {
       const amount = ms / size;
-      return `${amount < 10 && amount % 1 >= 0.05 ? amount.toFixed(1) : Math.round(amount)} ${unit}`;
+      return `${unit !== "s" && amount < 10 && amount % 1 >= 0.05 ? amount.toFixed(1) : Math.round(amount)} ${unit}`;
     }
   }
   return ms > 0 ? "under 1 s" : "0 s";

@@ -54,5 +54,5 @@ kill -STOP "$sensor_pid"
 "$root/deploy/sample/replay.sh" "$root/deploy/sample/pjm_load.csv.gz" >"$scratch/sample.csv"
 
 PLAYWRIGHT="$tools/node_modules/playwright-core/index.mjs" URL="$url" SAMPLE="$scratch/sample.csv" \
-    DAEMON_PID="$daemon_pid" SENSOR_PID="$sensor_pid" PICTURE="$picture" \
+    DAEMON_PID="$daemon_pid" SENSOR_PID="$sensor_pid" PICTURE="$picture" PHONE_PICTURE="$tools/phone.png" \
     TRAIN_SECONDS="${TRAIN_SECONDS:-20}" node "$here/page.mjs"
