@@ -529,7 +529,9 @@ enum status catalogue_rollback(struct catalogue *catalogue, int64_t step_ms, str
         goto finish;
     }
     champion->standing = STANDING_KEPT_BACK;
+    snprintf(champion->verdict, sizeof(champion->verdict), "rolled back by request");
     previous->standing = STANDING_CHAMPION;
+    snprintf(previous->verdict, sizeof(previous->verdict), "serves again after a rollback");
     struct model_entry *changed[] = {champion, previous};
     status = write_records(catalogue, changed, ARRAY_COUNT(changed), NULL, 0, error);
     if (status != STATUS_OK) {

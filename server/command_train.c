@@ -116,9 +116,9 @@ static bool read_job(const struct http_reply *reply, struct job_answer *job)
         if (token == JSON_OBJECT_BEGIN || token == JSON_ARRAY_BEGIN) {
             token = json_skip_value(&reader);
         }
-        if (is_result && reader.cursor > before + 1) {
-            snprintf(job->result, sizeof(job->result), "%.*s", (int)(reader.cursor - before - 1),
-                     before + 1);
+        if (is_result && token == JSON_OBJECT_END) {
+            const char *begin = memchr(before, '{', (size_t)(reader.cursor - before));
+            snprintf(job->result, sizeof(job->result), "%.*s", (int)(reader.cursor - begin), begin);
         }
         if (is_step && token == JSON_NUMBER) {
             job->progress.step = (uint64_t)reader.number;
@@ -202,11 +202,8 @@ static int train_remote(const struct training *training)
     if (status != STATUS_OK) {
         return command_fail(&error);
     }
-    fprintf(stderr, "job %s %s%s%s%s\n", job.id, job.state, job.error[0] ? ": " : "", job.error,
-            job.error[0] ? "" : job.result[0] ? ": " : "");
-    if (job.result[0] != '\0' && job.error[0] == '\0') {
-        fprintf(stderr, "%s\n", job.result);
-    }
+    const char *more = job.error[0] != '\0' ? job.error : job.result;
+    fprintf(stderr, "job %s %s%s%s\n", job.id, job.state, more[0] != '\0' ? ": " : "", more);
     return strcmp(job.state, "done") == 0 ? EXIT_DONE : EXIT_FAILED;
 }
 
