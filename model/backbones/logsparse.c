@@ -130,7 +130,7 @@ static enum status make_pattern(struct logsparse *self, struct error *error)
     enum status status = pattern_log_sparse(&wanted, &self->pattern, error);
     while (status == STATUS_OK && automatic && !reaches(self) && wanted.window < shape->length) {
         pattern_release(&self->pattern);
-        wanted.window = smaller(wanted.window + wanted.window / 4, shape->length);
+        wanted.window = smaller(wanted.window + wanted.window / 16 + 1, shape->length);
         self->model.window = wanted.window;
         status = pattern_log_sparse(&wanted, &self->pattern, error);
     }

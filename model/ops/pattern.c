@@ -154,35 +154,46 @@ double pattern_sparse_share(const struct pattern *pattern, size_t length)
     return left_out > 0 ? left_out : 0;
 }
 
-/* row |= reach[j], bit sets of `words` words. */
-static void unite(uint64_t *restrict row, const uint64_t *restrict other, size_t words)
+/* Offsets are the same in every row, so what a cell reaches is a set of distances: after n layers
+ * the sums of n offsets. The cells between are never before the start, because steps only go back
+ * to it. */
+static size_t offsets_to_close(const struct pattern *pattern, size_t length)
 {
-    for (size_t w = 0; w < words; w++) {
-        row[w] |= other[w];
+    unsigned char *reach = mem_zeroed(2 * length, 1);
+    if (reach == NULL) {
+        return 0;
     }
+    unsigned char *before = reach + length;
+    size_t layers = 0;
+    for (reach[0] = 1; layers < LAYERS_MAX && memchr(reach, 0, length) != NULL; layers++) {
+        memcpy(before, reach, length);
+        for (size_t o = 1; o < pattern->offset_count && pattern->offsets[o] < length; o++) {
+            unsigned char *restrict to = reach + pattern->offsets[o];
+            for (size_t d = 0; d < length - pattern->offsets[o]; d++) {
+                to[d] |= before[d];
+            }
+        }
+    }
+    bool closed = memchr(reach, 0, length) == NULL;
+    mem_free(reach);
+    return closed ? layers : 0;
 }
 
-/* reach[i] |= reach[j] for every earlier key j of i, rows from the last to the first, so that each
- * pass adds exactly one layer. */
+/* reach[i] |= reach[j] for every earlier key j of i, rows (bit sets of `words` words) from the last
+ * to the first, so that each pass adds exactly one layer. */
 static void add_layer(const struct pattern *pattern, size_t length, size_t words, uint64_t *reach)
 {
     for (size_t i = length; i > 0; i--) {
-        size_t query = i - 1;
-        uint64_t *row = reach + query * words;
-        if (pattern->kind == PATTERN_OFFSETS) {
-            for (size_t o = 1; o < pattern->offset_count && pattern->offsets[o] <= query; o++) {
-                unite(row, reach + (query - pattern->offsets[o]) * words, words);
-            }
-            continue;
-        }
-        for (size_t n = pattern->row_start[query]; n < pattern->row_start[query + 1]; n++) {
-            if (pattern->keys[n] < query) {
-                unite(row, reach + pattern->keys[n] * words, words);
+        uint64_t *row = reach + (i - 1) * words;
+        for (size_t n = pattern->row_start[i - 1]; n < pattern->row_start[i]; n++) {
+            for (size_t w = 0; pattern->keys[n] < i - 1 && w < words; w++) {
+                row[w] |= reach[pattern->keys[n] * words + w];
             }
         }
     }
 }
 
+/* Bits 0 .. i of every row i are set. */
 static bool reaches_all(size_t length, size_t words, const uint64_t *reach)
 {
     for (size_t i = 0; i < length; i++) {
@@ -195,11 +206,8 @@ static bool reaches_all(size_t length, size_t words, const uint64_t *reach)
     return true;
 }
 
-size_t pattern_layers_to_close(const struct pattern *pattern, size_t length)
+static size_t rows_to_close(const struct pattern *pattern, size_t length)
 {
-    if (pattern->kind == PATTERN_DENSE || pattern->kind == PATTERN_FULL) {
-        return 1;
-    }
     size_t words = (length + 63) / 64;
     uint64_t *reach = mem_zeroed(length * words, sizeof(uint64_t));
     if (reach == NULL) {
@@ -215,7 +223,16 @@ size_t pattern_layers_to_close(const struct pattern *pattern, size_t length)
     }
     bool closed = reaches_all(length, words, reach);
     mem_free(reach);
-    return closed ? (layers > 0 ? layers : 1) : 0;
+    return closed ? layers : 0;
+}
+
+size_t pattern_layers_to_close(const struct pattern *pattern, size_t length)
+{
+    if (pattern->kind == PATTERN_DENSE || pattern->kind == PATTERN_FULL || length == 1) {
+        return 1;
+    }
+    return pattern->kind == PATTERN_ROWS ? rows_to_close(pattern, length)
+                                         : offsets_to_close(pattern, length);
 }
 
 bool pattern_prefers_dense(const struct pattern *pattern, size_t length)

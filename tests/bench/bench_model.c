@@ -476,7 +476,7 @@ static void length_figures(void)
     for (size_t length = 512; length <= 4096; length *= 2) {
         struct reference model = {
             .tokens = length, .features = 8, .outputs = 9, .batch = 1, .micro = 1};
-        reference_open(&model, "layers=4 dropout=0");
+        reference_open(&model, "dropout=0");
         struct error error = {0};
         struct tape_size size = measured(&model, TAPE_TRAIN, 1);
         struct lane lane = {.model = &model,
@@ -492,9 +492,9 @@ static void length_figures(void)
             rounds++;
         }
         char name[64];
-        (void)snprintf(name, sizeof(name), "logsparse_step_4_layers_%zu", length);
+        (void)snprintf(name, sizeof(name), "logsparse_step_%zu", length);
         report(name, (now() - start) / rounds * 1e3, "ms");
-        (void)snprintf(name, sizeof(name), "logsparse_tape_4_layers_%zu", length);
+        (void)snprintf(name, sizeof(name), "logsparse_tape_%zu", length);
         report(name, (double)tape_size_bytes(&size) * 1e-6, "MB");
         tape_release(&lane.tape);
         mem_free(lane.gradients);
