@@ -3,7 +3,7 @@
  *
  * The scan accepts less than JSON, never more, as long as the identity is one that the general way has
  * accepted before (the cache holds only such): strings of an unknown identity are not checked for UTF-8
- * here. The cache is mapped directly: a collision costs a look the general way, nothing else, so the
+ * here. The cache has sets of four: a crowded set costs a look the general way, nothing else, so the
  * hash need not withstand strangers.
  */
 #include "api/points_scan.h"
@@ -99,38 +99,66 @@ static inline const char *plain_value(const char *at, const char *end, double *v
     return used > 0 && isfinite(*value) ? at + used : NULL;
 }
 
-/* One member's value, `at` behind the colon and blanks; returns what follows, NULL to give up. */
-static inline const char *scan_member(const char *key, size_t key_length, const char *at,
-                                      const char *end, unsigned *seen, struct scanned *scanned)
+/* The member whose opening quote is at `at`: its bit, and where the quote ends; 0 for another. */
+static inline unsigned known_key(const char *at, const char *end, const char **after)
 {
-    unsigned which = 0;
+    static const struct {
+        const char *key;
+        unsigned length, bit;
+    } keys[] = {{"\"series\"", 8, HAS_SERIES},
+                {"\"labels\"", 8, HAS_LABELS},
+                {"\"timestamp\"", 11, HAS_TIME},
+                {"\"value\"", 7, HAS_VALUE}};
+    unsigned which;
+    if (end - at < 12) {
+        return 0; /* the rest of the shortest object is longer: let the general way find the end */
+    }
+    switch (at[1]) {
+    case 's':
+        which = 0;
+        break;
+    case 'l':
+        which = 1;
+        break;
+    case 't':
+        which = 2;
+        break;
+    default:
+        which = 3;
+        break;
+    }
+    if (memcmp(at, keys[which].key, keys[which].length) != 0) {
+        return 0;
+    }
+    *after = at + keys[which].length;
+    return keys[which].bit;
+}
+
+/* A member's value, `at` behind the colon and blanks; returns what follows, NULL to give up. */
+static inline const char *scan_member(unsigned which, const char *at, const char *end,
+                                      struct scanned *scanned)
+{
     const char *after = NULL;
-    if (key_length == 6 && memcmp(key, "series", 6) == 0 && at < end && *at == '"') {
-        which = HAS_SERIES;
-        after = plain_string(at + 1, end);
+    switch (which) {
+    case HAS_SERIES:
+        after = at < end && *at == '"' ? plain_string(at + 1, end) : NULL;
         if (after) {
             scanned->series = (struct slice){at + 1, (size_t)(after - at - 1)};
             after++;
         }
-    } else if (key_length == 6 && memcmp(key, "labels", 6) == 0 && at < end && *at == '{') {
-        which = HAS_LABELS;
-        after = plain_labels(at + 1, end);
+        return after;
+    case HAS_LABELS:
+        after = at < end && *at == '{' ? plain_labels(at + 1, end) : NULL;
         if (after) {
             scanned->labels = (struct slice){at + 1, (size_t)(after - at - 1)};
             after++;
         }
-    } else if (key_length == 9 && memcmp(key, "timestamp", 9) == 0) {
-        which = HAS_TIME;
-        after = plain_integer(at, end, &scanned->time_ms);
-    } else if (key_length == 5 && memcmp(key, "value", 5) == 0) {
-        which = HAS_VALUE;
-        after = plain_value(at, end, &scanned->value);
+        return after;
+    case HAS_TIME:
+        return plain_integer(at, end, &scanned->time_ms);
+    default:
+        return plain_value(at, end, &scanned->value);
     }
-    if (*seen & which) {
-        return NULL;
-    }
-    *seen |= which;
-    return after;
 }
 
 void points_scan(const char *at, const char *end, struct scanned *scanned)
@@ -140,20 +168,16 @@ void points_scan(const char *at, const char *end, struct scanned *scanned)
     scanned->labels = (struct slice){"", 0};
     do {
         at = skip_blanks(at + 1, end); /* behind the brace or comma */
-        if (at == end || *at != '"') {
+        unsigned which = known_key(at, end, &at);
+        if (which == 0 || (seen & which)) {
             return;
         }
-        const char *key = at + 1;
-        at = plain_string(key, end);
-        if (!at) {
-            return;
-        }
-        size_t key_length = (size_t)(at - key);
-        at = skip_blanks(at + 1, end);
+        seen |= which;
+        at = skip_blanks(at, end);
         if (at == end || *at != ':') {
             return;
         }
-        at = scan_member(key, key_length, skip_blanks(at + 1, end), end, &seen, scanned);
+        at = scan_member(which, skip_blanks(at + 1, end), end, scanned);
         if (!at) {
             return;
         }
@@ -188,7 +212,7 @@ static inline uint64_t mix(uint64_t hash, const char *bytes, size_t length)
 
 enum status points_cache_new(struct points_cache **out, struct error *error)
 {
-    *out = mem_zeroed(1, sizeof(**out) + POINTS_CACHE_ENTRIES * sizeof((*out)->entries[0]));
+    *out = mem_zeroed(1, sizeof(**out));
     return *out ? STATUS_OK : error_set(error, STATUS_NO_MEMORY, "no memory for the names of series");
 }
 
@@ -197,32 +221,59 @@ void points_cache_free(struct points_cache *cache)
     mem_free(cache);
 }
 
-static uint64_t identity_hash(struct slice series, struct slice labels)
+static inline uint64_t identity_hash(struct slice series, struct slice labels)
 {
     return mix(mix(1, series.bytes, series.length), labels.bytes, labels.length) | 1;
+}
+
+static inline bool same_identity(const struct identity *entry, struct slice series,
+                                 struct slice labels)
+{
+    return entry->series_length == series.length && entry->labels_length == labels.length &&
+           memcmp(entry->bytes, series.bytes, series.length) == 0 &&
+           memcmp(entry->bytes + series.length, labels.bytes, labels.length) == 0;
 }
 
 struct identity *points_cache_find(struct points_cache *cache, struct slice series,
                                    struct slice labels)
 {
     uint64_t hash = identity_hash(series, labels);
-    struct identity *entry = &cache->entries[(hash >> 20) & (POINTS_CACHE_ENTRIES - 1)];
-    bool same = entry->hash == hash && entry->series_length == series.length &&
-                entry->labels_length == labels.length &&
-                memcmp(entry->bytes, series.bytes, series.length) == 0 &&
-                memcmp(entry->bytes + series.length, labels.bytes, labels.length) == 0;
-    return same ? entry : NULL;
+    size_t set = (hash >> 20) & (POINTS_CACHE_SETS - 1);
+    for (size_t way = 0; way < POINTS_CACHE_WAYS; way++) {
+        if (cache->hashes[set][way] == hash &&
+            same_identity(&cache->entries[set][way], series, labels)) {
+            return &cache->entries[set][way];
+        }
+    }
+    return NULL;
+}
+
+/* An empty place of the set, or the one whose series was met longest ago. */
+static size_t choose_way(const struct points_cache *cache, size_t set)
+{
+    size_t chosen = 0;
+    for (size_t way = 0; way < POINTS_CACHE_WAYS; way++) {
+        if (cache->hashes[set][way] == 0) {
+            return way;
+        }
+        if (cache->entries[set][way].serial < cache->entries[set][chosen].serial) {
+            chosen = way;
+        }
+    }
+    return chosen;
 }
 
 void points_cache_put(struct points_cache *cache, struct slice series, struct slice labels,
                       const char *text, size_t text_length, uint32_t number)
 {
-    if (series.length + labels.length + text_length > sizeof(cache->entries[0].bytes)) {
+    uint64_t hash = identity_hash(series, labels);
+    size_t set = (hash >> 20) & (POINTS_CACHE_SETS - 1);
+    size_t way = choose_way(cache, set);
+    struct identity *entry = &cache->entries[set][way];
+    if (series.length + labels.length + text_length > sizeof(entry->bytes)) {
         return;
     }
-    uint64_t hash = identity_hash(series, labels);
-    struct identity *entry = &cache->entries[(hash >> 20) & (POINTS_CACHE_ENTRIES - 1)];
-    entry->hash = hash;
+    cache->hashes[set][way] = hash;
     entry->serial = cache->serial;
     entry->number = number;
     entry->series_length = (uint16_t)series.length;

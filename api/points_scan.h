@@ -19,20 +19,22 @@ struct scanned {
 /* `at` stands on an opening brace. Plain strings only, each member at most once, whole timestamps. */
 void points_scan(const char *at, const char *end, struct scanned *scanned);
 
+#define POINTS_CACHE_SETS 1024u /* a power of two */
+#define POINTS_CACHE_WAYS 4u
+
 /* One remembered identity. `number` is valid for the reading with the same serial. */
 struct identity {
-    uint64_t hash, serial;
+    uint64_t serial;
     uint32_t number;
     uint16_t series_length, labels_length, text_length;
-    char bytes[226]; /* series, labels, canonical text */
+    char bytes[234]; /* series, labels, canonical text */
 };
 
 struct points_cache {
     uint64_t serial; /* of the reading now */
-    struct identity entries[]; /* POINTS_CACHE_ENTRIES, a power of two */
+    uint64_t hashes[POINTS_CACHE_SETS][POINTS_CACHE_WAYS]; /* 0: empty */
+    struct identity entries[POINTS_CACHE_SETS][POINTS_CACHE_WAYS];
 };
-
-#define POINTS_CACHE_ENTRIES 4096u
 
 /* NULL where it is not known. */
 struct identity *points_cache_find(struct points_cache *cache, struct slice series,
