@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <malloc.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -20,11 +21,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LIMITS_COUNT 16 /* reloads before a struct of limits is used again */
-#define GRACE_MS 4000
-#define STOP_SECONDS 9  /* then the process ends all the same: what was acknowledged is on disk */
+#define LIMITS_COUNT         16 /* reloads before a struct of limits is used again */
+#define GRACE_MS             4000
+#define STOP_SECONDS         9 /* then the process ends all the same: what was acknowledged is on disk */
 #define DESCRIPTORS_RESERVED 128
-#define FIRST_DELAY_MS 60000
+#define FIRST_DELAY_MS       60000
 
 struct daemon {
     struct config config;
@@ -84,7 +85,8 @@ static int64_t resident_bytes(void)
     return (int64_t)resident * sysconf(_SC_PAGESIZE);
 }
 
-/* Members of GET /api/v1/status: short locks and one read of /proc, so it may run on the network thread. */
+/* Members of GET /api/v1/status: short locks and one read of /proc, so it may run on the network
+ * thread. */
 static void describe(void *context, struct text *json)
 {
     struct daemon *daemon = context;
@@ -115,9 +117,9 @@ static void describe(void *context, struct text *json)
     }
     text_add_format(json, ",\"last_seconds\":%.3f},\"models\":{\"kept\":%zu,\"champions\":%zu},",
                     training.last_seconds, models, champions);
-    text_add_format(json, "\"refresher\":{\"refreshed\":%llu,\"rounds\":%llu,\"busy_seconds\":%.3f},",
-                    (unsigned long long)live.refreshed, (unsigned long long)live.rounds,
-                    live.busy_seconds);
+    text_add_format(
+        json, "\"refresher\":{\"refreshed\":%llu,\"rounds\":%llu,\"busy_seconds\":%.3f},",
+        (unsigned long long)live.refreshed, (unsigned long long)live.rounds, live.busy_seconds);
     text_add_format(json, "\"http\":{\"connections\":%zu,\"active\":%zu,\"waiting\":%zu,",
                     port.connections, port.active, port.waiting);
     text_add_format(json, "\"cut\":%llu,\"refused_busy\":%llu},", (unsigned long long)port.cut,
@@ -357,19 +359,50 @@ static void gave_up(int signal_number)
     _exit(1);
 }
 
+/* Signals come by handler and semaphore, not by sigwait alone: OpenBLAS starts a thread of its own
+ * when it is loaded, before main can block anything, and a signal that the kernel hands to that
+ * thread would take its default action and end the process. */
+static sem_t signal_arrived;
+static volatile sig_atomic_t asked_to_stop, asked_to_reload;
+
+static void note_signal(int signal_number)
+{
+    if (signal_number == SIGHUP) {
+        asked_to_reload = 1;
+    } else {
+        asked_to_stop = signal_number;
+    }
+    sem_post(&signal_arrived);
+}
+
+static void catch_signals(void)
+{
+    sem_init(&signal_arrived, 0, 0);
+    struct sigaction action = {.sa_handler = note_signal, .sa_flags = SA_RESTART};
+    sigfillset(&action.sa_mask);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGHUP, &action, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+/* Waits for a signal, a second at most. */
+static void wait_for_signal(void)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += 1;
+    while (sem_clockwait(&signal_arrived, CLOCK_MONOTONIC, &until) != 0 && errno == EINTR &&
+           !asked_to_stop && !asked_to_reload) {
+    }
+}
+
 int daemon_run(const struct daemon_options *options, const struct config_sources *sources)
 {
     struct daemon *daemon = NULL;
     struct error error = {0};
     int64_t begin_ns = clock_monotonic_ns();
-    sigset_t signals;
-    sigfillset(&signals);
-    sigdelset(&signals, SIGALRM);
-    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP};
-    for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
-        sigdelset(&signals, faults[i]);
-    }
-    pthread_sigmask(SIG_BLOCK, &signals, NULL); /* SIGPIPE among them */
+    catch_signals();
     mallopt(M_ARENA_MAX, 2);
     apply_log(options->config);
     if (daemon_start(options, &daemon, &error) != STATUS_OK) {
@@ -384,13 +417,13 @@ int daemon_run(const struct daemon_options *options, const struct config_sources
                     options->config->listen);
     }
     for (;;) {
-        const struct timespec second = {.tv_sec = 1};
-        int number = sigtimedwait(&signals, NULL, &second);
-        if (number == SIGTERM || number == SIGINT) {
-            log_info("daemon", "stopping", "signal=%d", number);
+        wait_for_signal();
+        if (asked_to_stop) {
+            log_info("daemon", "stopping", "signal=%d", (int)asked_to_stop);
             break;
         }
-        if (number == SIGHUP) {
+        if (asked_to_reload) {
+            asked_to_reload = 0;
             reload_from(daemon, sources);
         }
         daemon_tick(daemon);
