@@ -17,7 +17,8 @@ static int compare_gap(const void *a, const void *b)
     return (left > right) - (left < right);
 }
 
-/* The median gap between points, in whole seconds where it is that long; 0 where it cannot be told. */
+/* The median gap between points, in whole seconds where it is that long; 0 where it cannot be told.
+ */
 static int64_t median_gap(const struct csv_series *series)
 {
     if (series->count < 2) {
@@ -41,8 +42,8 @@ static int64_t median_gap(const struct csv_series *series)
     return gap;
 }
 
-/* Values on the grid. Where the file states the step (rows, wide) each row is one cell; else a point
- * goes into the cell nearest to its time. */
+/* Values on the grid. Where the file states the step (rows, wide) each row is one cell; else a
+ * point goes into the cell nearest to its time. */
 static double *grid_values(const struct csv_series *series, int64_t step_ms, size_t *count)
 {
     bool by_row = series->step_ms > 0;
@@ -133,7 +134,8 @@ static enum status add_series(struct cut_data *out, const struct csv_series *csv
     int64_t start_ms = csv->points[0].time_ms;
     double *values = grid_values(csv, step_ms, &count);
     if (values == NULL) {
-        return error_set(error, STATUS_NO_MEMORY, "could not put series '%.100s' on a grid", csv->id);
+        return error_set(error, STATUS_NO_MEMORY, "could not put series '%.100s' on a grid",
+                         csv->id);
     }
     if (!cut_one(values, &count, &start_ms, step_ms, options)) {
         mem_free(values);
@@ -209,9 +211,11 @@ enum status cut_series(const struct csv_data *csv, const struct cut_options *opt
     keep_one_step(out);
     if (out->count == 0) {
         cut_free(out);
-        error_set(error, STATUS_INVALID, "no series is long enough: all %zu were left out", csv->count);
-        return error_hint(error, "Before the held-back windows a series needs three seasons, and half "
-                                 "of the held-back values must be there.");
+        error_set(error, STATUS_INVALID, "no series is long enough: all %zu were left out",
+                  csv->count);
+        return error_hint(error,
+                          "Before the held-back windows a series needs three seasons, and half "
+                          "of the held-back values must be there.");
     }
     return STATUS_OK;
 }

@@ -1,9 +1,10 @@
 /* Series of a file cut for a backtest: on their grid, trimmed and dropped by fixed rules.
  * SPDX-License-Identifier: Apache-2.0
  *
- * The rules are those of the reference script that scores backtests, so that both see the same series:
- * rows at or after `end` go first; then leading gaps; a series is left out where what remains before the
- * held-back part is shorter than three seasons, or where half of the held-back part is missing.
+ * The rules are those of the reference script that scores backtests, so that both see the same
+ * series: rows at or after `end` go first; then leading gaps; a series is left out where what
+ * remains before the held-back part is shorter than three seasons, or where half of the held-back
+ * part is missing.
  */
 #ifndef SERVER_BACKTEST_CUT_H
 #define SERVER_BACKTEST_CUT_H

@@ -1,43 +1,25 @@
 /* Models admitted, promoted, rolled back and pruned: files, records and registry kept in step.
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "server/catalogue.h"
+#include "server/catalogue_internal.h"
 
 #include "base/check.h"
 #include "base/clock.h"
-#include "base/lock.h"
-#include "base/log.h"
 #include "base/memory.h"
-#include "server/model_entry.h"
+#include "server/quoted.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#define ENTRIES_MAX 1024
-#define KEEP_RETIRED 2   /* of a group, besides champion and previous */
+#define KEEP_RETIRED   2 /* of a group, besides champion and previous */
 #define KEEP_KEPT_BACK 2
-#define PATH_BYTES 700
-
-struct catalogue {
-    struct storage *storage;
-    struct writer *writer;
-    struct registry *registry;
-    char directory[512];
-    struct lock lock;
-    struct condition free; /* signalled when `busy` ends */
-    bool busy;             /* guarded by lock: somebody holds the ticket and alone touches the entries */
-    size_t models, champions; /* guarded by lock: for catalogue_counts */
-    struct model_entry entries[ENTRIES_MAX];
-    size_t count;
-};
 
 /* ---------------------------------------------------------------- ticket */
 
-static void take_ticket(struct catalogue *catalogue)
+void catalogue_take(struct catalogue *catalogue)
 {
     lock_acquire(&catalogue->lock);
     while (catalogue->busy) {
@@ -47,7 +29,7 @@ static void take_ticket(struct catalogue *catalogue)
     lock_release(&catalogue->lock);
 }
 
-static void return_ticket(struct catalogue *catalogue)
+void catalogue_return(struct catalogue *catalogue)
 {
     size_t champions = 0;
     for (size_t i = 0; i < catalogue->count; i++) {
@@ -81,18 +63,19 @@ static struct model_entry *find_id(struct catalogue *catalogue, const char *id)
     return NULL;
 }
 
-static struct model_entry *find_standing(struct catalogue *catalogue, int64_t step_ms,
-                                         enum standing standing)
+struct model_entry *catalogue_find(struct catalogue *catalogue, int64_t step_ms,
+                                   enum standing standing)
 {
     for (size_t i = 0; i < catalogue->count; i++) {
-        if (catalogue->entries[i].step_ms == step_ms && catalogue->entries[i].standing == standing) {
+        if (catalogue->entries[i].step_ms == step_ms &&
+            catalogue->entries[i].standing == standing) {
             return &catalogue->entries[i];
         }
     }
     return NULL;
 }
 
-static void path_of(const char *directory, const char *file, char path[PATH_BYTES])
+void catalogue_path(const char *directory, const char *file, char path[PATH_BYTES])
 {
     snprintf(path, PATH_BYTES, "%s/%s", directory, file);
 }
@@ -142,16 +125,16 @@ static enum status put_record(struct write_batch *batch, const struct model_entr
     model_entry_write(entry, &json);
     enum status status = text_status(&json, "the record of a model", error);
     if (status == STATUS_OK) {
-        status = write_batch_record(batch, MODEL_RECORD_KIND, entry->id, json.bytes, json.length, error);
+        status =
+            write_batch_record(batch, MODEL_RECORD_KIND, entry->id, json.bytes, json.length, error);
     }
     text_release(&json);
     return status;
 }
 
-/* The changed entries and the ids to be removed, in one transaction. */
-static enum status write_records(struct catalogue *catalogue, struct model_entry *const *changed,
-                                 size_t changed_count, struct model_entry *const *removed,
-                                 size_t removed_count, struct error *error)
+enum status catalogue_write(struct catalogue *catalogue, struct model_entry *const *changed,
+                            size_t changed_count, struct model_entry *const *removed,
+                            size_t removed_count, struct error *error)
 {
     struct write_batch *batch = NULL;
     if (catalogue->writer == NULL) {
@@ -172,142 +155,6 @@ static enum status write_records(struct catalogue *catalogue, struct model_entry
         return status;
     }
     return writer_write_take(catalogue->writer, batch, &result, error);
-}
-
-static bool collect_entry(void *context, const char *key, const char *json, size_t length)
-{
-    struct catalogue *catalogue = context;
-    struct error error = {0};
-    if (catalogue->count == ENTRIES_MAX) {
-        return false;
-    }
-    if (model_entry_read(&catalogue->entries[catalogue->count], json, length, &error) != STATUS_OK) {
-        log_error("catalogue", "record left out", "key=%s reason=\"%s\"", key, error.text);
-        return true;
-    }
-    catalogue->count++;
-    return true;
-}
-
-static enum status read_records(struct catalogue *catalogue, struct error *error)
-{
-    struct storage_reader *reader = NULL;
-    enum status status = storage_reader_open(catalogue->storage, &reader, error);
-    if (status == STATUS_OK) {
-        status = storage_records(reader, MODEL_RECORD_KIND, collect_entry, catalogue, error);
-        storage_reader_close(reader);
-    }
-    return status;
-}
-
-/* ---------------------------------------------------------------- loading */
-
-/* NULL where the file fails its check: it is renamed aside and the entry says so. */
-static struct snapshot *load_entry(struct catalogue *catalogue, struct model_entry *entry)
-{
-    char path[PATH_BYTES], aside[PATH_BYTES + 16];
-    struct snapshot *snapshot = NULL;
-    struct error error = {0};
-    path_of(catalogue->directory, entry->file, path);
-    if (snapshot_load(path, entry->sha256, &snapshot, &error) == STATUS_OK) {
-        return snapshot;
-    }
-    log_error("catalogue", "model not loaded", "model=%s file=%s reason=\"%s\"", entry->id,
-              entry->file, error.text);
-    if (error.status == STATUS_CORRUPT && catalogue->writer != NULL) {
-        snprintf(aside, sizeof(aside), "%s.corrupt", path);
-        if (rename(path, aside) != 0) {
-            log_error("catalogue", "could not rename aside", "file=%s reason=\"%s\"", entry->file,
-                      strerror(errno));
-        }
-    }
-    entry->standing = STANDING_CORRUPT;
-    snprintf(entry->verdict, sizeof(entry->verdict), "not loaded: %.140s", error.text);
-    if (write_records(catalogue, &entry, 1, NULL, 0, &error) != STATUS_OK) {
-        log_error("catalogue", "could not record a corrupt model", "model=%s reason=\"%s\"", entry->id,
-                  error.text);
-    }
-    return NULL;
-}
-
-static void publish_entry(struct catalogue *catalogue, struct model_entry *entry)
-{
-    struct error error = {0};
-    struct snapshot *snapshot = load_entry(catalogue, entry);
-    if (snapshot == NULL) {
-        return;
-    }
-    if (registry_publish(catalogue->registry, snapshot, &error) != STATUS_OK) {
-        log_error("catalogue", "model not published", "model=%s reason=\"%s\"", entry->id, error.text);
-    }
-    snapshot_release(snapshot);
-}
-
-/* Previous ones first, so that publishing the champions makes them the previous again. */
-static void publish_all(struct catalogue *catalogue)
-{
-    static const enum standing order[] = {STANDING_PREVIOUS, STANDING_CHAMPION};
-    for (size_t pass = 0; pass < ARRAY_COUNT(order); pass++) {
-        for (size_t i = 0; i < catalogue->count; i++) {
-            if (catalogue->entries[i].standing == order[pass]) {
-                publish_entry(catalogue, &catalogue->entries[i]);
-            }
-        }
-    }
-    /* Where a champion was corrupt the previous one serves now: the entries shall say so. */
-    for (size_t i = 0; i < catalogue->count; i++) {
-        struct model_entry *entry = &catalogue->entries[i];
-        if (entry->standing == STANDING_PREVIOUS &&
-            find_standing(catalogue, entry->step_ms, STANDING_CHAMPION) == NULL) {
-            entry->standing = STANDING_CHAMPION;
-            log_warning("catalogue", "previous model serves", "model=%s", entry->id);
-        }
-    }
-}
-
-enum status catalogue_open(struct storage *storage, struct writer *writer, struct registry *registry,
-                           const char *directory, struct catalogue **out, struct error *error)
-{
-    struct catalogue *catalogue = mem_zeroed(1, sizeof(*catalogue));
-    if (catalogue == NULL) {
-        return error_set(error, STATUS_NO_MEMORY, "could not open the catalogue: out of memory");
-    }
-    catalogue->storage = storage;
-    catalogue->writer = writer;
-    catalogue->registry = registry;
-    snprintf(catalogue->directory, sizeof(catalogue->directory), "%s", directory);
-    lock_init(&catalogue->lock);
-    condition_init(&catalogue->free);
-    enum status status = STATUS_OK;
-    if (writer != NULL && mkdir(directory, 0700) != 0 && errno != EEXIST) {
-        status = error_set(error, STATUS_IO, "could not make folder '%s': %s", directory,
-                           strerror(errno));
-    }
-    if (status == STATUS_OK) {
-        status = read_records(catalogue, error);
-    }
-    if (status != STATUS_OK) {
-        catalogue_close(catalogue);
-        return status;
-    }
-    take_ticket(catalogue);
-    publish_all(catalogue);
-    return_ticket(catalogue);
-    *out = catalogue;
-    return STATUS_OK;
-}
-
-void catalogue_close(struct catalogue *catalogue)
-{
-    if (catalogue == NULL) {
-        return;
-    }
-    for (size_t i = 0; i < catalogue->count; i++) {
-        model_entry_release(&catalogue->entries[i]);
-    }
-    condition_release_memory(&catalogue->free);
-    lock_release_memory(&catalogue->lock);
-    mem_free(catalogue);
 }
 
 /* ---------------------------------------------------------------- admission */
@@ -343,10 +190,10 @@ static void remove_entries(struct catalogue *catalogue, struct model_entry **rem
     char path[PATH_BYTES];
     for (size_t i = count; i-- > 0;) { /* from the end: pointers below stay right */
         struct model_entry *entry = removed[i];
-        path_of(catalogue->directory, entry->file, path);
+        catalogue_path(catalogue->directory, entry->file, path);
         if (unlink(path) != 0 && errno != ENOENT) {
-            log_warning("catalogue", "old model not removed", "file=%s reason=\"%s\"", entry->file,
-                        strerror(errno));
+            log_warning("catalogue", "old model not removed", "file=%s reason=%s", entry->file,
+                        QUOTED(strerror(errno)));
         }
         model_entry_release(entry);
         size_t index = (size_t)(entry - catalogue->entries);
@@ -374,7 +221,8 @@ static enum status fill_entry(struct model_entry *entry, struct snapshot *snapsh
     if (status == STATUS_OK) {
         entry->description = mem_copy_text(json.bytes + 1, json.length - 1);
         if (entry->description == NULL) {
-            status = error_set(error, STATUS_NO_MEMORY, "could not keep the description of a model");
+            status =
+                error_set(error, STATUS_NO_MEMORY, "could not keep the description of a model");
         }
     }
     text_release(&json);
@@ -389,8 +237,8 @@ static enum status record_admission(struct catalogue *catalogue, struct model_en
     struct model_entry *champion = NULL, *previous = NULL;
     if (entry->standing == STANDING_CHAMPION) {
         entry->standing = STANDING_KEPT_BACK; /* hidden from the search for a moment */
-        champion = find_standing(catalogue, entry->step_ms, STANDING_CHAMPION);
-        previous = find_standing(catalogue, entry->step_ms, STANDING_PREVIOUS);
+        champion = catalogue_find(catalogue, entry->step_ms, STANDING_CHAMPION);
+        previous = catalogue_find(catalogue, entry->step_ms, STANDING_PREVIOUS);
         entry->standing = STANDING_CHAMPION;
     }
     if (champion != NULL) {
@@ -400,10 +248,9 @@ static enum status record_admission(struct catalogue *catalogue, struct model_en
         }
     }
     struct model_entry *changed[] = {entry, champion, champion != NULL ? previous : NULL};
-    size_t removed_count =
-        choose_removed(catalogue, entry->step_ms, removed, ARRAY_COUNT(removed));
+    size_t removed_count = choose_removed(catalogue, entry->step_ms, removed, ARRAY_COUNT(removed));
     enum status status =
-        write_records(catalogue, changed, ARRAY_COUNT(changed), removed, removed_count, error);
+        catalogue_write(catalogue, changed, ARRAY_COUNT(changed), removed, removed_count, error);
     if (status == STATUS_OK) {
         remove_entries(catalogue, removed, removed_count);
         return STATUS_OK;
@@ -423,7 +270,7 @@ enum status catalogue_admit(struct catalogue *catalogue, struct snapshot *snapsh
     char path[PATH_BYTES], file[80];
     struct model_entry *entry = NULL;
     enum status status;
-    take_ticket(catalogue);
+    catalogue_take(catalogue);
     if (catalogue->count == ENTRIES_MAX) {
         status = error_set(error, STATUS_TOO_LARGE, "cannot keep more than %d models", ENTRIES_MAX);
         goto finish;
@@ -432,7 +279,7 @@ enum status catalogue_admit(struct catalogue *catalogue, struct snapshot *snapsh
     snapshot_set_id(snapshot, id);
     snapshot_set_decision(snapshot, gate->reason);
     snprintf(file, sizeof(file), "%s.safetensors", id);
-    path_of(catalogue->directory, file, path);
+    catalogue_path(catalogue->directory, file, path);
     status = snapshot_save(snapshot, path, error);
     if (status != STATUS_OK) {
         goto finish;
@@ -454,7 +301,7 @@ enum status catalogue_admit(struct catalogue *catalogue, struct snapshot *snapsh
     }
 
 finish:
-    return_ticket(catalogue);
+    catalogue_return(catalogue);
     return status;
 }
 
@@ -464,18 +311,19 @@ enum status catalogue_promote(struct catalogue *catalogue, const char *id, struc
 {
     struct snapshot *snapshot = NULL;
     enum status status;
-    take_ticket(catalogue);
+    catalogue_take(catalogue);
     struct model_entry *entry = find_id(catalogue, id);
     if (entry == NULL) {
         status = error_set(error, STATUS_NOT_FOUND, "no model is called '%.48s'", id);
         goto finish;
     }
     if (entry->standing == STANDING_CHAMPION || entry->standing == STANDING_CORRUPT) {
-        status = error_set(error, STATUS_CONFLICT, "model '%s' is %s", id,
-                           entry->standing == STANDING_CHAMPION ? "the champion already" : "corrupt");
+        status =
+            error_set(error, STATUS_CONFLICT, "model '%s' is %s", id,
+                      entry->standing == STANDING_CHAMPION ? "the champion already" : "corrupt");
         goto finish;
     }
-    snapshot = load_entry(catalogue, entry);
+    snapshot = catalogue_load(catalogue, entry);
     if (snapshot == NULL) {
         status = error_set(error, STATUS_CORRUPT, "model '%s' could not be loaded", id);
         goto finish;
@@ -492,7 +340,7 @@ enum status catalogue_promote(struct catalogue *catalogue, const char *id, struc
     log_info("catalogue", "model promoted by request", "model=%s", id);
 
 finish:
-    return_ticket(catalogue);
+    catalogue_return(catalogue);
     snapshot_release(snapshot);
     return status;
 }
@@ -516,12 +364,12 @@ static int64_t only_group(const struct catalogue *catalogue)
 enum status catalogue_rollback(struct catalogue *catalogue, int64_t step_ms, struct error *error)
 {
     enum status status;
-    take_ticket(catalogue);
+    catalogue_take(catalogue);
     if (step_ms == 0) {
         step_ms = only_group(catalogue);
     }
-    struct model_entry *champion = find_standing(catalogue, step_ms, STANDING_CHAMPION);
-    struct model_entry *previous = find_standing(catalogue, step_ms, STANDING_PREVIOUS);
+    struct model_entry *champion = catalogue_find(catalogue, step_ms, STANDING_CHAMPION);
+    struct model_entry *previous = catalogue_find(catalogue, step_ms, STANDING_PREVIOUS);
     if (champion == NULL || previous == NULL) {
         status = error_set(error, STATUS_NOT_FOUND, "cannot roll back: %s",
                            step_ms == 0 ? "there is no model, or several groups have one"
@@ -533,7 +381,7 @@ enum status catalogue_rollback(struct catalogue *catalogue, int64_t step_ms, str
     previous->standing = STANDING_CHAMPION;
     snprintf(previous->verdict, sizeof(previous->verdict), "serves again after a rollback");
     struct model_entry *changed[] = {champion, previous};
-    status = write_records(catalogue, changed, ARRAY_COUNT(changed), NULL, 0, error);
+    status = catalogue_write(catalogue, changed, ARRAY_COUNT(changed), NULL, 0, error);
     if (status != STATUS_OK) {
         champion->standing = STANDING_CHAMPION;
         previous->standing = STANDING_PREVIOUS;
@@ -543,42 +391,6 @@ enum status catalogue_rollback(struct catalogue *catalogue, int64_t step_ms, str
     log_info("catalogue", "rolled back by request", "from=%s to=%s", champion->id, previous->id);
 
 finish:
-    return_ticket(catalogue);
-    return status;
-}
-
-/* ---------------------------------------------------------------- check */
-
-enum status catalogue_check(struct storage *storage, const char *directory, storage_report report,
-                            void *context, size_t *checked, struct error *error)
-{
-    struct catalogue *catalogue = mem_zeroed(1, sizeof(*catalogue));
-    if (catalogue == NULL) {
-        return error_set(error, STATUS_NO_MEMORY, "could not check the models: out of memory");
-    }
-    catalogue->storage = storage;
-    lock_init(&catalogue->lock);
-    condition_init(&catalogue->free);
-    enum status status = read_records(catalogue, error);
-    size_t bad = 0;
-    for (size_t i = 0; status == STATUS_OK && i < catalogue->count; i++) {
-        struct model_entry *entry = &catalogue->entries[i];
-        char path[PATH_BYTES], line[PATH_BYTES + 400];
-        struct snapshot *snapshot = NULL;
-        struct error why = {0};
-        path_of(directory, entry->file, path);
-        if (entry->standing != STANDING_CORRUPT &&
-            snapshot_load(path, entry->sha256, &snapshot, &why) != STATUS_OK) {
-            snprintf(line, sizeof(line), "model %s: %s", entry->id, why.text);
-            report(context, line);
-            bad++;
-        }
-        snapshot_release(snapshot);
-        ++*checked;
-    }
-    catalogue_close(catalogue);
-    if (status == STATUS_OK && bad > 0) {
-        return error_set(error, STATUS_CORRUPT, "%zu model files are damaged", bad);
-    }
+    catalogue_return(catalogue);
     return status;
 }

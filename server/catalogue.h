@@ -1,10 +1,11 @@
 /* The catalogue of models: snapshot files, their records in the store, and the registry, in step.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Files lie in DIRECTORY/<id>.safetensors. A record (kind "model", key id; model_entry.h) names each and
- * says where it stands: champion, previous, retired, kept_back or corrupt. Order of a publication: file written,
- * synced, verified and renamed; then all records that change, in one transaction; then the registry.
- * So after a crash there is at most a file that no record names, never a record without its file.
+ * Files lie in DIRECTORY/<id>.safetensors. A record (kind "model", key id; model_entry.h) names
+ * each and says where it stands: champion, previous, retired, kept_back or corrupt. Order of a
+ * publication: file written, synced, verified and renamed; then all records that change, in one
+ * transaction; then the registry. So after a crash there is at most a file that no record names,
+ * never a record without its file.
  *
  * Threads: any; changes wait for each other (a ticket, no lock is held during I/O). Never on the
  * writer or HTTP thread.
@@ -16,17 +17,17 @@
 
 struct catalogue;
 
-/* Reads the records and publishes what serves: previous, then champion of each group. A file that fails
- * its check is renamed to *.corrupt, its record says so, and the previous one serves. `writer` NULL:
- * read only, nothing is changed. */
-enum status catalogue_open(struct storage *storage, struct writer *writer, struct registry *registry,
-                           const char *directory, struct catalogue **out,
+/* Reads the records and publishes what serves: previous, then champion of each group. A file that
+ * fails its check is renamed to *.corrupt, its record says so, and the previous one serves.
+ * `writer` NULL: read only, nothing is changed. */
+enum status catalogue_open(struct storage *storage, struct writer *writer,
+                           struct registry *registry, const char *directory, struct catalogue **out,
                            struct error *error) MUST_USE;
 void catalogue_close(struct catalogue *catalogue); /* NULL is fine */
 
-/* Takes in a trained snapshot with the gate's verdict: named, saved, recorded; published where the gate
- * said so, else kept for inspection. Old files and records beyond a few a group are removed. `id` gets
- * the name. The caller keeps its reference. */
+/* Takes in a trained snapshot with the gate's verdict: named, saved, recorded; published where the
+ * gate said so, else kept for inspection. Old files and records beyond a few a group are removed.
+ * `id` gets the name. The caller keeps its reference. */
 enum status catalogue_admit(struct catalogue *catalogue, struct snapshot *snapshot,
                             const struct gate_result *gate, char id[48],
                             struct error *error) MUST_USE;
@@ -40,8 +41,8 @@ enum status catalogue_rollback(struct catalogue *catalogue, int64_t step_ms,
 /* How many models there are, and how many groups have a champion. */
 void catalogue_counts(struct catalogue *catalogue, size_t *models, size_t *champions);
 
-/* Verifies the file of every record against its SHA-256, for `forecastd check`; a line to `report` for
- * each finding. Nothing is changed. */
+/* Verifies the file of every record against its SHA-256, for `forecastd check`; a line to `report`
+ * for each finding. Nothing is changed. */
 enum status catalogue_check(struct storage *storage, const char *directory, storage_report report,
                             void *context, size_t *checked, struct error *error) MUST_USE;
 

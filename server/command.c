@@ -16,14 +16,15 @@
 #include <unistd.h>
 
 #define BAR_WIDTH 30
-#define DRAW_NS INT64_C(100000000)
-#define LINE_NS INT64_C(10000000000)
+#define DRAW_NS   INT64_C(100000000)
+#define LINE_NS   INT64_C(10000000000)
 
 /* ---------------------------------------------------------------- arguments */
 
 static void print_help(const struct command_line *line)
 {
-    printf("Usage: forecastd %s %s\n\n%s\n\nOptions:\n", line->command, line->synopsis, line->about);
+    printf("Usage: forecastd %s %s\n\n%s\n\nOptions:\n", line->command, line->synopsis,
+           line->about);
     for (size_t i = 0; i < line->option_count; i++) {
         char left[48];
         const struct command_option *option = &line->options[i];
@@ -127,8 +128,8 @@ bool command_integer(const struct command_line *line, const char *name, const ch
     errno = 0;
     long long number = strtoll(value, &end, 10);
     if (errno != 0 || end == value || *end != '\0' || number < minimum || number > maximum) {
-        command_usage(line, "option '--%s' is '%s', but must be a whole number from %lld to %lld", name,
-                      value, (long long)minimum, (long long)maximum);
+        command_usage(line, "option '--%s' is '%s', but must be a whole number from %lld to %lld",
+                      name, value, (long long)minimum, (long long)maximum);
         return false;
     }
     *out = number;
@@ -187,9 +188,8 @@ enum status command_read_file(const char *path, size_t maximum, char **bytes, si
 
 void progress_begin(struct progress *progress, const char *label)
 {
-    *progress = (struct progress){.label = label,
-                                  .begun_ns = clock_monotonic_ns(),
-                                  .terminal = isatty(STDERR_FILENO) == 1};
+    *progress = (struct progress){
+        .label = label, .begun_ns = clock_monotonic_ns(), .terminal = isatty(STDERR_FILENO) == 1};
     progress->shown_ns = progress->begun_ns;
 }
 

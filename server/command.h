@@ -1,7 +1,8 @@
 /* What the commands share: arguments, messages, the store opened by hand, progress.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Data goes to standard output, everything else to standard error. Exit codes: 0 done, 1 failed, 2 usage.
+ * Data goes to standard output, everything else to standard error. Exit codes: 0 done, 1 failed, 2
+ * usage.
  */
 #ifndef SERVER_COMMAND_H
 #define SERVER_COMMAND_H
@@ -11,7 +12,8 @@
 
 enum exit_code { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
-/* ---------------------------------------------------------------- the commands (main.c lists them) */
+/* ---------------------------------------------------------------- the commands (main.c lists them)
+ */
 
 int command_serve(int argc, char **argv);
 int command_import(int argc, char **argv);
@@ -63,13 +65,16 @@ int command_fail(const struct error *error);
 bool command_integer(const struct command_line *line, const char *name, const char *value,
                      int64_t minimum, int64_t maximum, int64_t *out);
 
-/* ---------------------------------------------------------------- configuration and store by hand */
+/* ---------------------------------------------------------------- configuration and store by hand
+ */
 
 /* Options that every command with a store has, to be put into its table: */
 #define COMMAND_STORE_OPTIONS                                                                      \
     {"config", "FILE", "Read this configuration file."},                                           \
         {"set", "KEY=VALUE", "Set one option of the configuration; may repeat."},                  \
-        {"data", "DIR", "Directory of the store; the same as --set storage.path=DIR."}
+    {                                                                                              \
+        "data", "DIR", "Directory of the store; the same as --set storage.path=DIR."               \
+    }
 
 /* Takes one of them by name; false where `name` is another option or --set is full. */
 bool command_source(struct config_sources *sources, const char *name, const char *value);
@@ -79,7 +84,7 @@ struct command_store {
     struct config config;
     struct api_limits limits;
     struct storage *storage;
-    struct writer *writer;       /* NULL where read only */
+    struct writer *writer; /* NULL where read only */
     struct registry *registry;
     struct catalogue *catalogue;
     struct job_table *jobs;

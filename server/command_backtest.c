@@ -14,7 +14,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#define FILE_BYTES_MAX ((size_t)1 << 30)
+#define FILE_BYTES_MAX     ((size_t)1 << 30)
 #define INFLATED_BYTES_MAX ((size_t)4 << 30)
 
 extern char **environ;
@@ -32,7 +32,8 @@ struct backtest {
 
 static const struct command_option options[] = {
     {"horizon", "STEPS", "Steps of a forecast; required."},
-    {"windows", "W", "Windows held back (default 1); 0 trains on all and forecasts beyond the end."},
+    {"windows", "W",
+     "Windows held back (default 1); 0 trains on all and forecasts beyond the end."},
     {"season", "S", "Season for MASE, in steps; default: detected."},
     {"backbone", "NAME", "The network; the same as --set model.backbone=NAME."},
     {"seconds", "N", "Train for N seconds; default: train.seconds."},
@@ -40,7 +41,8 @@ static const struct command_option options[] = {
     {"seed", "N", "Seed of the random numbers; default: train.seed."},
     {"end", "TIME", "Drop what is at or after this time first (RFC 3339)."},
     {"m4", NULL, "OWA too, as the M4 competition defines it."},
-    {"forecasts", "OUT.csv", "Write the forecasts: series_id,step,mean,q0.025,... (- = standard output)."},
+    {"forecasts", "OUT.csv",
+     "Write the forecasts: series_id,step,mean,q0.025,... (- = standard output)."},
     {"json", NULL, "Print one JSON object."},
     {"config", "FILE", "Read this configuration file."},
     {"set", "KEY=VALUE", "Set one option of the configuration; may repeat."},
@@ -121,7 +123,8 @@ static void add_metric(struct text *json, const char *name, double value)
     text_add_double(json, value);
 }
 
-static void add_metrics(struct text *json, const char *model, const struct metrics *metrics, bool m4)
+static void add_metrics(struct text *json, const char *model, const struct metrics *metrics,
+                        bool m4)
 {
     text_add_format(json, "\"%s\":{\"series\":%llu,\"points\":%llu", model,
                     (unsigned long long)metrics->series, (unsigned long long)metrics->points);
@@ -141,7 +144,8 @@ static void add_metrics(struct text *json, const char *model, const struct metri
     add_metric(json, "quantile_crossings", metrics->quantile_crossings);
     add_metric(json, "cover95", metrics->cover95);
     add_metric(json, "MSIS95", metrics->msis95);
-    text_add_format(json, ",\"missing_actuals\":%llu", (unsigned long long)metrics->missing_actuals);
+    text_add_format(json, ",\"missing_actuals\":%llu",
+                    (unsigned long long)metrics->missing_actuals);
     if (m4) {
         add_metric(json, "Naive2_sMAPE", metrics->naive2_smape);
         add_metric(json, "Naive2_MASE", metrics->naive2_mase);
@@ -157,7 +161,8 @@ static void print_json(const struct backtest *backtest, const struct backtest_re
     struct text json;
     getrusage(RUSAGE_SELF, &usage);
     text_init(&json, (size_t)1 << 16);
-    text_add_format(&json, "{\"series\":%llu,\"series_left_out\":%llu,\"horizon\":%lld,\"windows\":%lld,",
+    text_add_format(&json,
+                    "{\"series\":%llu,\"series_left_out\":%llu,\"horizon\":%lld,\"windows\":%lld,",
                     (unsigned long long)result->series_used,
                     (unsigned long long)(result->series_left_out + left_out),
                     (long long)backtest->horizon, (long long)backtest->windows);
@@ -316,9 +321,9 @@ static int take_option(struct backtest *backtest, const struct command_line *lin
         const char *name;
         int64_t minimum, maximum, *out;
     } numbers[] = {
-        {"horizon", 1, 1024, &backtest->horizon},    {"windows", 0, 1000, &backtest->windows},
-        {"season", 1, 100000, &backtest->season},    {"seconds", 1, 604800, &backtest->seconds},
-        {"steps", 1, 10000000, &backtest->steps},    {"seed", 0, INT64_MAX, &backtest->seed},
+        {"horizon", 1, 1024, &backtest->horizon}, {"windows", 0, 1000, &backtest->windows},
+        {"season", 1, 100000, &backtest->season}, {"seconds", 1, 604800, &backtest->seconds},
+        {"steps", 1, 10000000, &backtest->steps}, {"seed", 0, INT64_MAX, &backtest->seed},
     };
     for (size_t i = 0; i < ARRAY_COUNT(numbers); i++) {
         if (strcmp(name, numbers[i].name) == 0) {
@@ -353,8 +358,10 @@ int command_backtest(int argc, char **argv)
     struct command_line line = {
         .command = "backtest",
         .synopsis = "FILE --horizon STEPS [--windows W] [--season S] [--seconds N | --steps N] ...",
-        .about = "Holds back the last W x STEPS steps of every series of a CSV file (forms wide, long and\n"
-                 "rows; plain or gzip), trains on what is before them, forecasts window after window and\n"
+        .about = "Holds back the last W x STEPS steps of every series of a CSV file (forms wide, "
+                 "long and\n"
+                 "rows; plain or gzip), trains on what is before them, forecasts window after "
+                 "window and\n"
                  "compares with the seasonal naive. With W = 0 it forecasts beyond the end.",
         .options = options,
         .option_count = ARRAY_COUNT(options),

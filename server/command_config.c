@@ -19,7 +19,8 @@ static int print_text(struct text *text)
     int code = EXIT_DONE;
     if (text_status(text, "the output", &error) != STATUS_OK) {
         code = command_fail(&error);
-    } else if (fwrite(text->bytes, 1, text->length, stdout) != text->length || fflush(stdout) != 0) {
+    } else if (fwrite(text->bytes, 1, text->length, stdout) != text->length ||
+               fflush(stdout) != 0) {
         code = EXIT_FAILED;
     }
     text_release(text);
@@ -37,7 +38,8 @@ int command_config(int argc, char **argv)
     struct command_line line = {
         .command = "config",
         .synopsis = "[--config FILE] [--set KEY=VALUE]... [--example | --check | --options]",
-        .about = "Prints the effective configuration: default < file < FORECASTD_SECTION_KEY < --set.",
+        .about =
+            "Prints the effective configuration: default < file < FORECASTD_SECTION_KEY < --set.",
         .options = options,
         .option_count = ARRAY_COUNT(options),
         .argc = argc,
@@ -118,8 +120,9 @@ int command_backbones(int argc, char **argv)
     }
     if (response.body != NULL) {
         FILE *out = response.status == 200 ? stdout : stderr;
-        bool written = fwrite(response.body, 1, response.body_length, out) == response.body_length &&
-                       fputc('\n', out) == '\n' && fflush(out) == 0;
+        bool written =
+            fwrite(response.body, 1, response.body_length, out) == response.body_length &&
+            fputc('\n', out) == '\n' && fflush(out) == 0;
         code = written && response.status == 200 ? EXIT_DONE : EXIT_FAILED;
     }
     api_response_release(&response);

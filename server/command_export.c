@@ -10,11 +10,12 @@
 #include <stdio.h>
 #include <string.h>
 
-#define IDS 256
-#define POINTS 8192
+#define IDS       256
+#define POINTS    8192
 #define LINES_MAX ((size_t)4 << 20)
 
-struct export {
+struct export
+{
     struct command_store store;
     struct storage_reader *reader;
     struct selector *selector; /* NULL: all */
@@ -56,8 +57,8 @@ static enum status export_series(struct export *export, uint32_t id, struct erro
     size_t length = storage_series_text(export->store.storage, id, text);
     int64_t from_ms = export->start_ms;
     for (size_t count = POINTS; count == POINTS && length > 0;) {
-        enum status status = storage_read(export->reader, id, from_ms, export->end_ms, points, POINTS,
-                                          &count, error);
+        enum status status = storage_read(export->reader, id, from_ms, export->end_ms, points,
+                                          POINTS, &count, error);
         for (size_t i = 0; status == STATUS_OK && i < count; i++) {
             add_field(&export->out, text, length);
             text_add_char(&export->out, ',');
@@ -187,7 +188,8 @@ int command_check(int argc, char **argv)
     struct command_line line = {
         .command = "check",
         .synopsis = "[--data DIR]",
-        .about = "Reads everything, verifies database, points and model files, and prints what is wrong.\n"
+        .about = "Reads everything, verifies database, points and model files, and prints what is "
+                 "wrong.\n"
                  "Nothing is changed.",
         .options = options,
         .option_count = ARRAY_COUNT(options),

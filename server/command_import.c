@@ -11,16 +11,16 @@
 #include <stdio.h>
 #include <string.h>
 
-#define FILE_BYTES_MAX ((size_t)1 << 30)
+#define FILE_BYTES_MAX     ((size_t)1 << 30)
 #define INFLATED_BYTES_MAX ((size_t)2 << 30)
-#define BATCH_POINTS ((size_t)50000)
-#define PIECE_BYTES ((size_t)4 << 20)
+#define BATCH_POINTS       ((size_t)50000)
+#define PIECE_BYTES        ((size_t)4 << 20)
 
 struct import {
-    const char *url;              /* NULL: into the store */
+    const char *url; /* NULL: into the store */
     struct command_store store;
-    struct write_batch *batch;    /* being filled; NULL = none */
-    struct text piece;            /* the same for a daemon: a body of long CSV */
+    struct write_batch *batch; /* being filled; NULL = none */
+    struct text piece;         /* the same for a daemon: a body of long CSV */
     uint64_t accepted, updated, rejected;
 };
 
@@ -258,7 +258,8 @@ int command_import(int argc, char **argv)
     struct command_line line = {
         .command = "import",
         .synopsis = "[--data DIR | --url URL] FILE...",
-        .about = "Stores the points of CSV files (forms wide, long and rows; plain or gzip; - is standard\n"
+        .about = "Stores the points of CSV files (forms wide, long and rows; plain or gzip; - is "
+                 "standard\n"
                  "input). Storing a file again changes nothing.",
         .options = options,
         .option_count = ARRAY_COUNT(options),

@@ -21,7 +21,8 @@ int command_serve(int argc, char **argv)
     struct command_line line = {
         .command = "serve",
         .synopsis = "[--config FILE] [--set KEY=VALUE]... [--insecure]",
-        .about = "Runs the daemon in the foreground until SIGTERM. SIGHUP reads the configuration again;\n"
+        .about = "Runs the daemon in the foreground until SIGTERM. SIGHUP reads the configuration "
+                 "again;\n"
                  "'forecastd config --example' prints all options.",
         .options = options,
         .option_count = ARRAY_COUNT(options),
@@ -56,7 +57,8 @@ int command_serve(int argc, char **argv)
 static void url_of(const struct config *config, char *url, size_t capacity)
 {
     const char *port = strrchr(config->listen, ':');
-    bool any = strncmp(config->listen, "0.0.0.0:", 8) == 0 || strncmp(config->listen, "[::]:", 5) == 0;
+    bool any =
+        strncmp(config->listen, "0.0.0.0:", 8) == 0 || strncmp(config->listen, "[::]:", 5) == 0;
     snprintf(url, capacity, "http://%s%s", any ? "127.0.0.1" : config->listen,
              any && port != NULL ? port : "");
 }
@@ -103,7 +105,8 @@ int command_healthcheck(int argc, char **argv)
         url_of(&config, url, sizeof(url));
         base = url;
     }
-    struct http_call call = {.base = base, .method = "GET", .target = "/healthz", .timeout_ms = 3000};
+    struct http_call call = {
+        .base = base, .method = "GET", .target = "/healthz", .timeout_ms = 3000};
     if (http_client_call(&call, &reply, &error) != STATUS_OK ||
         http_reply_check(&reply, &error) != STATUS_OK) {
         http_reply_release(&reply);

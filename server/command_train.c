@@ -14,7 +14,7 @@
 #include <string.h>
 
 #define GROUPS_MAX 64
-#define POLL_MS 500
+#define POLL_MS    500
 
 struct training {
     const char *url;
@@ -77,7 +77,8 @@ struct job_answer {
 
 static bool key_is(const struct json_reader *reader, const char *key)
 {
-    return reader->text_length == strlen(key) && memcmp(reader->text, key, reader->text_length) == 0;
+    return reader->text_length == strlen(key) &&
+           memcmp(reader->text, key, reader->text_length) == 0;
 }
 
 /* Strings and numbers of the object; `result` is kept as text. */
@@ -140,7 +141,8 @@ static bool read_job(const struct http_reply *reply, struct job_answer *job)
     return job->id[0] != '\0';
 }
 
-static enum status ask_job(const struct http_call *call, struct job_answer *job, struct error *error)
+static enum status ask_job(const struct http_call *call, struct job_answer *job,
+                           struct error *error)
 {
     struct http_reply reply = {0};
     enum status status = http_client_call(call, &reply, error);
@@ -191,7 +193,8 @@ static int train_remote(const struct training *training)
     }
     text_release(&body);
     progress_begin(&progress, "training");
-    while (status == STATUS_OK && (strcmp(job.state, "queued") == 0 || strcmp(job.state, "running") == 0)) {
+    while (status == STATUS_OK &&
+           (strcmp(job.state, "queued") == 0 || strcmp(job.state, "running") == 0)) {
         progress_report(&progress, &job.progress);
         clock_sleep_ms(POLL_MS);
         snprintf(target, sizeof(target), "/api/v1/jobs/%s", job.id);
@@ -220,7 +223,8 @@ int command_train(int argc, char **argv)
     struct command_line line = {
         .command = "train",
         .synopsis = "[--data DIR | --url URL] [--seconds N | --steps N]",
-        .about = "Trains a model for every group of series, judges it against the champion and the best\n"
+        .about = "Trains a model for every group of series, judges it against the champion and the "
+                 "best\n"
                  "baseline, and publishes it where it is not worse.",
         .options = options,
         .option_count = ARRAY_COUNT(options),

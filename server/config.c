@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FILE_BYTES_MAX (1024 * 1024)
+#define FILE_BYTES_MAX     (1024 * 1024)
 #define ENVIRONMENT_PREFIX "FORECASTD_"
 
 static const char *const durability_choices[] = {"full", "relaxed", NULL};
@@ -23,7 +23,7 @@ static const char *const log_formats[] = {"logfmt", "json", NULL};
 static const char *const log_levels[] = {"error", "warning", "info", "debug", NULL};
 
 #define FIELD(field) OPTION_FIELD(struct config, field)
-#define DAYS(n) ((n) * 86400e3)
+#define DAYS(n)      ((n)*86400e3)
 
 /* name, type, default, minimum, maximum, choices, field, reloadable, secret, help */
 const struct option config_options[] = {
@@ -133,7 +133,8 @@ enum status config_set(struct config *config, const char *name, const char *valu
         error_set(error, STATUS_UNSUPPORTED, "%s: option '%s' is not built yet", origin, name);
         return error_code(error, "not_built_yet", name);
     }
-    if (is_section(name, "model") && options_find(config_options, config_option_count, name) == NULL &&
+    if (is_section(name, "model") &&
+        options_find(config_options, config_option_count, name) == NULL &&
         strlen(name) > strlen("model.")) {
         return set_model_option(config, name + strlen("model."), value, origin, error);
     }

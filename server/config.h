@@ -1,8 +1,9 @@
 /* The daemon's configuration: one table of options for file, environment, command line and help.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Precedence: default < YAML file < FORECASTD_SECTION_KEY < --set section.key=value. Unknown keys and
- * values out of bounds are errors that name key, value and bounds; those of the file name its line.
+ * Precedence: default < YAML file < FORECASTD_SECTION_KEY < --set section.key=value. Unknown keys
+ * and values out of bounds are errors that name key, value and bounds; those of the file name its
+ * line.
  *
  * The options of the backbone (model.window, model.kernel ...) are not rows of the table: they are
  * checked against the backbone's own table and kept in model_options as "window=32 kernel=3".
@@ -43,8 +44,8 @@ struct config {
 
 /* Where values come from, besides the defaults. */
 struct config_sources {
-    const char *file;          /* NULL: no file */
-    char *const *environment;  /* NULL: none is read; usually environ */
+    const char *file;                  /* NULL: no file */
+    char *const *environment;          /* NULL: none is read; usually environ */
     const char *sets[CONFIG_SETS_MAX]; /* "section.key=value" */
     size_t set_count;
 };
@@ -52,8 +53,9 @@ struct config_sources {
 extern const struct option config_options[];
 extern const size_t config_option_count;
 
-/* Reads all layers and checks the whole. STATUS_INVALID for a wrong key or value, STATUS_UNSUPPORTED
- * for a part of the contract that is not built yet, STATUS_IO where the file cannot be read. */
+/* Reads all layers and checks the whole. STATUS_INVALID for a wrong key or value,
+ * STATUS_UNSUPPORTED for a part of the contract that is not built yet, STATUS_IO where the file
+ * cannot be read. */
 enum status config_load(const struct config_sources *sources, struct config *config,
                         struct error *error) MUST_USE;
 
@@ -75,7 +77,8 @@ void config_limits(const struct config *config, struct api_limits *limits);
  * logged too. Returns how many options changed. */
 size_t config_reload(struct config *config, const struct config *next);
 
-/* The commented example file, the effective values as a file, and the list of options for --help. */
+/* The commented example file, the effective values as a file, and the list of options for --help.
+ */
 void config_print_example(struct text *out);
 void config_print_effective(const struct config *config, struct text *out);
 void config_print_help(struct text *out);

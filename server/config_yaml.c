@@ -1,8 +1,8 @@
 /* The YAML layer of the configuration: events of libyaml into the one table, with line numbers.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Nested mappings and dotted keys mean the same: "server: {listen: x}" is "server.listen: x". A list of
- * scalars is joined with commas. Anchors, aliases, tags and a second document are refused.
+ * Nested mappings and dotted keys mean the same: "server: {listen: x}" is "server.listen: x". A
+ * list of scalars is joined with commas. Anchors, aliases, tags and a second document are refused.
  */
 #include "server/config.h"
 
@@ -10,10 +10,10 @@
 #include <string.h>
 #include <yaml.h>
 
-#define DEPTH_MAX 4
-#define NAME_MAX_BYTES 128
+#define DEPTH_MAX       4
+#define NAME_MAX_BYTES  128
 #define VALUE_MAX_BYTES 1024
-#define KEYS_MAX 128
+#define KEYS_MAX        128
 
 struct yaml_layer {
     struct config *config;
@@ -45,7 +45,8 @@ static enum status copy_scalar(struct yaml_layer *layer, const yaml_event_t *eve
 {
     size_t length = event->data.scalar.length;
     if (event->data.scalar.anchor != NULL || event->data.scalar.tag != NULL) {
-        return fault(layer, event->start_mark.line, error, "anchors and tags are not supported", "");
+        return fault(layer, event->start_mark.line, error, "anchors and tags are not supported",
+                     "");
     }
     if (length >= capacity || memchr(event->data.scalar.value, 0, length) != NULL) {
         return fault(layer, event->start_mark.line, error, "text is too long", "");
@@ -88,7 +89,8 @@ static enum status read_sequence(struct yaml_layer *layer, const char *name, siz
         if (type == YAML_SCALAR_EVENT) {
             status = copy_scalar(layer, &event, item, sizeof(item), error);
         } else if (type != YAML_SEQUENCE_END_EVENT) {
-            status = fault(layer, event.start_mark.line, error, "a list may hold plain values only", "");
+            status =
+                fault(layer, event.start_mark.line, error, "a list may hold plain values only", "");
         }
         yaml_event_delete(&event);
         if (type == YAML_SEQUENCE_END_EVENT || status != STATUS_OK) {
@@ -119,8 +121,8 @@ static enum status read_value(struct yaml_layer *layer, const char *name, int de
     yaml_event_type_t type = event.type;
     bool plain_null = false;
     if (type == YAML_SCALAR_EVENT) {
-        plain_null = event.data.scalar.length == 0 &&
-                     event.data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
+        plain_null =
+            event.data.scalar.length == 0 && event.data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
         status = copy_scalar(layer, &event, value, sizeof(value), error);
     }
     yaml_event_delete(&event);

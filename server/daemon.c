@@ -4,9 +4,9 @@
 #include "server/daemon.h"
 
 #include "base/clock.h"
-#include "base/log.h"
 #include "base/memory.h"
 #include "server/http.h"
+#include "server/quoted.h"
 #include "server/refresher.h"
 #include "server/scheduler.h"
 
@@ -343,7 +343,7 @@ static void reload_from(struct daemon *daemon, const struct config_sources *sour
     struct config next;
     struct error error = {0};
     if (config_load(sources, &next, &error) != STATUS_OK) {
-        log_error("daemon", "configuration not reloaded", "reason=\"%s\"", error.text);
+        log_error("daemon", "configuration not reloaded", "reason=%s", QUOTED(error.text));
         return;
     }
     daemon_reload(daemon, &next);

@@ -1,11 +1,12 @@
 /* The daemon: its parts built in order, taken down in reverse.
  * SPDX-License-Identifier: Apache-2.0
  *
- *   storage -> writer -> registry -> catalogue -> jobs -> services -> refresher -> scheduler -> http
+ *   storage -> writer -> registry -> catalogue -> jobs -> services -> refresher -> scheduler ->
+ * http
  *
- * Stopping: readyz says 503, the port stops accepting, requests finish, training is cancelled, the writer
- * commits what is queued, the store is closed. main may block on signals only; the threads and who owns
- * what are listed in ARCHITECTURE.md.
+ * Stopping: readyz says 503, the port stops accepting, requests finish, training is cancelled, the
+ * writer commits what is queued, the store is closed. main may block on signals only; the threads
+ * and who owns what are listed in ARCHITECTURE.md.
  */
 #ifndef SERVER_DAEMON_H
 #define SERVER_DAEMON_H
@@ -35,8 +36,8 @@ void daemon_reload(struct daemon *daemon, const struct config *next);
 /* Requests get `grace_ms` to finish. */
 void daemon_stop(struct daemon *daemon, int64_t grace_ms);
 
-/* Starts, waits for signals, stops: SIGTERM and SIGINT end it, SIGHUP reads `sources` again. Returns
- * the exit code. */
+/* Starts, waits for signals, stops: SIGTERM and SIGINT end it, SIGHUP reads `sources` again.
+ * Returns the exit code. */
 int daemon_run(const struct daemon_options *options, const struct config_sources *sources);
 
 #endif

@@ -1,8 +1,8 @@
 /* Listening, connections and their deadlines, start and stop of the HTTP port.
  * SPDX-License-Identifier: Apache-2.0
  *
- * The table of connections is a list under one lock, taken when a client connects, when it leaves and
- * by the sweep; requests do not touch it. A socket in the list is open: the library reports a
+ * The table of connections is a list under one lock, taken when a client connects, when it leaves
+ * and by the sweep; requests do not touch it. A socket in the list is open: the library reports a
  * connection as closed before it closes the descriptor.
  */
 #include "server/http_internal.h"
@@ -21,15 +21,15 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define SECOND_NS INT64_C(1000000000)
-#define HEAD_SECONDS 10
-#define REQUEST_SECONDS 60
-#define IDLE_SECONDS 65
+#define SECOND_NS          INT64_C(1000000000)
+#define HEAD_SECONDS       10
+#define REQUEST_SECONDS    60
+#define IDLE_SECONDS       65
 #define RATE_AFTER_SECONDS 10
-#define RATE_BYTES 1000 /* a second, for bodies and for answers */
-#define LINGER_SECONDS 2
-#define POOL_BYTES ((size_t)16 << 10) /* head and body window of a connection */
-#define BODIES_MIN ((size_t)64 << 20)
+#define RATE_BYTES         1000 /* a second, for bodies and for answers */
+#define LINGER_SECONDS     2
+#define POOL_BYTES         ((size_t)16 << 10) /* head and body window of a connection */
+#define BODIES_MIN         ((size_t)64 << 20)
 
 /* ---------------------------------------------------------------- callbacks of the library */
 
@@ -179,7 +179,8 @@ void http_linger(struct http *http, int fd)
     lock_release(&http->lock);
 }
 
-/* Reads and drops what a refused client still sends; closes where it has ended or the time is over. */
+/* Reads and drops what a refused client still sends; closes where it has ended or the time is over.
+ */
 static void sweep_lingering(struct http *http, int64_t now_ns)
 {
     char dropped[4096];
@@ -266,7 +267,8 @@ enum status http_start(const struct http_options *options, struct http **out, st
         http_free(http);
         return status;
     }
-    unsigned int flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+    unsigned int flags =
+        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
     http->daemon = MHD_start_daemon(
         flags, 0, NULL, NULL, handle, http, MHD_OPTION_EXTERNAL_LOGGER, library_log, NULL,
         MHD_OPTION_LISTEN_SOCKET, http->listen_fd, MHD_OPTION_CONNECTION_LIMIT,
@@ -279,7 +281,8 @@ enum status http_start(const struct http_options *options, struct http **out, st
         http, MHD_OPTION_END);
     if (http->daemon == NULL) {
         http_free(http);
-        return error_set(error, STATUS_IO, "could not start the HTTP port on '%s'", options->listen);
+        return error_set(error, STATUS_IO, "could not start the HTTP port on '%s'",
+                         options->listen);
     }
     *out = http;
     return STATUS_OK;

@@ -19,7 +19,7 @@
 
 #define TIMEOUT_MS 30000
 #define ANSWER_MAX ((size_t)64 << 20)
-#define HEAD_MAX ((size_t)64 << 10)
+#define HEAD_MAX   ((size_t)64 << 10)
 
 struct address {
     char host[256];
@@ -60,7 +60,8 @@ static enum status parse_base(const char *base, struct address *address, struct 
         return error_set(error, STATUS_INVALID, "cannot call '%.100s': not a URL", base);
     }
     snprintf(address->host, sizeof(address->host), "%.*s", (int)length, host);
-    snprintf(address->port, sizeof(address->port), "%.*s", (int)port_length, port != NULL ? port : "");
+    snprintf(address->port, sizeof(address->port), "%.*s", (int)port_length,
+             port != NULL ? port : "");
     if (port_length == 0) {
         snprintf(address->port, sizeof(address->port), "80");
     }
@@ -104,9 +105,9 @@ static enum status connect_to(const struct address *address, int timeout_ms, int
             if (why == EINPROGRESS) {
                 status = wait_for(fd, POLLOUT, timeout_ms, error);
             }
-            if (status == STATUS_OK && (why != EINPROGRESS || getsockopt(fd, SOL_SOCKET, SO_ERROR,
-                                                                          &why, &length) != 0 ||
-                                        why != 0)) {
+            if (status == STATUS_OK &&
+                (why != EINPROGRESS || getsockopt(fd, SOL_SOCKET, SO_ERROR, &why, &length) != 0 ||
+                 why != 0)) {
                 status = STATUS_IO;
             }
         }
@@ -252,9 +253,9 @@ enum status http_client_call(const struct http_call *call, struct http_reply *re
         goto release;
     }
     bool six = strchr(address.host, ':') != NULL;
-    text_add_format(&head, "%s %s%s HTTP/1.1\r\nHost: %s%s%s:%s\r\nConnection: close\r\n", call->method,
-                    address.prefix, call->target, six ? "[" : "", address.host, six ? "]" : "",
-                    address.port);
+    text_add_format(&head, "%s %s%s HTTP/1.1\r\nHost: %s%s%s:%s\r\nConnection: close\r\n",
+                    call->method, address.prefix, call->target, six ? "[" : "", address.host,
+                    six ? "]" : "", address.port);
     text_add_format(&head, "User-Agent: forecastd/%s\r\n", FORECASTD_VERSION);
     if (call->content_type != NULL) {
         text_add_format(&head, "Content-Type: %s\r\nContent-Length: %zu\r\n", call->content_type,

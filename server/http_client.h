@@ -17,8 +17,8 @@ struct http_call {
     const char *content_type; /* NULL without a body */
     const char *body;
     size_t body_length;
-    int timeout_ms;           /* for each wait; 0 = 30 s */
-    size_t answer_max;        /* 0 = 64 MiB */
+    int timeout_ms;    /* for each wait; 0 = 30 s */
+    size_t answer_max; /* 0 = 64 MiB */
 };
 
 struct http_reply {
@@ -27,13 +27,14 @@ struct http_reply {
     size_t length;
 };
 
-/* STATUS_OK for every answer, whatever its code. STATUS_INVALID for a URL that is not supported, STATUS_IO
- * where nobody answers or the answer is no HTTP, STATUS_TIMEOUT. */
+/* STATUS_OK for every answer, whatever its code. STATUS_INVALID for a URL that is not supported,
+ * STATUS_IO where nobody answers or the answer is no HTTP, STATUS_TIMEOUT. */
 enum status http_client_call(const struct http_call *call, struct http_reply *reply,
                              struct error *error) MUST_USE;
 void http_reply_release(struct http_reply *reply);
 
-/* STATUS_INVALID with the daemon's own words (title, detail, hint of problem+json) for codes from 400. */
+/* STATUS_INVALID with the daemon's own words (title, detail, hint of problem+json) for codes from
+ * 400. */
 enum status http_reply_check(const struct http_reply *reply, struct error *error) MUST_USE;
 
 #endif

@@ -1,9 +1,9 @@
 /* One request: head checked, body collected, answered from memory or by a worker.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Handing over and resuming. Suspending costs two system calls, so a request is only suspended once it
- * is clear that it must wait, which is after the work was handed over; the answer may then be ready
- * before the connection is suspended. One atomic word decides who resumes:
+ * Handing over and resuming. Suspending costs two system calls, so a request is only suspended once
+ * it is clear that it must wait, which is after the work was handed over; the answer may then be
+ * ready before the connection is suspended. One atomic word decides who resumes:
  *
  *     network thread                              worker or writer
  *     handoff = RUNNING                           ... fills the response
@@ -13,12 +13,13 @@
  *     RUNNING -> SUSPENDED by compare-exchange
  *     failed: it is READY, so resume it ourselves
  *
- * Exactly one side resumes. The other side does not touch the exchange after its step: once READY is
- * set by the worker the network thread may already be answering.
+ * Exactly one side resumes. The other side does not touch the exchange after its step: once READY
+ * is set by the worker the network thread may already be answering.
  *
- * A refused body of up to 1 MiB is read and dropped, then answered as usual and the connection lives on.
- * Beyond that, or where the client waits for 100 Continue, the answer is written to the socket directly
- * (the library cannot answer in the middle of a body) and the socket lingers until the client has read it.
+ * A refused body of up to 1 MiB is read and dropped, then answered as usual and the connection
+ * lives on. Beyond that, or where the client waits for 100 Continue, the answer is written to the
+ * socket directly (the library cannot answer in the middle of a body) and the socket lingers until
+ * the client has read it.
  */
 #include "server/http_internal.h"
 
@@ -35,8 +36,9 @@
 #include <sys/uio.h>
 
 #define BODY_FIRST_BYTES ((size_t)16 << 10)
-#define BODY_KEEP_BYTES ((size_t)256 << 10)      /* a buffer up to this stays with its connection ... */
-#define BODY_KEEP_ALL_BYTES ((size_t)8 << 20)    /* ... while all buffers together are below this */
+#define BODY_KEEP_BYTES  ((size_t)256 << 10)  /* a buffer up to this stays with its connection ... \
+                                               */
+#define BODY_KEEP_ALL_BYTES ((size_t)8 << 20) /* ... while all buffers together are below this */
 
 static void set_phase(struct exchange *exchange, enum phase phase, int64_t now_ns)
 {
@@ -189,8 +191,7 @@ static int dispatch(struct exchange *exchange)
 {
     struct http *http = exchange->http;
     atomic_store_explicit(&exchange->handoff, HANDOFF_RUNNING, memory_order_relaxed);
-    enum api_outcome outcome =
-        api_fast(http->services, &exchange->request, &exchange->response);
+    enum api_outcome outcome = api_fast(http->services, &exchange->request, &exchange->response);
     if (outcome == API_DONE) {
         return answer(exchange);
     }

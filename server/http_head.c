@@ -71,8 +71,11 @@ enum api_method head_method(const char *method)
     static const struct {
         const char *name;
         enum api_method method;
-    } methods[] = {{"GET", API_GET},     {"HEAD", API_HEAD},     {"POST", API_POST},
-                   {"PATCH", API_PATCH}, {"DELETE", API_DELETE}};
+    } methods[] = {{"GET", API_GET},
+                   {"HEAD", API_HEAD},
+                   {"POST", API_POST},
+                   {"PATCH", API_PATCH},
+                   {"DELETE", API_DELETE}};
     for (size_t i = 0; i < ARRAY_COUNT(methods); i++) {
         if (strcmp(method, methods[i].name) == 0) {
             return methods[i].method;
@@ -97,11 +100,11 @@ enum api_encoding head_encoding(const char *encoding)
 
 void head_request_id(struct http *http, const char *given, char out[40])
 {
-    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
+    static const char allowed[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
     if (given != NULL) {
         size_t length = strlen(given);
-        if (length > 0 && length < 40 &&
-            strspn(given, allowed) == length) {
+        if (length > 0 && length < 40 && strspn(given, allowed) == length) {
             memcpy(out, given, length + 1);
             return;
         }

@@ -9,7 +9,7 @@
 
 struct MHD_Connection;
 
-#define LINGER_MAX 64
+#define LINGER_MAX      64
 #define DRAIN_BYTES_MAX ((size_t)1 << 20) /* of a body that was refused */
 
 /* Where a connection stands; the sweep has a deadline for each. */
@@ -34,8 +34,8 @@ struct exchange {
     struct MHD_Connection *connection;
     int fd;
     /* network thread only */
-    bool refused;      /* the answer is decided; the rest of the body is dropped */
-    bool expects;      /* the client waits for 100 Continue */
+    bool refused; /* the answer is decided; the rest of the body is dropped */
+    bool expects; /* the client waits for 100 Continue */
     bool has_length;
     uint64_t body_declared; /* Content-Length */
     uint64_t dropped;
@@ -67,7 +67,7 @@ struct http {
     int listen_fd, port;
     bool loopback;
     char hosts[256];
-    uint64_t id_prefix, id_next; /* request ids; network thread only */
+    uint64_t id_prefix, id_next;       /* request ids; network thread only */
     size_t body_bytes, body_bytes_max; /* of all bodies; network thread only */
     atomic_size_t active, connections;
     _Atomic uint64_t cut, refused_busy;
@@ -83,14 +83,15 @@ struct head {
     int lengths, transfers;
 };
 void head_gather(struct MHD_Connection *connection, struct head *head);
-/* False for what would let two readers of one byte stream see different requests, and bad lengths. */
+/* False for what would let two readers of one byte stream see different requests, and bad lengths.
+ */
 bool head_framing_is_sound(const struct head *head);
 enum api_method head_method(const char *method);
 enum api_encoding head_encoding(const char *encoding);
 /* The client's id where it is harmless, else a new one. */
 void head_request_id(struct http *http, const char *given, char out[40]);
-/* While only this machine can connect, a page in a browser must not reach us under a name of its own
- * (DNS rebinding): Host must be an address, localhost, or a configured name. */
+/* While only this machine can connect, a page in a browser must not reach us under a name of its
+ * own (DNS rebinding): Host must be an address, localhost, or a configured name. */
 bool head_host_allowed(const struct http *http, const char *host);
 
 /* Binds and listens where the options say; fills listen_fd, port and loopback. */
@@ -100,7 +101,8 @@ enum status http_listen(struct http *http, const struct http_options *options,
 /* A head begins: keeps its URI. Network thread. */
 void exchange_head(struct exchange *exchange, const char *uri);
 
-/* libmicrohttpd's handler, called for head, pieces of the body and its end: 1 to go on, 0 to close. */
+/* libmicrohttpd's handler, called for head, pieces of the body and its end: 1 to go on, 0 to close.
+ */
 int exchange_step(struct exchange *exchange, const char *method, const char *bytes, size_t *length);
 
 /* The request is over, answered or not. Network thread. */
@@ -112,8 +114,8 @@ void exchange_release(struct exchange *exchange);
 /* On a worker's thread. */
 void exchange_run(struct api_worker *worker, void *item, const struct error *error);
 
-/* Keeps a copy of a refused client's socket open for a moment, so that closing with unread bytes does
- * not reset the connection before the client has read the answer. */
+/* Keeps a copy of a refused client's socket open for a moment, so that closing with unread bytes
+ * does not reset the connection before the client has read the answer. */
 void http_linger(struct http *http, int fd);
 
 #endif

@@ -47,7 +47,8 @@ static enum status resolve(const char *listen_at, struct addrinfo **found, struc
     long number = port != NULL && port[0] != '\0' ? strtol(port, &end, 10) : -1;
     if (number < 0 || number > 65535 || *end != '\0' || name[0] == '\0' ||
         getaddrinfo(numeric, port, &hints, found) != 0) {
-        error_set(error, STATUS_INVALID, "cannot listen on '%s': not an address and a port", listen_at);
+        error_set(error, STATUS_INVALID, "cannot listen on '%s': not an address and a port",
+                  listen_at);
         error_code(error, "bad_value", "server.listen");
         return error_hint(error, "Write it as 127.0.0.1:7380 or [::1]:7380.");
     }
@@ -64,10 +65,13 @@ enum status http_listen(struct http *http, const struct http_options *options, s
     http->loopback = is_loopback(found->ai_addr);
     if (!http->loopback && !options->insecure) {
         freeaddrinfo(found);
-        error_set(error, STATUS_INVALID, "cannot listen on '%s': anybody on the network could read and "
-                  "write, because there are no tokens yet", options->listen);
+        error_set(error, STATUS_INVALID,
+                  "cannot listen on '%s': anybody on the network could read and "
+                  "write, because there are no tokens yet",
+                  options->listen);
         error_code(error, "insecure_listen", "server.listen");
-        return error_hint(error, "Listen on 127.0.0.1, or pass --insecure where the network is trusted.");
+        return error_hint(error,
+                          "Listen on 127.0.0.1, or pass --insecure where the network is trusted.");
     }
     int on = 1;
     http->listen_fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -80,16 +84,17 @@ enum status http_listen(struct http *http, const struct http_options *options, s
         status = error_set(error, STATUS_IO, "could not listen on '%s': %s", options->listen,
                            strerror(errno));
         if (errno == EADDRINUSE) {
-            error_hint(error, "Another forecastd may be running; choose with --set server.listen=...");
+            error_hint(error,
+                       "Another forecastd may be running; choose with --set server.listen=...");
         }
         return status;
     }
     struct sockaddr_storage address;
     socklen_t length = sizeof(address);
     if (getsockname(http->listen_fd, (struct sockaddr *)&address, &length) == 0) {
-        http->port = ntohs(address.ss_family == AF_INET6
-                               ? ((struct sockaddr_in6 *)&address)->sin6_port
-                               : ((struct sockaddr_in *)&address)->sin_port);
+        http->port =
+            ntohs(address.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&address)->sin6_port
+                                                : ((struct sockaddr_in *)&address)->sin_port);
     }
     return STATUS_OK;
 }

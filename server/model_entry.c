@@ -21,7 +21,8 @@ const char *standing_name(enum standing standing)
 
 static bool key_is(const struct json_reader *reader, const char *key)
 {
-    return reader->text_length == strlen(key) && memcmp(reader->text, key, reader->text_length) == 0;
+    return reader->text_length == strlen(key) &&
+           memcmp(reader->text, key, reader->text_length) == 0;
 }
 
 static bool copy_string(const struct json_reader *reader, char *out, size_t capacity)
@@ -107,8 +108,8 @@ enum status model_entry_read(struct model_entry *entry, const char *json, size_t
         }
     }
     /* The file is a plain name in the folder of models. */
-    sound = sound && entry->id[0] != '\0' && entry->step_ms > 0 && entry->description != NULL && entry->file[0] != '\0' &&
-            entry->file[0] != '.' && strchr(entry->file, '/') == NULL;
+    sound = sound && entry->id[0] != '\0' && entry->step_ms > 0 && entry->description != NULL &&
+            entry->file[0] != '\0' && entry->file[0] != '.' && strchr(entry->file, '/') == NULL;
     if (!sound) {
         model_entry_release(entry);
         return error_set(error, STATUS_CORRUPT, "record of a model cannot be read");

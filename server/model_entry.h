@@ -1,15 +1,15 @@
 /* One record of a model: what the store keeps about a snapshot file, read and written as JSON.
  * SPDX-License-Identifier: Apache-2.0
  *
- * {"file","standing","champion","published_ms","verdict", and the members of snapshot_describe}: id,
- * step_ms and sha256 are among those. "verdict" is the last of ours.
+ * {"file","standing","champion","published_ms","verdict", and the members of snapshot_describe}:
+ * id, step_ms and sha256 are among those. "verdict" is the last of ours.
  */
 #ifndef SERVER_MODEL_ENTRY_H
 #define SERVER_MODEL_ENTRY_H
 
 #include "api/api.h"
 
-#define MODEL_RECORD_KIND "model"
+#define MODEL_RECORD_KIND      "model"
 #define MODEL_RECORD_BYTES_MAX ((size_t)64 << 10)
 
 enum standing {

@@ -5,20 +5,20 @@
 
 #include "base/clock.h"
 #include "base/lock.h"
-#include "base/log.h"
 #include "base/memory.h"
+#include "server/quoted.h"
 #include "server/threads.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define BATCH 64
-#define GATHER_MS 50      /* between the first dirty series and the round */
-#define REST_FACTOR 4     /* rest this many times what was used: a fifth of one core */
+#define BATCH       64
+#define GATHER_MS   50 /* between the first dirty series and the round */
+#define REST_FACTOR 4  /* rest this many times what was used: a fifth of one core */
 #define REST_MS_MAX 2000
 #define IDLE_MS_MAX 60000
-#define IDS_MAX ((uint32_t)1 << 26) /* 8 MiB of bits */
-#define NICE 5
+#define IDS_MAX     ((uint32_t)1 << 26) /* 8 MiB of bits */
+#define NICE        5
 
 struct refresher {
     struct api_services *services;
@@ -106,7 +106,8 @@ static void mark_all(struct refresher *refresher)
     }
 }
 
-/* Waits for work: dirty series, or steps that close (their ids come from the api). False at the end. */
+/* Waits for work: dirty series, or steps that close (their ids come from the api). False at the
+ * end. */
 static bool wait_for_work(struct refresher *refresher)
 {
     uint32_t due[BATCH];
@@ -159,7 +160,7 @@ static void *refresher_main(void *context)
     while (wait_for_work(refresher)) {
         struct error error = {0};
         if (worker == NULL && api_worker_new(refresher->services, &worker, &error) != STATUS_OK) {
-            log_error("refresher", "no worker", "reason=\"%s\"", error.text);
+            log_error("refresher", "no worker", "reason=%s", QUOTED(error.text));
             rest(refresher, IDLE_MS_MAX);
             continue;
         }

@@ -1,9 +1,9 @@
 /* Keeps live forecasts fresh: one thread that recomputes what new points or closed steps made old.
  * SPDX-License-Identifier: Apache-2.0
  *
- * The writer marks series dirty after each commit (a bit each, under a short lock). The thread gathers
- * for a moment, forecasts in batches with its own worker, and rests in proportion to what it used, so
- * that a flood of points cannot make it take more than a share of one core.
+ * The writer marks series dirty after each commit (a bit each, under a short lock). The thread
+ * gathers for a moment, forecasts in batches with its own worker, and rests in proportion to what
+ * it used, so that a flood of points cannot make it take more than a share of one core.
  */
 #ifndef SERVER_REFRESHER_H
 #define SERVER_REFRESHER_H

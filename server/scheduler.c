@@ -5,9 +5,9 @@
 
 #include "base/clock.h"
 #include "base/lock.h"
-#include "base/log.h"
 #include "base/memory.h"
 #include "base/random.h"
+#include "server/quoted.h"
 #include "server/threads.h"
 
 #include <malloc.h>
@@ -15,24 +15,24 @@
 #include <stdio.h>
 #include <string.h>
 
-#define GROUPS_MAX 64
-#define LOOK_MS 2000            /* between two looks at the plan */
-#define FIRST_SECONDS 30.0      /* length of the first training of a group at most */
-#define SECOND_AFTER_MS 600000  /* full training after the first short one, at the latest */
-#define GROWTH 1.5              /* of the points in the store that makes a training due early ... */
-#define GROWTH_WAIT_MS 300000   /* ... but not sooner after the last one */
-#define NICE 19
+#define GROUPS_MAX      64
+#define LOOK_MS         2000   /* between two looks at the plan */
+#define FIRST_SECONDS   30.0   /* length of the first training of a group at most */
+#define SECOND_AFTER_MS 600000 /* full training after the first short one, at the latest */
+#define GROWTH          1.5    /* of the points in the store that makes a training due early ... */
+#define GROWTH_WAIT_MS  300000 /* ... but not sooner after the last one */
+#define NICE            19
 
 /* What the plan knows of a group. Times are monotonic milliseconds. */
 struct plan {
     int64_t step_ms;
     int64_t seen_ms;
-    int64_t last_ms;        /* end of the last attempt; 0 = none */
-    int64_t due_ms;         /* next by the clock; valid once last_ms is set */
-    uint64_t points;        /* in the store at the last attempt */
-    bool present;           /* the group had series at the last search */
+    int64_t last_ms; /* end of the last attempt; 0 = none */
+    int64_t due_ms;  /* next by the clock; valid once last_ms is set */
+    uint64_t points; /* in the store at the last attempt */
+    bool present;    /* the group had series at the last search */
     bool has_model;
-    bool brief;             /* the last training was the first, short one */
+    bool brief; /* the last training was the first, short one */
 };
 
 struct scheduler {
@@ -45,7 +45,7 @@ struct scheduler {
     struct plan plans[GROUPS_MAX];
     size_t plan_count;
     struct random random;
-    uint64_t points_seen;    /* when the groups were searched last */
+    uint64_t points_seen; /* when the groups were searched last */
     int64_t next_search_ms;
     atomic_bool closed;
     struct lock lock;
@@ -78,7 +78,7 @@ static bool make_worker(struct scheduler *scheduler)
     struct error error = {0};
     if (scheduler->worker == NULL &&
         api_worker_new(scheduler->services, &scheduler->worker, &error) != STATUS_OK) {
-        log_error("scheduler", "no worker", "reason=\"%s\"", error.text);
+        log_error("scheduler", "no worker", "reason=%s", QUOTED(error.text));
         scheduler->worker = NULL;
     }
     return scheduler->worker != NULL;
@@ -114,7 +114,8 @@ static void adopt_model(struct scheduler *scheduler, struct plan *plan, uint64_t
         return;
     }
     int64_t age_ms = clock_wall_ms() - snapshot_record(champion)->trained_at_ms;
-    int64_t wait_ms = jitter(scheduler, settings_of(scheduler).every_ms) - (age_ms > 0 ? age_ms : 0);
+    int64_t wait_ms =
+        jitter(scheduler, settings_of(scheduler).every_ms) - (age_ms > 0 ? age_ms : 0);
     snapshot_release(champion);
     plan->has_model = true;
     plan->points = points;
@@ -122,7 +123,8 @@ static void adopt_model(struct scheduler *scheduler, struct plan *plan, uint64_t
     plan->due_ms = now_ms() + (wait_ms > 60000 ? wait_ms : 60000);
 }
 
-static bool is_due(const struct plan *plan, const struct training_settings *settings, uint64_t points)
+static bool is_due(const struct plan *plan, const struct training_settings *settings,
+                   uint64_t points)
 {
     int64_t now = now_ms();
     if (plan->last_ms == 0) {
@@ -184,7 +186,7 @@ static void look_at_plan(struct scheduler *scheduler)
         }
         if (job_add(scheduler->services->jobs, &job, &error) != STATUS_OK &&
             error.status != STATUS_CONFLICT) {
-            log_warning("scheduler", "training not queued", "reason=\"%s\"", error.text);
+            log_warning("scheduler", "training not queued", "reason=%s", QUOTED(error.text));
         }
         return;
     }
@@ -276,11 +278,13 @@ static enum status run_group(struct scheduler *scheduler, struct progress_contex
         return status;
     }
     log_info("scheduler", outcome.promoted ? "champion replaced" : "challenger kept back",
-             "model=%s seconds=%.1f reason=\"%s\"", outcome.id, outcome.seconds, outcome.reason);
+             "model=%s seconds=%.1f reason=%s", outcome.id, outcome.seconds,
+             QUOTED(outcome.reason));
     if (outcome.promoted && scheduler->published != NULL) {
         scheduler->published(scheduler->context);
     }
-    text_add_format(result, "%s{\"id\":\"%s\",\"promoted\":%s,\"reason\":", result->length ? "," : "",
+    text_add_format(result,
+                    "%s{\"id\":\"%s\",\"promoted\":%s,\"reason\":", result->length ? "," : "",
                     outcome.id, outcome.promoted ? "true" : "false");
     text_add_json_string(result, outcome.reason, strlen(outcome.reason));
     text_add_char(result, '}');
@@ -305,8 +309,8 @@ static void run_job(struct scheduler *scheduler, struct job *job)
         status = run_group(scheduler, &at, steps_ms[at.index], &models, &error);
         trained += status == STATUS_OK;
         if (status != STATUS_OK && status != STATUS_CANCELLED) {
-            log_warning("scheduler", "group not trained", "step_ms=%lld reason=\"%s\"",
-                        (long long)steps_ms[at.index], error.text);
+            log_warning("scheduler", "group not trained", "step_ms=%lld reason=%s",
+                        (long long)steps_ms[at.index], QUOTED(error.text));
             first = first.status == STATUS_OK ? error : first;
         }
     }

@@ -1,13 +1,14 @@
-/* The clock of training: decides when a group is due, trains it, has the gate judge it, publishes it.
- * SPDX-License-Identifier: Apache-2.0
+/* The clock of training: decides when a group is due, trains it, has the gate judge it, publishes
+ * it. SPDX-License-Identifier: Apache-2.0
  *
- * One thread, one training at a time; everything it does is a job in the api's table, whoever asked for it.
- * A group (all series of one step) is trained
+ * One thread, one training at a time; everything it does is a job in the api's table, whoever asked
+ * for it. A group (all series of one step) is trained
  *   - a first time, briefly, soon after it has enough data, and again in full some minutes later;
  *   - every train.every, give or take a tenth, if points have come since;
  *   - earlier, once the store has grown by half since its last training;
  *   - when somebody posts to /api/v1/train.
- * A group with too little data is tried again when it has grown. Training runs at the lowest priority.
+ * A group with too little data is tried again when it has grown. Training runs at the lowest
+ * priority.
  */
 #ifndef SERVER_SCHEDULER_H
 #define SERVER_SCHEDULER_H
@@ -20,7 +21,7 @@ struct scheduler;
 struct training_settings {
     int64_t every_ms;
     double seconds;
-    unsigned lanes;    /* 0 = the cores */
+    unsigned lanes; /* 0 = the cores */
     size_t memory_max;
     uint64_t seed;
     int64_t first_delay_ms; /* between a group's first sight and its first training */
@@ -30,7 +31,8 @@ struct scheduler_options {
     struct api_services *services;
     struct catalogue *catalogue;
     struct training_settings settings;
-    void (*published)(void *context); /* a new model serves; may be NULL; on the scheduler's thread */
+    void (*published)(
+        void *context); /* a new model serves; may be NULL; on the scheduler's thread */
     void *context;
 };
 
@@ -52,7 +54,8 @@ void scheduler_stats(struct scheduler *scheduler, struct scheduler_stats *stats)
 /* Cancels what runs and ends the thread. NULL is fine. */
 void scheduler_stop(struct scheduler *scheduler);
 
-/* ---------------------------------------------------------------- one training, without the clock */
+/* ---------------------------------------------------------------- one training, without the clock
+ */
 
 struct train_outcome {
     char id[48]; /* of the new model */
@@ -61,8 +64,8 @@ struct train_outcome {
     char reason[160];
 };
 
-/* Trains one group with `train` (its series fields are filled here), judges and admits the result. Also
- * what `forecastd train` runs. */
+/* Trains one group with `train` (its series fields are filled here), judges and admits the result.
+ * Also what `forecastd train` runs. */
 enum status train_group(struct api_worker *worker, struct registry *registry,
                         struct catalogue *catalogue, int64_t step_ms,
                         const struct train_request *train, struct train_outcome *outcome,

@@ -7,7 +7,7 @@
 
 #include <stdio.h>
 
-#define VALUES_MAX ((size_t)32768)       /* newest values of a series */
+#define VALUES_MAX      ((size_t)32768)     /* newest values of a series */
 #define GROUP_BYTES_MAX ((size_t)256 << 20) /* of all series together */
 
 enum status train_group(struct api_worker *worker, struct registry *registry,

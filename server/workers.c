@@ -3,9 +3,9 @@
  */
 #include "server/workers.h"
 
-#include "base/log.h"
 #include "base/memory.h"
 #include "base/queue.h"
+#include "server/quoted.h"
 #include "server/threads.h"
 
 struct workers {
@@ -23,7 +23,7 @@ static void *worker_main(void *context)
     for (void *item; (item = queue_pop(&workers->queue)) != NULL;) {
         struct error error = {0};
         if (worker == NULL && api_worker_new(workers->services, &worker, &error) != STATUS_OK) {
-            log_error("workers", "worker not ready", "reason=\"%s\"", error.text);
+            log_error("workers", "worker not ready", "reason=%s", QUOTED(error.text));
             worker = NULL;
         }
         workers->run(worker, item, &error);
@@ -48,7 +48,8 @@ enum status workers_start(struct api_services *services, size_t count, size_t qu
     }
     const size_t most = sizeof(workers->threads) / sizeof(workers->threads[0]);
     while (workers->count < count && workers->count < most) {
-        status = thread_start(&workers->threads[workers->count], "worker", worker_main, workers, error);
+        status =
+            thread_start(&workers->threads[workers->count], "worker", worker_main, workers, error);
         if (status != STATUS_OK) {
             workers_stop(workers);
             return status;

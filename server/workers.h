@@ -1,8 +1,8 @@
 /* The pool of threads that run requests: a bounded queue in front of N workers.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Each worker owns one api_worker (reader, scratch, forecast workspaces). It is made when the thread
- * meets its first item, so that an idle daemon holds none.
+ * Each worker owns one api_worker (reader, scratch, forecast workspaces). It is made when the
+ * thread meets its first item, so that an idle daemon holds none.
  */
 #ifndef SERVER_WORKERS_H
 #define SERVER_WORKERS_H
@@ -11,8 +11,8 @@
 
 struct workers;
 
-/* Runs one item on a worker's thread. `worker` is NULL where it could not be made: `error` says why,
- * and the item must be answered all the same. */
+/* Runs one item on a worker's thread. `worker` is NULL where it could not be made: `error` says
+ * why, and the item must be answered all the same. */
 typedef void (*worker_run)(struct api_worker *worker, void *item, const struct error *error);
 
 enum status workers_start(struct api_services *services, size_t count, size_t queue_max,

@@ -49,7 +49,8 @@ void port_open(struct port *port, size_t workers, size_t queue_max)
     struct writer_options writer = {.observer = after_commit, .observer_context = port};
     struct api_services *services = &port->services;
     assert_int_equal(storage_open(&storage, &services->storage, &error), STATUS_OK);
-    assert_int_equal(writer_start(services->storage, &writer, &services->writer, &error), STATUS_OK);
+    assert_int_equal(writer_start(services->storage, &writer, &services->writer, &error),
+                     STATUS_OK);
     assert_int_equal(registry_new(&services->registry, &error), STATUS_OK);
     assert_int_equal(job_table_new(&services->jobs, &error), STATUS_OK);
     atomic_store(&services->limits, &port->limits);

@@ -12,9 +12,9 @@ struct port {
     struct api_limits limits;
     struct api_services services;
     struct http *http;
-    sem_t gate;           /* the writer waits for it after each commit while `hold` */
+    sem_t gate; /* the writer waits for it after each commit while `hold` */
     atomic_bool hold;
-    atomic_uint held;     /* how often it waited */
+    atomic_uint held; /* how often it waited */
 };
 
 /* workers and queue_max as in http_options. */

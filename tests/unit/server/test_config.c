@@ -74,10 +74,13 @@ static void layers_go_before_each_other(void **state)
 {
     struct config config;
     struct error error;
-    char listen[] = "FORECASTD_SERVER_LISTEN=127.0.0.1:2", future[] = "FORECASTD_INGEST_MAX_FUTURE=2m";
-    char other[] = "HOME=/", injected[] = "FORECASTD_PORT=tcp://1.2.3.4", service[] = "FORECASTD_SERVICE_HOST=x";
+    char listen[] = "FORECASTD_SERVER_LISTEN=127.0.0.1:2",
+         future[] = "FORECASTD_INGEST_MAX_FUTURE=2m";
+    char other[] = "HOME=/", injected[] = "FORECASTD_PORT=tcp://1.2.3.4",
+         service[] = "FORECASTD_SERVICE_HOST=x";
     char *environment[] = {other, listen, future, injected, service, NULL};
-    const char *yaml = "server:\n  listen: 127.0.0.1:1\ningest.max_future: 1m\ntrain: {every: 30m}\n";
+    const char *yaml =
+        "server:\n  listen: 127.0.0.1:1\ningest.max_future: 1m\ntrain: {every: 30m}\n";
     (void)state;
     assert_int_equal(load(yaml, NULL, NULL, &config, &error), STATUS_OK);
     assert_string_equal(config.listen, "127.0.0.1:1");
@@ -86,7 +89,8 @@ static void layers_go_before_each_other(void **state)
     assert_int_equal(load(yaml, environment, NULL, &config, &error), STATUS_OK);
     assert_string_equal(config.listen, "127.0.0.1:2");
     assert_int_equal(config.max_future_ms, 120000);
-    assert_int_equal(load(yaml, environment, "server.listen=127.0.0.1:3", &config, &error), STATUS_OK);
+    assert_int_equal(load(yaml, environment, "server.listen=127.0.0.1:3", &config, &error),
+                     STATUS_OK);
     assert_string_equal(config.listen, "127.0.0.1:3");
 }
 
@@ -187,8 +191,9 @@ static void reload_takes_over_only_what_may_change(void **state)
     struct error error;
     (void)state;
     assert_int_equal(load(NULL, NULL, NULL, &running, &error), STATUS_OK);
-    assert_int_equal(load("train.every: 2h\nserver.listen: 127.0.0.1:9\n", NULL, NULL, &next, &error),
-                     STATUS_OK);
+    assert_int_equal(
+        load("train.every: 2h\nserver.listen: 127.0.0.1:9\n", NULL, NULL, &next, &error),
+        STATUS_OK);
     assert_int_equal(config_reload(&running, &next), 1);
     assert_int_equal(running.every_ms, 7200000);
     assert_string_equal(running.listen, "127.0.0.1:7380");

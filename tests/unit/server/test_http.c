@@ -121,8 +121,8 @@ static void *post_many(void *context)
     int fd = client_connect(&port);
     for (int i = 0; i < 100; i++) {
         char body[128];
-        snprintf(body, sizeof(body), "{\"series\":\"s%zu\",\"timestamp\":%lld,\"value\":%d}",
-                 *good, 1795354740000LL + i * 1000, i);
+        snprintf(body, sizeof(body), "{\"series\":\"s%zu\",\"timestamp\":%lld,\"value\":%d}", *good,
+                 1795354740000LL + i * 1000, i);
         post_points(post, sizeof(post), body);
         client_send(fd, post);
         client_read(fd, false, own);
@@ -159,11 +159,12 @@ static void many_clients_wait_for_commits(void **state)
 static void a_body_may_come_in_chunks(void **state)
 {
     (void)state;
-    client_ask(&port,
-               "POST /api/v1/points HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-               "Transfer-Encoding: chunked\r\n\r\n10\r\n{\"series\":\"c\",\"t\r\n"
-               "26\r\nimestamp\":1795354740000,\"value\":1.5  }\r\n0\r\n\r\n",
-               &reply);
+    client_ask(
+        &port,
+        "POST /api/v1/points HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        "Transfer-Encoding: chunked\r\n\r\n10\r\n{\"series\":\"c\",\"t\r\n"
+        "26\r\nimestamp\":1795354740000,\"value\":1.5  }\r\n0\r\n\r\n",
+        &reply);
     assert_int_equal(reply.status, 200);
 }
 
@@ -223,10 +224,11 @@ static void a_huge_body_is_a_real_413(void **state)
 static void expecting_clients_are_refused_before_the_upload(void **state)
 {
     (void)state;
-    client_ask(&port,
-               "POST /api/v1/points HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-               "Expect: 100-continue\r\nContent-Length: 100000\r\n\r\n",
-               &reply);
+    client_ask(
+        &port,
+        "POST /api/v1/points HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        "Expect: 100-continue\r\nContent-Length: 100000\r\n\r\n",
+        &reply);
     assert_int_equal(reply.status, 413);
 }
 
@@ -285,9 +287,8 @@ static void a_full_queue_keeps_health_alive(void **state)
     }
     for (size_t i = 0; i < 8; i++) {
         fds[i] = client_connect(&port);
-        client_send(fds[i],
-                    "PATCH /api/v1/series/1 HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: "
-                    "application/json\r\nContent-Length: 9\r\n\r\n{\"min\":1}");
+        client_send(fds[i], "PATCH /api/v1/series/1 HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: "
+                            "application/json\r\nContent-Length: 9\r\n\r\n{\"min\":1}");
     }
     client_ask(&port, GET("/healthz"), &reply);
     assert_int_equal(reply.status, 200);
@@ -331,7 +332,8 @@ static void a_client_that_leaves_early_harms_nobody(void **state)
         int third = client_connect(&port); /* leaves in the middle of its body */
         post[strlen(post) - 4] = '\0';
         client_send(third, post);
-        post_points(post, sizeof(post), "{\"series\":\"a\",\"timestamp\":1795354740000,\"value\":1}");
+        post_points(post, sizeof(post),
+                    "{\"series\":\"a\",\"timestamp\":1795354740000,\"value\":1}");
         clock_sleep_ms(2);
         struct linger reset = {.l_onoff = i % 2};
         setsockopt(second, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));

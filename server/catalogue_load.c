@@ -1,0 +1,193 @@
+/* The catalogue at start and at the end: records read, files verified and loaded; and its check.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "server/catalogue_internal.h"
+
+#include "base/check.h"
+#include "base/memory.h"
+#include "server/quoted.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static bool collect_entry(void *context, const char *key, const char *json, size_t length)
+{
+    struct catalogue *catalogue = context;
+    struct error error = {0};
+    if (catalogue->count == ENTRIES_MAX) {
+        return false;
+    }
+    if (model_entry_read(&catalogue->entries[catalogue->count], json, length, &error) !=
+        STATUS_OK) {
+        log_error("catalogue", "record left out", "key=%s reason=%s", key, QUOTED(error.text));
+        return true;
+    }
+    catalogue->count++;
+    return true;
+}
+
+static enum status read_records(struct catalogue *catalogue, struct error *error)
+{
+    struct storage_reader *reader = NULL;
+    enum status status = storage_reader_open(catalogue->storage, &reader, error);
+    if (status == STATUS_OK) {
+        status = storage_records(reader, MODEL_RECORD_KIND, collect_entry, catalogue, error);
+        storage_reader_close(reader);
+    }
+    return status;
+}
+
+struct snapshot *catalogue_load(struct catalogue *catalogue, struct model_entry *entry)
+{
+    char path[PATH_BYTES], aside[PATH_BYTES + 16];
+    struct snapshot *snapshot = NULL;
+    struct error error = {0};
+    catalogue_path(catalogue->directory, entry->file, path);
+    if (snapshot_load(path, entry->sha256, &snapshot, &error) == STATUS_OK) {
+        return snapshot;
+    }
+    log_error("catalogue", "model not loaded", "model=%s file=%s reason=%s", entry->id, entry->file,
+              QUOTED(error.text));
+    if (error.status == STATUS_CORRUPT && catalogue->writer != NULL) {
+        snprintf(aside, sizeof(aside), "%s.corrupt", path);
+        if (rename(path, aside) != 0) {
+            log_error("catalogue", "could not rename aside", "file=%s reason=%s", entry->file,
+                      QUOTED(strerror(errno)));
+        }
+    }
+    entry->standing = STANDING_CORRUPT;
+    snprintf(entry->verdict, sizeof(entry->verdict), "not loaded: %.140s", error.text);
+    if (catalogue_write(catalogue, &entry, 1, NULL, 0, &error) != STATUS_OK) {
+        log_error("catalogue", "could not record a corrupt model", "model=%s reason=%s", entry->id,
+                  QUOTED(error.text));
+    }
+    return NULL;
+}
+
+static void publish_entry(struct catalogue *catalogue, struct model_entry *entry)
+{
+    struct error error = {0};
+    struct snapshot *snapshot = catalogue_load(catalogue, entry);
+    if (snapshot == NULL) {
+        return;
+    }
+    if (registry_publish(catalogue->registry, snapshot, &error) != STATUS_OK) {
+        log_error("catalogue", "model not published", "model=%s reason=%s", entry->id,
+                  QUOTED(error.text));
+    }
+    snapshot_release(snapshot);
+}
+
+/* Previous ones first, so that publishing the champions makes them the previous again. */
+static void publish_all(struct catalogue *catalogue)
+{
+    static const enum standing order[] = {STANDING_PREVIOUS, STANDING_CHAMPION};
+    for (size_t pass = 0; pass < ARRAY_COUNT(order); pass++) {
+        for (size_t i = 0; i < catalogue->count; i++) {
+            if (catalogue->entries[i].standing == order[pass]) {
+                publish_entry(catalogue, &catalogue->entries[i]);
+            }
+        }
+    }
+    /* Where a champion was corrupt the previous one serves now: entries and records shall say so.
+     */
+    for (size_t i = 0; i < catalogue->count; i++) {
+        struct model_entry *entry = &catalogue->entries[i];
+        struct error error = {0};
+        if (entry->standing != STANDING_PREVIOUS ||
+            catalogue_find(catalogue, entry->step_ms, STANDING_CHAMPION) != NULL) {
+            continue;
+        }
+        entry->standing = STANDING_CHAMPION;
+        snprintf(entry->verdict, sizeof(entry->verdict), "serves again: the champion was damaged");
+        log_warning("catalogue", "previous model serves", "model=%s", entry->id);
+        if (catalogue_write(catalogue, &entry, 1, NULL, 0, &error) != STATUS_OK) {
+            log_error("catalogue", "could not record who serves", "model=%s reason=%s", entry->id,
+                      QUOTED(error.text));
+        }
+    }
+}
+
+enum status catalogue_open(struct storage *storage, struct writer *writer,
+                           struct registry *registry, const char *directory, struct catalogue **out,
+                           struct error *error)
+{
+    struct catalogue *catalogue = mem_zeroed(1, sizeof(*catalogue));
+    if (catalogue == NULL) {
+        return error_set(error, STATUS_NO_MEMORY, "could not open the catalogue: out of memory");
+    }
+    catalogue->storage = storage;
+    catalogue->writer = writer;
+    catalogue->registry = registry;
+    snprintf(catalogue->directory, sizeof(catalogue->directory), "%s", directory);
+    lock_init(&catalogue->lock);
+    condition_init(&catalogue->free);
+    enum status status = STATUS_OK;
+    if (writer != NULL && mkdir(directory, 0700) != 0 && errno != EEXIST) {
+        status = error_set(error, STATUS_IO, "could not make folder '%s': %s", directory,
+                           strerror(errno));
+    }
+    if (status == STATUS_OK) {
+        status = read_records(catalogue, error);
+    }
+    if (status != STATUS_OK) {
+        catalogue_close(catalogue);
+        return status;
+    }
+    catalogue_take(catalogue);
+    publish_all(catalogue);
+    catalogue_return(catalogue);
+    *out = catalogue;
+    return STATUS_OK;
+}
+
+void catalogue_close(struct catalogue *catalogue)
+{
+    if (catalogue == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < catalogue->count; i++) {
+        model_entry_release(&catalogue->entries[i]);
+    }
+    condition_release_memory(&catalogue->free);
+    lock_release_memory(&catalogue->lock);
+    mem_free(catalogue);
+}
+
+/* ---------------------------------------------------------------- check */
+
+enum status catalogue_check(struct storage *storage, const char *directory, storage_report report,
+                            void *context, size_t *checked, struct error *error)
+{
+    struct catalogue *catalogue = mem_zeroed(1, sizeof(*catalogue));
+    if (catalogue == NULL) {
+        return error_set(error, STATUS_NO_MEMORY, "could not check the models: out of memory");
+    }
+    catalogue->storage = storage;
+    lock_init(&catalogue->lock);
+    condition_init(&catalogue->free);
+    enum status status = read_records(catalogue, error);
+    size_t bad = 0;
+    for (size_t i = 0; status == STATUS_OK && i < catalogue->count; i++) {
+        struct model_entry *entry = &catalogue->entries[i];
+        char path[PATH_BYTES], line[PATH_BYTES + 400];
+        struct snapshot *snapshot = NULL;
+        struct error why = {0};
+        catalogue_path(directory, entry->file, path);
+        if (entry->standing != STANDING_CORRUPT &&
+            snapshot_load(path, entry->sha256, &snapshot, &why) != STATUS_OK) {
+            snprintf(line, sizeof(line), "model %s: %s", entry->id, why.text);
+            report(context, line);
+            bad++;
+        }
+        snapshot_release(snapshot);
+        ++*checked;
+    }
+    catalogue_close(catalogue);
+    if (status == STATUS_OK && bad > 0) {
+        return error_set(error, STATUS_CORRUPT, "%zu model files are damaged", bad);
+    }
+    return status;
+}

@@ -1,0 +1,383 @@
+/* Training by the clock and on request, the gate's verdict, records, files, promotion and restart.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * One small store on disk with two hourly series; trainings of a few steps of a tiny network.
+ */
+#include "base/clock.h"
+#include "base/random.h"
+#include "server/scheduler.h"
+
+#include <dirent.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define HOUR_MS INT64_C(3600000)
+#define POINTS  1000
+
+static char directory[] = "/tmp/forecastd-scheduler-XXXXXX";
+static char models[64];
+static struct api_services services;
+static struct api_limits limits = {.body_max = 1 << 20,
+                                   .max_future_ms = 600000,
+                                   .series_max = 100,
+                                   .points_per_request = 100000,
+                                   .forecast_series_max = 500,
+                                   .horizon_default = 12,
+                                   .horizon_max = 1024,
+                                   .live_bytes_max = 1 << 20};
+static struct catalogue *catalogue;
+static unsigned published;
+
+static void open_store(void)
+{
+    struct error error = {0};
+    char url[80];
+    snprintf(url, sizeof(url), "sqlite:%s", directory);
+    struct storage_options storage = {.url = url};
+    struct writer_options writer = {0};
+    memset(&services, 0, sizeof(services));
+    assert_int_equal(storage_open(&storage, &services.storage, &error), STATUS_OK);
+    assert_int_equal(writer_start(services.storage, &writer, &services.writer, &error), STATUS_OK);
+    assert_int_equal(registry_new(&services.registry, &error), STATUS_OK);
+    assert_int_equal(catalogue_open(services.storage, services.writer, services.registry, models,
+                                    &catalogue, &error),
+                     STATUS_OK);
+    assert_int_equal(job_table_new(&services.jobs, &error), STATUS_OK);
+    atomic_store(&services.limits, &limits);
+    snprintf(services.model_config.backbone, sizeof(services.model_config.backbone), "logsparse");
+    snprintf(services.model_config.head, sizeof(services.model_config.head), "quantile");
+    services.model_config.horizon = 12;
+    assert_int_equal(api_services_init(&services, &error), STATUS_OK);
+}
+
+static void close_store(void)
+{
+    writer_stop(services.writer);
+    api_services_release(&services);
+    job_table_free(services.jobs);
+    catalogue_close(catalogue);
+    registry_free(services.registry);
+    storage_close(services.storage);
+}
+
+static void store_waves(void)
+{
+    static const char *const names[] = {"boiler.a", "boiler.b"};
+    struct error error = {0};
+    struct write_batch *batch = NULL;
+    struct write_result result;
+    struct random random;
+    random_init(&random, 7, 0);
+    int64_t end_ms = clock_wall_ms() / HOUR_MS * HOUR_MS;
+    assert_int_equal(write_batch_new(services.storage, 2 * POINTS, &batch, &error), STATUS_OK);
+    for (size_t s = 0; s < 2; s++) {
+        uint32_t number;
+        assert_int_equal(write_batch_series(batch, names[s], strlen(names[s]), &number, &error),
+                         STATUS_OK);
+        for (int i = 0; i < POINTS; i++) {
+            struct point point = {.time_ms = end_ms - (int64_t)(POINTS - i) * HOUR_MS,
+                                  .value = 20 + 5 * sin(6.2831853 * i / 24 + (double)s) +
+                                           0.3 * random_normal(&random)};
+            assert_int_equal(write_batch_point(batch, number, point, &error), STATUS_OK);
+        }
+    }
+    assert_int_equal(writer_write_take(services.writer, batch, &result, &error), STATUS_OK);
+}
+
+static int prepare(void **state)
+{
+    (void)state;
+    if (mkdtemp(directory) == NULL) {
+        return 1;
+    }
+    snprintf(models, sizeof(models), "%s/models", directory);
+    open_store();
+    store_waves();
+    return 0;
+}
+
+static void remove_folder(const char *path)
+{
+    DIR *folder = opendir(path);
+    for (struct dirent *entry; folder != NULL && (entry = readdir(folder)) != NULL;) {
+        char name[600];
+        snprintf(name, sizeof(name), "%s/%s", path, entry->d_name);
+        unlink(name);
+    }
+    if (folder != NULL) {
+        closedir(folder);
+    }
+    rmdir(path);
+}
+
+static int clean_up(void **state)
+{
+    (void)state;
+    close_store();
+    remove_folder(models);
+    remove_folder(directory);
+    return 0;
+}
+
+static size_t count_files(const char *suffix)
+{
+    size_t count = 0;
+    DIR *folder = opendir(models);
+    for (struct dirent *entry; folder != NULL && (entry = readdir(folder)) != NULL;) {
+        size_t length = strlen(entry->d_name);
+        count +=
+            length > strlen(suffix) && strcmp(entry->d_name + length - strlen(suffix), suffix) == 0;
+    }
+    if (folder != NULL) {
+        closedir(folder);
+    }
+    return count;
+}
+
+static const char *champion_id(char id[48])
+{
+    struct snapshot *champion = registry_acquire(services.registry, HOUR_MS);
+    id[0] = '\0';
+    if (champion != NULL) {
+        snprintf(id, 48, "%s", snapshot_record(champion)->id);
+    }
+    snapshot_release(champion);
+    return id;
+}
+
+static struct snapshot *train_small(uint64_t seed)
+{
+    struct api_worker *worker = NULL;
+    struct api_group group = {0};
+    struct snapshot *snapshot = NULL;
+    struct error error = {0};
+    assert_int_equal(api_worker_new(&services, &worker, &error), STATUS_OK);
+    assert_int_equal(api_group_load(worker, HOUR_MS, POINTS, 1 << 24, &group, &error), STATUS_OK);
+    assert_int_equal(group.count, 2);
+    struct train_request request = {.series = group.series,
+                                    .series_count = group.count,
+                                    .config = services.model_config,
+                                    .steps = 2,
+                                    .seed = seed};
+    assert_int_equal(model_train(&request, &snapshot, &error), STATUS_OK);
+    api_group_free(&group);
+    api_worker_free(worker);
+    return snapshot;
+}
+
+static void admit(uint64_t seed, bool promote, char id[48])
+{
+    struct error error = {0};
+    struct gate_result gate = {.promote = promote};
+    struct snapshot *snapshot = train_small(seed);
+    snprintf(gate.reason, sizeof(gate.reason), "decided by the test \"%llu\"",
+             (unsigned long long)seed);
+    assert_int_equal(catalogue_admit(catalogue, snapshot, &gate, id, &error), STATUS_OK);
+    snapshot_release(snapshot);
+}
+
+static void a_promoted_model_serves_and_survives_a_restart(void **state)
+{
+    char id[48], other[48], serving[48];
+    size_t kept, champions;
+    (void)state;
+    admit(1, true, id);
+    assert_string_equal(id, "1h-1");
+    assert_string_equal(champion_id(serving), "1h-1");
+    admit(2, false, other);
+    assert_string_equal(other, "1h-2");
+    assert_string_equal(champion_id(serving), "1h-1");
+    close_store();
+    open_store();
+    assert_string_equal(champion_id(serving), "1h-1");
+    catalogue_counts(catalogue, &kept, &champions);
+    assert_int_equal(kept, 2);
+    assert_int_equal(champions, 1);
+    assert_int_equal(count_files(".safetensors"), 2);
+}
+
+static void promotion_and_rollback_are_recorded(void **state)
+{
+    struct error error = {0};
+    char serving[48];
+    (void)state;
+    assert_int_equal(catalogue_promote(catalogue, "1h-9", &error), STATUS_NOT_FOUND);
+    assert_int_equal(catalogue_promote(catalogue, "1h-1", &error), STATUS_CONFLICT);
+    assert_int_equal(catalogue_promote(catalogue, "1h-2", &error), STATUS_OK);
+    assert_string_equal(champion_id(serving), "1h-2");
+    close_store();
+    open_store();
+    assert_string_equal(champion_id(serving), "1h-2");
+    assert_int_equal(catalogue_rollback(catalogue, 0, &error), STATUS_OK);
+    assert_string_equal(champion_id(serving), "1h-1");
+    assert_int_equal(catalogue_rollback(catalogue, 0, &error), STATUS_NOT_FOUND);
+    close_store();
+    open_store();
+    assert_string_equal(champion_id(serving), "1h-1");
+}
+
+static void old_models_are_removed_with_their_records(void **state)
+{
+    char id[48] = "", serving[48];
+    size_t kept, champions;
+    (void)state;
+    for (uint64_t i = 0; i < 6; i++) {
+        admit(10 + i, i % 2 == 0, id);
+    }
+    assert_string_equal(id, "1h-8");
+    assert_string_equal(champion_id(serving), "1h-7");
+    catalogue_counts(catalogue, &kept, &champions);
+    assert_in_range(kept, 3, 6);
+    assert_int_equal(count_files(".safetensors"), kept);
+    assert_int_equal(champions, 1);
+}
+
+static void ignore_line(void *context, const char *line)
+{
+    size_t *findings = context;
+    assert_non_null(strstr(line, "1h-7"));
+    ++*findings;
+}
+
+static void a_damaged_champion_is_put_aside_and_the_previous_serves(void **state)
+{
+    char path[128], serving[48];
+    size_t checked = 0, findings = 0;
+    struct error error = {0};
+    (void)state;
+    snprintf(path, sizeof(path), "%s/1h-7.safetensors", models);
+    assert_int_equal(
+        catalogue_check(services.storage, models, ignore_line, &findings, &checked, &error),
+        STATUS_OK);
+    FILE *file = fopen(path, "r+b");
+    assert_non_null(file);
+    fseek(file, -100, SEEK_END);
+    fputs("damaged", file);
+    fclose(file);
+    assert_int_equal(
+        catalogue_check(services.storage, models, ignore_line, &findings, &checked, &error),
+        STATUS_CORRUPT);
+    assert_int_equal(findings, 1);
+    close_store();
+    open_store();
+    assert_string_equal(champion_id(serving), "1h-5");
+    assert_int_equal(count_files(".corrupt"), 1);
+    assert_int_equal(access(path, F_OK), -1);
+    close_store(); /* and it stays so */
+    open_store();
+    assert_string_equal(champion_id(serving), "1h-5");
+}
+
+static void count_published(void *context)
+{
+    (void)context;
+    published++;
+}
+
+/* Waits for the end of `count` trainings. */
+static void wait_for_training(struct scheduler *scheduler, uint64_t count)
+{
+    struct scheduler_stats stats;
+    for (int i = 0; i < 6000; i++) {
+        scheduler_stats(scheduler, &stats);
+        if (stats.trained + stats.failed >= count && !stats.training) {
+            assert_int_equal(stats.failed, 0);
+            assert_int_equal(stats.promoted + stats.kept_back, stats.trained);
+            return;
+        }
+        clock_sleep_ms(10);
+    }
+    fail_msg("no training ended");
+}
+
+static struct scheduler *start(int64_t every_ms, int64_t first_delay_ms)
+{
+    struct scheduler *scheduler = NULL;
+    struct error error = {0};
+    struct scheduler_options options = {
+        .services = &services,
+        .catalogue = catalogue,
+        .settings = {.every_ms = every_ms,
+                     .seconds = 1,
+                     .seed = 1,
+                     .first_delay_ms = first_delay_ms},
+        .published = count_published,
+    };
+    assert_int_equal(scheduler_start(&options, &scheduler, &error), STATUS_OK);
+    return scheduler;
+}
+
+static void a_posted_job_trains_and_is_judged(void **state)
+{
+    struct error error = {0};
+    struct job job = {.kind = "train", .steps = 2};
+    struct scheduler *scheduler = start(86400000, 86400000);
+    size_t kept, before, champions;
+    (void)state;
+    catalogue_counts(catalogue, &before, &champions);
+    assert_int_equal(job_add(services.jobs, &job, &error), STATUS_OK);
+    wait_for_training(scheduler, 1);
+    catalogue_counts(catalogue, &kept, &champions);
+    assert_true(kept >= before);
+    assert_int_equal(champions, 1);
+    scheduler_stop(scheduler);
+}
+
+static void stopping_cancels_a_training(void **state)
+{
+    struct error error = {0};
+    struct job job = {.kind = "train", .seconds = 600};
+    struct scheduler_stats stats = {0};
+    (void)state;
+    close_store(); /* a closed job table takes no more */
+    open_store();
+    struct scheduler *scheduler = start(86400000, 86400000);
+    assert_int_equal(job_add(services.jobs, &job, &error), STATUS_OK);
+    while (!stats.training) {
+        clock_sleep_ms(5);
+        scheduler_stats(scheduler, &stats);
+    }
+    clock_sleep_ms(300);
+    int64_t begin_ns = clock_monotonic_ns();
+    scheduler_stop(scheduler);
+    assert_true(clock_monotonic_ns() - begin_ns < INT64_C(5000000000));
+}
+
+/* An empty catalogue and enough data: the clock alone brings the first model. */
+static void a_new_group_gets_its_first_model_by_itself(void **state)
+{
+    char serving[48];
+    (void)state;
+    close_store();
+    remove_folder(models);
+    open_store(); /* records without files: put aside one by one */
+    assert_string_equal(champion_id(serving), "");
+    struct scheduler *scheduler = start(86400000, 100);
+    wait_for_training(scheduler, 1);
+    scheduler_stop(scheduler);
+    if (published > 0) {
+        assert_string_not_equal(champion_id(serving), "");
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_promoted_model_serves_and_survives_a_restart),
+        cmocka_unit_test(promotion_and_rollback_are_recorded),
+        cmocka_unit_test(old_models_are_removed_with_their_records),
+        cmocka_unit_test(a_damaged_champion_is_put_aside_and_the_previous_serves),
+        cmocka_unit_test(a_posted_job_trains_and_is_judged),
+        cmocka_unit_test(stopping_cancels_a_training),
+        cmocka_unit_test(a_new_group_gets_its_first_model_by_itself),
+    };
+    return cmocka_run_group_tests(tests, prepare, clean_up);
+}
