@@ -1,6 +1,7 @@
 /* Sums, factors, expansion over a new axis, and a scalar to start backward from.
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "model/ops/kernels.h"
 #include "model/ops/ops.h"
 #include "model/ops/rows.h"
 
@@ -12,7 +13,7 @@
 static void pass_on(struct tape *tape, struct tensor *x, const real *dy, real factor)
 {
     real beta = 0;
-    real *restrict dx = tape_grad_target(tape, x, &beta);
+    real *dx = tape_grad_target(tape, x, &beta);
     if (dx == NULL) {
         return;
     }
@@ -24,9 +25,7 @@ static void pass_on(struct tape *tape, struct tensor *x, const real *dy, real fa
             dx[i] = factor * dy[i];
         }
     } else {
-        for (size_t i = 0; i < n; i++) {
-            dx[i] += factor * dy[i];
-        }
+        kernels()->add_scaled(n, factor, dy, dx);
     }
 }
 
@@ -43,13 +42,7 @@ struct tensor *op_add(struct tape *tape, struct tensor *a, struct tensor *b)
     CHECK(tensor_same_shape(a, b));
     struct tensor *y = tape_tensor_like(tape, a);
     if (tape_computes(tape)) {
-        real *restrict out = y->data;
-        const real *restrict left = a->data;
-        const real *restrict right = b->data;
-        size_t n = tensor_size(y);
-        for (size_t i = 0; i < n; i++) {
-            out[i] = left[i] + right[i];
-        }
+        kernels()->add(tensor_size(y), a->data, b->data, y->data);
     }
     tape_record(tape, &add_op, y, (struct tensor *[]){a, b}, 2, NULL, 0);
     return y;

@@ -1,6 +1,7 @@
 /* Tables: learned positions added to every series, and rows picked by id.
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "model/ops/kernels.h"
 #include "model/ops/ops.h"
 #include "model/ops/rows.h"
 
@@ -14,16 +15,13 @@ static void add_table_back(struct tape *tape, const struct node *node)
     const size_t *from = node->context;
     size_t block = x->shape[1] * x->shape[2];
     const real *dy = tape_grad_of(node->out);
-    real *restrict dx = tape_grad_sum(tape, x);
-    for (size_t i = 0; dx != NULL && i < tensor_size(x); i++) {
-        dx[i] += dy[i];
+    real *dx = tape_grad_sum(tape, x);
+    if (dx != NULL) {
+        kernels()->add_scaled(tensor_size(x), 1, dy, dx);
     }
     real *d_table = tape_grad_sum(tape, node->in[1]);
     for (size_t b = 0; d_table != NULL && b < x->shape[0]; b++) {
-        real *restrict to = d_table + *from * x->shape[2];
-        for (size_t i = 0; i < block; i++) {
-            to[i] += dy[b * block + i];
-        }
+        kernels()->add_scaled(block, 1, dy + b * block, d_table + *from * x->shape[2]);
     }
 }
 
@@ -39,12 +37,8 @@ struct tensor *op_add_table(struct tape *tape, struct tensor *x, struct tensor *
     *kept = from;
     size_t block = x->shape[1] * x->shape[2];
     for (size_t b = 0; tape_computes(tape) && b < x->shape[0]; b++) {
-        const real *restrict row = table->data + from * x->shape[2];
-        const real *restrict in = x->data + b * block;
-        real *restrict out = y->data + b * block;
-        for (size_t i = 0; i < block; i++) {
-            out[i] = in[i] + row[i];
-        }
+        kernels()->add(block, x->data + b * block, table->data + from * x->shape[2],
+                       y->data + b * block);
     }
     tape_record(tape, &add_table_op, y, (struct tensor *[]){x, table}, 2, kept, 0);
     return y;

@@ -52,6 +52,14 @@ struct kernels {
     void (*gelu_back)(size_t n, const real *x, const real *dy, real beta, real *dx);
     void (*sigmoid)(size_t n, const real *x, real *y);
 
+    /* y = a + b; y += factor * x; y_i = kept_i * factor * x_i, with kept_i = draw_i >= threshold,
+     * and its way back dx_i += kept_i * factor * dy_i. */
+    void (*add)(size_t n, const real *a, const real *b, real *y);
+    void (*add_scaled)(size_t n, real factor, const real *x, real *y);
+    void (*drop)(size_t n, const uint16_t *draw, uint16_t threshold, real factor, const real *x,
+                 real *y, uint8_t *kept);
+    void (*drop_back)(size_t n, const uint8_t *kept, real factor, const real *dy, real *dx);
+
     /* Rows of `width`; mean and 1 / deviation a row are kept for the way back. */
     void (*layer_norm)(size_t rows, size_t width, const real *x, const real *gain,
                        const real *shift, real *y, real *mean, real *inverse);

@@ -110,8 +110,8 @@ static void gather(const struct tensor *x, const struct tensor *tail, size_t ker
 }
 
 /* The way back of gather: dx of each of the K inputs += its place in the row. */
-static void scatter(struct tensor *x, real *restrict dx, size_t kernel, size_t first, size_t count,
-                    const real *restrict rows)
+static void scatter(const struct tensor *x, real *dx, size_t kernel, size_t first, size_t count,
+                    const real *rows)
 {
     size_t length = x->shape[1];
     size_t in = x->shape[2];
@@ -121,10 +121,7 @@ static void scatter(struct tensor *x, real *restrict dx, size_t kernel, size_t f
         size_t before = t + 1 < kernel ? kernel - 1 - t : 0;
         const real *row = rows + (i * kernel + before) * in;
         real *to = dx + (series * length + t + before - (kernel - 1)) * in;
-        size_t n = (kernel - before) * in;
-        for (size_t c = 0; c < n; c++) {
-            to[c] += row[c];
-        }
+        kernels()->add_scaled((kernel - before) * in, 1, row, to);
     }
 }
 

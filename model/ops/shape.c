@@ -1,6 +1,7 @@
 /* Other shapes of the same values: reshape, concatenation, slices.
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "model/ops/kernels.h"
 #include "model/ops/ops.h"
 #include "model/ops/rows.h"
 
@@ -21,9 +22,7 @@ static void add_block(size_t rows, size_t width, const real *from, size_t from_s
                       size_t to_step)
 {
     for (size_t r = 0; r < rows; r++) {
-        for (size_t c = 0; c < width; c++) {
-            to[r * to_step + c] += from[r * from_step + c];
-        }
+        kernels()->add_scaled(width, 1, from + r * from_step, to + r * to_step);
     }
 }
 

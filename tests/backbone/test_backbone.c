@@ -266,7 +266,7 @@ static void test_whole_gradient(void **state)
 {
     (void)state;
     const double step = sizeof(real) == 8 ? 1e-6 : 1e-3;
-    const double allowed = sizeof(real) == 8 ? 1e-6 : 2e-2;
+    const double allowed = sizeof(real) == 8 ? 1e-6 : 5e-2; /* a ReLU's kink may be crossed */
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
         struct fixture f;
         open_fixture(&f, cases[i].backbone, cases[i].options);

@@ -59,6 +59,41 @@ void KERNEL(kernel_gelu_back)(size_t n, const real *x, const real *dy, real beta
     }
 }
 
+void KERNEL(kernel_add)(size_t n, const real *restrict a, const real *restrict b, real *restrict y)
+{
+#pragma omp simd
+    for (size_t i = 0; i < n; i++) {
+        y[i] = a[i] + b[i];
+    }
+}
+
+void KERNEL(kernel_add_scaled)(size_t n, real factor, const real *restrict x, real *restrict y)
+{
+#pragma omp simd
+    for (size_t i = 0; i < n; i++) {
+        y[i] += factor * x[i];
+    }
+}
+
+void KERNEL(kernel_drop)(size_t n, const uint16_t *restrict draw, uint16_t threshold, real factor,
+                         const real *restrict x, real *restrict y, uint8_t *restrict kept)
+{
+#pragma omp simd
+    for (size_t i = 0; i < n; i++) {
+        kept[i] = draw[i] >= threshold;
+        y[i] = (real)kept[i] * factor * x[i];
+    }
+}
+
+void KERNEL(kernel_drop_back)(size_t n, const uint8_t *restrict kept, real factor,
+                              const real *restrict dy, real *restrict dx)
+{
+#pragma omp simd
+    for (size_t i = 0; i < n; i++) {
+        dx[i] += (real)kept[i] * factor * dy[i];
+    }
+}
+
 void KERNEL(kernel_adamw)(size_t n, const struct adamw *step, real *restrict w,
                           const real *restrict g, real *restrict m, real *restrict v,
                           real *restrict average)

@@ -10,6 +10,11 @@ void KERNEL(kernel_exp)(size_t n, const real *x, real *y);
 void KERNEL(kernel_sigmoid)(size_t n, const real *x, real *y);
 void KERNEL(kernel_gelu)(size_t n, const real *x, real *y);
 void KERNEL(kernel_gelu_back)(size_t n, const real *x, const real *dy, real beta, real *dx);
+void KERNEL(kernel_add)(size_t n, const real *a, const real *b, real *y);
+void KERNEL(kernel_add_scaled)(size_t n, real factor, const real *x, real *y);
+void KERNEL(kernel_drop)(size_t n, const uint16_t *draw, uint16_t threshold, real factor,
+                         const real *x, real *y, uint8_t *kept);
+void KERNEL(kernel_drop_back)(size_t n, const uint8_t *kept, real factor, const real *dy, real *dx);
 void KERNEL(kernel_adamw)(size_t n, const struct adamw *step, real *w, const real *g, real *m,
                           real *v, real *average);
 double KERNEL(kernel_squares)(size_t n, const real *x);
