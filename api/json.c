@@ -10,9 +10,19 @@
 #include <math.h>
 #include <string.h>
 
+/* jansson tells most failures of memory as errors of syntax, so they are noted here. */
+static _Thread_local bool memory_failed;
+
+static void *noting_alloc(size_t size)
+{
+    void *block = mem_alloc(size);
+    memory_failed = memory_failed || !block;
+    return block;
+}
+
 void json_use_own_memory(void)
 {
-    json_set_alloc_funcs(mem_alloc, mem_free);
+    json_set_alloc_funcs(noting_alloc, mem_free);
 }
 
 static enum status bad_field(const char *name, const char *what, struct error *error)
@@ -32,10 +42,11 @@ enum status json_read_object(const char *bytes, size_t length, struct json_t **o
         return error->status;
     }
     json_error_t cause;
+    memory_failed = false;
     json_t *document =
         json_loadb(bytes, length, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &cause);
     if (!document) {
-        if (json_error_code(&cause) == json_error_out_of_memory) {
+        if (memory_failed) {
             return error_set(error, STATUS_NO_MEMORY, "no memory for the body");
         }
         error_set(error, STATUS_INVALID, "line %d, column %d: %s", cause.line, cause.column,

@@ -1,0 +1,499 @@
+/* Forecast answers: fields, invariants, fallbacks, the live table, and everything that is refused.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "fixture.h"
+
+#include "api/live.h"
+#include "base/memory.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+
+#define MINUTE INT64_C(60000)
+#define HOUR INT64_C(3600000)
+
+static struct fixture fixture;
+
+static int open_fixture(void **state)
+{
+    (void)state;
+    fixture_open(&fixture);
+    fixture_fill(&fixture, "plain", 500, MINUTE);
+    fixture_fill(&fixture, "cpu{core=\"0\"}", 300, HOUR);
+    fixture_fill(&fixture, "cpu{core=\"1\"}", 300, HOUR);
+    return 0;
+}
+
+static int close_fixture(void **state)
+{
+    (void)state;
+    fixture_close(&fixture);
+    return 0;
+}
+
+static json_t *ask(const char *target)
+{
+    struct answer answer = get(&fixture, target);
+    json_error_t cause;
+    if (answer.status != 200) {
+        fail_msg("%s: %d %s", target, answer.status, answer.body);
+    }
+    json_t *document = json_loadb(answer.body, answer.length, 0, &cause);
+    if (!document) {
+        fail_msg("%s: %s\n%s", target, cause.text, answer.body);
+    }
+    assert_string_equal(answer.cache, "no-store");
+    fixture_answer_release(&answer);
+    return document;
+}
+
+static const json_t *forecast_of(const json_t *document, size_t index)
+{
+    return json_array_get(json_object_get(document, "forecasts"), index);
+}
+
+static double number(const json_t *object, const char *name, size_t index)
+{
+    const json_t *one = json_array_get(json_object_get(object, name), index);
+    assert_true(json_is_number(one));
+    assert_true(isfinite(json_number_value(one)));
+    return json_number_value(one);
+}
+
+/* Timestamps on the grid behind the origin, everything finite, quantiles in order, inside [low, high]. */
+static void check_invariants(const json_t *forecast, size_t steps, int64_t step_ms, double low,
+                             double high)
+{
+    const json_t *quantiles = json_object_get(forecast, "quantiles");
+    const json_t *stamps = json_object_get(forecast, "timestamps");
+    assert_int_equal(json_array_size(stamps), steps);
+    assert_int_equal(json_array_size(json_object_get(forecast, "mean")), steps);
+    assert_int_equal(json_integer_value(json_object_get(forecast, "step_ms")), step_ms);
+    for (size_t h = 0; h < steps; h++) {
+        int64_t stamp = json_integer_value(json_array_get(stamps, h));
+        assert_int_equal(stamp % step_ms, 0);
+        if (h > 0) {
+            assert_int_equal(stamp - json_integer_value(json_array_get(stamps, h - 1)), step_ms);
+        }
+        assert_true(number(forecast, "mean", h) >= low && number(forecast, "mean", h) <= high);
+        double last = low;
+        const char *level;
+        json_t *values;
+        double last_level = 0.0;
+        json_object_foreach((json_t *)(uintptr_t)quantiles, level, values)
+        {
+            double value = json_number_value(json_array_get(values, h));
+            assert_true(strtod(level, NULL) > last_level); /* in rising order */
+            last_level = strtod(level, NULL);
+            assert_true(isfinite(value) && value >= last && value <= high);
+            last = value;
+        }
+    }
+}
+
+static void test_fields(void **state)
+{
+    (void)state;
+    static const char *const fields[] = {
+        "series",     "step_ms",         "origin", "issued_at",  "data_age_ms", "state",
+        "served_by",  "fallback_reason", "model",  "timestamps", "mean",        "quantiles",
+        "calibration", "skill",          "quality", "warnings"};
+    json_t *document = ask("/api/v1/forecast?series=plain");
+    const json_t *forecast = forecast_of(document, 0);
+    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+        if (!json_object_get(forecast, fields[i])) {
+            fail_msg("%s is missing", fields[i]);
+        }
+    }
+    assert_int_equal(json_object_size(forecast), sizeof(fields) / sizeof(fields[0]));
+    check_invariants(forecast, 48, MINUTE, -1e9, 1e9);
+    assert_string_equal(json_string_value(json_object_get(forecast, "origin")),
+                        "2026-11-22T13:39:00Z");
+    assert_int_equal(json_integer_value(json_array_get(json_object_get(forecast, "timestamps"), 0)),
+                     NOW_MS + MINUTE);
+    assert_string_equal(json_string_value(json_object_get(forecast, "state")), "baseline");
+    assert_non_null(strstr(json_string_value(json_object_get(forecast, "fallback_reason")), "no_model"));
+    assert_true(json_is_null(json_object_get(forecast, "model")));
+    json_decref(document);
+}
+
+static void test_parameters(void **state)
+{
+    (void)state;
+    json_t *document = ask("/api/v1/forecast?series=plain&steps=7&quantiles=0.95,0.01,0.5,0.25,0.99");
+    check_invariants(forecast_of(document, 0), 7, MINUTE, -1e9, 1e9);
+    assert_int_equal(json_object_size(json_object_get(forecast_of(document, 0), "quantiles")), 5);
+    json_decref(document);
+    document = ask("/api/v1/forecast?series=plain&horizon=90s&level=80,95");
+    check_invariants(forecast_of(document, 0), 2, MINUTE, -1e9, 1e9);
+    assert_non_null(json_object_get(json_object_get(forecast_of(document, 0), "quantiles"), "0.025"));
+    assert_non_null(json_object_get(json_object_get(forecast_of(document, 0), "quantiles"), "0.1"));
+    json_decref(document);
+    document = ask("/api/v1/forecast?series=cpu&series=plain&history=2h");
+    assert_int_equal(json_array_size(json_object_get(document, "forecasts")), 3);
+    check_invariants(forecast_of(document, 1), 48, HOUR, -1e9, 1e9);
+    assert_int_equal(json_array_size(json_object_get(
+                         json_object_get(forecast_of(document, 2), "history"), "values")),
+                     120);
+    json_decref(document);
+    document = ask("/api/v1/forecast?series=cpu%7Bcore%3D~%220%7C1%22%7D&steps=1024");
+    check_invariants(forecast_of(document, 0), 1024, HOUR, -1e9, 1e9);
+    json_decref(document);
+}
+
+static void test_bounds(void **state)
+{
+    (void)state;
+    expect(&fixture, API_PATCH, "/api/v1/series/plain", "{\"min\":18.123456789,\"max\":21.987654321}", 200,
+           NULL);
+    json_t *document = ask("/api/v1/forecast?series=plain&quantiles=0.001,0.1,0.5,0.9,0.999");
+    check_invariants(forecast_of(document, 0), 48, MINUTE, 18.123456789, 21.987654321);
+    json_decref(document);
+}
+
+static void test_refusals(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *query;
+        int status;
+        const char *part;
+    } table[] = {
+        {"", 400, "missing_parameter"},
+        {"series=", 400, "missing_parameter"},
+        {"series=nope", 404, "unknown_series"},
+        {"series=plain&series=nope", 404, "unknown_series"},
+        {"series=%7B", 400, "bad_selector"},
+        {"series=plain&steps=0", 400, "bad_parameter"},
+        {"series=plain&steps=1025", 400, "from 1 to 1024"},
+        {"series=plain&steps=-1", 400, "bad_parameter"},
+        {"series=plain&steps=5&horizon=1h", 400, "bad_parameter"},
+        {"series=plain&horizon=soon", 400, "bad_parameter"},
+        {"series=plain&horizon=0s", 400, "bad_parameter"},
+        {"series=plain&horizon=365d", 400, "bad_parameter"},
+        {"series=plain&quantiles=0", 400, "bad_parameter"},
+        {"series=plain&quantiles=1", 400, "bad_parameter"},
+        {"series=plain&quantiles=nan", 400, "bad_parameter"},
+        {"series=plain&quantiles=0.1,", 400, "bad_parameter"},
+        {"series=plain&quantiles=0.1;0.2", 400, "bad_parameter"},
+        {"series=plain&level=100", 400, "bad_parameter"},
+        {"series=plain&level=80&quantiles=0.1", 400, "bad_parameter"},
+        {"series=plain&history=yes", 400, "bad_parameter"},
+        {"series=plain&format=xml", 400, "json, csv, table"},
+        {"series=plain&at=2026-01-01T00:00:00Z", 400, "not_built"},
+        {"series=plain&color=red", 400, "unknown_parameter"},
+        {"series=plain&steps=5&steps=6", 400, "repeated_parameter"},
+    };
+    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        char target[300];
+        snprintf(target, sizeof(target), "/api/v1/forecast?%s", table[i].query);
+        expect(&fixture, API_GET, target, NULL, table[i].status, table[i].part);
+    }
+    expect(&fixture, API_POST, "/api/v1/points", "{\"series\":\"one\",\"value\":1}", 200, NULL);
+    expect(&fixture, API_GET, "/api/v1/forecast?series=one", NULL, 422, "insufficient_history");
+    fixture.limits.forecast_series_max = 2;
+    expect(&fixture, API_GET, "/api/v1/forecast?series=%7B__name__%3D~%22.%2B%22%7D", NULL, 400,
+           "too_many_series");
+}
+
+static void test_post(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *body;
+        int status;
+        const char *part;
+    } table[] = {
+        {"{\"series\":\"plain\"}", 200, "\"served_by\":"},
+        {"{\"series\":[\"plain\",\"cpu\"],\"steps\":3,\"quantiles\":[0.5]}", 200, "\"0.5\":["},
+        {"{\"series\":\"plain\",\"horizon\":\"10m\",\"level\":[90],\"history\":\"1h\"}", 200, "\"0.95\""},
+        {"{\"series\":\"plain\",\"format\":\"csv\",\"quantiles\":\"0.1,0.9\"}", 200,
+         "series,timestamp,mean,q0.1,q0.9\nplain,"},
+        {"{\"series\":\"plain\",\"format\":\"table\",\"level\":\"80\"}", 200, "[{\"series\":\"plain\","},
+        {"", 400, "missing_parameter"},
+        {"{\"series\":7}", 400, "bad_field"},
+        {"{\"series\":[7]}", 400, "bad_field"},
+        {"{\"series\":\"nope\"}", 404, "unknown_series"},
+        {"{\"series\":\"plain\",\"steps\":\"x\"}", 400, "bad_field"},
+        {"{\"series\":\"plain\",\"steps\":2,\"horizon\":\"1h\"}", 400, "bad_field"},
+        {"{\"series\":\"plain\",\"quantiles\":[\"a\"]}", 400, "bad_field"},
+        {"{\"series\":\"plain\",\"quantiles\":7}", 400, "bad_field"},
+        {"{\"series\":\"plain\",\"quantiles\":[2]}", 400, "bad_parameter"},
+        {"{\"series\":\"plain\",\"quantiles\":[0.5],\"level\":[80]}", 400, "bad_field"},
+        {"{\"series\":\"plain\",\"at\":\"now\"}", 400, "not_built"},
+        {"{\"series\":\"plain\",\"format\":3}", 400, "bad_field"},
+        {"{\"series\":\"plain\",\"color\":3}", 400, "unknown_field"},
+        {"[", 400, "bad_json"},
+    };
+    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        expect(&fixture, API_POST, "/api/v1/forecast", table[i].body, table[i].status, table[i].part);
+    }
+}
+
+static void test_rows(void **state)
+{
+    (void)state;
+    struct answer answer =
+        get(&fixture, "/api/v1/forecast?series=cpu%7Bcore%3D%220%22%7D&format=csv&steps=2&history=1h");
+    assert_int_equal(answer.status, 200);
+    assert_non_null(strstr(answer.type, "text/csv"));
+    assert_non_null(strstr(answer.body, "series,timestamp,mean,q0.1,q0.5,q0.9,actual\n"
+                                        "\"cpu{core=\"\"0\"\"}\",1795352400000,,,,,"));
+    fixture_answer_release(&answer);
+    json_error_t cause;
+    answer = get(&fixture, "/api/v1/forecast?series=cpu&format=table&steps=2&history=2h");
+    json_t *rows = json_loadb(answer.body, answer.length, 0, &cause);
+    assert_int_equal(json_array_size(rows), 8);
+    assert_true(json_is_null(json_object_get(json_array_get(rows, 0), "mean")));
+    assert_true(json_is_number(json_object_get(json_array_get(rows, 2), "q0.9")));
+    json_decref(rows);
+    fixture_answer_release(&answer);
+}
+
+/* Few points: the chain goes down, and every answer keeps the invariants. */
+static void test_chain(void **state)
+{
+    (void)state;
+    char body[200];
+    for (int i = 0; i < 40; i++) {
+        snprintf(body, sizeof(body), "{\"series\":\"short\",\"timestamp\":%lld,\"value\":%d}",
+                 (long long)(NOW_MS - (40 - i) * HOUR), i % 5);
+        expect(&fixture, API_POST, "/api/v1/points", body, 200, NULL);
+        if (i >= 1) {
+            json_t *document = ask("/api/v1/forecast?series=short&steps=30");
+            check_invariants(forecast_of(document, 0), 30, HOUR, -1e9, 1e9);
+            const char *warming = json_string_value(json_object_get(forecast_of(document, 0), "state"));
+            assert_string_equal(warming, i >= 38 ? "baseline" : i >= 30 ? warming : "stale");
+            json_decref(document);
+        }
+    }
+    snprintf(body, sizeof(body), "{\"series\":\"void\",\"points\":[[%lld,null],[%lld,1],[%lld,null]]}",
+             (long long)(NOW_MS - 3 * HOUR), (long long)(NOW_MS - 2 * HOUR), (long long)(NOW_MS - HOUR));
+    expect(&fixture, API_POST, "/api/v1/points", body, 200, NULL);
+    expect(&fixture, API_GET, "/api/v1/forecast?series=void", NULL, 422, "insufficient_history");
+}
+
+/* Several points make a cell: the open cell is left out until it is over. */
+static void test_open_cell(void **state)
+{
+    (void)state;
+    expect(&fixture, API_PATCH, "/api/v1/series/plain", "{\"step\":\"5m\"}", 200, NULL);
+    json_t *document = ask("/api/v1/forecast?series=plain&steps=2");
+    assert_string_equal(json_string_value(json_object_get(forecast_of(document, 0), "origin")),
+                        "2026-11-22T13:30:00Z");
+    json_decref(document);
+    struct answer answer = get(&fixture, "/api/v1/forecast?series=plain&steps=2");
+    assert_true(answer.fast);
+    fixture_answer_release(&answer);
+    fixture_set_now(NOW_MS + MINUTE);
+    answer = get(&fixture, "/api/v1/forecast?series=plain&steps=2");
+    assert_false(answer.fast); /* 13:40 is over: the cell of 13:35 counts now */
+    assert_non_null(strstr(answer.body, "\"origin\":\"2026-11-22T13:35:00Z\""));
+    fixture_answer_release(&answer);
+}
+
+static bool is_fast(const char *target, const char *part)
+{
+    struct answer answer = get(&fixture, target);
+    assert_int_equal(answer.status, 200);
+    if (part && !strstr(answer.body, part)) {
+        fail_msg("%s is not in %s", part, answer.body);
+    }
+    bool fast = answer.fast;
+    fixture_answer_release(&answer);
+    return fast;
+}
+
+static void test_live(void **state)
+{
+    (void)state;
+    const char *target = "/api/v1/forecast?series=plain&steps=3";
+    char body[200];
+    assert_false(is_fast(target, "\"data_age_ms\":             0,"));
+    assert_true(is_fast(target, NULL));
+    fixture_set_now(NOW_MS + 1234);
+    assert_true(is_fast(target, "\"data_age_ms\":          1234,"));
+    fixture_set_now(NOW_MS);
+    /* an update of an old point */
+    snprintf(body, sizeof(body), "{\"series\":\"plain\",\"timestamp\":%lld,\"value\":3}",
+             (long long)(NOW_MS - 10 * MINUTE));
+    expect(&fixture, API_POST, "/api/v1/points", body, 200, "\"updated\":1");
+    assert_false(is_fast(target, NULL));
+    assert_true(is_fast(target, NULL));
+    /* a new point closes the step */
+    snprintf(body, sizeof(body), "{\"series\":\"plain\",\"timestamp\":%lld,\"value\":3}",
+             (long long)(NOW_MS + MINUTE));
+    expect(&fixture, API_POST, "/api/v1/points", body, 200, NULL);
+    uint32_t ids[8];
+    size_t count = 0;
+    int64_t due = api_refresh_due_ms(&fixture.services, ids, 8, &count);
+    assert_int_equal(count, 1);
+    assert_true(due >= 0 && due <= 1000);
+    api_refresh(fixture.worker, ids, count);
+    assert_true(is_fast(target, "\"origin\":\"2026-11-22T13:40:00Z\""));
+    api_refresh_due_ms(&fixture.services, ids, 8, &count);
+    assert_int_equal(count, 0);
+    /* settings */
+    expect(&fixture, API_PATCH, "/api/v1/series/plain", "{\"max\":100}", 200, NULL);
+    assert_false(is_fast(target, NULL));
+    /* a selector and a new series */
+    target = "/api/v1/forecast?series=cpu&steps=3";
+    assert_false(is_fast(target, NULL));
+    assert_true(is_fast(target, NULL));
+    fixture_fill(&fixture, "cpu{core=\"2\"}", 30, HOUR);
+    assert_false(is_fast(target, "core=\\\"2\\\""));
+    /* by time alone: it becomes stale */
+    assert_true(is_fast(target, NULL));
+    fixture_set_now(NOW_MS + 11 * HOUR);
+    assert_false(is_fast(target, "\"state\":\"stale\""));
+    /* deleted: the refresh drops it */
+    expect(&fixture, API_DELETE, "/api/v1/series/plain", NULL, 204, NULL);
+    api_refresh_due_ms(&fixture.services, ids, 8, &count);
+    api_refresh(fixture.worker, ids, count);
+    expect(&fixture, API_GET, "/api/v1/forecast?series=plain&steps=3", NULL, 404, "unknown_series");
+}
+
+static void test_live_bounds(void **state)
+{
+    (void)state;
+    char target[100];
+    struct live_stats stats;
+    fixture.limits.live_bytes_max = 20000;
+    for (int i = 1; i < 200; i++) {
+        snprintf(target, sizeof(target), "/api/v1/forecast?series=plain&steps=%d", i);
+        assert_false(is_fast(target, NULL));
+        live_stats(fixture.services.live, &stats);
+        assert_true(stats.bytes <= 20000);
+    }
+    assert_true(stats.answers > 0);
+}
+
+static void test_one_second(void **state)
+{
+    (void)state;
+    fixture_fill(&fixture, "quick", 100, 1000);
+    for (int i = 1; i < 5; i++) {
+        char body[200], part[100];
+        fixture_set_now(NOW_MS + i * 1000);
+        snprintf(body, sizeof(body), "{\"series\":\"quick\",\"timestamp\":%lld,\"value\":3}",
+                 (long long)(NOW_MS + i * 1000));
+        expect(&fixture, API_POST, "/api/v1/points", body, 200, NULL);
+        snprintf(part, sizeof(part), "\"origin\":\"2026-11-22T13:39:0%dZ\"", i);
+        assert_false(is_fast("/api/v1/forecast?series=quick", part));
+        assert_true(is_fast("/api/v1/forecast?series=quick", part));
+    }
+}
+
+static void test_counter(void **state)
+{
+    (void)state;
+    char body[200];
+    for (int i = 0; i < 50; i++) {
+        snprintf(body, sizeof(body), "{\"series\":\"requests\",\"timestamp\":%lld,\"value\":%d}",
+                 (long long)(NOW_MS - (50 - i) * MINUTE), i % 20 * 60);
+        expect(&fixture, API_POST, "/api/v1/points", body, 200, NULL);
+    }
+    expect(&fixture, API_PATCH, "/api/v1/series/requests", "{\"kind\":\"counter\",\"min\":0}", 200, NULL);
+    json_t *document = ask("/api/v1/forecast?series=requests&steps=10");
+    check_invariants(forecast_of(document, 0), 10, MINUTE, 0.0, 1e9);
+    const json_t *quality = json_object_get(forecast_of(document, 0), "quality");
+    assert_int_equal(json_integer_value(json_object_get(quality, "resets")), 2);
+    json_decref(document);
+}
+
+static void test_text(void **state)
+{
+    (void)state;
+    struct text out;
+    struct error error = {0};
+    text_init(&out, 1u << 20);
+    assert_int_equal(api_forecast_text(fixture.worker, "series=plain&format=csv&steps=2", &out, &error),
+                     STATUS_OK);
+    assert_non_null(strstr(out.bytes, "series,timestamp,mean,q0.1,q0.5,q0.9\nplain,"));
+    text_clear(&out);
+    assert_int_equal(api_forecast_text(fixture.worker, "series=none", &out, &error), STATUS_NOT_FOUND);
+    assert_int_equal(api_forecast_text(fixture.worker, "x=1", &out, &error), STATUS_INVALID);
+    text_release(&out);
+}
+
+static void test_groups(void **state)
+{
+    (void)state;
+    int64_t steps[8];
+    size_t counts[8];
+    struct error error = {0};
+    struct api_group group;
+    size_t found = api_groups(fixture.worker, steps, counts, 8);
+    assert_int_equal(found, 2);
+    assert_int_equal(steps[0], MINUTE);
+    assert_int_equal(counts[1], 2);
+    assert_int_equal(api_group_load(fixture.worker, HOUR, 200, 1u << 20, &group, &error), STATUS_OK);
+    assert_int_equal(group.count, 2);
+    assert_int_equal(group.left_out, 0);
+    assert_int_equal(group.series[0].count, 200);
+    assert_int_equal(group.series[0].step_ms, HOUR);
+    api_group_free(&group);
+    assert_int_equal(api_group_load(fixture.worker, HOUR, 1024, 1024 * 8, &group, &error), STATUS_OK);
+    assert_int_equal(group.count, 1);
+    assert_int_equal(group.left_out, 1);
+    api_group_free(&group);
+    assert_int_equal(api_group_load(fixture.worker, 7, 100, 100000, &group, &error), STATUS_OK);
+    assert_int_equal(group.count, 0);
+    api_group_free(&group);
+}
+
+/* ---------------------------------------------------------------- with a trained model */
+
+static struct snapshot *train(int64_t step_ms)
+{
+    struct api_group group;
+    struct error error = {0};
+    struct snapshot *snapshot = NULL;
+    assert_int_equal(api_group_load(fixture.worker, step_ms, 2000, 1u << 20, &group, &error), STATUS_OK);
+    struct train_request request = {
+        .series = group.series, .series_count = group.count, .steps = 20, .seed = 7, .lanes = 1};
+    snprintf(request.config.backbone, sizeof(request.config.backbone), "logsparse");
+    snprintf(request.config.head, sizeof(request.config.head), "quantile");
+    request.config.horizon = 24;
+    if (model_train(&request, &snapshot, &error) != STATUS_OK) {
+        fail_msg("%s", error.text);
+    }
+    api_group_free(&group);
+    return snapshot;
+}
+
+static void test_learned(void **state)
+{
+    (void)state;
+    struct error error = {0};
+    assert_false(is_fast("/api/v1/forecast?series=plain", "no_model"));
+    struct snapshot *snapshot = train(MINUTE);
+    assert_int_equal(registry_publish(fixture.services.registry, snapshot, &error), STATUS_OK);
+    snapshot_release(snapshot);
+    json_t *document = ask("/api/v1/forecast?series=plain");
+    const json_t *forecast = forecast_of(document, 0);
+    check_invariants(forecast, 48, MINUTE, -1e9, 1e9);
+    assert_string_equal(json_string_value(json_object_get(forecast, "state")), "learned");
+    assert_string_equal(json_string_value(json_object_get(forecast, "served_by")), "logsparse");
+    assert_true(json_is_null(json_object_get(forecast, "fallback_reason")));
+    assert_true(json_is_object(json_object_get(forecast, "model")));
+    const json_t *warning = json_array_get(json_object_get(forecast, "warnings"), 0);
+    assert_string_equal(json_string_value(json_object_get(warning, "code")), "beyond_trained_horizon");
+    json_decref(document);
+    assert_true(is_fast("/api/v1/forecast?series=plain", "logsparse"));
+    expect(&fixture, API_GET, "/api/v1/forecast?series=cpu&series=plain", NULL, 200, "logsparse");
+    expect(&fixture, API_GET, "/readyz", NULL, 200, "\"models\":true");
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, open_fixture, close_fixture)
+    const struct CMUnitTest tests[] = {
+        TEST(test_fields),   TEST(test_parameters), TEST(test_bounds),      TEST(test_refusals),
+        TEST(test_post),     TEST(test_rows),       TEST(test_chain),       TEST(test_open_cell),
+        TEST(test_live),     TEST(test_live_bounds), TEST(test_one_second), TEST(test_counter),
+        TEST(test_text),     TEST(test_groups),     TEST(test_learned),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
