@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define DAY_MS INT64_C(86400000)
+#define INPUT_LIMIT   (real)30
 #define RESTORE_LIMIT 12.0 /* of an asinh output: sinh(12) = 81,000 scales away is far enough */
 
 /* ---------------------------------------------------------------- the plan */
@@ -344,6 +345,18 @@ static void fill_skip(const struct feature_plan *plan, const struct feature_shap
     }
 }
 
+/* What the network sees is bounded (a burst after calm is hundreds of scales away); the skip is not. */
+static void limit_inputs(real *steps, size_t count, size_t pairs, size_t width)
+{
+    for (size_t t = 0; t < count; t++) {
+        for (size_t i = 0; i < pairs; i++) {
+            real *value = &steps[t * width + 2 * i];
+            *value = *value > INPUT_LIMIT ? INPUT_LIMIT : *value;
+            *value = *value < -INPUT_LIMIT ? -INPUT_LIMIT : *value;
+        }
+    }
+}
+
 size_t feature_count(const struct feature_plan *plan, const struct feature_shape *shape)
 {
     return 2 + (shape->use_lags ? 2 * plan->lag_count : 0) +
@@ -373,4 +386,5 @@ void window_fill(const struct feature_plan *plan, const struct feature_shape *sh
     if (out->context != NULL) {
         fill_skip(plan, shape, scale, out);
     }
+    limit_inputs(out->steps, total, shape->use_lags ? 1 + plan->lag_count : 1, width);
 }

@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/memory.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -26,7 +27,7 @@ const struct option member_options[] = {
      "What a window is shifted and divided by."},
     {"asinh", OPTION_BOOL, "false", 0, 0, NULL, FIELD(asinh), 0, 0,
      "Whether scaled values go through asinh."},
-    {"floor", OPTION_DOUBLE, "0.1", 0, 10, NULL, FIELD(floor), 0, 0,
+    {"floor", OPTION_DOUBLE, "0.005", 0, 10, NULL, FIELD(floor), 0, 0,
      "Share of the series' own spread in the scale."},
     {"lags", OPTION_BOOL, "true", 0, 0, NULL, FIELD(lags), 0, 0, "Seasonal lags as inputs."},
     {"calendar", OPTION_BOOL, "true", 0, 0, NULL, FIELD(calendar), 0, 0,
@@ -36,7 +37,7 @@ const struct option member_options[] = {
     {"balanced", OPTION_BOOL, "false", 0, 0, NULL, FIELD(balanced), 0, 0,
      "Loss in units of the series' seasonal difference."},
     {"batch", OPTION_INT, "64", 1, 4096, NULL, FIELD(batch), 0, 0, "Windows a step."},
-    {"rate", OPTION_DOUBLE, "0.001", 0, 1, NULL, FIELD(rate), 0, 0, "Largest learning rate."},
+    {"rate", OPTION_DOUBLE, "0.003", 0, 1, NULL, FIELD(rate), 0, 0, "Largest learning rate."},
     {"decay", OPTION_DOUBLE, "0.02", 0, 10, NULL, FIELD(decay), 0, 0,
      "Decoupled weight decay of matrices."},
     {"beta2", OPTION_DOUBLE, "0.99", 0, 1, NULL, FIELD(beta2), 0, 0, "Memory of AdamW's scale."},
@@ -153,6 +154,26 @@ enum status member_new(const struct member_config *config, const struct feature_
     }
     *out = member;
     return STATUS_OK;
+}
+
+/* Output projections of the residual branches begin smaller, so that the sum of all of them has the
+ * size of one (GPT-2's rule). */
+void member_initialise(struct member *member, uint64_t seed)
+{
+    static const char suffix[] = ".out.weight";
+    params_initialise(&member->params, member->weights, seed);
+    real factor = (real)(1.0 / sqrt(2.0 * (double)member->backbone->layers));
+    for (size_t i = 0; i < member->params.count; i++) {
+        const struct param *param = &member->params.items[i];
+        size_t length = strlen(param->name);
+        if (length < sizeof(suffix) ||
+            strcmp(param->name + length - (sizeof(suffix) - 1), suffix) != 0) {
+            continue;
+        }
+        for (size_t j = 0; j < param->size; j++) {
+            member->weights[param->offset + j] *= factor;
+        }
+    }
 }
 
 void member_free(struct member *member)

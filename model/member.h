@@ -63,6 +63,9 @@ enum status member_new(const struct member_config *config, const struct feature_
                        struct error *error) MUST_USE;
 void member_free(struct member *member); /* NULL is fine */
 
+/* First weights of a training run. */
+void member_initialise(struct member *member, uint64_t seed);
+
 /* Configuration as "key=value key=value" without backbone and options, and back. */
 void member_config_print(const struct member_config *config, struct text *out);
 enum status member_config_parse(const char *text, size_t length, struct member_config *config,

@@ -27,14 +27,10 @@ enum status snapshot_new(const struct feature_plan *plan, size_t member_count,
     }
     snapshot->member_count = member_count;
     size_t horizon = plan->horizon;
-    snapshot->weights = mem_zeroed(member_count * horizon, sizeof(float));
     snapshot->spread = mem_zeroed(QUANTILE_COUNT * horizon, sizeof(float));
-    if (snapshot->weights == NULL || snapshot->spread == NULL) {
+    if (snapshot->spread == NULL) {
         snapshot_release(snapshot);
         return error_set(error, STATUS_NO_MEMORY, "could not make a snapshot");
-    }
-    for (size_t i = 0; i < member_count * horizon; i++) {
-        snapshot->weights[i] = 1.0f / (float)member_count;
     }
     for (size_t i = 0; i < QUANTILE_COUNT * horizon; i++) {
         snapshot->spread[i] = 1.0f;
@@ -64,7 +60,6 @@ void snapshot_release(struct snapshot *snapshot)
         member_free(snapshot->members[i]);
     }
     feature_plan_release(&snapshot->plan);
-    mem_free(snapshot->weights);
     mem_free(snapshot->spread);
     mem_free(snapshot);
 }

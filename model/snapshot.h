@@ -20,14 +20,13 @@ struct snapshot {
     uint32_t seasons[SEASONS_MAX]; /* of the group */
     struct member *members[MEMBERS_MAX];
     size_t member_count;
-    float *weights; /* [members][H]: of each member's quantiles in the mean; sums to 1 a step */
     float blend;    /* share of a baseline in the mean; 0 = none */
     enum baseline blend_baseline;
     uint32_t blend_season; /* of the seasonal naive */
     float *spread;  /* [Q][H]: distance from the median is multiplied by this (calibration) */
 };
 
-/* An empty snapshot with one reference and the plan's tables; spread is 1, weights are equal. The
+/* An empty snapshot with one reference and the plan's tables; spread is 1. The
  * members are added by the caller (who gives them away). */
 enum status snapshot_new(const struct feature_plan *plan, size_t member_count,
                          struct snapshot **out, struct error *error) MUST_USE;

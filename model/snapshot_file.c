@@ -1,7 +1,7 @@
 /* Snapshots to model files and back: what is in the metadata, and the checks on reading.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Tensors are "memberN.<parameter>", "weights" [members, H] and "spread" [Q, H]. Everything else is
+ * Tensors are "memberN.<parameter>" and "spread" [Q, H]. Everything else is
  * text in the metadata, so that any reader of safetensors can look into a model.
  */
 #include "model/checkpoint.h"
@@ -135,8 +135,6 @@ enum status snapshot_save(struct snapshot *snapshot, const char *path, struct er
         }
     }
     size_t horizon = snapshot->plan.horizon;
-    checkpoint_add(&file, "weights", (size_t[]){snapshot->member_count, horizon}, 2,
-                   snapshot->weights);
     checkpoint_add(&file, "spread", (size_t[]){QUANTILE_COUNT, horizon}, 2, snapshot->spread);
     enum status status = text_status(&text, "a member's configuration", error);
     if (status == STATUS_OK && !complete) {
@@ -392,15 +390,12 @@ static enum status read_all(const struct checkpoint *file, struct snapshot **out
         return status;
     }
     memcpy(snapshot->seasons, seasons, sizeof(seasons));
-    size_t tensors = 2;
+    size_t tensors = 1;
     for (size_t i = 0; i < (size_t)members && status == STATUS_OK; i++) {
         status = read_member(file, snapshot, i, error);
         tensors += status == STATUS_OK ? snapshot->members[i]->params.count : 0;
     }
     size_t horizon = plan.horizon;
-    if (status == STATUS_OK) {
-        status = read_floats(file, "weights", (size_t)members * horizon, snapshot->weights, error);
-    }
     if (status == STATUS_OK) {
         status = read_floats(file, "spread", QUANTILE_COUNT * horizon, snapshot->spread, error);
     }

@@ -2,14 +2,16 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * Everything is allocated when the workspace is made. Series are taken in chunks; for each chunk every
- * member runs once on the tape, its quantiles are sorted, brought back to the series' units and added
- * with the member's weight; then the spread around the median is calibrated. Beyond the trained
+ * member runs once on the tape, its quantiles are brought back to the series' units and sorted; then
+ * comes the trimmed mean of the members, the blend with a baseline where the snapshot has one, and the
+ * calibrated spread around the median. Beyond the trained
  * horizon the median is appended to the history and the next block is forecast from there; its spread
  * grows with the root of the number of blocks, because the error of the blocks before is carried on.
  */
 #include "base/check.h"
 #include "base/memory.h"
 #include "model/forecast.h"
+#include "model/serving/flat.h"
 #include "model/serving/paths.h"
 #include "model/snapshot.h"
 
@@ -28,7 +30,7 @@ struct forecaster {
     struct tape tape;
     double *history;     /* [chunk][reach + H]: for blocks after the first */
     double *sums;        /* [chunk][H][Q] in the series' units */
-    double *path_levels; /* [H][Q] of one sampled series */
+    double *levels;      /* [members][chunk][H][Q] */
     size_t baseline_values; /* newest values that a blended baseline looks at */
     double *scratch;        /* [4 * baseline_values] */
     struct forecast baseline;
@@ -84,7 +86,7 @@ void forecaster_free(struct forecaster *forecaster)
     }
     mem_free(forecaster->history);
     mem_free(forecaster->sums);
-    mem_free(forecaster->path_levels);
+    mem_free(forecaster->levels);
     mem_free(forecaster->scratch);
     mem_free(forecaster->baseline.quantiles);
     mem_free(forecaster->baseline.mean);
@@ -106,7 +108,9 @@ enum status forecaster_new(const struct snapshot *snapshot, size_t batch_max,
     forecaster->history =
         mem_zeroed(forecaster->chunk * (forecaster->reach + horizon), sizeof(double));
     forecaster->sums = mem_zeroed(forecaster->chunk * horizon * QUANTILE_COUNT, sizeof(double));
-    forecaster->path_levels = mem_zeroed(horizon * QUANTILE_COUNT, sizeof(double));
+    forecaster->levels =
+        mem_zeroed(snapshot->member_count * forecaster->chunk * horizon * QUANTILE_COUNT,
+                   sizeof(double));
     forecaster->baseline_values = BASELINE_SEASONS * (size_t)snapshot->blend_season;
     if (forecaster->baseline_values < BASELINE_VALUES_MIN) {
         forecaster->baseline_values = BASELINE_VALUES_MIN;
@@ -117,7 +121,7 @@ enum status forecaster_new(const struct snapshot *snapshot, size_t batch_max,
     forecaster->baseline.quantiles = mem_zeroed(horizon * QUANTILE_COUNT, sizeof(float));
     enum status status = STATUS_OK;
     if (forecaster->history == NULL || forecaster->sums == NULL ||
-        forecaster->path_levels == NULL || forecaster->scratch == NULL ||
+        forecaster->levels == NULL || forecaster->scratch == NULL ||
         forecaster->baseline.mean == NULL || forecaster->baseline.quantiles == NULL) {
         status = error_set(error, STATUS_NO_MEMORY, "could not make a forecaster");
     }
@@ -152,12 +156,19 @@ static void sort_levels(double level[QUANTILE_COUNT])
     }
 }
 
-static void add_direct(struct forecaster *forecaster, size_t index, size_t rows)
+/* The levels of one member at one row and step, in the series' units. */
+static double *levels_of(struct forecaster *forecaster, size_t index, size_t row, size_t step)
+{
+    size_t horizon = forecaster->snapshot->plan.horizon;
+    return forecaster->levels +
+           ((index * forecaster->chunk + row) * horizon + step) * QUANTILE_COUNT;
+}
+
+static void run_direct(struct forecaster *forecaster, size_t index, size_t rows)
 {
     const struct snapshot *snapshot = forecaster->snapshot;
     const struct member *member = snapshot->members[index];
     size_t horizon = snapshot->plan.horizon;
-    const float *weights = snapshot->weights + index * horizon;
     struct tape *tape = &forecaster->tape;
     tape_begin(tape, TAPE_INFER, &member->params, member->weights, NULL, 0, 0);
     struct network_batch batch;
@@ -171,45 +182,47 @@ static void add_direct(struct forecaster *forecaster, size_t index, size_t rows)
     const struct tensor *output = network_forward(member, tape, &batch); /* [B, H, Q] */
     for (size_t row = 0; row < rows; row++) {
         for (size_t h = 0; h < horizon; h++) {
-            size_t at = (row * horizon + h) * QUANTILE_COUNT;
-            double level[QUANTILE_COUNT];
+            const real *scaled = output->data + (row * horizon + h) * QUANTILE_COUNT;
+            double *level = levels_of(forecaster, index, row, h);
             for (size_t q = 0; q < QUANTILE_COUNT; q++) {
-                level[q] = (double)output->data[at + q];
+                level[q] = window_restored(&forecaster->scales[row], (double)scaled[q]);
             }
             sort_levels(level);
-            for (size_t q = 0; q < QUANTILE_COUNT; q++) {
-                double value = window_restored(&forecaster->scales[row], level[q]);
-                forecaster->sums[at + q] += (double)weights[h] * value;
+        }
+    }
+}
+
+/* Mean of the members' values of one level: without the smallest and the largest where there are
+ * three or more, so that one member gone wrong does no harm. */
+static double trimmed_mean(const double *values, size_t count)
+{
+    double sum = 0.0;
+    double low = values[0];
+    double high = values[0];
+    for (size_t i = 0; i < count; i++) {
+        sum += values[i];
+        low = fmin(low, values[i]);
+        high = fmax(high, values[i]);
+    }
+    return count < 3 ? sum / (double)count : (sum - low - high) / (double)(count - 2);
+}
+
+static void combine_row(struct forecaster *forecaster, size_t row)
+{
+    size_t horizon = forecaster->snapshot->plan.horizon;
+    size_t count = forecaster->snapshot->member_count;
+    double floor = forecaster->sources[row].statistics.non_negative ? 0.0 : -HUGE_VAL;
+    for (size_t h = 0; h < horizon; h++) {
+        double *out = forecaster->sums + (row * horizon + h) * QUANTILE_COUNT;
+        for (size_t q = 0; q < QUANTILE_COUNT; q++) {
+            double values[MEMBERS_MAX];
+            for (size_t i = 0; i < count; i++) {
+                values[i] = fmax(floor, levels_of(forecaster, i, row, h)[q]);
             }
+            out[q] = trimmed_mean(values, count);
         }
+        sort_levels(out);
     }
-}
-
-static void add_sampled(struct forecaster *forecaster, size_t index, size_t rows)
-{
-    const struct snapshot *snapshot = forecaster->snapshot;
-    size_t horizon = snapshot->plan.horizon;
-    const float *weights = snapshot->weights + index * horizon;
-    for (size_t row = 0; row < rows; row++) {
-        paths_run(&forecaster->paths[index], &forecaster->tape, &snapshot->plan,
-                  &forecaster->sources[row], forecaster->path_levels);
-        double *sums = forecaster->sums + row * horizon * QUANTILE_COUNT;
-        for (size_t i = 0; i < horizon * QUANTILE_COUNT; i++) {
-            sums[i] += (double)weights[i / QUANTILE_COUNT] * forecaster->path_levels[i];
-        }
-    }
-}
-
-/* Members may weigh nothing: they are not run then. */
-static bool is_used(const struct snapshot *snapshot, size_t index)
-{
-    const float *weights = snapshot->weights + index * snapshot->plan.horizon;
-    for (size_t h = 0; h < snapshot->plan.horizon; h++) {
-        if (weights[h] > 0.0f) {
-            return true;
-        }
-    }
-    return false;
 }
 
 /* Mixes the baseline's quantiles in, from the newest part of the history. */
@@ -244,20 +257,21 @@ static void run_block(struct forecaster *forecaster, const struct model_series *
                       size_t rows)
 {
     const struct snapshot *snapshot = forecaster->snapshot;
-    size_t values = rows * snapshot->plan.horizon * QUANTILE_COUNT;
-    memset(forecaster->sums, 0, values * sizeof(double));
     for (size_t i = 0; i < snapshot->member_count; i++) {
-        if (!is_used(snapshot, i)) {
+        if (snapshot->members[i]->config.head == HEAD_QUANTILE) {
+            run_direct(forecaster, i, rows);
             continue;
         }
-        if (snapshot->members[i]->config.head == HEAD_GAUSSIAN) {
-            add_sampled(forecaster, i, rows);
-        } else {
-            add_direct(forecaster, i, rows);
+        for (size_t row = 0; row < rows; row++) {
+            paths_run(&forecaster->paths[i], &forecaster->tape, &snapshot->plan,
+                      &forecaster->sources[row], levels_of(forecaster, i, row, 0));
         }
     }
-    for (size_t row = 0; row < rows && snapshot->blend > 0.0f; row++) {
-        add_baseline(forecaster, &series[row], row);
+    for (size_t row = 0; row < rows; row++) {
+        combine_row(forecaster, row);
+        if (snapshot->blend > 0.0f) {
+            add_baseline(forecaster, &series[row], row);
+        }
     }
 }
 
@@ -350,6 +364,7 @@ static void finish_row(const struct model_series *series, const struct window_so
     if (source->statistics.non_negative && bounds.minimum < 0.0) {
         bounds.minimum = fmin(0.0, bounds.maximum); /* what never was negative stays so */
     }
+    flat_apply(series, out);
     forecast_finish(&bounds, forecast_last_seen(series->values, series->count), out);
 }
 

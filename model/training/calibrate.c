@@ -9,27 +9,39 @@
 
 #include <math.h>
 
-#define FACTOR_MIN 0.5
-#define FACTOR_MAX 3.0
-#define SHRINK_PLACES 20.0 /* origins that weigh as much as "no change" */
-#define HORIZON_PARTS 4    /* groups of neighbouring steps with factors of their own */
+#define FACTOR_MIN     0.5
+#define FACTOR_MAX     3.0
+#define HORIZON_PARTS  3
+#define POINTS_MIN     50  /* in a part; fewer leave it as it is */
+#define RATIO_OUTSIDE  9.0 /* where the forecast has no width and the actual lies elsewhere */
+#define TINY           1e-12
 
-/* Ratios of one level over a part of the horizon; returns how many. */
+/* |y - median| over the half-width at `level` (above the median) or its mirror image. */
+static double ratio_of(const struct forecast *forecast, size_t level, size_t h, double actual)
+{
+    size_t horizon = forecast->horizon;
+    double median = (double)forecast->quantiles[QUANTILE_MEDIAN * horizon + h];
+    size_t side = actual >= median ? level : QUANTILE_COUNT - 1 - level;
+    double width = fabs((double)forecast->quantiles[side * horizon + h] - median);
+    double away = fabs(actual - median);
+    if (width < TINY * (1.0 + fabs(median))) {
+        return away < TINY * (1.0 + fabs(median)) ? 0.0 : RATIO_OUTSIDE;
+    }
+    return away / width;
+}
+
 static size_t collect(const struct evaluation *evaluation, size_t level, size_t from, size_t to,
                       double *ratios)
 {
     size_t found = 0;
-    size_t horizon = evaluation->horizon;
     for (size_t i = 0; i < evaluation->count; i++) {
         const struct evaluation_place *place = &evaluation->places[i];
         struct forecast forecast = evaluation_get(evaluation, i);
         for (size_t h = from; h < to; h++) {
             size_t at = place->origin + h;
             double actual = at < place->series->count ? place->series->values[at] : (double)NAN;
-            double median = (double)forecast.quantiles[QUANTILE_MEDIAN * horizon + h];
-            double spread = (double)forecast.quantiles[level * horizon + h] - median;
-            if (!isnan(actual) && fabs(spread) > 1e-9 * (fabs(median) + 1e-30)) {
-                ratios[found] = (actual - median) / spread;
+            if (!isnan(actual)) {
+                ratios[found] = ratio_of(&forecast, level, h, actual);
                 found++;
             }
         }
@@ -37,37 +49,35 @@ static size_t collect(const struct evaluation *evaluation, size_t level, size_t 
     return found;
 }
 
-static double factor_of(double *ratios, size_t count, size_t level, double places)
+static double factor_of(double *ratios, size_t count, size_t level, double origins)
 {
-    if (count < 20) {
+    if (count < POINTS_MIN) {
         return 1.0;
     }
     order_sort(ratios, count);
-    double p = quantile_levels[level];
-    double factor = order_quantile(ratios, count, p > 0.5 ? p : 1.0 - p);
+    double factor = order_quantile(ratios, count, 2.0 * quantile_levels[level] - 1.0);
     factor = fmax(FACTOR_MIN, fmin(FACTOR_MAX, factor));
-    return 1.0 + (factor - 1.0) * places / (places + SHRINK_PLACES);
+    return pow(factor, origins / (origins + 1.0));
 }
 
-enum status calibrate(const struct evaluation *evaluation, float *spread, struct error *error)
+enum status calibrate(const struct evaluation *evaluation, size_t origins, float *spread,
+                      struct error *error)
 {
     size_t horizon = evaluation->horizon;
     double *ratios = mem_alloc((evaluation->count * horizon + 1) * sizeof(double));
     if (ratios == NULL) {
         return error_set(error, STATUS_NO_MEMORY, "could not calibrate the model");
     }
-    size_t parts = horizon < HORIZON_PARTS ? horizon : HORIZON_PARTS;
-    for (size_t level = 0; level < QUANTILE_COUNT; level++) {
+    size_t parts = horizon < HORIZON_PARTS ? 1 : HORIZON_PARTS;
+    for (size_t level = QUANTILE_MEDIAN + 1; level < QUANTILE_COUNT; level++) {
         for (size_t part = 0; part < parts; part++) {
             size_t from = horizon * part / parts;
             size_t to = horizon * (part + 1) / parts;
-            double factor = 1.0;
-            if (level != QUANTILE_MEDIAN) {
-                size_t count = collect(evaluation, level, from, to, ratios);
-                factor = factor_of(ratios, count, level, (double)evaluation->count);
-            }
+            size_t count = collect(evaluation, level, from, to, ratios);
+            float factor = (float)factor_of(ratios, count, level, (double)origins);
             for (size_t h = from; h < to; h++) {
-                spread[level * horizon + h] = (float)factor;
+                spread[level * horizon + h] = factor;
+                spread[(QUANTILE_COUNT - 1 - level) * horizon + h] = factor;
             }
         }
     }

@@ -1,10 +1,9 @@
-/* From trained members to one forecaster: weights, blend with a baseline, calibration, figures.
+/* From trained members to one forecaster: blend with a baseline, calibration, figures.
  * SPDX-License-Identifier: Apache-2.0
  *
  * Losses are judged twice: relative to the sum of all values (wQL: large series count more) and
  * relative to each series' own seasonal difference (every series counts the same); their geometric
- * mean decides. A member's weight falls with the fourth power of its loss. A baseline is mixed in
- * where that helps by more than 2 % of its share.
+ * mean decides. A baseline is mixed in where that helps by more than 2 % of its share.
  */
 #include "model/training/combine.h"
 
@@ -18,7 +17,6 @@
 #include <math.h>
 #include <string.h>
 
-#define WEIGHT_POWER   4.0
 #define SCALED_CUT     20.0 /* of the median: no single place decides */
 #define BLEND_STEPS    7    /* shares 0.1 ... 0.7 are tried */
 #define BLEND_PENALTY  0.02 /* a share must earn this much of itself */
@@ -101,73 +99,6 @@ static void judge_release(struct judge *judge)
     mem_free(judge->scaled);
     mem_free(judge->actual);
     mem_free(judge->copy);
-}
-
-/* ---------------------------------------------------------------- weights */
-
-static void set_weights(struct snapshot *snapshot, const double *weights)
-{
-    size_t horizon = snapshot->plan.horizon;
-    for (size_t m = 0; m < snapshot->member_count; m++) {
-        for (size_t h = 0; h < horizon; h++) {
-            snapshot->weights[m * horizon + h] = (float)weights[m];
-        }
-    }
-}
-
-/* Each member alone at all places: members[m] is [count][Q][H]. */
-static enum status forecast_each(struct snapshot *snapshot, struct evaluation *evaluation,
-                                 float *members, struct error *error)
-{
-    size_t values = values_of(evaluation);
-    for (size_t m = 0; m < snapshot->member_count; m++) {
-        double alone[MEMBERS_MAX] = {0.0};
-        alone[m] = 1.0;
-        set_weights(snapshot, alone);
-        enum status status = evaluation_forecast(evaluation, snapshot, error);
-        if (status != STATUS_OK) {
-            return status;
-        }
-        memcpy(members + m * values, evaluation->quantiles, values * sizeof(float));
-    }
-    return STATUS_OK;
-}
-
-static void weigh_members(struct snapshot *snapshot, struct judge *context, const float *members,
-                          double *weights)
-{
-    size_t count = snapshot->member_count;
-    struct losses losses[MEMBERS_MAX];
-    struct losses best = {INFINITY, INFINITY};
-    for (size_t m = 0; m < count; m++) {
-        losses[m] = judge(context, members + m * values_of(context->evaluation));
-        best.pooled = fmin(best.pooled, losses[m].pooled);
-        best.scaled = fmin(best.scaled, losses[m].scaled);
-    }
-    double total = 0.0;
-    for (size_t m = 0; m < count; m++) {
-        double pooled = best.pooled > 0.0 ? losses[m].pooled / best.pooled : 1.0;
-        double scaled = best.scaled > 0.0 ? losses[m].scaled / best.scaled : 1.0;
-        weights[m] = pow(sqrt(pooled * scaled), -WEIGHT_POWER);
-        weights[m] = isfinite(weights[m]) ? weights[m] : 0.0;
-        total += weights[m];
-    }
-    for (size_t m = 0; m < count; m++) {
-        weights[m] = total > 0.0 ? weights[m] / total : 1.0 / (double)count;
-    }
-}
-
-/* members[0] becomes the weighted mean. */
-static void average(const struct snapshot *snapshot, size_t values, const double *weights,
-                    float *members)
-{
-    for (size_t i = 0; i < values; i++) {
-        double sum = 0.0;
-        for (size_t m = 0; m < snapshot->member_count; m++) {
-            sum += weights[m] * (double)members[m * values + i];
-        }
-        members[i] = (float)sum;
-    }
 }
 
 /* ---------------------------------------------------------------- blend */
@@ -271,28 +202,24 @@ static enum status choose_blend(struct snapshot *snapshot, struct judge *context
 
 /* ---------------------------------------------------------------- door */
 
+/* Forecasts without blend and calibration are in `evaluation`; `ensemble` is room for a copy. */
 static enum status combine(struct snapshot *snapshot, struct evaluation *evaluation,
-                           float *members, struct error *error)
+                           size_t origins, float *ensemble, struct error *error)
 {
     struct judge context;
     size_t season = snapshot->seasons[0] > 0 ? snapshot->seasons[0] : 1;
     enum status status = judge_init(&context, evaluation, season, error);
     if (status == STATUS_OK) {
-        status = forecast_each(snapshot, evaluation, members, error);
+        memcpy(ensemble, evaluation->quantiles, values_of(evaluation) * sizeof(float));
+        status = choose_blend(snapshot, &context, ensemble, error);
     }
-    double weights[MEMBERS_MAX];
+    judge_release(&context);
     if (status == STATUS_OK) {
-        weigh_members(snapshot, &context, members, weights);
-        set_weights(snapshot, weights);
-        average(snapshot, values_of(evaluation), weights, members);
-        status = choose_blend(snapshot, &context, members, error);
-    }
-    if (status == STATUS_OK) {
-        /* From here on as it is served: with weights and blend, not yet calibrated. */
+        /* From here on as it is served: blended, not yet calibrated. */
         status = evaluation_forecast(evaluation, snapshot, error);
     }
     if (status == STATUS_OK) {
-        status = calibrate(evaluation, snapshot->spread, error);
+        status = calibrate(evaluation, origins, snapshot->spread, error);
     }
     if (status == STATUS_OK) {
         calibrate_apply(evaluation, snapshot->spread);
@@ -310,7 +237,6 @@ static enum status combine(struct snapshot *snapshot, struct evaluation *evaluat
         record->baseline_wql = figures.baseline_wql;
         record->evaluated = figures.points;
     }
-    judge_release(&context);
     return status;
 }
 
@@ -319,17 +245,20 @@ enum status combine_members(struct snapshot *snapshot, const struct evaluation_w
 {
     struct evaluation evaluation;
     enum status status = evaluation_init(&evaluation, wanted, snapshot->plan.horizon, error);
-    if (status != STATUS_OK || evaluation.count == 0) {
-        if (status == STATUS_OK) {
-            evaluation_release(&evaluation);
-        }
+    if (status != STATUS_OK) {
         return status;
     }
-    float *members = mem_alloc(snapshot->member_count * values_of(&evaluation) * sizeof(float));
-    status = members != NULL
-                 ? combine(snapshot, &evaluation, members, error)
-                 : error_set(error, STATUS_NO_MEMORY, "could not combine the members");
-    mem_free(members);
+    float *ensemble = mem_alloc((values_of(&evaluation) + 1) * sizeof(float));
+    if (ensemble == NULL) {
+        status = error_set(error, STATUS_NO_MEMORY, "could not combine the members");
+    }
+    if (status == STATUS_OK && evaluation.count > 0) {
+        status = evaluation_forecast(&evaluation, snapshot, error);
+    }
+    if (status == STATUS_OK && evaluation.count > 0) {
+        status = combine(snapshot, &evaluation, wanted->origins, ensemble, error);
+    }
+    mem_free(ensemble);
     evaluation_release(&evaluation);
     return status;
 }

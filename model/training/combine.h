@@ -1,4 +1,4 @@
-/* From trained members to one forecaster: weights, blend with a baseline, calibration, figures.
+/* From trained members to one forecaster: blend with a baseline, calibration, figures.
  * SPDX-License-Identifier: Apache-2.0
  *
  * All of it is chosen on held-back origins, with few degrees of freedom, because those are few.
@@ -8,7 +8,7 @@
 
 #include "model/training/evaluate.h"
 
-/* Sets the snapshot's weights, blend, spread and the record's figures from the wanted origins. */
+/* Sets the snapshot's blend, spread and the record's figures from the wanted origins. */
 enum status combine_members(struct snapshot *snapshot, const struct evaluation_wanted *wanted,
                             struct error *error) MUST_USE;
 

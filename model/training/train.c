@@ -34,6 +34,7 @@ struct training {
     size_t lanes;
     int64_t started_ns;
     double shares, shares_done; /* of the members */
+    double first_cost;          /* operations in a step of the first member */
     char phase[48];
     uint64_t steps;
     double loss;
@@ -171,39 +172,43 @@ static double closing_seconds(const struct training *training)
     return fmin(CLOSING_MAX, CLOSING_SHARE * training->request->seconds);
 }
 
-static uint64_t member_steps(const struct training *training, size_t index)
+/* Operations of one step, forward and backward: 6 a weight and token. */
+static double step_cost(const struct member *member)
+{
+    return 6.0 * (double)member->params.trained * (double)member->tokens *
+           (double)member->config.batch;
+}
+
+/* The steps that a member is meant to take: by steps in proportion to its share of time and what a
+ * step costs; by time a guess, for deciding whether windows will repeat. */
+static uint64_t planned_steps(struct training *training, size_t index, const struct member *member,
+                              double seconds)
 {
     const struct train_request *request = training->request;
-    if (request->steps == 0) {
-        return 0;
+    const struct member_config *config = &training->recipe.members[index];
+    double cost = step_cost(member);
+    training->first_cost = index == 0 ? cost : training->first_cost;
+    if (request->steps > 0) {
+        double share = config->share / training->recipe.members[0].share;
+        double steps = (double)request->steps * share * training->first_cost / cost;
+        return index == 0 ? request->steps : (uint64_t)fmax(1.0, steps);
     }
-    double share = training->recipe.members[index].share / training->recipe.members[0].share;
-    double steps = ceil((double)request->steps * share);
-    return steps > 1.0 ? (uint64_t)steps : 1;
+    double most = (double)recipe_steps_max(config, training->set.windows);
+    return (uint64_t)fmin(most, seconds * (double)training->lanes * LANE_SPEED / cost);
 }
 
-/* Steps that time allows, by a guess at the machine's speed: 6 operations a weight and token. */
-static double steps_in(const struct member *member, size_t lanes, double seconds)
-{
-    double operations = 6.0 * (double)member->params.trained * (double)member->tokens;
-    return seconds * (double)lanes * LANE_SPEED / (operations * (double)member->config.batch);
-}
-
-static enum status make_member(struct training *training, struct member_config *config,
-                               double seconds, struct member **member, struct error *error)
+/* Makes the member; again with dropout and mixing where it will see its windows more than once. */
+static enum status make_member(struct training *training, size_t index, double seconds,
+                               struct member **member, uint64_t *steps, struct error *error)
 {
     struct snapshot *snapshot = training->snapshot;
-    size_t windows = training->set.windows;
+    struct member_config *config = &training->recipe.members[index];
     enum status status = member_new(config, &snapshot->plan, snapshot->seasons, member, error);
     if (status != STATUS_OK) {
         return status;
     }
-    uint64_t steps = member_steps(training, (size_t)(config - training->recipe.members));
-    if (steps == 0) {
-        double most = (double)recipe_steps_max(config, windows);
-        steps = (uint64_t)fmin(most, steps_in(*member, training->lanes, seconds));
-    }
-    if (recipe_repeats(config, windows, steps)) {
+    *steps = planned_steps(training, index, *member, seconds);
+    if (recipe_repeats(config, training->set.windows, *steps)) {
         member_free(*member);
         *member = NULL;
         recipe_regularise(config);
@@ -221,7 +226,8 @@ static enum status train_member(struct training *training, size_t index, struct 
                   seconds_since(training->started_ns);
     double seconds = fmax(0.05, left * config->share / (training->shares - training->shares_done));
     struct member *member = NULL;
-    enum status status = make_member(training, config, seconds, &member, error);
+    uint64_t steps = 0;
+    enum status status = make_member(training, index, seconds, &member, &steps, error);
     if (status != STATUS_OK) {
         return status;
     }
@@ -233,7 +239,7 @@ static enum status train_member(struct training *training, size_t index, struct 
         .set = &training->set,
         .member = member,
         .seed = request->seed * MEMBERS_MAX + index,
-        .steps = member_steps(training, index),
+        .steps = request->steps > 0 ? steps : 0,
         .steps_max = recipe_steps_max(config, training->set.windows),
         .seconds = seconds,
         .lanes = training->lanes,

@@ -21,7 +21,7 @@
 #define CLIP_NORM 1.0
 #define LOSS_MEMORY 0.98   /* of the running mean */
 #define RETRY_RATE 0.3     /* of the rate, after a divergence */
-#define SKIP_WINDOWS 4096  /* that the skip's first weights come from */
+#define SKIP_WINDOWS 8192  /* that the skip's first weights come from */
 #define SKIP_POWER 3.0     /* weights fall with the error to this power */
 #define SKIP_ERROR_MAX 5.0 /* scaled errors are cut here */
 #define NEWS_MS 100
@@ -380,7 +380,7 @@ static void poll(void *context)
 static enum status run_once(struct trainer *trainer, double rate_factor, struct error *error)
 {
     struct member *member = trainer->member;
-    params_initialise(&member->params, member->weights, trainer->seed);
+    member_initialise(member, trainer->seed);
     enum status status = start_skip(trainer, error);
     if (status != STATUS_OK) {
         return status;
