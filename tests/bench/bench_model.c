@@ -416,6 +416,33 @@ static double shapes_only_seconds(struct reference *model)
     return sum / count;
 }
 
+/* One more step of one series from a state: what decoding by sampling does. */
+static void step_figures(struct reference *model)
+{
+    struct error error = {0};
+    struct tape_size size = measured(model, TAPE_INFER, 1);
+    struct tape tape;
+    CHECK(tape_init(&tape, &size, &error) == STATUS_OK);
+    void *state = mem_alloc_aligned(backbone_state_bytes(model->backbone, 1));
+    double sum = 0;
+    double count = 0;
+    for (double end = now() + seconds_each / 2; now() < end;) {
+        backbone_state_reset(model->backbone, state, 1);
+        double start = now();
+        for (size_t t = 0; t < model->tokens; t++) {
+            tape_begin(&tape, TAPE_INFER, &model->params, model->weights, NULL, 1, 1);
+            struct tensor *x = tape_input(&tape, (size_t[]){1, 1, model->backbone->width, 0});
+            memcpy(x->data, model->inputs, tensor_size(x) * sizeof(real));
+            (void)backbone_forward(model->backbone, &tape, x, state);
+        }
+        sum += now() - start;
+        count += (double)model->tokens;
+    }
+    report("step_one_series", sum / count * 1e6, "us");
+    mem_free(state);
+    tape_release(&tape);
+}
+
 static void inference_figures(size_t micro)
 {
     struct reference model = {.tokens = 18,
@@ -429,6 +456,7 @@ static void inference_figures(size_t micro)
     report("patched_forward_414_series_two_lanes", 1e3 / run_lanes(&model, TAPE_INFER),
            "ms (goal 35)");
     report("tape_overhead_one_series", 100 * shapes_only_seconds(&model) / one, "% (goal 5)");
+    step_figures(&model);
     reference_close(&model);
 }
 
