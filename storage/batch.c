@@ -268,8 +268,8 @@ static enum status op_add(struct write_batch *batch, uint32_t series, struct poi
 {
     CHECK(series < batch->series_count);
     if (batch->op_count == batch->op_capacity) {
-        if (array_reserve(&batch->ops, &batch->op_capacity, batch->op_count + 1,
-                          sizeof *batch->ops, error) != STATUS_OK) {
+        if (array_reserve(&batch->ops, &batch->op_capacity, batch->op_count + 1, sizeof *batch->ops,
+                          error) != STATUS_OK) {
             return error->status;
         }
     }

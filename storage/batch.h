@@ -23,8 +23,9 @@ struct batch_op {
 };
 
 struct batch_series {
-    struct series_entry *entry; /* at commit: what it means; NULL until then and where it is unused */
-    uint32_t id;                /* when it was named; 0 = unknown then */
+    struct series_entry
+        *entry;  /* at commit: what it means; NULL until then and where it is unused */
+    uint32_t id; /* when it was named; 0 = unknown then */
     uint32_t hash;
     uint32_t text_at, text_length;
     bool anew; /* named after this batch deleted it: a new series even if the text is still known */
@@ -85,7 +86,8 @@ struct write_group {
     size_t created_count, created_capacity;
     struct series_entry **touched; /* got points or an end in this group; each once */
     size_t touched_count, touched_capacity;
-    uint32_t *touched_ids; /* after the commit, for the observer; series deleted meanwhile left out */
+    uint32_t
+        *touched_ids; /* after the commit, for the observer; series deleted meanwhile left out */
     size_t touched_id_count;
 };
 
@@ -94,7 +96,8 @@ void write_group_release(struct write_group *group);
 /* Resolves what every op and change means; creates entries for new series (invisible until
  * group_publish). A batch whose change names an unknown series is refused, the others go on. Makes
  * room in all lists, so that nothing after the commit can fail. */
-enum status group_prepare(struct storage *storage, struct write_group *group, struct error *error) MUST_USE;
+enum status group_prepare(struct storage *storage, struct write_group *group,
+                          struct error *error) MUST_USE;
 
 /* The transaction is on disk: new series become visible, deleted ones vanish and are freed. */
 void group_publish(struct storage *storage, struct write_group *group);
@@ -111,8 +114,8 @@ static inline void group_touch(struct write_group *group, struct series_entry *e
     }
 }
 
-/* Statistics of one point or end, in the one meaning that both drivers share. Under the lock. Returns
- * whether the series has a point more than before. */
+/* Statistics of one point or end, in the one meaning that both drivers share. Under the lock.
+ * Returns whether the series has a point more than before. */
 bool entry_count_point(struct series_entry *entry, struct point point, bool existed,
                        struct write_result *result);
 void entry_count_end(struct series_entry *entry, int64_t time_ms);

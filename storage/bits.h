@@ -1,8 +1,8 @@
 /* Little-endian loads, varints and zigzag for the store's own formats; every read is bounded.
  * SPDX-License-Identifier: Apache-2.0
  *
- * A reader that runs past its end sets `bad` and yields zeros from then on, so that decoders may check
- * once at the end of a step instead of after each number.
+ * A reader that runs past its end sets `bad` and yields zeros from then on, so that decoders may
+ * check once at the end of a step instead of after each number.
  */
 #ifndef STORAGE_BITS_H
 #define STORAGE_BITS_H

@@ -2,8 +2,9 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * The encoder proves its own work: a value becomes an integer only where dividing it back gives the
- * same bits (so -0.0, full-precision noise and huge numbers fall through to XOR). The decoder trusts
- * nothing: counts are bounded first, every read is checked, times must rise, every byte must be used.
+ * same bits (so -0.0, full-precision noise and huge numbers fall through to XOR). The decoder
+ * trusts nothing: counts are bounded first, every read is checked, times must rise, every byte must
+ * be used.
  */
 #include "storage/chunk.h"
 
@@ -30,6 +31,42 @@ static const double powers_of_ten[DECIMALS_MAX + 1] = {
 
 /* ---------------------------------------------------------------- packed blocks */
 
+/* Returns the end of the block. `spare` bytes behind it may be overwritten. */
+static unsigned char *block_pack(const uint64_t *values, size_t length, unsigned width,
+                                 unsigned char *out, size_t spare)
+{
+    if (width <= 56 && spare >= 8) { /* whole words, the part behind `filled` is written again */
+        uint64_t pending = 0;
+        unsigned filled = 0;
+        for (size_t i = 0; i < length; i++) {
+            pending |= values[i] << filled;
+            filled += width;
+            uint64_t word = pending;
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+            word = __builtin_bswap64(word);
+#endif
+            memcpy(out, &word, sizeof word);
+            out += filled / 8;
+            pending >>= filled & ~7u;
+            filled &= 7;
+        }
+        return out + (filled > 0);
+    }
+    wide_bits pending = 0;
+    unsigned filled = 0;
+    for (size_t i = 0; i < length; i++) {
+        pending |= (wide_bits)values[i] << filled;
+        for (filled += width; filled >= 8; filled -= 8) {
+            *out++ = (unsigned char)pending;
+            pending >>= 8;
+        }
+    }
+    if (filled > 0) {
+        *out++ = (unsigned char)pending;
+    }
+    return out;
+}
+
 /* Returns the end, NULL where the room is too small. */
 static unsigned char *blocks_put(const uint64_t *values, size_t count, unsigned char *out,
                                  const unsigned char *end)
@@ -46,20 +83,7 @@ static unsigned char *blocks_put(const uint64_t *values, size_t count, unsigned 
             return NULL;
         }
         *out++ = (unsigned char)width;
-        wide_bits pending = 0;
-        unsigned filled = 0;
-        for (size_t i = 0; i < length; i++) {
-            pending |= (wide_bits)values[at + i] << filled;
-            filled += width;
-            while (filled >= 8) {
-                *out++ = (unsigned char)pending;
-                pending >>= 8;
-                filled -= 8;
-            }
-        }
-        if (filled > 0) {
-            *out++ = (unsigned char)pending;
-        }
+        out = block_pack(values + at, length, width, out, (size_t)(end - out) - bytes);
     }
     return out;
 }
@@ -373,38 +397,64 @@ size_t chunk_encode(const struct point *points, size_t count, unsigned char *out
     return (size_t)(at - out);
 }
 
+/* How many of the points a chunk of `capacity` bytes will about hold: block by block for decimals.
+ */
+static size_t fit_estimate(const struct point *points, size_t count, size_t capacity)
+{
+    enum { HEAD = 40 }; /* header and a regular time column */
+    int64_t integers[CHUNK_POINTS_MAX];
+    size_t finite, used = HEAD;
+    if (decimals_find(points, count, integers, &finite) < 0) {
+        return count < capacity / 8 ? count : capacity / 8;
+    }
+    if (finite < count) {
+        return count < capacity ? count : capacity;
+    }
+    for (size_t at = 0; at + 1 < count; at += BLOCK) {
+        uint64_t all = 0;
+        size_t length = count - 1 - at < BLOCK ? count - 1 - at : BLOCK;
+        for (size_t i = 0; i < length; i++) {
+            all |= zigzag(integers[at + i + 1] - integers[at + i]);
+        }
+        unsigned width = all == 0 ? 0 : 64 - (unsigned)__builtin_clzll(all);
+        size_t bytes = 1 + (length * width + 7) / 8;
+        if (used + bytes > capacity) { /* part of this block, where it pays */
+            size_t part = capacity > used + 1 ? (capacity - used - 1) * 8 / width : 0;
+            return at + 1 + (part < length ? part : length);
+        }
+        used += bytes;
+    }
+    return count;
+}
+
 size_t chunk_fit(const struct point *points, size_t count, unsigned char *out, size_t capacity,
                  size_t *bytes)
 {
-    /* Bisect between what fits and what does not, by the rate seen so far; stop when the chunk is
-     * 97 % full. Four or five encodings of ~1,000 points a chunk: some 10 ns a point. */
-    size_t fits = 1;
-    size_t fails = (count < CHUNK_POINTS_MAX ? count : CHUNK_POINTS_MAX) + 1;
-    size_t attempt = fails - 1 < 512 ? fails - 1 : 512;
-    *bytes = chunk_encode(points, 1, out, capacity);
-    CHECK(*bytes > 0);
-    size_t encoded = 1;
+    /* The estimate is nearly always right at once for regular decimals. Otherwise bisect between
+     * what fits and what does not, by the rate seen so far, until the chunk is 96 % full. */
+    count = count < CHUNK_POINTS_MAX ? count : CHUNK_POINTS_MAX;
+    size_t fits = 0, fails = count + 1, encoded = 0;
+    size_t attempt = fit_estimate(points, count, capacity);
+    attempt = attempt < 1 ? 1 : attempt;
     while (fails - fits > 1) {
         size_t used = chunk_encode(points, attempt, out, capacity);
         encoded = attempt;
         if (used > 0) {
             fits = attempt;
             *bytes = used;
-            if (used * 100 >= capacity * 97) {
+            if (used * 100 >= capacity * 96 || fails - fits <= 1 + fits / 64) {
                 break;
             }
-            attempt = fits * (capacity - 40) / used; /* aim at full */
+            attempt = fits * (capacity - 24) / used; /* aim at full */
         } else {
             fails = attempt;
-            attempt = fits + (fails - fits) * 7 / 8;
+            attempt = fits + (fails - fits) * 15 / 16;
         }
         attempt = attempt >= fails ? fails - 1 : attempt;
         attempt = attempt <= fits ? fits + 1 : attempt;
-        if (fails - fits <= 1 + fits / 64) {
-            break; /* within 2 %: good enough */
-        }
     }
     if (encoded != fits) {
+        CHECK(fits > 0);
         *bytes = chunk_encode(points, fits, out, capacity);
     }
     return fits;

@@ -80,8 +80,7 @@ unsigned char *xor_put(const struct point *points, size_t count, unsigned char *
         unsigned lead = (unsigned)__builtin_clzll(differing);
         unsigned trail = (unsigned)__builtin_ctzll(differing);
         unsigned significant = 64 - lead - trail;
-        if (lead >= leading && trail >= trailing &&
-            64 - leading - trailing < significant + 12) {
+        if (lead >= leading && trail >= trailing && 64 - leading - trailing < significant + 12) {
             bits_put(&writer, 1, 2);
             bits_put(&writer, differing >> trailing, 64 - leading - trailing);
             continue;

@@ -2,12 +2,12 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * The door (storage.c) is the only caller; it asserts the preconditions, so a driver need not. A
- * driver keeps entries and statistics in struct storage up to date (store.h has the locks). Adding a
- * member at the end raises DRIVER_VERSION; older members never change their meaning.
+ * driver keeps entries and statistics in struct storage up to date (store.h has the locks). Adding
+ * a member at the end raises DRIVER_VERSION; older members never change their meaning.
  *
- * Failures, for every writing function: after any status but STATUS_OK neither the disk nor the memory
- * holds anything of the attempt, and the store may be used on. STATUS_NO_SPACE and STATUS_IO also clear
- * counters.writable; the next success sets it again.
+ * Failures, for every writing function: after any status but STATUS_OK neither the disk nor the
+ * memory holds anything of the attempt, and the store may be used on. STATUS_NO_SPACE and STATUS_IO
+ * also clear counters.writable; the next success sets it again.
  */
 #ifndef STORAGE_DRIVER_H
 #define STORAGE_DRIVER_H
@@ -32,28 +32,29 @@ struct storage_driver {
     /* Fills storage->state, the directory and the names with what is stored at `path`. On failure
      * everything is released again. */
     enum status (*open)(struct storage *storage, const char *path, struct error *error);
-    /* No reader is open. Frees the state; entries are freed by the door (entry_release, then free). */
+    /* No reader is open. Frees the state; entries are freed by the door (entry_release, then free).
+     */
     void (*close)(struct storage *storage);
 
     /* A zeroed entry has just got its id and text; and before its memory goes. Neither can fail. */
     void (*entry_init)(struct series_entry *entry);
     void (*entry_release)(struct series_entry *entry);
 
-    /* One transaction: all batches of the group that are not refused, in order, with durable effect on
-     * STATUS_OK. Series are resolved (group_prepare). Fills the result of each batch, the statistics
-     * of each entry and the group's list of touched entries; calls group_publish. */
+    /* One transaction: all batches of the group that are not refused, in order, with durable effect
+     * on STATUS_OK. Series are resolved (group_prepare). Fills the result of each batch, the
+     * statistics of each entry and the group's list of touched entries; calls group_publish. */
     enum status (*commit)(struct storage *storage, struct write_group *group, struct error *error);
 
     /* Moves waiting data to its final place, checkpoints. `more`: there is more to do now. */
     enum status (*compact)(struct storage *storage, enum driver_effort effort, bool *more,
                            struct error *error);
 
-    /* Drops points older than each series' retention at `now_ms`, a slice of the series a call, round
-     * and round; `more` is false where the round is complete. */
+    /* Drops points older than each series' retention at `now_ms`, a slice of the series a call,
+     * round and round; `more` is false where the round is complete. */
     enum status (*retain)(struct storage *storage, int64_t now_ms, bool *more, struct error *error);
 
-    /* After STATUS_IO or STATUS_NO_SPACE: tries whether writing works again, with fresh handles after
-     * an I/O error, and verifies what the disk holds. */
+    /* After STATUS_IO or STATUS_NO_SPACE: tries whether writing works again, with fresh handles
+     * after an I/O error, and verifies what the disk holds. */
     enum status (*recover)(struct storage *storage, struct error *error);
 
     /* Readers: any thread, each reader one thread at a time. The meaning is that of storage.h. */
@@ -63,8 +64,8 @@ struct storage_driver {
                         struct point *out, size_t maximum, size_t *count, struct error *error);
     enum status (*read_last)(void *reader, uint32_t id, struct point *out, size_t maximum,
                              size_t *count, struct error *error);
-    enum status (*records)(void *reader, const char *kind, storage_record_visit visit, void *context,
-                           struct error *error);
+    enum status (*records)(void *reader, const char *kind, storage_record_visit visit,
+                           void *context, struct error *error);
 
     /* Under storage->lock: newest points that are in memory; `complete` as for storage_tail. */
     size_t (*tail)(struct series_entry *entry, struct point *out, size_t maximum, bool *complete);

@@ -1,8 +1,8 @@
-/* A group of batches on its way through a commit: resolved before it, published or abandoned after it.
- * SPDX-License-Identifier: Apache-2.0
+/* A group of batches on its way through a commit: resolved before it, published or abandoned after
+ * it. SPDX-License-Identifier: Apache-2.0
  *
- * Everything that can fail (memory, unknown ids) happens in group_prepare. What follows a successful
- * commit only moves pointers, so the memory can never fall behind the disk.
+ * Everything that can fail (memory, unknown ids) happens in group_prepare. What follows a
+ * successful commit only moves pointers, so the memory can never fall behind the disk.
  */
 #include "storage/batch.h"
 
@@ -60,8 +60,7 @@ static enum status entry_create(struct storage *storage, struct write_group *gro
     }
     /* The id is spent even if the commit fails: nobody can know what a failed sync left behind. */
     uint32_t id = storage->directory.last_id + 1;
-    struct series_entry *entry =
-        series_entry_new(storage->driver->entry_bytes, id, text, length);
+    struct series_entry *entry = series_entry_new(storage->driver->entry_bytes, id, text, length);
     if (entry == NULL) {
         return error_set(error, STATUS_NO_MEMORY, "could not allocate a new series");
     }
@@ -144,8 +143,8 @@ enum status group_prepare(struct storage *storage, struct write_group *group, st
         lock_release(&storage->names_lock);
         lock_acquire(&storage->lock);
         if (status == STATUS_OK) {
-            status = series_directory_reserve(&storage->directory, storage->directory.last_id,
-                                              error);
+            status =
+                series_directory_reserve(&storage->directory, storage->directory.last_id, error);
         }
         lock_release(&storage->lock);
         if (status != STATUS_OK) {
@@ -267,7 +266,6 @@ void entry_count_end(struct series_entry *entry, int64_t time_ms)
 
 int64_t entry_retention(const struct series_entry *entry, int64_t preset_ms)
 {
-    return entry->settings != NULL && entry->settings->has_retention
-               ? entry->settings->retention_ms
-               : preset_ms;
+    return entry->settings != NULL && entry->settings->has_retention ? entry->settings->retention_ms
+                                                                     : preset_ms;
 }

@@ -25,8 +25,7 @@ void journal_writer_release(struct journal_writer *writer)
 enum status journal_begin(struct journal_writer *writer, size_t entries, struct error *error)
 {
     size_t need = HEADER_BYTES + entries * ENTRY_BYTES_MAX;
-    if (writer->capacity < need ||
-        (writer->capacity > KEEP_BYTES_MAX && need <= KEEP_BYTES_MAX)) {
+    if (writer->capacity < need || (writer->capacity > KEEP_BYTES_MAX && need <= KEEP_BYTES_MAX)) {
         mem_free(writer->bytes);
         writer->bytes = mem_alloc(need);
         writer->capacity = writer->bytes == NULL ? 0 : need;

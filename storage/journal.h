@@ -21,7 +21,8 @@
 enum journal_kind {
     JOURNAL_POINT,
     JOURNAL_END,   /* the series ended at a time */
-    JOURNAL_TOUCH, /* settings changed: the generation grew; the settings themselves are in a table */
+    JOURNAL_TOUCH, /* settings changed: the generation grew; the settings themselves are in a table
+                    */
 };
 
 struct journal_entry {
@@ -40,7 +41,8 @@ struct journal_writer {
 void journal_writer_release(struct journal_writer *writer);
 
 /* Begins an empty record with room for `entries` more; STATUS_NO_MEMORY. */
-enum status journal_begin(struct journal_writer *writer, size_t entries, struct error *error) MUST_USE;
+enum status journal_begin(struct journal_writer *writer, size_t entries,
+                          struct error *error) MUST_USE;
 
 /* Never fails within the room that journal_begin made. */
 void journal_add(struct journal_writer *writer, const struct journal_entry *entry);

@@ -1,9 +1,9 @@
 /* Driver "memory": plain sorted arrays; the executable specification of what a store does.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Nothing is durable and nothing is fast on purpose: each function says in a few lines what the contract
- * of driver.h means. The contract suite runs on this driver and on the others alike. Used by tests,
- * fuzzers, and `forecastd backtest`.
+ * Nothing is durable and nothing is fast on purpose: each function says in a few lines what the
+ * contract of driver.h means. The contract suite runs on this driver and on the others alike. Used
+ * by tests, fuzzers, and `forecastd backtest`.
  */
 #include "storage/driver.h"
 
@@ -64,8 +64,9 @@ static enum status memory_open(struct storage *storage, const char *path, struct
 {
     (void)path;
     storage->state = mem_zeroed(1, sizeof(struct memory_state));
-    return storage->state != NULL ? STATUS_OK
-                                  : error_set(error, STATUS_NO_MEMORY, "could not allocate a store");
+    return storage->state != NULL
+               ? STATUS_OK
+               : error_set(error, STATUS_NO_MEMORY, "could not allocate a store");
 }
 
 static void record_free(struct memory_record *record)
@@ -368,7 +369,8 @@ static enum status memory_read_last(void *reader, uint32_t id, struct point *out
 static enum status memory_records(void *reader, const char *kind, storage_record_visit visit,
                                   void *context, struct error *error)
 {
-    /* The visitor must not run under the lock: each record is copied out, found again by its key. */
+    /* The visitor must not run under the lock: each record is copied out, found again by its key.
+     */
     struct storage *storage = reader;
     struct memory_state *state = storage->state;
     char *key = NULL;

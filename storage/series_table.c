@@ -144,13 +144,11 @@ enum status series_directory_reserve(struct series_directory *directory, uint32_
     while (capacity <= id) {
         capacity *= 2;
     }
-    struct series_entry **entries =
-        mem_resize(directory->entries, capacity, sizeof *entries);
+    struct series_entry **entries = mem_resize(directory->entries, capacity, sizeof *entries);
     if (entries == NULL) {
         return error_set(error, STATUS_NO_MEMORY, "could not allocate the directory of series");
     }
-    memset(entries + directory->capacity, 0,
-           (capacity - directory->capacity) * sizeof *entries);
+    memset(entries + directory->capacity, 0, (capacity - directory->capacity) * sizeof *entries);
     directory->entries = entries;
     directory->capacity = capacity;
     return STATUS_OK;

@@ -1,12 +1,13 @@
 /* The index of all series in memory: text -> entry and id -> entry.
  * SPDX-License-Identifier: Apache-2.0
  *
- * A driver makes its entries larger than struct series_entry (which comes first in its own struct) and
- * keeps what it needs behind; the text stands behind that, in the same allocation. Ids rise and are
- * never used again, so the directory by id has holes where series were deleted.
+ * A driver makes its entries larger than struct series_entry (which comes first in its own struct)
+ * and keeps what it needs behind; the text stands behind that, in the same allocation. Ids rise and
+ * are never used again, so the directory by id has holes where series were deleted.
  *
  * Bytes a series, without points in memory: the entry (about 300 with the SQLite driver), its text,
- * 16 in the hash (half full at worst a quarter), 8 to 16 in the directory: below 400 for a text of 40.
+ * 16 in the hash (half full at worst a quarter), 8 to 16 in the directory: below 400 for a text
+ * of 40.
  *
  * Threads: no lock inside. struct storage says which lock guards which part.
  */
@@ -30,8 +31,8 @@ struct series_entry {
     struct series_settings *settings; /* owned; NULL: nothing is set */
 };
 
-/* Zeroed, with the text copied in; `entry_bytes` is at least sizeof(struct series_entry). NULL where
- * there is no memory. */
+/* Zeroed, with the text copied in; `entry_bytes` is at least sizeof(struct series_entry). NULL
+ * where there is no memory. */
 struct series_entry *series_entry_new(size_t entry_bytes, uint32_t id, const char *text,
                                       size_t length);
 void series_entry_free(struct series_entry *entry); /* settings too */

@@ -1,10 +1,10 @@
-/* Driver "sqlite": a journal row a transaction, compressed chunks behind it, one writing connection.
- * SPDX-License-Identifier: Apache-2.0
+/* Driver "sqlite": a journal row a transaction, compressed chunks behind it, one writing
+ * connection. SPDX-License-Identifier: Apache-2.0
  *
- * Purpose. Sensors report one value of very many series at a time, forecasting reads many values of one
- * series: the obvious table (series, time, value) is slow for one of the two, whatever its key. So a
- * transaction is one row of the journal (sequential, one sync), the newest points live in memory, and in
- * the background each series' points move into its own compressed chunks.
+ * Purpose. Sensors report one value of very many series at a time, forecasting reads many values of
+ * one series: the obvious table (series, time, value) is slow for one of the two, whatever its key.
+ * So a transaction is one row of the journal (sequential, one sync), the newest points live in
+ * memory, and in the background each series' points move into its own compressed chunks.
  *
  *     commit ----> journal row ----+            series table: text, settings
  *        |                         | trimmed
@@ -14,21 +14,22 @@
  *
  * Rules of order
  *     1. Memory changes only after COMMIT said yes; everything that can fail comes before it.
- *     2. A flush takes everything a series has waiting, writes its chunks, its statistics and the number
- *        of the last journal row they include (flushed_seq), in one transaction.
- *     3. Journal rows go from the front, once no series needs them. Rows that are left are replayed in
- *        order, so an old value can never come back over a newer one.
- *     4. Readers copy from memory first and read the file second: what is flushed in between is then seen
- *        twice, never missed, and merging by time makes it one.
+ *     2. A flush takes everything a series has waiting, writes its chunks, its statistics and the
+ * number of the last journal row they include (flushed_seq), in one transaction.
+ *     3. Journal rows go from the front, once no series needs them. Rows that are left are replayed
+ * in order, so an old value can never come back over a newer one.
+ *     4. Readers copy from memory first and read the file second: what is flushed in between is
+ * then seen twice, never missed, and merging by time makes it one.
  *
  * One connection writes and checkpoints. SQLite 3.40.1 has the WAL-reset bug (3.7.0 to 3.51.2): two
- * connections that write or checkpoint at the same moment can damage the file. Readers therefore open
- * read-only, never checkpoint, not even when the last of them closes, and the automatic checkpoint is off
- * everywhere.
+ * connections that write or checkpoint at the same moment can damage the file. Readers therefore
+ * open read-only, never checkpoint, not even when the last of them closes, and the automatic
+ * checkpoint is off everywhere.
  *
- * Failure. A full disk or a failed sync rolls back, clears counters.writable and nothing was acknowledged.
- * After a failed sync the page cache may have dropped what it could not write: the connection is closed,
- * a new one opened, and the whole memory is read anew from what the disk really holds.
+ * Failure. A full disk or a failed sync rolls back, clears counters.writable and nothing was
+ * acknowledged. After a failed sync the page cache may have dropped what it could not write: the
+ * connection is closed, a new one opened, and the whole memory is read anew from what the disk
+ * really holds.
  */
 #include "storage/sqlite_store.h"
 
@@ -46,7 +47,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { PATH_BYTES = 4096 };
+enum {
+    PATH_BYTES = 4096,
+    FLUSH_LOT = 8192, /* points: neighbours share pages, so series are flushed several at a time */
+};
 
 /* ---------------------------------------------------------------- commit */
 
@@ -81,8 +85,7 @@ static void bind_settings(struct sqlite3_stmt *statement, const struct series_se
 static enum status record_write(struct sqlite_state *state, const struct batch_change *change,
                                 struct error *error)
 {
-    enum sqlite_statement which =
-        change->record_json == NULL ? SQL_RECORD_DELETE : SQL_RECORD_PUT;
+    enum sqlite_statement which = change->record_json == NULL ? SQL_RECORD_DELETE : SQL_RECORD_PUT;
     struct sqlite3_stmt *statement = state->statements[which];
     sqlite3_bind_text(statement, 1, change->record_kind, -1, SQLITE_STATIC);
     sqlite3_bind_text(statement, 2, change->record_key, -1, SQLITE_STATIC);
@@ -168,7 +171,7 @@ static int64_t flush_share(struct sqlite_state *state, size_t ops)
         return 0;
     }
     state->debt += (int64_t)ops;
-    return state->debt;
+    return state->debt >= FLUSH_LOT ? state->debt : 0;
 }
 
 static enum status transaction_run(struct sqlite_state *state, struct write_group *group,
@@ -330,8 +333,7 @@ static enum status scratch_make(struct sqlite_state *state, struct error *error)
     return good ? STATUS_OK : error_set(error, STATUS_NO_MEMORY, "could not allocate the store");
 }
 
-static enum status sqlite_open_store(struct storage *storage, const char *path,
-                                     struct error *error)
+static enum status sqlite_open_store(struct storage *storage, const char *path, struct error *error)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, library_settings);
@@ -356,8 +358,8 @@ static enum status sqlite_open_store(struct storage *storage, const char *path,
         error_set(error, STATUS_NOT_FOUND, "there is no store in \"%.200s\"", path);
         goto failed;
     }
-    if (!read_only && (directory_make(path, error) != STATUS_OK ||
-                       directory_lock(state, error) != STATUS_OK)) {
+    if (!read_only &&
+        (directory_make(path, error) != STATUS_OK || directory_lock(state, error) != STATUS_OK)) {
         goto failed;
     }
     if (connection_open(state, error) != STATUS_OK || sqlite_load(state, error) != STATUS_OK) {

@@ -1,13 +1,13 @@
 /* What a group of batches means in memory: staged before the commit, applied after it.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Staging does everything that may fail or wait: it writes the journal record, asks the chunks about
- * points behind the window, and makes room. Applying only moves numbers, so that after the commit the
- * memory always follows the disk.
+ * Staging does everything that may fail or wait: it writes the journal record, asks the chunks
+ * about points behind the window, and makes room. Applying only moves numbers, so that after the
+ * commit the memory always follows the disk.
  *
- * A point in order (the usual one) costs three passes of a few nanoseconds: encode, count, append. Only
- * a point behind the window of its series needs to look into a chunk, to tell an update from a late
- * point; the chunk decoded last is kept, so a run of such points decodes each chunk once.
+ * A point in order (the usual one) costs three passes of a few nanoseconds: encode, count, append.
+ * Only a point behind the window of its series needs to look into a chunk, to tell an update from a
+ * late point; the chunk decoded last is kept, so a run of such points decodes each chunk once.
  */
 #include "storage/sqlite_store.h"
 
@@ -41,8 +41,8 @@ static bool cache_fill(struct sqlite_state *state, uint32_t series, int64_t time
         size_t length = (size_t)sqlite3_column_bytes(statement, 3);
         if (length == 0) {
             state->cached_count = 0;
-        } else if (chunk_decode(blob, length, state->cached, CHUNK_POINTS_MAX,
-                                &state->cached_count, &error) == STATUS_OK) {
+        } else if (chunk_decode(blob, length, state->cached, CHUNK_POINTS_MAX, &state->cached_count,
+                                &error) == STATUS_OK) {
             state->cached_series = series;
         } else {
             log_error("storage", "a chunk is damaged", "series=%u time_ms=%lld", series,
@@ -80,10 +80,10 @@ static void op_stage(struct sqlite_state *state, struct write_group *group,
         op->exists = false;
         if (op->point.time_ms <= series->tail.chunk_last_ms) {
             series->incoming_late++;
-            op->exists = op->point.time_ms < series->tail.from_ms
-                             ? sqlite_has_behind(state, series, op->point.time_ms)
-                             : sorted_has(tail_points(&series->tail), series->tail.count,
-                                          op->point.time_ms);
+            op->exists =
+                op->point.time_ms < series->tail.from_ms
+                    ? sqlite_has_behind(state, series, op->point.time_ms)
+                    : sorted_has(tail_points(&series->tail), series->tail.count, op->point.time_ms);
         }
     }
     journal_add(&state->journal, &(struct journal_entry){
@@ -125,8 +125,7 @@ static enum status settings_room(struct write_batch *batch, struct error *error)
     return STATUS_OK;
 }
 
-enum status sqlite_stage(struct sqlite_state *state, struct write_group *group,
-                         struct error *error)
+enum status sqlite_stage(struct sqlite_state *state, struct write_group *group, struct error *error)
 {
     struct storage *storage = state->storage;
     if (journal_begin(&state->journal, group->ops, error) != STATUS_OK) {
@@ -145,8 +144,8 @@ enum status sqlite_stage(struct sqlite_state *state, struct write_group *group,
         /* A series that is flushed in this transaction has a later end of its chunks afterwards, so
          * any of its points may turn out to be late. */
         size_t late = series->flushing ? series->incoming : series->incoming_late;
-        status = tail_reserve(&series->tail, series->incoming, late,
-                              storage->options.tail_points, error);
+        status = tail_reserve(&series->tail, series->incoming, late, storage->options.tail_points,
+                              error);
         storage->counters.tail_bytes += tail_bytes(&series->tail) - before;
     }
     for (size_t b = 0; status == STATUS_OK && b < group->count; b++) {
@@ -327,8 +326,9 @@ void sqlite_warm(struct sqlite_state *state, struct sqlite_series *series)
     mem_free(points);
 }
 
-/* Under the lock. A second-chance clock: whoever was used since the hand came by last is passed over once;
- * who is chosen keeps its fresh points and three quarters of the others, so one in steady use settles at a size. */
+/* Under the lock. A second-chance clock: whoever was used since the hand came by last is passed
+ * over once; who is chosen keeps its fresh points and three quarters of the others, so one in
+ * steady use settles at a size. */
 static bool evict_one(struct sqlite_state *state)
 {
     struct storage *storage = state->storage;

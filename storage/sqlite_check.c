@@ -98,9 +98,8 @@ static void chunk_row(struct check *check, struct sqlite3_stmt *statement)
     }
     struct error error = {0};
     size_t count = 0;
-    if (chunk_decode(sqlite3_column_blob(statement, 5),
-                     (size_t)sqlite3_column_bytes(statement, 5), check->decoded, CHUNK_POINTS_MAX,
-                     &count, &error) != STATUS_OK) {
+    if (chunk_decode(sqlite3_column_blob(statement, 5), (size_t)sqlite3_column_bytes(statement, 5),
+                     check->decoded, CHUNK_POINTS_MAX, &count, &error) != STATUS_OK) {
         finding(check, "series %lld, chunk %lld: %s", (long long)series, (long long)id, error.text);
         return;
     }
@@ -124,9 +123,8 @@ static void journal_row(struct check *check, struct sqlite3_stmt *statement)
     struct error error = {0};
     long long seq = sqlite3_column_int64(statement, 0);
     const unsigned char *blob = sqlite3_column_blob(statement, 1);
-    if (blob == NULL ||
-        journal_read(&reader, blob, (size_t)sqlite3_column_bytes(statement, 1), &error) !=
-            STATUS_OK) {
+    if (blob == NULL || journal_read(&reader, blob, (size_t)sqlite3_column_bytes(statement, 1),
+                                     &error) != STATUS_OK) {
         finding(check, "journal row %lld: %s", seq, blob == NULL ? "empty" : error.text);
         return;
     }

@@ -1,12 +1,13 @@
 /* What the writing connection does besides commits: flushing, trimming, checkpoints, retention.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Series wait in a queue in the order in which they first changed since their last flush, so the head
- * tells which journal rows are still needed: all before its dirty_seq may go. Under load the flush
- * travels in the transaction of the next commit (no sync of its own), as many points as came in; that
- * staggers the series by itself, since each is at another place in the queue. Up to pending_low points
- * wait in memory and journal for nothing: the fuller a flush, the less is written twice. Above
- * pending_high a commit flushes until it is below: that is the back pressure that bounds the memory.
+ * Series wait in a queue in the order in which they first changed since their last flush, so the
+ * head tells which journal rows are still needed: all before its dirty_seq may go. Under load the
+ * flush travels in the transaction of the next commit (no sync of its own), as many points as came
+ * in; that staggers the series by itself, since each is at another place in the queue. Up to
+ * pending_low points wait in memory and journal for nothing: the fuller a flush, the less is
+ * written twice. Above pending_high a commit flushes until it is below: that is the back pressure
+ * that bounds the memory.
  */
 #include "storage/sqlite_store.h"
 
@@ -18,13 +19,13 @@
 #include <sqlite3.h>
 
 enum {
-    FLUSH_SERIES_MAX = 1024,      /* chosen for one transaction */
-    CHECKPOINT_PAGES = 4096,      /* passive checkpoint beyond so many pages in the log */
-    TRUNCATE_PAGES = 16384,       /* 64 MiB: wait for readers and begin anew */
+    FLUSH_SERIES_MAX = 1024, /* chosen for one transaction */
+    CHECKPOINT_PAGES = 4096, /* passive checkpoint beyond so many pages in the log */
+    TRUNCATE_PAGES = 16384,  /* 64 MiB: wait for readers and begin anew */
     TRUNCATE_EVERY_MS = 2000,
-    TRIM_ROWS = 16,               /* journal rows go in lots: each DELETE costs a search */
+    TRIM_ROWS = 16, /* journal rows go in lots: each DELETE costs a search */
     SLICE_POINTS = 16384,
-    RETAIN_SERIES = 256,          /* looked at in one slice */
+    RETAIN_SERIES = 256, /* looked at in one slice */
     RETAIN_FLUSHES = 32,
 };
 
@@ -149,8 +150,7 @@ void sqlite_flush_undo(struct sqlite_state *state)
 /* A transaction of its own for what was chosen. */
 static enum status flush_alone(struct sqlite_state *state, struct error *error)
 {
-    if (sqlite_begin(state, error) != STATUS_OK ||
-        sqlite_flush_write(state, error) != STATUS_OK) {
+    if (sqlite_begin(state, error) != STATUS_OK || sqlite_flush_write(state, error) != STATUS_OK) {
         sqlite_rollback(state);
         sqlite_flush_undo(state);
         return error->status;
@@ -258,7 +258,8 @@ static enum status compact_all(struct sqlite_state *state, struct error *error)
     return checkpoint(state, SQLITE_CHECKPOINT_TRUNCATE, error);
 }
 
-/* ---------------------------------------------------------------- windows that readers asked for */
+/* ---------------------------------------------------------------- windows that readers asked for
+ */
 
 static void warm_wanted(struct sqlite_state *state)
 {

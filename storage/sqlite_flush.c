@@ -1,17 +1,16 @@
 /* Compaction of one series: what waits in memory is merged into its chunks, exactly.
  * SPDX-License-Identifier: Apache-2.0
  *
- *     late points behind the open chunk   each into the full chunk whose span it falls into; a chunk that
- *                                         outgrows its size is split
- *     everything else                     merged with the open chunk; full chunks are cut off its front,
- *                                         the rest becomes the new open chunk
+ *     late points behind the open chunk   each into the full chunk whose span it falls into; a
+ * chunk that outgrows its size is split everything else                     merged with the open
+ * chunk; full chunks are cut off its front, the rest becomes the new open chunk
  *
- * All of a series' waiting points go at once, so that one number tells what the journal still holds of
- * it: rows up to flushed_seq hold nothing new. That number, the statistics as of it, and the chunks are
- * written in one transaction; a replay therefore neither loses nor counts twice.
+ * All of a series' waiting points go at once, so that one number tells what the journal still holds
+ * of it: rows up to flushed_seq hold nothing new. That number, the statistics as of it, and the
+ * chunks are written in one transaction; a replay therefore neither loses nor counts twice.
  *
- * A chunk that cannot be decoded is set aside in the table `damaged` with a line in the log, and the
- * store goes on with what is sound.
+ * A chunk that cannot be decoded is set aside in the table `damaged` with a line in the log, and
+ * the store goes on with what is sound.
  */
 #include "storage/sqlite_store.h"
 
@@ -82,8 +81,8 @@ static enum status row_set_aside(struct sqlite_state *state, struct sqlite_serie
                                  int64_t id, int64_t count, struct sqlite_flush *flush,
                                  struct error *error)
 {
-    log_error("storage", "a damaged chunk was set aside", "series=%u points=%lld",
-              series->entry.id, (long long)count);
+    log_error("storage", "a damaged chunk was set aside", "series=%u points=%lld", series->entry.id,
+              (long long)count);
     sqlite3_bind_int64(state->statements[SQL_DAMAGED_ADD], 1, id);
     sqlite3_bind_int64(state->statements[SQL_DAMAGED_ADD], 2, clock_wall_ms());
     if (sqlite_run(state, SQL_DAMAGED_ADD, "set a chunk aside", error) != STATUS_OK) {
@@ -110,10 +109,9 @@ static enum status row_read(struct sqlite_state *state, struct sqlite_series *se
         row->found = sqlite3_column_type(statement, 1) != SQLITE_NULL;
         damaged = sqlite3_column_int64(statement, 2);
         struct error ignored = {0};
-        if (row->found &&
-            chunk_decode(sqlite3_column_blob(statement, 3),
-                         (size_t)sqlite3_column_bytes(statement, 3), state->decoded,
-                         CHUNK_POINTS_MAX, &row->count, &ignored) == STATUS_OK) {
+        if (row->found && chunk_decode(sqlite3_column_blob(statement, 3),
+                                       (size_t)sqlite3_column_bytes(statement, 3), state->decoded,
+                                       CHUNK_POINTS_MAX, &row->count, &ignored) == STATUS_OK) {
             damaged = -1;
         }
     }
@@ -142,9 +140,8 @@ static enum status chunk_add(struct sqlite_state *state, struct sqlite_series *s
     return sqlite_run(state, SQL_CHUNK_ADD, "write a chunk", error);
 }
 
-static enum status chunk_update(struct sqlite_state *state, int64_t id,
-                                const struct point *points, size_t count, size_t bytes,
-                                struct error *error)
+static enum status chunk_update(struct sqlite_state *state, int64_t id, const struct point *points,
+                                size_t count, size_t bytes, struct error *error)
 {
     struct sqlite3_stmt *statement = state->statements[SQL_CHUNK_UPDATE];
     sqlite3_bind_int64(statement, 1, id);
@@ -193,17 +190,11 @@ static enum status merged_reserve(struct sqlite_state *state, size_t need, struc
     return STATUS_OK;
 }
 
-/* How many of the first points make the next chunk; its blob is in state->blob. A small rest is not left
- * alone: then the points are halved, which leaves room for more late points on both sides. */
+/* How many of the first points make the next chunk; its blob is in state->blob. A small rest is not
+ * left alone: then the points are halved, which leaves room for more late points on both sides. */
 static size_t chunk_cut(struct sqlite_state *state, const struct point *points, size_t count,
                         bool halve, size_t *bytes)
 {
-    if (count <= CHUNK_POINTS_MAX) {
-        *bytes = chunk_encode(points, count, state->blob, CHUNK_TARGET_BYTES);
-        if (*bytes > 0) {
-            return count;
-        }
-    }
     size_t fits = chunk_fit(points, count, state->blob, CHUNK_TARGET_BYTES, bytes);
     if (halve && count > 1 && count - fits < fits / 4) {
         size_t half = count / 2;
@@ -225,9 +216,8 @@ static enum status row_rewrite(struct sqlite_state *state, struct sqlite_series 
     for (size_t at = 0; at < count;) {
         size_t bytes;
         size_t taken = chunk_cut(state, points + at, count - at, halve, &bytes);
-        enum status status = at == 0
-                                 ? chunk_update(state, id, points, taken, bytes, error)
-                                 : chunk_add(state, series, points + at, taken, bytes, error);
+        enum status status = at == 0 ? chunk_update(state, id, points, taken, bytes, error)
+                                     : chunk_add(state, series, points + at, taken, bytes, error);
         if (status != STATUS_OK) {
             return status;
         }
@@ -249,8 +239,8 @@ static enum status row_merge(struct sqlite_state *state, struct sqlite_series *s
     return row_rewrite(state, series, row->id, state->merged, total, halve, error);
 }
 
-/* Merges late points before `open_first` into full chunks; *done says how many found one. Where the series
- * has no full chunk they are left for the open one. */
+/* Merges late points before `open_first` into full chunks; *done says how many found one. Where the
+ * series has no full chunk they are left for the open one. */
 static enum status late_merge(struct sqlite_state *state, struct sqlite_series *series,
                               int64_t open_first, size_t *done, struct sqlite_flush *flush,
                               struct error *error)
@@ -332,8 +322,8 @@ static enum status open_write(struct sqlite_state *state, struct sqlite_series *
 
 /* ---------------------------------------------------------------- the whole series */
 
-/* Deletes or shortens full chunks before the cutoff (retention). The first survivor's time, or INT64_MAX,
- * goes to flush->first_ms. */
+/* Deletes or shortens full chunks before the cutoff (retention). The first survivor's time, or
+ * INT64_MAX, goes to flush->first_ms. */
 static enum status chunks_drop(struct sqlite_state *state, struct sqlite_series *series,
                                int64_t cutoff_ms, struct sqlite_flush *flush, struct error *error)
 {
@@ -367,9 +357,28 @@ static enum status chunks_drop(struct sqlite_state *state, struct sqlite_series 
     }
 }
 
+/* Open chunk (decoded), the late points that are left, and the fresh ones, in state->merged. */
+static enum status open_merge(struct sqlite_state *state, const struct sqlite_series *series,
+                              const struct row *open, size_t merged_late, size_t *total,
+                              struct error *error)
+{
+    const struct tail *tail = &series->tail;
+    size_t late_count = tail->late_count - merged_late;
+    if (merged_reserve(state, open->count + late_count + tail->fresh, error) != STATUS_OK) {
+        return error->status;
+    }
+    *total = merge(state->merged, state->decoded, open->count,
+                   late_count > 0 ? tail->late + merged_late : NULL, late_count);
+    if (tail->fresh > 0) {
+        memcpy(state->merged + *total, tail_points(tail) + tail->count - tail->fresh,
+               tail->fresh * sizeof *state->merged);
+        *total += tail->fresh;
+    }
+    return STATUS_OK;
+}
+
 enum status sqlite_flush_series(struct sqlite_state *state, struct sqlite_series *series,
-                                int64_t cutoff_ms, struct sqlite_flush *flush,
-                                struct error *error)
+                                int64_t cutoff_ms, struct sqlite_flush *flush, struct error *error)
 {
     struct tail *tail = &series->tail;
     struct row open;
@@ -389,21 +398,14 @@ enum status sqlite_flush_series(struct sqlite_state *state, struct sqlite_series
          chunks_drop(state, series, cutoff_ms, flush, error) != STATUS_OK)) {
         return error->status;
     }
-    /* 2. Open chunk (read again: the scratch was used), other late points, fresh points. */
+    /* 2. What makes the new open chunk. The scratch was used meanwhile: read it again. */
     if ((merged_late > 0 || cutoff_ms != INT64_MIN) &&
         open_read(state, series, &open, flush, error) != STATUS_OK) {
         return error->status;
     }
-    size_t late_count = tail->late_count - merged_late;
-    if (merged_reserve(state, open.count + late_count + tail->fresh, error) != STATUS_OK) {
+    size_t total = 0;
+    if (open_merge(state, series, &open, merged_late, &total, error) != STATUS_OK) {
         return error->status;
-    }
-    size_t total = merge(state->merged, state->decoded, open.count,
-                         late_count > 0 ? tail->late + merged_late : NULL, late_count);
-    if (tail->fresh > 0) {
-        memcpy(state->merged + total, tail_points(tail) + tail->count - tail->fresh,
-               tail->fresh * sizeof *state->merged);
-        total += tail->fresh;
     }
     if (total > 0) {
         flush->chunk_last_ms = state->merged[total - 1].time_ms;
@@ -437,7 +439,8 @@ enum status sqlite_flush_series(struct sqlite_state *state, struct sqlite_series
     if (flush->lost > 0) {
         after.entry.points -= flush->lost;
         after.entry.generation++;
-        after.entry.first_ms = flush->first_ms != INT64_MAX ? flush->first_ms : series->entry.first_ms;
+        after.entry.first_ms =
+            flush->first_ms != INT64_MAX ? flush->first_ms : series->entry.first_ms;
     }
     bool update = open.found && total > 0 && points[0].time_ms == open.first_ms;
     state->chunks_added += open.id == 0;

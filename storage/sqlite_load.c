@@ -1,10 +1,11 @@
 /* Filling the memory from the file: series, their statistics, the journal, the newest windows.
  * SPDX-License-Identifier: Apache-2.0
  *
- * No chunk is decoded for its own sake: statistics stand beside each open chunk as of its last flush, and
- * the journal is replayed on top of them, row by row in order, so that the last write wins as it did the
- * first time. A row at or before a series' flushed_seq holds nothing new for it. Then windows are filled
- * from the newest chunks for as long as WARM_MS allows; the rest are filled when they are asked for.
+ * No chunk is decoded for its own sake: statistics stand beside each open chunk as of its last
+ * flush, and the journal is replayed on top of them, row by row in order, so that the last write
+ * wins as it did the first time. A row at or before a series' flushed_seq holds nothing new for it.
+ * Then windows are filled from the newest chunks for as long as WARM_MS allows; the rest are filled
+ * when they are asked for.
  */
 #include "storage/sqlite_store.h"
 
@@ -41,8 +42,8 @@ static bool settings_read(struct sqlite3_stmt *statement, struct series_settings
     settings->has_integer = column_has(statement, 7);
     settings->integer = sqlite3_column_int(statement, 7) != 0;
     settings->has_kind = column_has(statement, 8);
-    settings->kind = sqlite3_column_int(statement, 8) == SERIES_COUNTER ? SERIES_COUNTER
-                                                                        : SERIES_GAUGE;
+    settings->kind =
+        sqlite3_column_int(statement, 8) == SERIES_COUNTER ? SERIES_COUNTER : SERIES_GAUGE;
     settings->has_retention = column_has(statement, 9);
     settings->retention_ms = sqlite3_column_int64(statement, 9);
     const unsigned char *zone = sqlite3_column_text(statement, 10);
@@ -168,9 +169,8 @@ static enum status row_replay(struct sqlite_state *state, struct sqlite3_stmt *s
     size_t length = (size_t)sqlite3_column_bytes(statement, 1);
     struct journal_reader reader;
     struct journal_entry change;
-    enum status status = blob == NULL
-                             ? error_set(error, STATUS_CORRUPT, "the row is empty")
-                             : journal_read(&reader, blob, length, error);
+    enum status status = blob == NULL ? error_set(error, STATUS_CORRUPT, "the row is empty")
+                                      : journal_read(&reader, blob, length, error);
     while (status == STATUS_OK && journal_next(&reader, &change)) {
         status = entry_replay(state, seq, &change, error);
     }
@@ -249,10 +249,12 @@ enum status sqlite_load(struct sqlite_state *state, struct error *error)
         return error->status;
     }
     enum status status = each_row(state, SQL_SERIES_READ, series_read, error);
-    status = status != STATUS_OK ? status : each_row(state, SQL_SERIES_LAST_ID, last_id_read, error);
+    status =
+        status != STATUS_OK ? status : each_row(state, SQL_SERIES_LAST_ID, last_id_read, error);
     status = status != STATUS_OK ? status : each_row(state, SQL_STATES_READ, state_read, error);
     status = status != STATUS_OK ? status : each_row(state, SQL_JOURNAL_READ, row_replay, error);
-    status = status != STATUS_OK ? status : each_row(state, SQL_CHUNK_COUNT, chunk_count_read, error);
+    status =
+        status != STATUS_OK ? status : each_row(state, SQL_CHUNK_COUNT, chunk_count_read, error);
     state->trashing = true; /* to be looked at by the first slice */
     if (status == STATUS_OK) {
         warm_all(state);

@@ -1,11 +1,13 @@
 /* Readers of the SQLite driver: memory first, then the file, merged by time.
  * SPDX-License-Identifier: Apache-2.0
  *
- * A read copies what the window and the late list hold under the store's lock, then reads the chunks
- * behind the window in one statement, which is one snapshot of the file. Whatever is flushed in between
- * is seen in both places and counted once. Where the window reaches far enough the file is not touched.
+ * A read copies what the window and the late list hold under the store's lock, then reads the
+ * chunks behind the window in one statement, which is one snapshot of the file. Whatever is flushed
+ * in between is seen in both places and counted once. Where the window reaches far enough the file
+ * is not touched.
  *
- * No read transaction outlives a call, so a reader never keeps the write-ahead log from being reused.
+ * No read transaction outlives a call, so a reader never keeps the write-ahead log from being
+ * reused.
  */
 #include "storage/sqlite_store.h"
 
@@ -128,7 +130,8 @@ struct wanted {
     bool newest; /* the last `maximum` of them, not the first */
 };
 
-/* Copies window and late points of the wanted span into the reader. `alone`: memory has all there is. */
+/* Copies window and late points of the wanted span into the reader. `alone`: memory has all there
+ * is. */
 static enum status memory_copy(struct reader *reader, const struct wanted *wanted, bool *alone,
                                struct error *error)
 {
@@ -158,7 +161,8 @@ static enum status memory_copy(struct reader *reader, const struct wanted *wante
         int64_t late_until = tail->from_ms < wanted->end_ms ? tail->from_ms : wanted->end_ms;
         size_t late_end = points_lower_bound(tail->late, tail->late_count, late_until);
         late_end = *alone || late_end < late_begin ? late_begin : late_end;
-        bool all = copy_points(&reader->window, points == NULL ? NULL : points + begin, end - begin);
+        bool all =
+            copy_points(&reader->window, points == NULL ? NULL : points + begin, end - begin);
         all &= copy_points(&reader->late, tail->late == NULL ? NULL : tail->late + late_begin,
                            late_end - late_begin);
         if (all && !*alone && wanted->newest && storage->state != NULL) {
@@ -225,8 +229,7 @@ enum status sqlite_read(void *handle, uint32_t id, int64_t start_ms, int64_t end
                         struct point *points, size_t maximum, size_t *count, struct error *error)
 {
     struct reader *reader = handle;
-    struct wanted wanted = {
-        .id = id, .start_ms = start_ms, .end_ms = end_ms, .maximum = maximum};
+    struct wanted wanted = {.id = id, .start_ms = start_ms, .end_ms = end_ms, .maximum = maximum};
     struct output out = {.points = points, .maximum = maximum};
     bool alone;
     if (memory_copy(reader, &wanted, &alone, error) != STATUS_OK) {
@@ -299,11 +302,8 @@ enum status sqlite_read_last(void *handle, uint32_t id, struct point *out, size_
                              size_t *count, struct error *error)
 {
     struct reader *reader = handle;
-    struct wanted wanted = {.id = id,
-                            .start_ms = INT64_MIN,
-                            .end_ms = INT64_MAX,
-                            .maximum = maximum,
-                            .newest = true};
+    struct wanted wanted = {
+        .id = id, .start_ms = INT64_MIN, .end_ms = INT64_MAX, .maximum = maximum, .newest = true};
     bool alone;
     if (memory_copy(reader, &wanted, &alone, error) != STATUS_OK) {
         return error->status;
@@ -316,8 +316,7 @@ enum status sqlite_read_last(void *handle, uint32_t id, struct point *out, size_
         size_t late_left = reader->late.count;
         enum status status = STATUS_OK;
         int code = SQLITE_DONE;
-        while (status == STATUS_OK && room > 0 &&
-               (code = sqlite3_step(statement)) == SQLITE_ROW) {
+        while (status == STATUS_OK && room > 0 && (code = sqlite3_step(statement)) == SQLITE_ROW) {
             size_t decoded;
             status = row_decode(reader, statement, id, &decoded, error);
             decoded = points_lower_bound(reader->decoded, decoded, reader->from_ms);
@@ -361,9 +360,8 @@ enum status sqlite_records(void *handle, const char *kind, storage_record_visit 
             break;
         }
     }
-    enum status status = code == SQLITE_DONE
-                             ? STATUS_OK
-                             : sqlite_status(reader->db, code, "read records", error);
+    enum status status =
+        code == SQLITE_DONE ? STATUS_OK : sqlite_status(reader->db, code, "read records", error);
     sqlite3_reset(statement);
     sqlite3_clear_bindings(statement);
     return status;

@@ -3,17 +3,17 @@
  *
  * For readers with the sqlite3 shell (`sqlite3 -readonly DIRECTORY/forecastd.db`):
  *     series    one row a series: id, canonical text, settings (NULL = not set)
- *     chunk     points, compressed: chunk.h describes the blob. Rows with id < 0 are the open chunk of
- *               series -id, with its statistics in `state`; other rows are full chunks.
- *     journal   what was acknowledged and is in no chunk yet: journal.h describes the blob
- *     record    small JSON documents by kind and key
- *     trash     deleted series whose chunks are still to be removed
- *     damaged   chunks whose checksum failed, set aside for inspection
- * The blobs are not for SQL. `forecastd export` prints points as CSV, beside a running daemon too.
+ *     chunk     points, compressed: chunk.h describes the blob. Rows with id < 0 are the open chunk
+ * of series -id, with its statistics in `state`; other rows are full chunks. journal   what was
+ * acknowledged and is in no chunk yet: journal.h describes the blob record    small JSON documents
+ * by kind and key trash     deleted series whose chunks are still to be removed damaged   chunks
+ * whose checksum failed, set aside for inspection The blobs are not for SQL. `forecastd export`
+ * prints points as CSV, beside a running daemon too.
  *
- * Why full chunks are appended and the open one is rewritten under a fixed negative id: appended rows
- * fill their pages to the last byte, and the one row a series that changes with each compaction stays in
- * a small, dense part at the front of the same tree, so that one query in one snapshot reads both.
+ * Why full chunks are appended and the open one is rewritten under a fixed negative id: appended
+ * rows fill their pages to the last byte, and the one row a series that changes with each
+ * compaction stays in a small, dense part at the front of the same tree, so that one query in one
+ * snapshot reads both.
  */
 #include "storage/sqlite_store.h"
 
@@ -152,8 +152,7 @@ enum status sqlite_run(struct sqlite_state *state, enum sqlite_statement which, 
     do {
         code = sqlite3_step(statement);
     } while (code == SQLITE_ROW);
-    enum status status =
-        code == SQLITE_DONE ? STATUS_OK : sqlite_failed(state, code, doing, error);
+    enum status status = code == SQLITE_DONE ? STATUS_OK : sqlite_failed(state, code, doing, error);
     sqlite3_reset(statement);
     sqlite3_clear_bindings(statement);
     return status;

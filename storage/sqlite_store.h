@@ -16,8 +16,8 @@
 struct sqlite3;
 struct sqlite3_stmt;
 
-/* Four chunk rows to a page of 4,096 bytes, with nothing left over: 4,088 / 4 less 24 of cell, record
- * header, series and first time. Measured with dbstat (99 % full). */
+/* Four chunk rows to a page of 4,096 bytes, with nothing left over: 4,088 / 4 less 24 of cell,
+ * record header, series and first time. Measured with dbstat (99 % full). */
 #define CHUNK_TARGET_BYTES 990
 
 /* Series that readers had to fetch from disk, noted until the writer comes by. */
@@ -25,15 +25,38 @@ enum { SQLITE_WANTED_MAX = 64 };
 
 /* Statements of the writing connection; sqlite_schema.c has the text of each, in this order. */
 enum sqlite_statement {
-    SQL_BEGIN, SQL_SNAPSHOT, SQL_COMMIT, SQL_ROLLBACK,
-    SQL_JOURNAL_ADD, SQL_JOURNAL_TRIM, SQL_JOURNAL_READ,
-    SQL_SERIES_ADD, SQL_SERIES_SETTINGS, SQL_SERIES_DELETE, SQL_SERIES_READ, SQL_SERIES_LAST_ID,
-    SQL_RECORD_PUT, SQL_RECORD_DELETE,
-    SQL_OPEN_READ, SQL_OPEN_PUT, SQL_OPEN_UPDATE, SQL_OPEN_DELETE, SQL_STATES_READ,
-    SQL_CHUNK_ADD, SQL_CHUNK_UPDATE, SQL_CHUNK_DELETE, SQL_CHUNK_COUNT,
-    SQL_CHUNK_AT, SQL_CHUNK_AFTER, SQL_CHUNKS_DOWN,
-    SQL_TRASH_ADD, SQL_TRASH_NEXT, SQL_TRASH_EMPTY, SQL_TRASH_DONE,
-    SQL_DAMAGED_ADD, SQL_VACUUM,
+    SQL_BEGIN,
+    SQL_SNAPSHOT,
+    SQL_COMMIT,
+    SQL_ROLLBACK,
+    SQL_JOURNAL_ADD,
+    SQL_JOURNAL_TRIM,
+    SQL_JOURNAL_READ,
+    SQL_SERIES_ADD,
+    SQL_SERIES_SETTINGS,
+    SQL_SERIES_DELETE,
+    SQL_SERIES_READ,
+    SQL_SERIES_LAST_ID,
+    SQL_RECORD_PUT,
+    SQL_RECORD_DELETE,
+    SQL_OPEN_READ,
+    SQL_OPEN_PUT,
+    SQL_OPEN_UPDATE,
+    SQL_OPEN_DELETE,
+    SQL_STATES_READ,
+    SQL_CHUNK_ADD,
+    SQL_CHUNK_UPDATE,
+    SQL_CHUNK_DELETE,
+    SQL_CHUNK_COUNT,
+    SQL_CHUNK_AT,
+    SQL_CHUNK_AFTER,
+    SQL_CHUNKS_DOWN,
+    SQL_TRASH_ADD,
+    SQL_TRASH_NEXT,
+    SQL_TRASH_EMPTY,
+    SQL_TRASH_DONE,
+    SQL_DAMAGED_ADD,
+    SQL_VACUUM,
     SQL_STATEMENTS
 };
 
@@ -44,17 +67,17 @@ struct sqlite_series {
     uint64_t flushed_seq; /* journal rows up to this one hold nothing that chunks and state lack */
     uint64_t dirty_seq;   /* the journal row that first changed it since; 0 = clean */
     uint32_t incoming, incoming_late; /* of the group being committed */
-    bool flushing;           /* part of this transaction */
-    bool used;               /* guarded by lock: read or written since the evictor came by */
+    bool flushing;                    /* part of this transaction */
+    bool used; /* guarded by lock: read or written since the evictor came by */
 };
 
 /* A series whose points are in chunks once the transaction commits. */
 struct sqlite_flush {
     struct sqlite_series *series;
     int64_t chunk_last_ms;
-    int64_t first_ms;    /* of the series, where retention dropped something */
-    int64_t cutoff_ms;   /* points before it were dropped; INT64_MIN: none */
-    uint64_t lost;       /* points dropped, or lost in damaged chunks */
+    int64_t first_ms;  /* of the series, where retention dropped something */
+    int64_t cutoff_ms; /* points before it were dropped; INT64_MIN: none */
+    uint64_t lost;     /* points dropped, or lost in damaged chunks */
 };
 
 struct sqlite_state {
@@ -66,30 +89,30 @@ struct sqlite_state {
     struct sqlite3_stmt *statements[SQL_STATEMENTS];
 
     struct journal_writer journal;
-    uint64_t last_seq;      /* of the newest committed journal row */
-    uint64_t trimmed_seq;   /* rows up to this one are gone */
+    uint64_t last_seq;    /* of the newest committed journal row */
+    uint64_t trimmed_seq; /* rows up to this one are gone */
 
     struct sqlite_series *dirty_head, *dirty_last; /* by rising dirty_seq */
-    size_t pending;         /* points in memory that no chunk has */
+    size_t pending;                                /* points in memory that no chunk has */
     size_t pending_low, pending_high;
-    int64_t debt;           /* points to flush for those that came in above pending_low */
+    int64_t debt; /* points to flush for those that came in above pending_low */
 
     struct sqlite_flush *flushes;
     size_t flush_count, flush_capacity;
-    int64_t chunks_added;   /* in this transaction */
-    bool trashing;          /* there may be chunks of deleted series */
+    int64_t chunks_added; /* in this transaction */
+    bool trashing;        /* there may be chunks of deleted series */
 
-    struct point *merged;   /* scratch of a flush */
+    struct point *merged; /* scratch of a flush */
     size_t merged_capacity;
-    struct point *decoded;  /* CHUNK_POINTS_MAX */
-    unsigned char *blob;    /* CHUNK_BYTES_MAX */
+    struct point *decoded; /* CHUNK_POINTS_MAX */
+    unsigned char *blob;   /* CHUNK_BYTES_MAX */
 
-    struct point *cached;   /* one decoded chunk, for asking whether late points exist */
+    struct point *cached; /* one decoded chunk, for asking whether late points exist */
     size_t cached_count;
     uint32_t cached_series; /* 0: none */
 
     int wal_pages;
-    bool io_failed;         /* the connection must be replaced before the next commit */
+    bool io_failed; /* the connection must be replaced before the next commit */
     uint32_t evict_hand, retain_hand;
     uint32_t wanted[SQLITE_WANTED_MAX]; /* guarded by lock: read from disk lately, worth a window */
     size_t wanted_count;                /* guarded by lock */
@@ -130,7 +153,8 @@ void sqlite_unstage(struct write_group *group);
 void sqlite_apply(struct sqlite_state *state, struct write_group *group, uint64_t seq);
 void sqlite_mark_dirty(struct sqlite_state *state, struct sqlite_series *series, uint64_t seq);
 void sqlite_mark_clean(struct sqlite_state *state, struct sqlite_series *series);
-/* Fills the window of a series from its newest chunks, up to the limits; failure leaves it as it was. */
+/* Fills the window of a series from its newest chunks, up to the limits; failure leaves it as it
+ * was. */
 void sqlite_warm(struct sqlite_state *state, struct sqlite_series *series);
 /* Drops old points of series that nobody used lately until the tails fit their limit again. */
 void sqlite_evict(struct sqlite_state *state);
@@ -146,7 +170,8 @@ enum status sqlite_load(struct sqlite_state *state, struct error *error) MUST_US
 
 /* Chooses series from the head of the queue for about `points` points and marks them. */
 void sqlite_flush_choose(struct sqlite_state *state, int64_t points);
-/* Writes the chunks and states of the chosen series, and trims the journal; within a transaction. */
+/* Writes the chunks and states of the chosen series, and trims the journal; within a transaction.
+ */
 enum status sqlite_flush_write(struct sqlite_state *state, struct error *error) MUST_USE;
 /* After the commit, or instead of it. */
 void sqlite_flush_done(struct sqlite_state *state);

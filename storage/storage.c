@@ -1,7 +1,8 @@
 /* The public door of the store: asserts what callers promise, then calls the driver.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Series are answered here, from the index that both drivers share; points and records by the driver.
+ * Series are answered here, from the index that both drivers share; points and records by the
+ * driver.
  */
 #include "storage/storage.h"
 
@@ -26,7 +27,8 @@ struct storage_reader {
 
 static const struct storage_driver *const drivers[] = {&memory_driver, &sqlite_driver};
 
-/* ---------------------------------------------------------------- the driver's writing functions */
+/* ---------------------------------------------------------------- the driver's writing functions
+ */
 
 void storage_fault_set(struct storage *storage, uint64_t nth, enum status status)
 {
@@ -246,8 +248,9 @@ static void sorted_check(const struct point *points, size_t count)
     }
 }
 
-enum status storage_read(struct storage_reader *reader, uint32_t id, int64_t start_ms, int64_t end_ms,
-                         struct point *out, size_t maximum, size_t *count, struct error *error)
+enum status storage_read(struct storage_reader *reader, uint32_t id, int64_t start_ms,
+                         int64_t end_ms, struct point *out, size_t maximum, size_t *count,
+                         struct error *error)
 {
     *count = 0;
     enum status status = reader->storage->driver->read(reader->handle, id, start_ms, end_ms, out,
@@ -304,8 +307,8 @@ void storage_stats(struct storage *storage, struct storage_stats *stats)
     stats->commit_failures = counters->commit_failures;
     stats->last_commit_ns = counters->last_commit_ns;
     stats->tail_bytes = counters->tail_bytes;
-    stats->index_bytes = counters->index_bytes +
-                         storage->directory.capacity * sizeof *storage->directory.entries;
+    stats->index_bytes =
+        counters->index_bytes + storage->directory.capacity * sizeof *storage->directory.entries;
     stats->writable = counters->writable;
     lock_release(&storage->lock);
     lock_acquire(&storage->names_lock);

@@ -11,10 +11,12 @@
  * "writer" only reads and may be called from any thread; a reader belongs to one thread.
  *
  * Promise: what writer_submit's callback reported with STATUS_OK is on disk (synchronous=FULL) and
- * survives kill -9 and power loss as far as the disk honours fsync; a batch is all there or not at all.
+ * survives kill -9 and power loss as far as the disk honours fsync; a batch is all there or not at
+ * all.
  *
  * The newest points of each live series are in memory ("the tail") and rebuilt at start, within
- * `tail_bytes_max` for all series together; storage_read_last answers from there without I/O when it can.
+ * `tail_bytes_max` for all series together; storage_read_last answers from there without I/O when
+ * it can.
  */
 #ifndef STORAGE_STORAGE_H
 #define STORAGE_STORAGE_H
@@ -31,13 +33,13 @@ struct storage;
 struct storage_reader;
 
 struct storage_options {
-    const char *url;            /* "memory:" or "sqlite:DIRECTORY" (made where it is missing) */
-    bool relaxed;               /* storage.durability = relaxed: synchronous=NORMAL */
-    bool read_only;             /* forecastd check, export: nothing is created or changed */
-    uint32_t series_max;        /* 0 = 100,000; further new series are refused (series_limit) */
-    uint32_t tail_points;       /* 0 = 2,048: points of a series kept in memory, at most */
-    size_t tail_bytes_max;      /* 0 = 24 MiB: for the tails of all series together */
-    int64_t retention_ms;       /* 0 = for ever */
+    const char *url;       /* "memory:" or "sqlite:DIRECTORY" (made where it is missing) */
+    bool relaxed;          /* storage.durability = relaxed: synchronous=NORMAL */
+    bool read_only;        /* forecastd check, export: nothing is created or changed */
+    uint32_t series_max;   /* 0 = 100,000; further new series are refused (series_limit) */
+    uint32_t tail_points;  /* 0 = 2,048: points of a series kept in memory, at most */
+    size_t tail_bytes_max; /* 0 = 24 MiB: for the tails of all series together */
+    int64_t retention_ms;  /* 0 = for ever */
 };
 
 /* Opens, creates, migrates and replays the journal. STATUS_CONFLICT where another process holds the
@@ -52,7 +54,8 @@ void storage_close(struct storage *storage);
 
 enum series_kind { SERIES_GAUGE, SERIES_COUNTER };
 
-/* What a user may set with PATCH. A flag says that it was set; unset ones are inferred elsewhere. */
+/* What a user may set with PATCH. A flag says that it was set; unset ones are inferred elsewhere.
+ */
 struct series_settings {
     bool has_step, has_season, has_minimum, has_maximum, has_integer, has_kind, has_retention;
     int64_t step_ms;
@@ -67,9 +70,9 @@ struct series_settings {
 struct series_info {
     uint32_t id;
     int64_t created_ms;
-    uint64_t points;     /* stored */
-    uint64_t late;       /* arrived behind a newer point */
-    uint64_t updated;    /* overwrote an existing point */
+    uint64_t points;           /* stored */
+    uint64_t late;             /* arrived behind a newer point */
+    uint64_t updated;          /* overwrote an existing point */
     int64_t first_ms, last_ms; /* times of the oldest and newest point; 0 where points is 0 */
     double last_value;
     bool ended;          /* a stale marker was the newest thing heard */
@@ -101,8 +104,9 @@ enum status storage_reader_open(struct storage *storage, struct storage_reader *
 void storage_reader_close(struct storage_reader *reader);
 
 /* Points with start <= time < end in time order, at most `maximum` of them, the earliest first. */
-enum status storage_read(struct storage_reader *reader, uint32_t id, int64_t start_ms, int64_t end_ms,
-                         struct point *out, size_t maximum, size_t *count, struct error *error) MUST_USE;
+enum status storage_read(struct storage_reader *reader, uint32_t id, int64_t start_ms,
+                         int64_t end_ms, struct point *out, size_t maximum, size_t *count,
+                         struct error *error) MUST_USE;
 
 /* The newest `maximum` points in time order. From memory where the tail holds them. */
 enum status storage_read_last(struct storage_reader *reader, uint32_t id, struct point *out,
@@ -116,28 +120,31 @@ size_t storage_tail(struct storage *storage, uint32_t id, struct point *out, siz
 /* ---------------------------------------------------------------- records */
 
 /* Called for each record of a kind in key order; return false to stop. */
-typedef bool (*storage_record_visit)(void *context, const char *key, const char *json, size_t length);
+typedef bool (*storage_record_visit)(void *context, const char *key, const char *json,
+                                     size_t length);
 enum status storage_records(struct storage_reader *reader, const char *kind,
-                            storage_record_visit visit, void *context, struct error *error) MUST_USE;
+                            storage_record_visit visit, void *context,
+                            struct error *error) MUST_USE;
 
 /* ---------------------------------------------------------------- state of the store */
 
 struct storage_stats {
     uint32_t series;
     uint64_t points;
-    uint64_t bytes_on_disk;     /* database and write-ahead log */
+    uint64_t bytes_on_disk; /* database and write-ahead log */
     uint64_t wal_bytes;
-    uint64_t journal_points;    /* acknowledged, not yet in chunks */
+    uint64_t journal_points; /* acknowledged, not yet in chunks */
     uint64_t chunks;
     uint64_t tail_bytes, index_bytes;
     uint64_t commits, commit_points, commit_failures;
-    int64_t last_commit_ns;     /* duration of the newest commit */
-    bool writable;              /* false after a failed sync or on a full disk, until it recovers */
+    int64_t last_commit_ns; /* duration of the newest commit */
+    bool writable;          /* false after a failed sync or on a full disk, until it recovers */
 };
 void storage_stats(struct storage *storage, struct storage_stats *stats);
 
-/* Reads everything and verifies it: checksums of chunks and journal rows, order, counts, SQLite's own
- * integrity check. Each finding is one line to `report`; returns STATUS_CORRUPT where there are any. */
+/* Reads everything and verifies it: checksums of chunks and journal rows, order, counts, SQLite's
+ * own integrity check. Each finding is one line to `report`; returns STATUS_CORRUPT where there are
+ * any. */
 typedef void (*storage_report)(void *context, const char *line);
 enum status storage_check(struct storage *storage, storage_report report, void *context,
                           struct error *error) MUST_USE;

@@ -2,12 +2,11 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * Two locks, never held together, no I/O and no foreign call under either:
- *     names_lock   the hash from text to entry, and the count of promised new series. Taken for each
- *                  series of each ingest body, so it is held for a look-up only.
- *     lock         what entries hold (statistics, settings, points in memory), the directory by id,
- *                  the counters of storage_stats.
- * Only the writer thread changes anything, so it reads without a lock. An entry is freed by the writer
- * after it has left both structures; nobody keeps a pointer to an entry without a lock.
+ *     names_lock   the hash from text to entry, and the count of promised new series. Taken for
+ * each series of each ingest body, so it is held for a look-up only. lock         what entries hold
+ * (statistics, settings, points in memory), the directory by id, the counters of storage_stats.
+ * Only the writer thread changes anything, so it reads without a lock. An entry is freed by the
+ * writer after it has left both structures; nobody keeps a pointer to an entry without a lock.
  */
 #ifndef STORAGE_STORE_H
 #define STORAGE_STORE_H
@@ -27,16 +26,16 @@ struct storage_counters {
 
 struct storage {
     const struct storage_driver *driver;
-    void *state; /* the driver's own */
+    void *state;                    /* the driver's own */
     struct storage_options options; /* presets filled in; url is not kept */
 
     struct lock names_lock;
-    struct text_table names;    /* guarded by names_lock */
-    uint64_t promised;          /* guarded by names_lock: new series in batches not yet committed */
+    struct text_table names; /* guarded by names_lock */
+    uint64_t promised;       /* guarded by names_lock: new series in batches not yet committed */
 
     struct lock lock;
-    struct series_directory directory;  /* guarded by lock, and what its entries hold */
-    struct storage_counters counters;   /* guarded by lock */
+    struct series_directory directory; /* guarded by lock, and what its entries hold */
+    struct storage_counters counters;  /* guarded by lock */
 
     struct batch_pool pool;
 
@@ -45,16 +44,18 @@ struct storage {
     enum status fault_status;
 };
 
-/* Tests only, with no writer running or from a callback of it: the `nth` writing driver call from now
- * on (1 = the next) returns `status` without reaching the driver; 0 switches it off. */
+/* Tests only, with no writer running or from a callback of it: the `nth` writing driver call from
+ * now on (1 = the next) returns `status` without reaching the driver; 0 switches it off. */
 void storage_fault_set(struct storage *storage, uint64_t nth, enum status status);
 
-/* The only callers of the driver's writing functions, with assertions and injected faults. The writer
- * thread alone. */
-enum status store_commit(struct storage *storage, struct write_group *group, struct error *error) MUST_USE;
+/* The only callers of the driver's writing functions, with assertions and injected faults. The
+ * writer thread alone. */
+enum status store_commit(struct storage *storage, struct write_group *group,
+                         struct error *error) MUST_USE;
 enum status store_compact(struct storage *storage, enum driver_effort effort, bool *more,
                           struct error *error) MUST_USE;
-enum status store_retain(struct storage *storage, int64_t now_ms, bool *more, struct error *error) MUST_USE;
+enum status store_retain(struct storage *storage, int64_t now_ms, bool *more,
+                         struct error *error) MUST_USE;
 enum status store_recover(struct storage *storage, struct error *error) MUST_USE;
 
 #endif

@@ -5,10 +5,11 @@
  *     |----------|---------|------|     |.......old.......|......fresh......|
  *            ^      ^ late (sorted)     ^ from_ms         ^ chunk_last_ms
  *
- * The window holds every stored point at or after `from_ms`. Its last `fresh` points are in no chunk
- * yet (only in the journal); the older ones are copies that may be dropped at any time. A point at or
- * before `chunk_last_ms` that arrives now belongs into a chunk that is already written: it goes to the
- * late list (and into the window too, where that reaches so far back), and compaction merges it.
+ * The window holds every stored point at or after `from_ms`. Its last `fresh` points are in no
+ * chunk yet (only in the journal); the older ones are copies that may be dropped at any time. A
+ * point at or before `chunk_last_ms` that arrives now belongs into a chunk that is already written:
+ * it goes to the late list (and into the window too, where that reaches so far back), and
+ * compaction merges it.
  *
  * Threads: changed by the writer thread under the store's lock, read by others under that lock. The
  * writer may read without it.

@@ -1,20 +1,20 @@
-/* The writer thread: takes what is queued, commits it as one transaction, tells everybody, tidies up.
- * SPDX-License-Identifier: Apache-2.0
+/* The writer thread: takes what is queued, commits it as one transaction, tells everybody, tidies
+ * up. SPDX-License-Identifier: Apache-2.0
  *
  * Design. While one commit waits for the disk the next one gathers in the queue, so the number of
- * requests a sync grows with the load by itself; there is no timer and no waiting "for more". A single
- * client sees one sync per request.
+ * requests a sync grows with the load by itself; there is no timer and no waiting "for more". A
+ * single client sees one sync per request.
  *
  * Rules of order
  *     1. A callback runs after its commit is on disk, before anything that comes later is begun.
  *     2. Batches are committed in the order of submission; a group is a stretch of the queue.
  *     3. A batch that deletes a series is a group of its own (batch.h).
- *     4. Compaction, checkpoints and retention run between commits, a few milliseconds at a time while
- *        anybody waits, and only here: one thread, one connection (sqlite.c says why).
+ *     4. Compaction, checkpoints and retention run between commits, a few milliseconds at a time
+ * while anybody waits, and only here: one thread, one connection (sqlite.c says why).
  *
  * Failure: when a transaction fails, every batch in it gets the error and nothing of it exists. The
- * store is then "not writable": each further group first asks the driver whether it works again, and
- * an idle writer asks once a second.
+ * store is then "not writable": each further group first asks the driver whether it works again,
+ * and an idle writer asks once a second.
  */
 #include "storage/writer.h"
 
@@ -41,11 +41,11 @@ struct writer {
     struct storage *storage;
     size_t queue_max, queue_points_max;
     pthread_t thread;
-    struct write_group group;  /* writer thread only */
-    int64_t retain_due_ns;     /* writer thread only */
+    struct write_group group; /* writer thread only */
+    int64_t retain_due_ns;    /* writer thread only */
 
     struct lock lock;
-    struct condition changed;  /* something for the thread to do */
+    struct condition changed; /* something for the thread to do */
     struct condition compacted;
     struct write_batch *head, *last; /* guarded by lock, as all below */
     size_t queued, queued_points;
@@ -198,8 +198,7 @@ static void compact_all(struct writer *writer, uint64_t ticket)
 static void idle_probe(struct writer *writer)
 {
     struct error error = {0};
-    if (!store_writable(writer->storage) &&
-        store_recover(writer->storage, &error) == STATUS_OK) {
+    if (!store_writable(writer->storage) && store_recover(writer->storage, &error) == STATUS_OK) {
         log_info("writer", "the store can be written again", "commits=resumed");
     }
 }
@@ -247,9 +246,9 @@ enum status writer_submit_take(struct writer *writer, struct write_batch *batch,
     CHECK(batch->storage == writer->storage);
     lock_acquire(&writer->lock);
     bool closed = writer->stopping;
-    bool busy = writer->queued >= writer->queue_max ||
-                (writer->queued > 0 &&
-                 writer->queued_points + batch->op_count > writer->queue_points_max);
+    bool busy =
+        writer->queued >= writer->queue_max ||
+        (writer->queued > 0 && writer->queued_points + batch->op_count > writer->queue_points_max);
     if (!closed && !busy) {
         if (writer->last == NULL) {
             writer->head = batch;

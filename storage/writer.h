@@ -1,13 +1,13 @@
 /* The single writing thread: batches of many requests become one transaction, one sync.
  * SPDX-License-Identifier: Apache-2.0
  *
- * A request builds a batch (any thread, no I/O), submits it, and is told after the commit. Everything
- * that is queued when a commit ends goes into the next one (group commit): the more clients, the more
- * requests a sync. Between commits the writer compacts the journal into chunks, checkpoints and applies
- * retention, in slices, on the same connection.
+ * A request builds a batch (any thread, no I/O), submits it, and is told after the commit.
+ * Everything that is queued when a commit ends goes into the next one (group commit): the more
+ * clients, the more requests a sync. Between commits the writer compacts the journal into chunks,
+ * checkpoints and applies retention, in slices, on the same connection.
  *
- * Threads: write_batch_* by the thread that owns the batch; writer_submit by any; the callback runs on
- * the writer thread and must return quickly (resume a connection, signal a condition).
+ * Threads: write_batch_* by the thread that owns the batch; writer_submit by any; the callback runs
+ * on the writer thread and must return quickly (resume a connection, signal a condition).
  */
 #ifndef STORAGE_WRITER_H
 #define STORAGE_WRITER_H
@@ -19,15 +19,15 @@ struct writer;
 
 /* ---------------------------------------------------------------- batch */
 
-/* Room for at most `points_max` points (STATUS_TOO_LARGE beyond). Batches are recycled by the writer:
- * new and free are cheap. */
+/* Room for at most `points_max` points (STATUS_TOO_LARGE beyond). Batches are recycled by the
+ * writer: new and free are cheap. */
 enum status write_batch_new(struct storage *storage, size_t points_max, struct write_batch **out,
                             struct error *error) MUST_USE;
 void write_batch_free(struct write_batch *batch);
 
 /* The batch's own number of a series by canonical text (as series_name_write made it: not checked
- * again). A new series is created with the commit. STATUS_TOO_LARGE with code series_limit where the
- * store is full. Fast: tens of nanoseconds for a known series. */
+ * again). A new series is created with the commit. STATUS_TOO_LARGE with code series_limit where
+ * the store is full. Fast: tens of nanoseconds for a known series. */
 enum status write_batch_series(struct write_batch *batch, const char *text, size_t length,
                                uint32_t *series, struct error *error) MUST_USE;
 
@@ -45,8 +45,10 @@ void write_batch_truncate(struct write_batch *batch, size_t points);
 
 /* Other changes, in order with the points, in the same transaction. */
 enum status write_batch_settings(struct write_batch *batch, uint32_t id,
-                                 const struct series_settings *settings, struct error *error) MUST_USE;
-enum status write_batch_delete(struct write_batch *batch, uint32_t id, struct error *error) MUST_USE;
+                                 const struct series_settings *settings,
+                                 struct error *error) MUST_USE;
+enum status write_batch_delete(struct write_batch *batch, uint32_t id,
+                               struct error *error) MUST_USE;
 /* json NULL deletes the record. */
 enum status write_batch_record(struct write_batch *batch, const char *kind, const char *key,
                                const char *json, size_t length, struct error *error) MUST_USE;
@@ -54,19 +56,20 @@ enum status write_batch_record(struct write_batch *batch, const char *kind, cons
 /* ---------------------------------------------------------------- writer */
 
 struct write_result {
-    struct error error;  /* status STATUS_OK: on disk */
-    uint64_t accepted;   /* points stored, updates among them */
-    uint64_t updated;    /* of these, how many replaced an existing point */
+    struct error error; /* status STATUS_OK: on disk */
+    uint64_t accepted;  /* points stored, updates among them */
+    uint64_t updated;   /* of these, how many replaced an existing point */
     uint64_t late;
 };
 typedef void (*write_done)(void *context, const struct write_result *result);
 
-/* Told after each commit on the writer thread: which series got points (each once). For forecasts. */
+/* Told after each commit on the writer thread: which series got points (each once). For forecasts.
+ */
 typedef void (*write_observer)(void *context, const uint32_t *ids, size_t count);
 
 struct writer_options {
-    size_t queue_max;           /* 0 = 4,096 batches waiting; beyond that STATUS_BUSY */
-    size_t queue_points_max;    /* 0 = 2,000,000 points waiting, likewise */
+    size_t queue_max;        /* 0 = 4,096 batches waiting; beyond that STATUS_BUSY */
+    size_t queue_points_max; /* 0 = 2,000,000 points waiting, likewise */
     write_observer observer;
     void *observer_context;
 };
@@ -74,8 +77,8 @@ struct writer_options {
 enum status writer_start(struct storage *storage, const struct writer_options *options,
                          struct writer **out, struct error *error) MUST_USE;
 
-/* Takes the batch. On STATUS_OK `done` will be called exactly once (NULL: nobody waits); on any other
- * status it will not be called and the batch is freed. STATUS_BUSY: try again later. */
+/* Takes the batch. On STATUS_OK `done` will be called exactly once (NULL: nobody waits); on any
+ * other status it will not be called and the batch is freed. STATUS_BUSY: try again later. */
 enum status writer_submit_take(struct writer *writer, struct write_batch *batch, write_done done,
                                void *context, struct error *error) MUST_USE;
 
@@ -83,7 +86,8 @@ enum status writer_submit_take(struct writer *writer, struct write_batch *batch,
 enum status writer_write_take(struct writer *writer, struct write_batch *batch,
                               struct write_result *result, struct error *error) MUST_USE;
 
-/* Compaction of everything now waiting in the journal, and a checkpoint; blocks. For import, benches. */
+/* Compaction of everything now waiting in the journal, and a checkpoint; blocks. For import,
+ * benches. */
 enum status writer_compact(struct writer *writer, struct error *error) MUST_USE;
 
 /* Replaces the observer (NULL: none). */

@@ -2,8 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * usage: bench_storage [FOLDER]
- * Everything is synchronous=FULL. One line a figure; run it twice on a shared machine. The data: 1,000
- * series x 10,000 ticks of 10 s, two decimals, a daily wave and a random walk with noise.
+ * Everything is synchronous=FULL. One line a figure; run it twice on a shared machine. The data:
+ * 1,000 series x 10,000 ticks of 10 s, two decimals, a daily wave and a random walk with noise.
  */
 #include "base/clock.h"
 #include "base/random.h"
@@ -120,7 +120,8 @@ static void ingest(struct storage *storage, struct writer *writer)
             must(write_batch_series(batch, names[s], strlen(names[s]), &number, &error), &error);
             must(write_batch_point(batch, number,
                                    (struct point){START_MS + (int64_t)t * 10000, values[s]},
-                                   &error), &error);
+                                   &error),
+                 &error);
         }
         must(writer_write_take(writer, batch, NULL, &error), &error);
         int64_t took = clock_monotonic_ns() - start;
@@ -178,7 +179,8 @@ static void singles(struct storage *storage, struct writer *writer)
         must(write_batch_point(batch, number,
                                (struct point){START_MS + (int64_t)(TICKS + i / SERIES) * 10000,
                                               reading(i % SERIES, i / SERIES)},
-                               &error), &error);
+                               &error),
+             &error);
         must(writer_submit_take(writer, batch, landed, &flight, &error), &error);
     }
     pthread_mutex_lock(&flight.lock);
@@ -206,7 +208,8 @@ static void reads(struct storage *storage, const char *what)
     random_init(&pick, 2, 0);
     must(storage_reader_open(storage, &reader, &error), &error);
     for (int i = -SERIES; i < READS; i++) { /* once over all of them first: caches are warm */
-        uint32_t id = i < 0 ? (uint32_t)(i + SERIES + 1) : (uint32_t)random_below(&pick, SERIES) + 1;
+        uint32_t id =
+            i < 0 ? (uint32_t)(i + SERIES + 1) : (uint32_t)random_below(&pick, SERIES) + 1;
         size_t count;
         int64_t start = clock_monotonic_ns();
         must(storage_read_last(reader, id, points, LAST, &count, &error), &error);
@@ -250,7 +253,8 @@ int main(int count, char **arguments)
     printf("resident with an empty store: %.1f MB\n", memory_mb("VmRSS"));
     ingest(storage, writer);
     storage_stats(storage, &stats);
-    printf("memory: peak %.1f MB, now %.1f MB; tails %.1f MB, index %.2f MB; file %.1f MB, log %.1f MB\n",
+    printf("memory: peak %.1f MB, now %.1f MB; tails %.1f MB, index %.2f MB; file %.1f MB, log "
+           "%.1f MB\n",
            memory_mb("VmHWM"), memory_mb("VmRSS"), (double)stats.tail_bytes / 1e6,
            (double)stats.index_bytes / 1e6, (double)stats.bytes_on_disk / 1e6,
            (double)stats.wal_bytes / 1e6);

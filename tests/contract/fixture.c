@@ -49,7 +49,8 @@ void folder_copy(const char *from, const char *to)
     /* In a child: opening and closing a database file would drop this process's own locks on it. */
     char command[600];
     (void)file_copy;
-    snprintf(command, sizeof command, "mkdir -p '%s' && cp '%s'/forecastd.db '%s'/ && "
+    snprintf(command, sizeof command,
+             "mkdir -p '%s' && cp '%s'/forecastd.db '%s'/ && "
              "if [ -f '%s'/forecastd.db-wal ]; then cp '%s'/forecastd.db-wal '%s'/; fi",
              to, from, to, from, from, to);
     assert_int_equal(system(command), 0);
@@ -161,8 +162,8 @@ struct series_info info(struct fixture *fixture, const char *series)
 {
     struct series_info result;
     struct error error = {0};
-    assert_int_equal(
-        storage_series_info(fixture->storage, find(fixture, series), &result, &error), STATUS_OK);
+    assert_int_equal(storage_series_info(fixture->storage, find(fixture, series), &result, &error),
+                     STATUS_OK);
     return result;
 }
 
@@ -201,8 +202,9 @@ void assert_points(struct fixture *fixture, const char *series, const struct poi
     bool complete;
     uint32_t id = find(fixture, series);
     assert_int_not_equal(id, 0);
-    assert_int_equal(storage_read(fixture->reader, id, INT64_MIN, INT64_MAX, got, READ_MAX,
-                                  &got_count, &error), STATUS_OK);
+    assert_int_equal(
+        storage_read(fixture->reader, id, INT64_MIN, INT64_MAX, got, READ_MAX, &got_count, &error),
+        STATUS_OK);
     assert_same(got, got_count, points, count);
     assert_int_equal(storage_read_last(fixture->reader, id, got, READ_MAX, &got_count, &error),
                      STATUS_OK);
@@ -211,8 +213,9 @@ void assert_points(struct fixture *fixture, const char *series, const struct poi
     assert_int_equal(storage_read_last(fixture->reader, id, got, half, &got_count, &error),
                      STATUS_OK);
     assert_same(got, got_count, points + count - half, half);
-    assert_int_equal(storage_read(fixture->reader, id, INT64_MIN, INT64_MAX, got, half, &got_count,
-                                  &error), STATUS_OK);
+    assert_int_equal(
+        storage_read(fixture->reader, id, INT64_MIN, INT64_MAX, got, half, &got_count, &error),
+        STATUS_OK);
     assert_same(got, got_count, points, half);
     if (count >= 4) { /* a span that begins and ends inside */
         assert_int_equal(storage_read(fixture->reader, id, points[1].time_ms,

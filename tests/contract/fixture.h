@@ -1,8 +1,8 @@
 /* One store under test, of either driver, with a writer, a reader and a folder of its own.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Every test gets the driver's URL scheme as its initial state and opens what it needs; helpers assert
- * success, so that a test reads as what it means.
+ * Every test gets the driver's URL scheme as its initial state and opens what it needs; helpers
+ * assert success, so that a test reads as what it means.
  */
 #ifndef TESTS_CONTRACT_FIXTURE_H
 #define TESTS_CONTRACT_FIXTURE_H
@@ -30,7 +30,7 @@ struct fixture {
 int fixture_open(void **state);
 int fixture_close(void **state);
 
-void fixture_start(struct fixture *fixture);  /* opens with fixture->options */
+void fixture_start(struct fixture *fixture); /* opens with fixture->options */
 void fixture_stop(struct fixture *fixture);
 /* Closes and opens again; the memory driver keeps nothing, so there it does nothing. */
 void fixture_reopen(struct fixture *fixture);

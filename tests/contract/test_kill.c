@@ -1,9 +1,10 @@
-/* kill -9 of a writing process at random moments: nothing acknowledged is lost, no batch is there in part.
- * SPDX-License-Identifier: Apache-2.0
+/* kill -9 of a writing process at random moments: nothing acknowledged is lost, no batch is there
+ * in part. SPDX-License-Identifier: Apache-2.0
  *
- * A child writes numbered batches, out of order in time, several in flight, compacting now and then, and
- * tells each acknowledged number over a pipe. It is killed after a few milliseconds, the store is opened
- * and every batch looked for; then the next child goes on where this one fell. KILLS=N for more than 40.
+ * A child writes numbered batches, out of order in time, several in flight, compacting now and
+ * then, and tells each acknowledged number over a pipe. It is killed after a few milliseconds, the
+ * store is opened and every batch looked for; then the next child goes on where this one fell.
+ * KILLS=N for more than 40.
  */
 #include "tests/contract/fixture.h"
 
@@ -21,8 +22,8 @@
 
 enum {
     KILLS = 40,
-    WIDTH = 20,         /* points of a batch, each of another series */
-    NUMBERS = 100003,   /* prime: n -> n * 7919 % NUMBERS visits every time once */
+    WIDTH = 20,       /* points of a batch, each of another series */
+    NUMBERS = 100003, /* prime: n -> n * 7919 % NUMBERS visits every time once */
     IN_FLIGHT = 8,
     COMPACT_EVERY = 97,
 };
@@ -109,8 +110,8 @@ static _Noreturn void child(const struct storage_options *options, int64_t numbe
 static struct point points[NUMBERS];
 static unsigned char seen[NUMBERS];
 
-/* All batches up to `acknowledged` are there, whole; later ones whole or not at all. Returns the next
- * number that is free. */
+/* All batches up to `acknowledged` are there, whole; later ones whole or not at all. Returns the
+ * next number that is free. */
 static int64_t verify(const struct storage_options *options, int64_t acknowledged)
 {
     struct storage *storage;
@@ -136,8 +137,9 @@ static int64_t verify(const struct storage_options *options, int64_t acknowledge
             assert_int_equal(acknowledged, -1);
             break;
         }
-        assert_int_equal(storage_read(reader, id, INT64_MIN, INT64_MAX, points, NUMBERS, &count,
-                                      &error), STATUS_OK);
+        assert_int_equal(
+            storage_read(reader, id, INT64_MIN, INT64_MAX, points, NUMBERS, &count, &error),
+            STATUS_OK);
         first_count = k == 0 ? count : first_count;
         assert_int_equal(count, first_count);
         for (size_t i = 0; i < count; i++) {

@@ -1,9 +1,10 @@
 /* Thousands of random operations on a store, compared with a plain map after every few of them.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Among the operations: reopening, compaction, memory so small that windows are evicted and commits must
- * flush, and a crash: the files are copied while the store is open, and the copy is opened instead. What
- * was acknowledged must be there each time. Fixed seeds; MODEL_STEPS=N runs more of each.
+ * Among the operations: reopening, compaction, memory so small that windows are evicted and commits
+ * must flush, and a crash: the files are copied while the store is open, and the copy is opened
+ * instead. What was acknowledged must be there each time. Fixed seeds; MODEL_STEPS=N runs more of
+ * each.
  */
 #include "tests/contract/fixture.h"
 
@@ -129,7 +130,8 @@ static void crash(struct fixture *f)
     if (!fixture_is_durable(f)) {
         return;
     }
-    /* Nothing is in flight, so the files stand still but for what the writer tidies up: stop that too. */
+    /* Nothing is in flight, so the files stand still but for what the writer tidies up: stop that
+     * too. */
     snprintf(copy, sizeof copy, "%s-copy", f->directory);
     writer_stop(f->writer);
     f->writer = NULL;

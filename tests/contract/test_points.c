@@ -148,8 +148,18 @@ static void missing_values(void **state)
 static void odd_values(void **state)
 {
     struct fixture *f = *state;
-    const double values[] = {0.0,    -0.0,   1e308,       -1e308, 4.9e-324, 0.1 + 0.2, 1e-9,
-                             123456, -1e15,  9007199254740993.0, 3.14159265358979, 5e300};
+    const double values[] = {0.0,
+                             -0.0,
+                             1e308,
+                             -1e308,
+                             4.9e-324,
+                             0.1 + 0.2,
+                             1e-9,
+                             123456,
+                             -1e15,
+                             9007199254740993.0,
+                             3.14159265358979,
+                             5e300};
     struct point expected[ARRAY_COUNT(values)];
     for (size_t i = 0; i < ARRAY_COUNT(values); i++) {
         expected[i] = (struct point){(int64_t)i * 1000 - 5000, values[i]};

@@ -221,7 +221,8 @@ static bool record_seen(void *context, const char *key, const char *json, size_t
     return ++seen->count != seen->stop_after;
 }
 
-static void assert_records(struct fixture *f, const char *kind, size_t stop_after, const char *expected)
+static void assert_records(struct fixture *f, const char *kind, size_t stop_after,
+                           const char *expected)
 {
     struct seen seen = {.stop_after = stop_after};
     struct error error = {0};
@@ -233,8 +234,9 @@ static void record(struct fixture *f, const char *kind, const char *key, const c
 {
     struct error error = {0};
     struct write_batch *batch = batch_begin(f);
-    assert_int_equal(write_batch_record(batch, kind, key, json, json == NULL ? 0 : strlen(json),
-                                        &error), STATUS_OK);
+    assert_int_equal(
+        write_batch_record(batch, kind, key, json, json == NULL ? 0 : strlen(json), &error),
+        STATUS_OK);
     batch_commit(f, batch);
 }
 

@@ -207,8 +207,7 @@ static void hostile_bytes(void **state)
         if (round % 7 != 0) {
             checksum_again(exact, length);
         }
-        enum status status =
-            chunk_decode(exact, length, decoded, CHUNK_POINTS_MAX, &count, &error);
+        enum status status = chunk_decode(exact, length, decoded, CHUNK_POINTS_MAX, &count, &error);
         assert_true(status == STATUS_CORRUPT || (status == STATUS_OK && count >= 1));
         for (size_t i = 1; i < count; i++) {
             assert_true(decoded[i - 1].time_ms < decoded[i].time_ms);

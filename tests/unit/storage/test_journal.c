@@ -25,8 +25,9 @@ static void fill(struct journal_writer *writer, struct random *random, size_t co
     assert_true(journal_is_empty(writer));
     for (size_t i = 0; i < count; i++) {
         entries[i] = (struct journal_entry){
-            .kind = random_below(random, 20) == 0 ? JOURNAL_END
-                    : random_below(random, 20) == 0 ? JOURNAL_TOUCH : JOURNAL_POINT,
+            .kind = random_below(random, 20) == 0   ? JOURNAL_END
+                    : random_below(random, 20) == 0 ? JOURNAL_TOUCH
+                                                    : JOURNAL_POINT,
             .series = random_below(random, 3) == 0 ? (uint32_t)random_next(random) : (uint32_t)i,
             .point = {(int64_t)random_next(random) >> random_below(random, 64),
                       random_below(random, 9) == 0 ? (double)NAN : random_normal(random)},

@@ -34,8 +34,7 @@ static void random_insertions_and_removals(void **state)
     for (int step = 0; step < 60000; step++) {
         size_t number = random_below(&random, NAMES);
         size_t length = name_of(number, name);
-        struct series_entry *found =
-            text_table_find(&table, text_hash(name, length), name, length);
+        struct series_entry *found = text_table_find(&table, text_hash(name, length), name, length);
         assert_ptr_equal(found, present[number]);
         if (found == NULL) {
             struct series_entry *entry =
@@ -59,7 +58,8 @@ static void random_insertions_and_removals(void **state)
     text_table_release(&table);
 }
 
-/* The stated bound: below 400 bytes a series of 40 bytes of text, at the default limit of series. */
+/* The stated bound: below 400 bytes a series of 40 bytes of text, at the default limit of series.
+ */
 static void bytes_a_series(void **state)
 {
     (void)state;
