@@ -13,9 +13,16 @@
 /* What openblas_get_parallel answers. */
 enum { BUILD_SERIAL = 0, BUILD_PTHREAD = 1, BUILD_OPENMP = 2 };
 
-enum status blas_check(unsigned lanes, struct error *error)
+/* Before main, so that no product of any program ever runs on OpenBLAS's own threads: they would
+ * spin beside the lanes. */
+__attribute__((constructor)) static void one_thread(void)
 {
     openblas_set_num_threads(1);
+}
+
+enum status blas_check(unsigned lanes, struct error *error)
+{
+    one_thread();
     int build = openblas_get_parallel();
     const char *threads = getenv("OMP_NUM_THREADS");
     if (build == BUILD_OPENMP && (threads == NULL || strcmp(threads, "1") != 0)) {

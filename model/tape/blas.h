@@ -15,10 +15,10 @@
 
 enum blas_side { BLAS_PLAIN, BLAS_TRANSPOSED };
 
-/* Sets OpenBLAS to one thread and says whether `lanes` threads may call it at once.
- * STATUS_UNSUPPORTED (with a hint) for more than one lane where the build has no threads, and for
- * OpenMP builds unless OMP_NUM_THREADS is 1. Call once at start; cheap and safe to repeat. Any
- * thread. */
+/* Keeps OpenBLAS at one thread (it is set so before main already) and says whether `lanes` threads
+ * may call it at once. STATUS_UNSUPPORTED (with a hint) for more than one lane where the build has
+ * no threads, and for OpenMP builds unless OMP_NUM_THREADS is 1. Call once at start; cheap and safe
+ * to repeat. Any thread. */
 enum status blas_check(unsigned lanes, struct error *error) MUST_USE;
 
 /* "OpenBLAS 0.3.21 ... SkylakeX ...": for the record of figures. Static memory. */
