@@ -111,22 +111,32 @@ class Writer:
 
 
 def one_round(daemon, writers, rng):
-    """Ingest, perhaps training, a kill; returns how long the daemon lived."""
+    """Ingest, perhaps training, a kill; returns the states of the jobs just before."""
     stop = threading.Event()
     threads = [threading.Thread(target=writer.run, args=(daemon, stop)) for writer in writers]
     for thread in threads:
         thread.start()
-    if rng.random() < 0.6:
+    kind = rng.random()
+    if kind < 0.7:
         daemon.post_json("/api/v1/train", {"seconds": 1})
-    # Mostly early, now and then late enough that a training ends and its model is published.
-    alive = rng.uniform(0.0, 0.4) if rng.random() < 0.7 else rng.uniform(0.4, 3.0)
-    time.sleep(alive)
+    if kind < 0.2:  # around the end of a training: the model is written, named, published
+        stop.set()
+        deadline = time.monotonic() + 20 * SLOWNESS
+        while time.monotonic() < deadline:
+            jobs = daemon.get("/api/v1/jobs").json["jobs"]
+            if not any(job["state"] in ("queued", "running") and job["progress"] < 0.9 for job in jobs):
+                break
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0.0, 1.5))
+    else:
+        time.sleep(rng.uniform(0.0, 0.4) if rng.random() < 0.8 else rng.uniform(0.4, 3.0))
+    states = [job["state"] for job in daemon.get("/api/v1/jobs").json["jobs"]]
     daemon.process.kill()
     daemon.process.wait()
     stop.set()
     for thread in threads:
         thread.join()
-    return alive
+    return states
 
 
 def main():
@@ -134,12 +144,14 @@ def main():
     print(f"  {KILLS} kills, seed {SEED}")
     daemon = Daemon("train.every=1s", "train.seconds=1s").start(timeout=30)
     writers = [Writer(number, SEED + number) for number in range(WRITERS)]
-    starts, passed, failed, compared = [], 0, 0, 0
+    starts, passed, failed, compared, trainings, training_kills = [], 0, 0, 0, 0, 0
     begin = time.monotonic()
     for kill in range(KILLS):
         low = min(writer.next_index for writer in writers)
         try:
-            one_round(daemon, writers, rng)
+            states = one_round(daemon, writers, rng)
+            trainings += states.count("done")
+            training_kills += "running" in states
             for writer in writers:
                 assert writer.refused is None, f"{writer.series} was refused: {writer.refused}"
             code, out, said = daemon.command("check")
@@ -172,7 +184,9 @@ def main():
         print(f"FAILED  at the end: {str(error)[:1500]}")
     requests = sum(writer.requests for writer in writers)
     print(f"  {requests} acknowledged requests, {total} acknowledged points, all read back; "
-          f"{compared} comparisons; {models} models; {time.monotonic() - begin:.0f} s")
+          f"{compared} comparisons; {time.monotonic() - begin:.0f} s")
+    print(f"  {training_kills} kills during a training, {trainings} trainings ended before their kill, "
+          f"{models} models kept")
     if starts:
         print(f"  start to first answer after a kill: median {statistics.median(starts) * 1000:.0f} ms, "
               f"longest {max(starts) * 1000:.0f} ms")
