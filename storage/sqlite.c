@@ -382,31 +382,57 @@ static void sqlite_close_store(struct storage *storage)
     state_free(storage->state);
 }
 
-/* Throws the memory away and reads it anew; ids stay what they were. */
+static void entries_release(struct series_directory *directory)
+{
+    for (size_t id = 0; id < directory->capacity; id++) {
+        if (directory->entries[id] != NULL) {
+            tail_release(&sqlite_series_of(directory->entries[id])->tail);
+            series_entry_free(directory->entries[id]);
+        }
+    }
+    series_directory_release(directory);
+}
+
+/* Reads the memory anew and puts it in the place of the old one; ids stay what they were. Readers
+ * see the old memory until then; where it fails they keep it. */
 static enum status memory_reload(struct sqlite_state *state, struct error *error)
 {
     struct storage *storage = state->storage;
-    struct series_directory old = {0};
-    lock_acquire(&storage->names_lock);
-    text_table_clear(&storage->names);
-    lock_release(&storage->names_lock);
-    lock_acquire(&storage->lock);
-    old = storage->directory;
-    storage->directory = (struct series_directory){0};
-    storage->counters.points = storage->counters.chunks = 0;
-    storage->counters.tail_bytes = storage->counters.index_bytes = 0;
-    lock_release(&storage->lock);
-    for (size_t id = 0; id < old.capacity; id++) {
-        if (old.entries[id] != NULL) {
-            tail_release(&sqlite_series_of(old.entries[id])->tail);
-            series_entry_free(old.entries[id]);
-        }
+    struct storage *anew = mem_zeroed(1, sizeof *anew);
+    if (anew == NULL) {
+        return error_set(error, STATUS_NO_MEMORY, "could not allocate the store");
     }
-    series_directory_release(&old);
+    anew->driver = storage->driver;
+    anew->options = storage->options;
+    lock_init(&anew->lock);
     state->dirty_head = state->dirty_last = NULL;
     state->pending = 0;
     state->cached_series = 0;
-    return sqlite_load(state, error);
+    state->storage = anew;
+    enum status status = sqlite_load(state, error);
+    state->storage = storage;
+    if (status == STATUS_OK) {
+        lock_acquire(&storage->names_lock);
+        struct text_table names = storage->names;
+        storage->names = anew->names;
+        lock_release(&storage->names_lock);
+        anew->names = names;
+
+        lock_acquire(&storage->lock);
+        struct series_directory directory = storage->directory;
+        storage->directory = anew->directory;
+        storage->counters.points = anew->counters.points;
+        storage->counters.chunks = anew->counters.chunks;
+        storage->counters.tail_bytes = anew->counters.tail_bytes;
+        storage->counters.index_bytes = anew->counters.index_bytes;
+        lock_release(&storage->lock);
+        anew->directory = directory;
+    }
+    entries_release(&anew->directory);
+    text_table_release(&anew->names);
+    lock_release_memory(&anew->lock);
+    mem_free(anew);
+    return status;
 }
 
 static enum status sqlite_recover(struct storage *storage, struct error *error)
