@@ -67,6 +67,34 @@ static enum status ask_store(const struct config_sources *sources, const char *q
     return status;
 }
 
+static int print_forecast(const struct config_sources *sources, const char *url,
+                          const struct text *query)
+{
+    struct text out;
+    struct error error = {0};
+    int code = EXIT_FAILED;
+    text_init(&out, ANSWER_MAX);
+    enum status status = text_status(query, "the request", &error);
+    if (status == STATUS_OK) {
+        status = url != NULL ? ask_daemon(url, query->bytes, &out, &error)
+                             : ask_store(sources, query->bytes, &out, &error);
+    }
+    if (status == STATUS_OK) {
+        status = text_status(&out, "the forecast", &error);
+    }
+    if (status != STATUS_OK) {
+        code = command_fail(&error);
+    } else {
+        fwrite(out.bytes, 1, out.length, stdout);
+        if (out.length > 0 && out.bytes[out.length - 1] != '\n') {
+            putchar('\n');
+        }
+        code = fflush(stdout) == 0 ? EXIT_DONE : EXIT_FAILED;
+    }
+    text_release(&out);
+    return code;
+}
+
 int command_forecast(int argc, char **argv)
 {
     static const struct command_option options[] = {
@@ -90,13 +118,11 @@ int command_forecast(int argc, char **argv)
         .argv = argv,
     };
     struct config_sources sources = {0};
-    struct text query, out;
-    struct error error = {0};
+    struct text query;
     const char *url = NULL;
     bool has_series = false;
     int code = EXIT_USAGE;
     text_init(&query, (size_t)60 << 10);
-    text_init(&out, ANSWER_MAX);
     for (int word; (word = command_next(&line)) != WORD_END;) {
         if (word == WORD_STOP) {
             code = command_exit(&line);
@@ -124,26 +150,9 @@ int command_forecast(int argc, char **argv)
         code = command_usage(&line, "no series is named: --series S");
         goto release;
     }
-    enum status status = text_status(&query, "the request", &error);
-    if (status == STATUS_OK) {
-        status = url != NULL ? ask_daemon(url, query.bytes, &out, &error)
-                             : ask_store(&sources, query.bytes, &out, &error);
-    }
-    if (status == STATUS_OK) {
-        status = text_status(&out, "the forecast", &error);
-    }
-    if (status != STATUS_OK) {
-        code = command_fail(&error);
-    } else {
-        fwrite(out.bytes, 1, out.length, stdout);
-        if (out.length > 0 && out.bytes[out.length - 1] != '\n') {
-            putchar('\n');
-        }
-        code = fflush(stdout) == 0 ? EXIT_DONE : EXIT_FAILED;
-    }
+    code = print_forecast(&sources, url, &query);
 
 release:
     text_release(&query);
-    text_release(&out);
     return code;
 }

@@ -78,6 +78,7 @@ static enum status read_sequence(struct yaml_layer *layer, const char *name, siz
                                  struct error *error)
 {
     char joined[VALUE_MAX_BYTES] = "", item[VALUE_MAX_BYTES];
+    size_t length = 0;
     enum status status = STATUS_OK;
     for (size_t count = 0; status == STATUS_OK; count++) {
         yaml_event_t event;
@@ -96,10 +97,11 @@ static enum status read_sequence(struct yaml_layer *layer, const char *name, siz
         if (type == YAML_SEQUENCE_END_EVENT || status != STATUS_OK) {
             break;
         }
-        if (strlen(joined) + strlen(item) + 2 > sizeof(joined)) {
+        if (length + strlen(item) + 2 > sizeof(joined)) {
             return fault(layer, line, error, "list is too long", "");
         }
-        strcat(strcat(joined, count ? "," : ""), item);
+        length += (size_t)snprintf(joined + length, sizeof(joined) - length, "%s%s",
+                                   count ? "," : "", item);
     }
     return status == STATUS_OK ? set_value(layer, name, joined, line, error) : status;
 }

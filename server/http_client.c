@@ -215,7 +215,7 @@ static enum status take_apart(struct text *answer, struct http_reply *reply, str
     if (strncmp(bytes, "HTTP/1.", 7) != 0 || blank == NULL || strlen(bytes) < 12) {
         return error_set(error, STATUS_IO, "the answer is not HTTP");
     }
-    reply->status = atoi(bytes + 9);
+    reply->status = (int)strtol(bytes + 9, NULL, 10);
     size_t head = (size_t)(blank - bytes) + 4, length = answer->length - head;
     const char *encoding = find_header(bytes, blank, "Transfer-Encoding");
     const char *stated = find_header(bytes, blank, "Content-Length");

@@ -36,7 +36,8 @@
 #include <sys/uio.h>
 
 #define BODY_FIRST_BYTES ((size_t)16 << 10)
-#define BODY_KEEP_BYTES  ((size_t)256 << 10)  /* a buffer up to this stays with its connection ... \
+#define BODY_KEEP_BYTES                                                                            \
+    ((size_t)256 << 10)                       /* a buffer up to this stays with its connection ... \
                                                */
 #define BODY_KEEP_ALL_BYTES ((size_t)8 << 20) /* ... while all buffers together are below this */
 
