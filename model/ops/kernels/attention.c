@@ -33,18 +33,29 @@ size_t KERNEL(kernel_attention_scratch)(size_t length, size_t width)
     return 2 * h * t + 4 * t * h + 3 * BLOCK * h + 2 * BLOCK * t + 4 * t;
 }
 
-/* Channel-major copy [h, T'] of rows [T, h] that are `step` apart. */
+/* Channel-major copy [h, T'] of rows [T, h] that are `step` apart, zeros behind T. */
 static void transpose(const real *restrict rows, size_t step, size_t length, size_t width,
                       size_t padded, real *restrict out)
 {
+    size_t whole_rows = width % LANES == 0 ? length / LANES * LANES : 0;
+    for (size_t j = 0; j < whole_rows; j += LANES) {
+        for (size_t c = 0; c < width; c += LANES) {
+            vector block[VECTOR_LANES];
+            for (size_t i = 0; i < LANES; i++) {
+                block[i] = load(rows + (j + i) * step + c);
+            }
+            transpose_block(block);
+            for (size_t i = 0; i < LANES; i++) {
+                store(out + (c + i) * padded + j, block[i]);
+            }
+        }
+    }
     for (size_t c = 0; c < width; c++) {
         real *restrict line = out + c * padded;
-        for (size_t j = 0; j < length; j++) {
+        for (size_t j = whole_rows; j < length; j++) {
             line[j] = rows[j * step + c];
         }
-        for (size_t j = length; j < padded; j++) {
-            line[j] = 0;
-        }
+        memset(line + length, 0, (padded - length) * sizeof(real));
     }
 }
 

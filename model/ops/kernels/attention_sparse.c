@@ -9,6 +9,13 @@
  */
 #include "model/ops/kernels/level.h"
 
+/* Channels whose sums stay in registers on the way back to keys and values, two sums each. */
+#if VECTOR_BYTES == 64
+#define KEYS_CHANNELS 8
+#else
+#define KEYS_CHANNELS 4
+#endif
+
 struct lines {
     size_t step;             /* LANES + T' + LANES */
     real *q, *k, *v, *d_out; /* line c starts at c * step + LANES */
@@ -24,32 +31,36 @@ size_t KERNEL(kernel_attention_sparse_scratch)(size_t length, size_t width, size
     return (8 * width + 1 + 2 * offsets) * step;
 }
 
-/* Line c = factor * channel c of rows [T, h], zeros around it. A block of rows at a time, so that
- * its cache lines are read once. */
+/* Rows of the head that are turned around in whole blocks; the others go one by one. */
+static size_t whole_rows(const struct attention_head *head)
+{
+    return head->width % LANES == 0 ? head->length / LANES * LANES : 0;
+}
+
+/* Line c = factor * channel c of rows [T, h], zeros around it. */
 static void to_lines(const real *restrict rows, size_t row_step, const struct attention_head *head,
                      real factor, real *restrict lines, size_t step)
 {
-    size_t length = head->length;
-    for (size_t c = 0; c < head->width; c++) {
-        memset(lines + c * step, 0, LANES * sizeof(real));
-        memset(lines + c * step + LANES + length, 0, (step - LANES - length) * sizeof(real));
-    }
-    for (size_t t = 0; t < length; t += LANES) {
-        size_t count = length - t < LANES ? length - t : LANES;
-        for (size_t c = 0; c < head->width; c++) {
-            const real *restrict from = rows + t * row_step + c;
-            vector line = {0};
-            if (count == LANES) {
-                for (size_t i = 0; i < LANES; i++) {
-                    line[i] = from[i * row_step];
-                }
-                store(lines + c * step + LANES + t, factor * line);
-                continue;
+    size_t blocked = whole_rows(head);
+    for (size_t t = 0; t < blocked; t += LANES) {
+        for (size_t c = 0; c < head->width; c += LANES) {
+            vector block[VECTOR_LANES];
+            for (size_t i = 0; i < LANES; i++) {
+                block[i] = factor * load(rows + (t + i) * row_step + c);
             }
-            for (size_t i = 0; i < count; i++) {
-                lines[c * step + LANES + t + i] = factor * from[i * row_step];
+            transpose_block(block);
+            for (size_t i = 0; i < LANES; i++) {
+                store(lines + (c + i) * step + LANES + t, block[i]);
             }
         }
+    }
+    for (size_t c = 0; c < head->width; c++) {
+        real *restrict line = lines + c * step;
+        memset(line, 0, LANES * sizeof(real));
+        for (size_t t = blocked; t < head->length; t++) {
+            line[LANES + t] = factor * rows[t * row_step + c];
+        }
+        memset(line + LANES + head->length, 0, (step - LANES - head->length) * sizeof(real));
     }
 }
 
@@ -57,7 +68,21 @@ static void to_lines(const real *restrict rows, size_t row_step, const struct at
 static void add_lines(const real *restrict lines, size_t step, real factor,
                       const struct attention_head *head, real *restrict rows, size_t row_step)
 {
-    for (size_t t = 0; t < head->length; t++) {
+    size_t blocked = whole_rows(head);
+    for (size_t t = 0; t < blocked; t += LANES) {
+        for (size_t c = 0; c < head->width; c += LANES) {
+            vector block[VECTOR_LANES];
+            for (size_t i = 0; i < LANES; i++) {
+                block[i] = load(lines + (c + i) * step + LANES + t);
+            }
+            transpose_block(block);
+            for (size_t i = 0; i < LANES; i++) {
+                real *row = rows + (t + i) * row_step + c;
+                store(row, load(row) + factor * block[i]);
+            }
+        }
+    }
+    for (size_t t = blocked; t < head->length; t++) {
         for (size_t c = 0; c < head->width; c++) {
             rows[t * row_step + c] += factor * lines[c * step + LANES + t];
         }
@@ -236,10 +261,9 @@ void KERNEL(kernel_attention_sparse)(const struct attention_head *head)
         weighted(head, &lines, count, t, lines.scores, lines.v, 1 / sum, lines.out);
     }
     for (size_t t = 0; t < head->length; t++) {
-        for (size_t c = 0; c < head->width; c++) {
-            head->out[t * head->v_step + c] = lines.out[c * lines.step + LANES + t];
-        }
+        memset(head->out + t * head->v_step, 0, head->width * sizeof(real));
     }
+    add_lines(lines.out, lines.step, 1, head, head->out, head->v_step);
 }
 
 /* P and dS of the queries t .. t + LANES - 1 in place: scores and dO V^T come in. Queries behind
@@ -277,8 +301,8 @@ INLINE void keys_back(const struct attention_head *head, const struct lines *lin
 {
     size_t count = offsets_below(head, head->length - s);
     size_t step = lines->step;
-    vector d_k[4] = {0};
-    vector d_v[4] = {0};
+    vector d_k[KEYS_CHANNELS] = {0};
+    vector d_v[KEYS_CHANNELS] = {0};
     for (size_t o = 0; o < count; o++) {
         size_t at = LANES + s + head->offsets[o];
         vector p = load(lines->scores + o * step + at);
@@ -313,8 +337,8 @@ void KERNEL(kernel_attention_sparse_back)(const struct attention_head *head)
     /* (4) dK = dS^T (scale Q), dV = P^T dO */
     for (size_t s = 0; s < head->length; s += LANES) {
         size_t c = 0;
-        for (; c + 4 <= head->width; c += 4) {
-            keys_back(head, &lines, s, c, 4);
+        for (; c + KEYS_CHANNELS <= head->width; c += KEYS_CHANNELS) {
+            keys_back(head, &lines, s, c, KEYS_CHANNELS);
         }
         for (; c < head->width; c++) {
             keys_back(head, &lines, s, c, 1);

@@ -26,6 +26,13 @@
 #define VECTOR_BYTES 16
 #endif
 
+/* Lanes as a number that the preprocessor knows. */
+#ifdef FORECASTD_DOUBLE
+#define VECTOR_LANES (VECTOR_BYTES / 8)
+#else
+#define VECTOR_LANES (VECTOR_BYTES / 4)
+#endif
+
 /* whole: the integer of the scalar's size. REAL(sqrt): sqrt or sqrtf. */
 #ifdef FORECASTD_DOUBLE
 typedef int64_t whole;
@@ -39,7 +46,7 @@ typedef int32_t whole;
 /* The score of a key that must not be seen. */
 #define UNSEEN (-(real)INFINITY)
 
-#define LANES ((size_t)(VECTOR_BYTES / sizeof(real)))
+#define LANES ((size_t)VECTOR_LANES)
 
 typedef real vector __attribute__((vector_size(VECTOR_BYTES)));
 typedef whole mask __attribute__((vector_size(VECTOR_BYTES)));
@@ -94,7 +101,7 @@ INLINE vector larger(vector a, vector b)
 
 INLINE real lanes_sum(vector v)
 {
-    real lane[VECTOR_BYTES / sizeof(real)];
+    real lane[VECTOR_LANES];
     memcpy(lane, &v, sizeof(v));
     for (size_t half = LANES / 2; half > 0; half /= 2) {
         for (size_t i = 0; i < half; i++) {
@@ -106,7 +113,7 @@ INLINE real lanes_sum(vector v)
 
 INLINE real lanes_largest(vector v)
 {
-    real lane[VECTOR_BYTES / sizeof(real)];
+    real lane[VECTOR_LANES];
     memcpy(lane, &v, sizeof(v));
     for (size_t half = LANES / 2; half > 0; half /= 2) {
         for (size_t i = 0; i < half; i++) {
@@ -114,6 +121,47 @@ INLINE real lanes_largest(vector v)
         }
     }
     return lane[0];
+}
+
+/* Lanes of a and b in turn: a0 b0 a1 b1 ... of their first halves, and of their second halves. */
+INLINE vector zip_low(vector a, vector b)
+{
+#if VECTOR_LANES == 16
+    return __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+#elif VECTOR_LANES == 8
+    return __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
+#elif VECTOR_LANES == 4
+    return __builtin_shufflevector(a, b, 0, 4, 1, 5);
+#else
+    return __builtin_shufflevector(a, b, 0, 2);
+#endif
+}
+
+INLINE vector zip_high(vector a, vector b)
+{
+#if VECTOR_LANES == 16
+    return __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15,
+                                   31);
+#elif VECTOR_LANES == 8
+    return __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
+#elif VECTOR_LANES == 4
+    return __builtin_shufflevector(a, b, 2, 6, 3, 7);
+#else
+    return __builtin_shufflevector(a, b, 1, 3);
+#endif
+}
+
+/* block[i] lane j becomes block[j] lane i. */
+INLINE void transpose_block(vector block[VECTOR_LANES])
+{
+    for (size_t round = 1; round < LANES; round *= 2) {
+        vector before[VECTOR_LANES];
+        memcpy(before, block, sizeof(before));
+        for (size_t i = 0; i < LANES / 2; i++) {
+            block[2 * i] = zip_low(before[i], before[i + LANES / 2]);
+            block[2 * i + 1] = zip_high(before[i], before[i + LANES / 2]);
+        }
+    }
 }
 
 /* e^x within 2 units in the last place on [-87.3, 88]; 0 below, e^88 above, NaN stays NaN. */

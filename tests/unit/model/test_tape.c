@@ -7,6 +7,7 @@
 #include "base/memory.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
@@ -216,6 +217,55 @@ static void test_keep_and_rewind(void **state)
     net_close(&net);
 }
 
+struct lane {
+    const struct net *net;
+    struct tape tape;
+    real *gradients;
+};
+
+static void *lane_run(void *argument)
+{
+    struct lane *lane = argument;
+    for (int step = 0; step < 50; step++) {
+        memset(lane->gradients, 0, lane->net->params.size * sizeof(real));
+        tape_begin(&lane->tape, TAPE_TRAIN, &lane->net->params, lane->net->weights, lane->gradients,
+                   1, 1);
+        tape_backward(&lane->tape, net_loss(lane->net, &lane->tape, 37, NULL));
+    }
+    return NULL;
+}
+
+/* Two tapes share layout and weights; each finds the bits that one alone finds. */
+static void test_lanes_share_weights(void **state)
+{
+    (void)state;
+    struct net net;
+    net_open(&net);
+    struct error error = {0};
+    struct tape_size size = measured(&net, TAPE_TRAIN, 37);
+    struct lane lanes[3];
+    pthread_t threads[2];
+    for (int i = 0; i < 3; i++) {
+        lanes[i] = (struct lane){.net = &net, .gradients = params_slab_new(&net.params)};
+        assert_int_equal(tape_init(&lanes[i].tape, &size, &error), STATUS_OK);
+    }
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, lane_run, &lanes[i]), 0);
+    }
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    }
+    (void)lane_run(&lanes[2]);
+    for (int i = 0; i < 3; i++) {
+        assert_memory_equal(lanes[i].gradients, lanes[2].gradients, net.params.size * sizeof(real));
+    }
+    for (int i = 0; i < 3; i++) {
+        mem_free(lanes[i].gradients);
+        tape_release(&lanes[i].tape);
+    }
+    net_close(&net);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -223,6 +273,7 @@ int main(void)
         cmocka_unit_test(test_gradients_add_in_the_slab),
         cmocka_unit_test(test_only_what_is_wanted),
         cmocka_unit_test(test_keep_and_rewind),
+        cmocka_unit_test(test_lanes_share_weights),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
