@@ -130,12 +130,6 @@ static inline bool tape_computes(const struct tape *tape)
     return !tape->measuring;
 }
 
-/* True where this op must leave a node: training, and `out` wants a gradient. */
-static inline bool tape_records(const struct tape *tape)
-{
-    return tape->mode == TAPE_TRAIN;
-}
-
 /* An output tensor of this shape (list ends with 0, or four axes). */
 struct tensor *tape_tensor(struct tape *tape, const size_t *shape);
 struct tensor *tape_tensor_like(struct tape *tape, const struct tensor *model);

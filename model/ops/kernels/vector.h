@@ -15,7 +15,7 @@
 
 #define KERNEL_JOIN2(name, level) name##_##level
 #define KERNEL_JOIN(name, level)  KERNEL_JOIN2(name, level)
-/* attention_head_forward -> attention_head_forward_v4 */
+/* kernel_attention -> kernel_attention_v4 */
 #define KERNEL(name) KERNEL_JOIN(name, KERNEL_LEVEL)
 
 #if defined(__AVX512F__)
