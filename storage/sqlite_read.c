@@ -19,11 +19,11 @@
 enum reader_statement { READ_RANGE, READ_DOWN, READ_RECORDS, READ_STATEMENTS };
 
 static const char *const reader_texts[READ_STATEMENTS] = {
-    [READ_RANGE] = "SELECT data FROM chunk WHERE series = ?1 AND first_ms < ?3 AND first_ms >="
-                   " coalesce((SELECT first_ms FROM chunk WHERE series = ?1 AND first_ms <= ?2"
-                   "  ORDER BY first_ms DESC LIMIT 1), ?2) ORDER BY first_ms",
-    [READ_DOWN] = "SELECT data FROM chunk WHERE series = ?1 AND first_ms < ?2"
-                  " ORDER BY first_ms DESC",
+    [READ_RANGE] = ("SELECT data FROM chunk WHERE series = ?1 AND first_ms < ?3 AND first_ms >="
+                    " coalesce((SELECT first_ms FROM chunk WHERE series = ?1 AND first_ms <= ?2"
+                    "  ORDER BY first_ms DESC LIMIT 1), ?2) ORDER BY first_ms"),
+    [READ_DOWN] = ("SELECT data FROM chunk WHERE series = ?1 AND first_ms < ?2"
+                   " ORDER BY first_ms DESC"),
     [READ_RECORDS] = "SELECT key, json FROM record WHERE kind = ?1 ORDER BY key",
 };
 

@@ -38,7 +38,8 @@ struct storage_options {
     bool read_only;        /* forecastd check, export: nothing is created or changed */
     uint32_t series_max;   /* 0 = 100,000; further new series are refused (series_limit) */
     uint32_t tail_points;  /* 0 = 2,048: points of a series kept in memory, at most */
-    size_t tail_bytes_max; /* 0 = 24 MiB: for the tails of all series together */
+    size_t tail_bytes_max; /* 0 = 24 MiB: for the tails of all series together; up to half of it
+                              holds points that wait for compaction, then commits flush */
     int64_t retention_ms;  /* 0 = for ever */
 };
 

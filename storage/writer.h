@@ -31,7 +31,8 @@ void write_batch_free(struct write_batch *batch);
 enum status write_batch_series(struct write_batch *batch, const char *text, size_t length,
                                uint32_t *series, struct error *error) MUST_USE;
 
-/* One point (value NaN = missing). Limits on time are the caller's (ingest.max_future ...). */
+/* One point (value NaN = missing). Limits on time are the caller's (ingest.max_future ...).
+ * Infinite values and times beyond 2^62 ms are STATUS_INVALID (codes not_finite, bad_time). */
 enum status write_batch_point(struct write_batch *batch, uint32_t series, struct point point,
                               struct error *error) MUST_USE;
 
@@ -39,7 +40,9 @@ enum status write_batch_point(struct write_batch *batch, uint32_t series, struct
 enum status write_batch_end(struct write_batch *batch, uint32_t series, int64_t time_ms,
                             struct error *error) MUST_USE;
 
-/* Undo to an earlier state: the points added since `points` (of write_batch_points) are dropped. */
+/* Undo to an earlier state: the points added since `points` (of write_batch_points) are dropped.
+ * End markers count as points here, so that the number names a state exactly. A series that only
+ * dropped points named is not created. */
 size_t write_batch_points(const struct write_batch *batch);
 void write_batch_truncate(struct write_batch *batch, size_t points);
 
@@ -59,7 +62,7 @@ struct write_result {
     struct error error; /* status STATUS_OK: on disk */
     uint64_t accepted;  /* points stored, updates among them */
     uint64_t updated;   /* of these, how many replaced an existing point */
-    uint64_t late;
+    uint64_t late;      /* new, but behind a newer point; never counted as updated as well */
 };
 typedef void (*write_done)(void *context, const struct write_result *result);
 
