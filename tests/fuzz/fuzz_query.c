@@ -1,0 +1,111 @@
+/* Fuzzes whole requests against the memory store: target and control body; no input may do harm.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The first byte chooses the method; then the target up to a newline, then the body.
+ */
+#include "api/api.h"
+
+#include "base/log.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define TARGET_MAX 4096
+
+static struct api_services services;
+static struct api_worker *worker;
+static struct api_limits limits = {
+    .body_max = (size_t)1 << 20,
+    .max_future_ms = 600000,
+    .series_max = 1000,
+    .points_per_request = 1000,
+    .forecast_series_max = 50,
+    .horizon_default = 12,
+    .horizon_max = 64,
+    .live_bytes_max = (size_t)1 << 20,
+};
+
+/* A store with one series of a few points; points are not posted, so nothing is ever pending. */
+static void start(void)
+{
+    struct error error = {0};
+    struct storage_options storage = {.url = "memory:"};
+    struct writer_options writer = {0};
+    struct write_batch *batch = NULL;
+    struct write_result result;
+    uint32_t series = 0;
+    log_set_level(LOG_ERROR);
+    bool fine = storage_open(&storage, &services.storage, &error) == STATUS_OK &&
+                writer_start(services.storage, &writer, &services.writer, &error) == STATUS_OK &&
+                registry_new(&services.registry, &error) == STATUS_OK &&
+                job_table_new(&services.jobs, &error) == STATUS_OK;
+    atomic_store(&services.limits, &limits);
+    fine = fine && api_services_init(&services, &error) == STATUS_OK &&
+           api_worker_new(&services, &worker, &error) == STATUS_OK &&
+           write_batch_new(services.storage, 100, &batch, &error) == STATUS_OK &&
+           write_batch_series(batch, "s", 1, &series, &error) == STATUS_OK;
+    for (int i = 0; fine && i < 40; i++) {
+        struct point point = {INT64_C(1795354740000) + i * 60000, (double)(i % 6)};
+        fine = write_batch_point(batch, series, point, &error) == STATUS_OK;
+    }
+    if (!fine || writer_write_take(services.writer, batch, &result, &error) != STATUS_OK) {
+        abort();
+    }
+}
+
+static void check(struct api_response *response)
+{
+    if (response->status < 200 || response->status > 599 ||
+        (response->status != 204 && (!response->body || !response->content_type))) {
+        abort();
+    }
+    api_response_release(response);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static const enum api_method methods[] = {API_GET, API_HEAD, API_POST, API_PATCH, API_OTHER};
+    char target[TARGET_MAX];
+    if (!worker) {
+        start();
+    }
+    if (size < 2) {
+        return 0;
+    }
+    const uint8_t *newline = memchr(data + 1, '\n', size - 1);
+    size_t length = newline ? (size_t)(newline - data - 1) : size - 1;
+    if (length >= sizeof(target) || memchr(data + 1, 0, length)) {
+        return 0;
+    }
+    memcpy(target, data + 1, length);
+    target[length] = '\0';
+    char *mark = strchr(target, '?');
+    if (mark) {
+        *mark = '\0';
+    }
+    struct api_response response = {0};
+    struct api_request request = {
+        .method = methods[data[0] % 5],
+        .path = target,
+        .query = mark ? mark + 1 : "",
+        .content_type = "application/json",
+        .body = newline ? (const char *)newline + 1 : "",
+        .body_length = newline ? size - length - 2 : 0,
+        .request_id = "fuzz",
+        .response = &response,
+    };
+    if (strcmp(target, "/api/v1/points") == 0) {
+        return 0;
+    }
+    enum api_outcome outcome = api_begin(&services, &request, request.body_length, &response);
+    if (outcome == API_DECLINED) {
+        outcome = api_fast(&services, &request, &response);
+    }
+    if (outcome == API_DECLINED) {
+        outcome = api_handle(worker, &request, &response);
+    }
+    check(&response);
+    return 0;
+}
