@@ -51,9 +51,8 @@ static void *grown(void *items, size_t *capacity, size_t count, size_t maximum, 
 static enum status add_key(struct checkpoint *checkpoint, const char *name, size_t name_length,
                            const char *text, size_t text_length)
 {
-    struct checkpoint_key *keys =
-        grown(checkpoint->keys, &checkpoint->key_capacity, checkpoint->key_count,
-              CHECKPOINT_KEYS_MAX, sizeof(*keys));
+    struct checkpoint_key *keys = grown(checkpoint->keys, &checkpoint->key_capacity,
+                                        checkpoint->key_count, CHECKPOINT_KEYS_MAX, sizeof(*keys));
     if (keys == NULL) {
         return checkpoint->key_count >= CHECKPOINT_KEYS_MAX ? STATUS_TOO_LARGE : STATUS_NO_MEMORY;
     }
@@ -171,8 +170,7 @@ static enum status parse_metadata(struct parser *parser)
         if (json_next(reader) != JSON_STRING) {
             return corrupt(parser, "the metadata is no object of texts");
         }
-        enum status status =
-            add_key(parser->out, name, length, reader->text, reader->text_length);
+        enum status status = add_key(parser->out, name, length, reader->text, reader->text_length);
         if (status == STATUS_TOO_LARGE) {
             return corrupt(parser, "the metadata has too many keys");
         }
@@ -286,9 +284,9 @@ static enum status parse_entry(struct parser *parser)
     if (status != STATUS_OK) {
         return status;
     }
-    struct checkpoint_tensor *tensors = grown(out->tensors, &out->tensor_capacity,
-                                              out->tensor_count, CHECKPOINT_TENSORS_MAX,
-                                              sizeof(*tensors));
+    struct checkpoint_tensor *tensors =
+        grown(out->tensors, &out->tensor_capacity, out->tensor_count, CHECKPOINT_TENSORS_MAX,
+              sizeof(*tensors));
     if (tensors == NULL) {
         return out->tensor_count >= CHECKPOINT_TENSORS_MAX
                    ? corrupt(parser, "it has too many tensors")

@@ -1,10 +1,11 @@
 /* safetensors files: named float tensors with text metadata; hostile files are refused.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Form: 8 bytes little-endian header length n (at most 1 MiB), n bytes of JSON (padded with blanks), then
- * raw little-endian data. {"__metadata__":{"key":"text",...},"name":{"dtype":"F32","shape":[2,3],
- * "data_offsets":[0,24]},...}. Only F32 is written and read. Offsets are sorted, without gap or overlap,
- * and end at the end of the file; sizes match the shapes; every value is finite.
+ * Form: 8 bytes little-endian header length n (at most 1 MiB), n bytes of JSON (padded with
+ * blanks), then raw little-endian data.
+ * {"__metadata__":{"key":"text",...},"name":{"dtype":"F32","shape":[2,3],
+ * "data_offsets":[0,24]},...}. Only F32 is written and read. Offsets are sorted, without gap or
+ * overlap, and end at the end of the file; sizes match the shapes; every value is finite.
  */
 #ifndef MODEL_CHECKPOINT_H
 #define MODEL_CHECKPOINT_H
@@ -56,7 +57,8 @@ void checkpoint_add(struct checkpoint *checkpoint, const char *name, const size_
 enum status checkpoint_write(const struct checkpoint *checkpoint, const char *path, char sha256[65],
                              struct error *error) MUST_USE;
 
-/* Reads and verifies. `sha256` of the whole file, or NULL. STATUS_NOT_FOUND, IO, CORRUPT, NO_MEMORY. */
+/* Reads and verifies. `sha256` of the whole file, or NULL. STATUS_NOT_FOUND, IO, CORRUPT,
+ * NO_MEMORY. */
 enum status checkpoint_read(const char *path, const char *sha256, struct checkpoint *out,
                             struct error *error) MUST_USE;
 

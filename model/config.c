@@ -55,8 +55,7 @@ enum status model_config_check(const struct model_config *config, struct error *
      * backbone is made for one length that is about theirs, dense first to check the rest. */
     struct backbone_shape shape = {.length = 64, .season = 0};
     struct backbone_model *model = NULL;
-    enum status status =
-        backbone_create(config->backbone, config->options, &shape, &model, error);
+    enum status status = backbone_create(config->backbone, config->options, &shape, &model, error);
     if (status == STATUS_OK) {
         backbone_release(model);
     }

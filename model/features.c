@@ -9,7 +9,7 @@
 #include <math.h>
 #include <string.h>
 
-#define DAY_MS INT64_C(86400000)
+#define DAY_MS        INT64_C(86400000)
 #define INPUT_LIMIT   (real)30
 #define RESTORE_LIMIT 12.0 /* of an asinh output: sinh(12) = 81,000 scales away is far enough */
 
@@ -140,7 +140,8 @@ struct series_statistics series_statistics(const double *values, size_t count)
     return found;
 }
 
-/* Observed values of the newest `count` steps before the origin: their number, sum, sum of sizes. */
+/* Observed values of the newest `count` steps before the origin: their number, sum, sum of sizes.
+ */
 struct tally {
     double n, sum, absolute;
 };
@@ -227,8 +228,8 @@ double window_restored(const struct window_scale *scale, double scaled)
 
 /* ---------------------------------------------------------------- filling */
 
-/* asinh of a row, in a form that vectorises: sign(x) log(|x| + sqrt(x^2 + 1)), log by range reduction
- * and a polynomial (relative error about 2e-7: the values are inputs of a network). */
+/* asinh of a row, in a form that vectorises: sign(x) log(|x| + sqrt(x^2 + 1)), log by range
+ * reduction and a polynomial (relative error about 2e-7: the values are inputs of a network). */
 #ifdef FORECASTD_DOUBLE
 static void asinh_row(real *x, size_t count)
 {
@@ -259,8 +260,8 @@ static void asinh_row(float *restrict x, size_t count)
 }
 #endif
 
-/* Scaled values and masks of `count` steps from index `from` (relative to values[0], may be negative)
- * into two dense rows; what is outside [0, known) or NaN is 0 with mask 0. */
+/* Scaled values and masks of `count` steps from index `from` (relative to values[0], may be
+ * negative) into two dense rows; what is outside [0, known) or NaN is 0 with mask 0. */
 static void read_row(const struct window_source *source, const struct window_scale *scale,
                      int64_t from, size_t count, real *restrict value, real *restrict mask)
 {
@@ -304,8 +305,8 @@ static void fill_pair(const struct window_source *source, const struct window_sc
     }
 }
 
-static void fill_phases(const real *table, size_t period, int64_t first, size_t count,
-                        real *column, size_t width)
+static void fill_phases(const real *table, size_t period, int64_t first, size_t count, real *column,
+                        size_t width)
 {
     int64_t phase = first % (int64_t)period;
     size_t at = (size_t)(phase < 0 ? phase + (int64_t)period : phase);
@@ -345,7 +346,8 @@ static void fill_skip(const struct feature_plan *plan, const struct feature_shap
     }
 }
 
-/* What the network sees is bounded (a burst after calm is hundreds of scales away); the skip is not. */
+/* What the network sees is bounded (a burst after calm is hundreds of scales away); the skip is
+ * not. */
 static void limit_inputs(real *steps, size_t count, size_t pairs, size_t width)
 {
     for (size_t t = 0; t < count; t++) {

@@ -1,12 +1,13 @@
 /* What a network sees of a series: a scaled window with masks, seasonal lags and calendar phases.
  * SPDX-License-Identifier: Apache-2.0
  *
- * A window has C context steps before the origin and Hp horizon steps from it on (the horizon rounded
- * up to whole patches). Each step carries F features, in this order: value (0 in the horizon), mask
- * (1 = observed), and for each lag the value that many steps earlier and its mask, and for each
- * period sine and cosine of the step's phase. Missing values are 0 with mask 0, never imputed.
- * Everything is in scaled units: (value - shift) / scale, then asinh where the member says so; shift
- * and scale come from the context alone. The same code fills windows for training and for serving.
+ * A window has C context steps before the origin and Hp horizon steps from it on (the horizon
+ * rounded up to whole patches). Each step carries F features, in this order: value (0 in the
+ * horizon), mask (1 = observed), and for each lag the value that many steps earlier and its mask,
+ * and for each period sine and cosine of the step's phase. Missing values are 0 with mask 0, never
+ * imputed. Everything is in scaled units: (value - shift) / scale, then asinh where the member says
+ * so; shift and scale come from the context alone. The same code fills windows for training and for
+ * serving.
  *
  * Threads: a finished plan is read only; filling writes the caller's arrays only.
  */
@@ -17,12 +18,12 @@
 #include "model/model.h"
 #include "model/tape/tensor.h"
 
-#define LAGS_MAX 8
-#define PERIODS_MAX 4
+#define LAGS_MAX          8
+#define PERIODS_MAX       4
 #define PERIOD_LENGTH_MAX 131072
 
-/* Lags and calendar periods of a group, fixed when a model is trained. Lags are at least the horizon,
- * so that they are known for every step of it. */
+/* Lags and calendar periods of a group, fixed when a model is trained. Lags are at least the
+ * horizon, so that they are known for every step of it. */
 struct feature_plan {
     int64_t step_ms;
     size_t horizon;
@@ -33,8 +34,8 @@ struct feature_plan {
     real *phases[PERIODS_MAX]; /* [2 * period]: sine and cosine by phase */
 };
 
-/* Chooses lags and periods from the group's seasons (0 = none, shortest first) and its typical length,
- * without the tables. */
+/* Chooses lags and periods from the group's seasons (0 = none, shortest first) and its typical
+ * length, without the tables. */
 void feature_plan_choose(struct feature_plan *plan, const uint32_t seasons[SEASONS_MAX],
                          size_t typical_length);
 
@@ -42,8 +43,8 @@ void feature_plan_choose(struct feature_plan *plan, const uint32_t seasons[SEASO
 enum status feature_plan_init(struct feature_plan *plan, struct error *error) MUST_USE;
 void feature_plan_release(struct feature_plan *plan); /* harmless on a zeroed struct */
 
-/* Seasons that a group of this step has as a rule (day and week, week and year ...), kept where three
- * of them fit into `typical_length`; 0 = none. */
+/* Seasons that a group of this step has as a rule (day and week, week and year ...), kept where
+ * three of them fit into `typical_length`; 0 = none. */
 void feature_usual_seasons(int64_t step_ms, size_t typical_length, uint32_t seasons[SEASONS_MAX]);
 
 enum scale_kind {
@@ -62,8 +63,8 @@ struct series_statistics series_statistics(const double *values, size_t count);
 
 /* How one member sees a window. */
 struct feature_shape {
-    size_t context;  /* C */
-    size_t steps;    /* Hp: horizon rounded up to whole patches */
+    size_t context; /* C */
+    size_t steps;   /* Hp: horizon rounded up to whole patches */
     enum scale_kind scale;
     size_t recent; /* steps of SCALE_RECENT's mean */
     double floor;  /* share of the series' own spread added to the scale (in squares) */
@@ -76,8 +77,8 @@ size_t feature_count(const struct feature_plan *plan, const struct feature_shape
 
 struct window_source {
     const double *values;
-    size_t known;  /* only values[0 .. known) are looked at: the origin, or beyond it for the
-                      teacher-forced horizon of an autoregressive head */
+    size_t known; /* only values[0 .. known) are looked at: the origin, or beyond it for the
+                     teacher-forced horizon of an autoregressive head */
     size_t origin;
     int64_t origin_step; /* time of the origin divided by the step */
     struct series_statistics statistics;

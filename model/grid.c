@@ -1,8 +1,8 @@
 /* Points to a regular grid: the interval, cell means, counters to rates.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Cells lie on multiples of the step since the epoch, so that all series of a group share them. A cell
- * without a point is NaN, never filled: what is missing is the model's business.
+ * Cells lie on multiples of the step since the epoch, so that all series of a group share them. A
+ * cell without a point is NaN, never filled: what is missing is the model's business.
  */
 #include "model/model.h"
 
@@ -11,10 +11,10 @@
 #include <math.h>
 
 #define GAPS_MAX 1024 /* the newest ones decide */
-#define SECOND INT64_C(1000)
-#define MINUTE (60 * SECOND)
-#define HOUR (60 * MINUTE)
-#define DAY (24 * HOUR)
+#define SECOND   INT64_C(1000)
+#define MINUTE   (60 * SECOND)
+#define HOUR     (60 * MINUTE)
+#define DAY      (24 * HOUR)
 
 static const int64_t canonical[] = {
     1 * SECOND,  2 * SECOND,  5 * SECOND,  10 * SECOND, 15 * SECOND, 20 * SECOND, 30 * SECOND,
@@ -75,7 +75,8 @@ int64_t grid_step(const struct point *points, size_t count)
     return found == 0 ? 0 : snap(median_gap(gaps, found));
 }
 
-/* Walks the points as gauge values or as rates: one sample at a time, skipping what has no value. */
+/* Walks the points as gauge values or as rates: one sample at a time, skipping what has no value.
+ */
 struct sampler {
     const struct point *points;
     size_t count, next;
@@ -114,7 +115,8 @@ static bool sampler_next(struct sampler *sampler, struct point *sample)
     return false;
 }
 
-/* The first point that matters for cells from `first_ms` on; for counters one value before it too. */
+/* The first point that matters for cells from `first_ms` on; for counters one value before it too.
+ */
 static size_t first_needed(const struct point *points, size_t count, int64_t first_ms, bool counter)
 {
     size_t low = 0;

@@ -113,7 +113,8 @@ static enum status check(const struct member_config *config, struct error *error
         return error_code(error, "bad_value", "context");
     }
     if (config->head == HEAD_GAUSSIAN && config->patch != 1) {
-        error_set(error, STATUS_INVALID, "an autoregressive head needs patches of one step, not %lld",
+        error_set(error, STATUS_INVALID,
+                  "an autoregressive head needs patches of one step, not %lld",
                   (long long)config->patch);
         return error_code(error, "bad_value", "patch");
     }
@@ -136,8 +137,7 @@ enum status member_new(const struct member_config *config, const struct feature_
     fill_shape(member, plan, seasons);
     size_t patch = (size_t)config->patch;
     struct backbone_shape shape = {.length = member->tokens, .season = seasons[0] / patch};
-    status =
-        backbone_create(config->backbone, config->options, &shape, &member->backbone, error);
+    status = backbone_create(config->backbone, config->options, &shape, &member->backbone, error);
     if (status == STATUS_OK) {
         status = params_init(&member->params, error);
     }

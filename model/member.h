@@ -1,8 +1,8 @@
 /* One member of an ensemble: its configuration, its network's layout and its weights.
  * SPDX-License-Identifier: Apache-2.0
  *
- * A member is made once (layout, pattern), its weights are filled by training or loading, and then it
- * is read only and shared by threads as part of a snapshot.
+ * A member is made once (layout, pattern), its weights are filled by training or loading, and then
+ * it is read only and shared by threads as part of a snapshot.
  */
 #ifndef MODEL_MEMBER_H
 #define MODEL_MEMBER_H
@@ -30,10 +30,10 @@ struct member_config {
     bool balanced; /* loss weighted by the scale over the series' seasonal difference */
     int64_t batch;
     double rate, decay, beta2, average; /* AdamW and the weights' moving average */
-    double newest; /* > 1: newer windows are drawn more often */
+    double newest;                      /* > 1: newer windows are drawn more often */
     double length_weight; /* series are drawn in proportion to their windows to this power */
-    double mix;    /* probability that a training window is mixed with the next one */
-    double share;  /* of the training budget, relative to the other members */
+    double mix;           /* probability that a training window is mixed with the next one */
+    double share;         /* of the training budget, relative to the other members */
 };
 
 extern const struct option member_options[];
@@ -56,8 +56,8 @@ struct member {
     real *weights;                             /* a slab of params */
 };
 
-/* Layout and zeroed weights. STATUS_INVALID: the backbone's options, a context that is no multiple of
- * the patch; STATUS_NO_MEMORY. */
+/* Layout and zeroed weights. STATUS_INVALID: the backbone's options, a context that is no multiple
+ * of the patch; STATUS_NO_MEMORY. */
 enum status member_new(const struct member_config *config, const struct feature_plan *plan,
                        const uint32_t seasons[SEASONS_MAX], struct member **out,
                        struct error *error) MUST_USE;

@@ -5,8 +5,8 @@
  * snapshot = one immutable trained model; champion = the one that serves; challenger = a new one
  * before the gate. T time, H horizon steps, Q quantile levels.
  *
- * Threads: functions without a workspace argument are pure or take short locks and may be called from
- * any thread. A workspace belongs to one thread. Snapshots are immutable and counted.
+ * Threads: functions without a workspace argument are pure or take short locks and may be called
+ * from any thread. A workspace belongs to one thread. Snapshots are immutable and counted.
  */
 #ifndef MODEL_MODEL_H
 #define MODEL_MODEL_H
@@ -37,20 +37,22 @@ struct model_series {
     const char *time_zone; /* NULL = UTC */
 };
 
-/* The grid interval of sorted points: median gap snapped to a canonical interval (1, 2, 5, 10, 15, 20,
- * 30 s, 1 ... 30 min, 1, 2, 3, 4, 6, 8, 12 h, 1 d, 7 d; below 1 s: 100 ms multiples) where it is within 10 %;
- * 0 below two distinct times. */
+/* The grid interval of sorted points: median gap snapped to a canonical interval (1, 2, 5, 10, 15,
+ * 20, 30 s, 1 ... 30 min, 1, 2, 3, 4, 6, 8, 12 h, 1 d, 7 d; below 1 s: 100 ms multiples) where it
+ * is within 10 %; 0 below two distinct times. */
 int64_t grid_step(const struct point *points, size_t count);
 
-/* Mean of the points in each grid cell [t, t + step) with t a multiple of step (UTC), counters turned
- * into non-negative per-second rates first where `counter`; NaN in empty cells. The grid ends at the
- * last cell that is closed at `now_ms` (all cells where now_ms is INT64_MAX) and starts at most `maximum`
- * cells earlier, never before the first point. Returns the number of cells; *start_ms is the first. */
+/* Mean of the points in each grid cell [t, t + step) with t a multiple of step (UTC), counters
+ * turned into non-negative per-second rates first where `counter`; NaN in empty cells. The grid
+ * ends at the last cell that is closed at `now_ms` (all cells where now_ms is INT64_MAX) and starts
+ * at most `maximum` cells earlier, never before the first point. Returns the number of cells;
+ * *start_ms is the first. */
 size_t grid_fill(const struct point *points, size_t count, int64_t step_ms, bool counter,
                  int64_t now_ms, double *values, size_t maximum, int64_t *start_ms);
 
-/* Seasons by autocorrelation among the canonical ones of the step (hour, day, week, year; plus a scan),
- * strongest evidence first kept, returned shortest first. Returns how many (0 to SEASONS_MAX). */
+/* Seasons by autocorrelation among the canonical ones of the step (hour, day, week, year; plus a
+ * scan), strongest evidence first kept, returned shortest first. Returns how many (0 to
+ * SEASONS_MAX). */
 size_t season_detect(const double *values, size_t count, int64_t step_ms,
                      uint32_t seasons[SEASONS_MAX]);
 
@@ -67,8 +69,8 @@ struct forecast {
     float *quantiles; /* [Q][H] */
 };
 
-/* One level in (0,1) at one step: monotone interpolation between the levels, tails extrapolated from
- * the outer spread. */
+/* One level in (0,1) at one step: monotone interpolation between the levels, tails extrapolated
+ * from the outer spread. */
 double forecast_quantile(const struct forecast *forecast, size_t step, double level);
 
 enum baseline { BASELINE_LAST_VALUE, BASELINE_DRIFT, BASELINE_SEASONAL_NAIVE, BASELINE_COUNT };
@@ -85,9 +87,9 @@ bool baseline_forecast(enum baseline baseline, const struct model_series *series
 #define BACKBONE_OPTIONS_MAX 16
 
 struct model_config {
-    char backbone[24];     /* a name from the backbone table; default "logsparse" */
-    char head[16];         /* "quantile" (direct, default) or "gaussian" (autoregressive) */
-    size_t horizon;        /* steps; default 48 */
+    char backbone[24]; /* a name from the backbone table; default "logsparse" */
+    char head[16];     /* "quantile" (direct, default) or "gaussian" (autoregressive) */
+    size_t horizon;    /* steps; default 48 */
     /* Options of the backbone that differ from their presets, "window=32 kernel=3" */
     char options[256];
 };
@@ -120,29 +122,29 @@ struct train_request {
     const struct model_series *series;
     size_t series_count;
     struct model_config config;
-    double seconds;  /* wall-clock budget for everything; 0 = by steps only */
-    uint64_t steps;  /* optimiser steps of the first member, others in proportion; 0 = by seconds */
+    double seconds; /* wall-clock budget for everything; 0 = by steps only */
+    uint64_t steps; /* optimiser steps of the first member, others in proportion; 0 = by seconds */
     uint64_t seed;
-    unsigned lanes;  /* 0 = the cores; results do not depend on it when trained by steps */
+    unsigned lanes;    /* 0 = the cores; results do not depend on it when trained by steps */
     size_t memory_max; /* bytes for tapes; 0 = 512 MiB: the micro-batch is chosen to fit */
     const atomic_bool *cancel; /* looked at once per step; may be NULL */
-    bool low_priority; /* lanes run at nice 19 */
-    train_report report; /* at most ten times a second, on the calling thread; may be NULL */
+    bool low_priority;         /* lanes run at nice 19 */
+    train_report report;       /* at most ten times a second, on the calling thread; may be NULL */
     void *report_context;
 };
 
 struct snapshot;
 
-/* Trains the default recipe (an ensemble of small members, calibrated on held-back origins). The result
- * has one reference, the caller's. STATUS_INVALID (too little data: says what is needed), CANCELLED,
- * NO_MEMORY, INTERNAL (diverged). */
+/* Trains the default recipe (an ensemble of small members, calibrated on held-back origins). The
+ * result has one reference, the caller's. STATUS_INVALID (too little data: says what is needed),
+ * CANCELLED, NO_MEMORY, INTERNAL (diverged). */
 enum status model_train(const struct train_request *request, struct snapshot **out,
                         struct error *error) MUST_USE;
 
 /* ---------------------------------------------------------------- snapshots */
 
 struct snapshot_record {
-    char id[48];           /* "1h-142"; set by the registry at publication */
+    char id[48]; /* "1h-142"; set by the registry at publication */
     char backbone[24];
     int64_t step_ms;
     size_t horizon;
@@ -150,29 +152,33 @@ struct snapshot_record {
     uint64_t seed, steps, parameters, bytes;
     size_t series, members;
     double seconds;
-    double sparse_share;   /* largest share of causal pairs that a member's pattern leaves out */
-    double mase, wql, coverage80, baseline_mase, baseline_wql; /* on held-back origins; NaN where unknown */
-    uint64_t evaluated;    /* points behind these */
-    char sha256[65];       /* of the file; empty before it is saved */
-    char decision[160];    /* why it was promoted or kept back */
+    double sparse_share; /* largest share of causal pairs that a member's pattern leaves out */
+    double mase, wql, coverage80, baseline_mase,
+        baseline_wql;   /* on held-back origins; NaN where unknown */
+    uint64_t evaluated; /* points behind these */
+    char sha256[65];    /* of the file; empty before it is saved */
+    char decision[160]; /* why it was promoted or kept back */
 };
 
 struct snapshot *snapshot_acquire(struct snapshot *snapshot);
 void snapshot_release(struct snapshot *snapshot); /* NULL is fine */
 const struct snapshot_record *snapshot_record(const struct snapshot *snapshot);
 
-/* Name and fate, before publication and by the owner alone: a snapshot that is saved under its id before
- * it is published needs the id first. The registry keeps an id that is there, and numbers on from it. */
+/* Name and fate, before publication and by the owner alone: a snapshot that is saved under its id
+ * before it is published needs the id first. The registry keeps an id that is there, and numbers on
+ * from it. */
 void snapshot_set_id(struct snapshot *snapshot, const char *id);
 void snapshot_set_decision(struct snapshot *snapshot, const char *decision);
 
-/* The record with members (pattern, window, tokens, share of pairs left out, parameters) as JSON. */
+/* The record with members (pattern, window, tokens, share of pairs left out, parameters) as JSON.
+ */
 void snapshot_describe(const struct snapshot *snapshot, struct text *json);
 
-/* One safetensors file: written to a temporary name, synced, read back and verified, renamed, folder
- * synced. Load verifies the SHA-256 (`sha256` NULL: only the structure), bounds, order, finiteness:
- * STATUS_CORRUPT names what is wrong. */
-enum status snapshot_save(struct snapshot *snapshot, const char *path, struct error *error) MUST_USE;
+/* One safetensors file: written to a temporary name, synced, read back and verified, renamed,
+ * folder synced. Load verifies the SHA-256 (`sha256` NULL: only the structure), bounds, order,
+ * finiteness: STATUS_CORRUPT names what is wrong. */
+enum status snapshot_save(struct snapshot *snapshot, const char *path,
+                          struct error *error) MUST_USE;
 enum status snapshot_load(const char *path, const char *sha256, struct snapshot **out,
                           struct error *error) MUST_USE;
 
@@ -181,15 +187,16 @@ enum status snapshot_load(const char *path, const char *sha256, struct snapshot 
 struct forecaster;
 
 /* A workspace for up to `batch_max` series at once; allocates once, nothing per forecast. */
-enum status forecaster_new(const struct snapshot *snapshot, size_t batch_max, struct forecaster **out,
-                           struct error *error) MUST_USE;
+enum status forecaster_new(const struct snapshot *snapshot, size_t batch_max,
+                           struct forecaster **out, struct error *error) MUST_USE;
 void forecaster_free(struct forecaster *forecaster);
 
 /* Values that one series must offer for a full context (fewer are padded as missing). */
 size_t snapshot_context(const struct snapshot *snapshot);
 
 /* Forecasts `count` series; out[i].horizon may differ from the trained one: shorter is cut, longer
- * rolls on in blocks. Works with holes and short series. STATUS_INVALID below two observed values. */
+ * rolls on in blocks. Works with holes and short series. STATUS_INVALID below two observed values.
+ */
 enum status forecaster_run(struct forecaster *forecaster, const struct model_series *series,
                            size_t count, struct forecast *out, struct error *error) MUST_USE;
 
@@ -197,7 +204,8 @@ enum status forecaster_run(struct forecaster *forecaster, const struct model_ser
 
 struct gate_result {
     bool promote;
-    double challenger, champion, baseline; /* wQL on the held-back origins; champion NaN where none */
+    double challenger, champion,
+        baseline; /* wQL on the held-back origins; champion NaN where none */
     uint64_t points;
     char reason[160];
 };
@@ -212,19 +220,22 @@ struct registry;
 enum status registry_new(struct registry **out, struct error *error) MUST_USE;
 void registry_free(struct registry *registry);
 
-/* The champion (or the one before it) of a step group, with a reference for the caller; NULL if none. */
+/* The champion (or the one before it) of a step group, with a reference for the caller; NULL if
+ * none. */
 struct snapshot *registry_acquire(struct registry *registry, int64_t step_ms);
 struct snapshot *registry_acquire_previous(struct registry *registry, int64_t step_ms);
 
 /* Swaps the champion (takes a reference of its own); the old one becomes the previous. */
 enum status registry_publish(struct registry *registry, struct snapshot *snapshot,
                              struct error *error) MUST_USE;
-/* Reserves the next id of a step group ("1h-143") for a snapshot that is saved before it is published. */
+/* Reserves the next id of a step group ("1h-143") for a snapshot that is saved before it is
+ * published. */
 enum status registry_next_id(struct registry *registry, int64_t step_ms, char id[48],
                              struct error *error) MUST_USE;
 
 /* Back to the previous one; STATUS_NOT_FOUND where there is none. */
-enum status registry_rollback(struct registry *registry, int64_t step_ms, struct error *error) MUST_USE;
+enum status registry_rollback(struct registry *registry, int64_t step_ms,
+                              struct error *error) MUST_USE;
 
 /* Grows with each publish and rollback of any group: a cheap test for "is my cache still good". */
 uint64_t registry_generation(struct registry *registry);
@@ -248,9 +259,10 @@ struct backtest_series {
 struct backtest_request {
     const struct backtest_series *series;
     size_t series_count;
-    size_t horizon, windows; /* windows 0: train on everything, forecast beyond the end, no metrics */
-    uint32_t season;         /* for MASE; 0 = detected */
-    bool m4;                 /* OWA too */
+    size_t horizon,
+        windows;     /* windows 0: train on everything, forecast beyond the end, no metrics */
+    uint32_t season; /* for MASE; 0 = detected */
+    bool m4;         /* OWA too */
     struct train_request train; /* its series fields are ignored */
     /* Called for each forecast in order of series, then window (from 1); may be NULL. */
     void (*visit)(void *context, const char *id, size_t window, const struct forecast *forecast);

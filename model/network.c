@@ -5,9 +5,9 @@
 
 #include "base/check.h"
 
-static const real levels[QUANTILE_COUNT] = {
-    (real)0.025, (real)0.1, (real)0.2, (real)0.3, (real)0.4,  (real)0.5,
-    (real)0.6,   (real)0.7, (real)0.8, (real)0.9, (real)0.975};
+static const real levels[QUANTILE_COUNT] = {(real)0.025, (real)0.1, (real)0.2,  (real)0.3,
+                                            (real)0.4,   (real)0.5, (real)0.6,  (real)0.7,
+                                            (real)0.8,   (real)0.9, (real)0.975};
 
 /* ---------------------------------------------------------------- lag mix */
 
@@ -73,8 +73,7 @@ void network_inputs(const struct member *member, struct tape *tape, size_t count
 {
     size_t patch = (size_t)member->config.patch;
     *batch = (struct network_batch){.count = count};
-    batch->steps =
-        tape_input(tape, (size_t[]){count, member->tokens, patch * member->features, 0});
+    batch->steps = tape_input(tape, (size_t[]){count, member->tokens, patch * member->features, 0});
     if (has_skip(member)) {
         batch->context = tape_input(tape, (size_t[]){count, member->shape.context, 0});
         if (member->lag_count > 0) {

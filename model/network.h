@@ -4,8 +4,8 @@
  *     forecast = head(backbone(embed(patches))) + skip(context, lags)
  *
  * The skip is a linear layer from the scaled context to the horizon plus a weighted sum of the
- * seasonal lags, the same for all quantiles (NLinear, Zeng et al. 2023). The head starts at zero, so
- * that training begins at what the skip knows.
+ * seasonal lags, the same for all quantiles (NLinear, Zeng et al. 2023). The head starts at zero,
+ * so that training begins at what the skip knows.
  */
 #ifndef MODEL_NETWORK_H
 #define MODEL_NETWORK_H
@@ -13,12 +13,12 @@
 #include "model/member.h"
 
 struct network_batch {
-    size_t count;            /* B */
-    struct tensor *steps;    /* [B, T, patch * F]: what window_fill writes */
-    struct tensor *context;  /* [B, C], or NULL without skip */
-    struct tensor *lags;     /* [B, N, H], or NULL */
-    struct tensor *target;   /* [B * H] (autoregressive: [B * T]), NULL in infer mode */
-    struct tensor *weight;   /* likewise */
+    size_t count;           /* B */
+    struct tensor *steps;   /* [B, T, patch * F]: what window_fill writes */
+    struct tensor *context; /* [B, C], or NULL without skip */
+    struct tensor *lags;    /* [B, N, H], or NULL */
+    struct tensor *target;  /* [B * H] (autoregressive: [B * T]), NULL in infer mode */
+    struct tensor *weight;  /* likewise */
 };
 
 /* Inputs to fill, and the places of one row in them. */
@@ -35,7 +35,8 @@ struct tensor *network_forward(const struct member *member, struct tape *tape,
 struct tensor *network_loss(const struct member *member, struct tape *tape,
                             const struct network_batch *batch, struct tensor *output, real factor);
 
-/* One step (or a few) of the autoregressive network: x [B, T, F] -> [B, T, 2], state as in backbone.h. */
+/* One step (or a few) of the autoregressive network: x [B, T, F] -> [B, T, 2], state as in
+ * backbone.h. */
 struct tensor *network_step(const struct member *member, struct tape *tape, struct tensor *steps,
                             void *state);
 

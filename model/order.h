@@ -8,10 +8,12 @@
 
 #include <stddef.h>
 
-/* Ascending; the values must not be NaN. Heap sort: O(n log n) always, no allocation (qsort may). */
+/* Ascending; the values must not be NaN. Heap sort: O(n log n) always, no allocation (qsort may).
+ */
 void order_sort(double *values, size_t count);
 
-/* Quantile of sorted values with linear interpolation at (count - 1) * level (R's type 7); 0 for none. */
+/* Quantile of sorted values with linear interpolation at (count - 1) * level (R's type 7); 0 for
+ * none. */
 double order_quantile(const double *sorted, size_t count, double level);
 
 /* The inverse of the standard normal distribution function, level in (0,1); error below 2e-9. */

@@ -1,11 +1,12 @@
 /* Seasons of a series by autocorrelation: canonical ones of its step first, then a scan.
  * SPDX-License-Identifier: Apache-2.0
  *
- * The evidence for a season s is a contrast: the mean autocorrelation at s, 2s ... Ms less that halfway
- * between (s/2, 3s/2 ...). A smooth random walk has neighbouring autocorrelations that differ little,
- * so its contrast is near zero, while any cycle of length s makes the two differ. What a shorter season
- * explains must not count twice (168 hours are seven days): its profile is taken out, and halfway lags
- * are rounded to multiples of it, where only the longer season makes a difference.
+ * The evidence for a season s is a contrast: the mean autocorrelation at s, 2s ... Ms less that
+ * halfway between (s/2, 3s/2 ...). A smooth random walk has neighbouring autocorrelations that
+ * differ little, so its contrast is near zero, while any cycle of length s makes the two differ.
+ * What a shorter season explains must not count twice (168 hours are seven days): its profile is
+ * taken out, and halfway lags are rounded to multiples of it, where only the longer season makes a
+ * difference.
  *
  * Slow movement is taken out with a centred moving mean of length s. Exactness comes from the
  * multiples: a cycle of 25 compared at lag 4 x 24 is far out of phase.
@@ -18,14 +19,14 @@
 #include <math.h>
 #include <string.h>
 
-#define USED_MAX 32768       /* newest values looked at */
-#define CYCLES_USED 64       /* of one candidate */
-#define MULTIPLES_MAX 4      /* M above */
-#define EXACT_MULTIPLES 12   /* for telling s from s + 1 */
-#define SCAN_VALUES 4096     /* newest values for the scan */
-#define SCAN_LAG_MAX 1024
-#define BARTLETT_LAGS 24
-#define HOUR_MS INT64_C(3600000)
+#define USED_MAX        32768 /* newest values looked at */
+#define CYCLES_USED     64    /* of one candidate */
+#define MULTIPLES_MAX   4     /* M above */
+#define EXACT_MULTIPLES 12    /* for telling s from s + 1 */
+#define SCAN_VALUES     4096  /* newest values for the scan */
+#define SCAN_LAG_MAX    1024
+#define BARTLETT_LAGS   24
+#define HOUR_MS         INT64_C(3600000)
 
 /* Work on one candidate: the residual with gaps, and room for sums. */
 struct probe {
@@ -121,7 +122,8 @@ static double contrast(const struct probe *probe, size_t season, size_t shorter)
     return sum / (double)multiples;
 }
 
-/* Standard error of an autocorrelation where the values are correlated over short lags (Bartlett). */
+/* Standard error of an autocorrelation where the values are correlated over short lags (Bartlett).
+ */
 static double standard_error(const struct probe *probe, size_t season)
 {
     size_t reach = season / 2;

@@ -1,8 +1,8 @@
 /* Inside of a snapshot: the members, what they share, and the record.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Made by training or loading, then read only. The id and the file's hash are the exceptions: they are
- * set by the owner before the snapshot is published.
+ * Made by training or loading, then read only. The id and the file's hash are the exceptions: they
+ * are set by the owner before the snapshot is published.
  */
 #ifndef MODEL_SNAPSHOT_H
 #define MODEL_SNAPSHOT_H
@@ -20,10 +20,10 @@ struct snapshot {
     uint32_t seasons[SEASONS_MAX]; /* of the group */
     struct member *members[MEMBERS_MAX];
     size_t member_count;
-    float blend;    /* share of a baseline in the mean; 0 = none */
+    float blend; /* share of a baseline in the mean; 0 = none */
     enum baseline blend_baseline;
     uint32_t blend_season; /* of the seasonal naive */
-    float *spread;  /* [Q][H]: distance from the median is multiplied by this (calibration) */
+    float *spread; /* [Q][H]: distance from the median is multiplied by this (calibration) */
 };
 
 /* An empty snapshot with one reference and the plan's tables; spread is 1. The

@@ -18,7 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FORMAT "forecastd-model-1"
+#define FORMAT      "forecastd-model-1"
 #define HORIZON_MAX 65536
 #define STEP_MS_MAX (INT64_C(400) * 86400000)
 
@@ -29,8 +29,8 @@ static void set_list(struct checkpoint *out, const char *key, const uint32_t *va
     char text[SEASONS_MAX * 16 + LAGS_MAX * 16] = "";
     size_t length = 0;
     for (size_t i = 0; i < count; i++) {
-        length += (size_t)snprintf(text + length, sizeof(text) - length, i > 0 ? ",%u" : "%u",
-                                   values[i]);
+        length +=
+            (size_t)snprintf(text + length, sizeof(text) - length, i > 0 ? ",%u" : "%u", values[i]);
     }
     checkpoint_set(out, key, text);
 }
@@ -295,8 +295,8 @@ static enum status read_member(const struct checkpoint *file, struct snapshot *s
         return corrupt(error, key);
     }
     snprintf(config.options, sizeof(config.options), "%s", text);
-    enum status status = member_new(&config, &snapshot->plan, snapshot->seasons,
-                                    &snapshot->members[index], error);
+    enum status status =
+        member_new(&config, &snapshot->plan, snapshot->seasons, &snapshot->members[index], error);
     if (status == STATUS_INVALID) {
         error->status = STATUS_CORRUPT;
         return error_wrap(error, "cannot use the model file");

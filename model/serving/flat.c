@@ -7,13 +7,13 @@
 
 #include <math.h>
 
-#define STRETCH_MIN    48   /* steps that must be equal, at least, or two horizons */
-#define STRETCHES_MIN  3    /* earlier ones, to know anything */
-#define HISTORY_MAX    8192 /* newest values looked at */
-#define SAME           1e-9
+#define STRETCH_MIN   48   /* steps that must be equal, at least, or two horizons */
+#define STRETCHES_MIN 3    /* earlier ones, to know anything */
+#define HISTORY_MAX   8192 /* newest values looked at */
+#define SAME          1e-9
 
-/* Whether values[from .. from + length) are all equal where observed, and half of them are; *value is
- * then what they are. */
+/* Whether values[from .. from + length) are all equal where observed, and half of them are; *value
+ * is then what they are. */
 static bool is_flat(const double *values, size_t length, double *value)
 {
     double low = HUGE_VAL;

@@ -1,12 +1,12 @@
 /* Forecasts from a snapshot: members run in batches, are averaged, calibrated and bounded.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Everything is allocated when the workspace is made. Series are taken in chunks; for each chunk every
- * member runs once on the tape, its quantiles are brought back to the series' units and sorted; then
- * comes the trimmed mean of the members, the blend with a baseline where the snapshot has one, and the
- * calibrated spread around the median. Beyond the trained
- * horizon the median is appended to the history and the next block is forecast from there; its spread
- * grows with the root of the number of blocks, because the error of the blocks before is carried on.
+ * Everything is allocated when the workspace is made. Series are taken in chunks; for each chunk
+ * every member runs once on the tape, its quantiles are brought back to the series' units and
+ * sorted; then comes the trimmed mean of the members, the blend with a baseline where the snapshot
+ * has one, and the calibrated spread around the median. Beyond the trained horizon the median is
+ * appended to the history and the next block is forecast from there; its spread grows with the root
+ * of the number of blocks, because the error of the blocks before is carried on.
  */
 #include "base/check.h"
 #include "base/memory.h"
@@ -18,19 +18,19 @@
 #include <math.h>
 #include <string.h>
 
-#define CHUNK_MAX 32          /* series on the tape at once */
+#define CHUNK_MAX           32   /* series on the tape at once */
 #define BASELINE_VALUES_MIN 1024 /* newest values that a blended baseline sees, at least, */
 #define BASELINE_SEASONS    8    /* or so many of its seasons */
-#define STATISTICS_MIN 8192   /* newest values that a series' own spread is taken from, at least */
+#define STATISTICS_MIN      8192 /* newest values that a series' own spread is taken from, at least */
 
 struct forecaster {
     const struct snapshot *snapshot;
     size_t chunk;
-    size_t reach;        /* values of history that a block needs */
+    size_t reach; /* values of history that a block needs */
     struct tape tape;
-    double *history;     /* [chunk][reach + H]: for blocks after the first */
-    double *sums;        /* [chunk][H][Q] in the series' units */
-    double *levels;      /* [members][chunk][H][Q] */
+    double *history;        /* [chunk][reach + H]: for blocks after the first */
+    double *sums;           /* [chunk][H][Q] in the series' units */
+    double *levels;         /* [members][chunk][H][Q] */
     size_t baseline_values; /* newest values that a blended baseline looks at */
     double *scratch;        /* [4 * baseline_values] */
     struct forecast baseline;
@@ -108,9 +108,8 @@ enum status forecaster_new(const struct snapshot *snapshot, size_t batch_max,
     forecaster->history =
         mem_zeroed(forecaster->chunk * (forecaster->reach + horizon), sizeof(double));
     forecaster->sums = mem_zeroed(forecaster->chunk * horizon * QUANTILE_COUNT, sizeof(double));
-    forecaster->levels =
-        mem_zeroed(snapshot->member_count * forecaster->chunk * horizon * QUANTILE_COUNT,
-                   sizeof(double));
+    forecaster->levels = mem_zeroed(
+        snapshot->member_count * forecaster->chunk * horizon * QUANTILE_COUNT, sizeof(double));
     forecaster->baseline_values = BASELINE_SEASONS * (size_t)snapshot->blend_season;
     if (forecaster->baseline_values < BASELINE_VALUES_MIN) {
         forecaster->baseline_values = BASELINE_VALUES_MIN;
@@ -120,9 +119,9 @@ enum status forecaster_new(const struct snapshot *snapshot, size_t batch_max,
     forecaster->baseline.mean = mem_zeroed(horizon, sizeof(float));
     forecaster->baseline.quantiles = mem_zeroed(horizon * QUANTILE_COUNT, sizeof(float));
     enum status status = STATUS_OK;
-    if (forecaster->history == NULL || forecaster->sums == NULL ||
-        forecaster->levels == NULL || forecaster->scratch == NULL ||
-        forecaster->baseline.mean == NULL || forecaster->baseline.quantiles == NULL) {
+    if (forecaster->history == NULL || forecaster->sums == NULL || forecaster->levels == NULL ||
+        forecaster->scratch == NULL || forecaster->baseline.mean == NULL ||
+        forecaster->baseline.quantiles == NULL) {
         status = error_set(error, STATUS_NO_MEMORY, "could not make a forecaster");
     }
     for (size_t i = 0; i < snapshot->member_count && status == STATUS_OK; i++) {
@@ -253,8 +252,7 @@ static void add_baseline(struct forecaster *forecaster, const struct model_serie
     }
 }
 
-static void run_block(struct forecaster *forecaster, const struct model_series *series,
-                      size_t rows)
+static void run_block(struct forecaster *forecaster, const struct model_series *series, size_t rows)
 {
     const struct snapshot *snapshot = forecaster->snapshot;
     for (size_t i = 0; i < snapshot->member_count; i++) {
@@ -342,8 +340,7 @@ static enum status start_row(struct forecaster *forecaster, const struct model_s
     if (series->step_ms != forecaster->snapshot->plan.step_ms) {
         return error_set(error, STATUS_INVALID,
                          "cannot forecast a series of step %lld ms with a model of step %lld ms",
-                         (long long)series->step_ms,
-                         (long long)forecaster->snapshot->plan.step_ms);
+                         (long long)series->step_ms, (long long)forecaster->snapshot->plan.step_ms);
     }
     size_t used = forecaster->reach > STATISTICS_MIN ? forecaster->reach : STATISTICS_MIN;
     used = used < series->count ? used : series->count;

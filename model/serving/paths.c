@@ -1,7 +1,8 @@
 /* Sampled paths of an autoregressive member: decoding step by step through the backbone's state.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Ancestral sampling (Li et al. 2019; Salinas et al. 2019): step t is fed the value sampled at t - 1.
+ * Ancestral sampling (Li et al. 2019; Salinas et al. 2019): step t is fed the value sampled at t
+ * - 1.
  */
 #include "model/serving/paths.h"
 
@@ -62,7 +63,8 @@ enum status paths_measure(const struct member *member, struct tape_size *size, s
     return STATUS_OK;
 }
 
-/* Runs `count` steps of the window (the same for all paths) through the state; *output [S, count, 2]. */
+/* Runs `count` steps of the window (the same for all paths) through the state; *output [S, count,
+ * 2]. */
 static struct tensor *prime(struct paths *paths, struct tape *tape, size_t from, size_t count)
 {
     const struct member *member = paths->member;

@@ -26,8 +26,8 @@ void paths_release(struct paths *paths); /* harmless on a zeroed struct */
 enum status paths_measure(const struct member *member, struct tape_size *size,
                           struct error *error) MUST_USE;
 
-/* Samples the horizon after the source's origin and writes quantiles[H][Q] in the series' units. The
- * same source gives the same paths. */
+/* Samples the horizon after the source's origin and writes quantiles[H][Q] in the series' units.
+ * The same source gives the same paths. */
 void paths_run(struct paths *paths, struct tape *tape, const struct feature_plan *plan,
                const struct window_source *source, double *quantiles);
 

@@ -158,7 +158,8 @@ enum status registry_publish(struct registry *registry, struct snapshot *snapsho
     lock_acquire(&registry->lock);
     struct group *group = find_or_add(registry, snapshot->record.step_ms);
     if (group == NULL) {
-        status = error_set(error, STATUS_NO_MEMORY, "could not publish a model: no room for a group");
+        status =
+            error_set(error, STATUS_NO_MEMORY, "could not publish a model: no room for a group");
     } else if (group->champion != snapshot) {
         name_snapshot(group, snapshot);
         fallen = group->previous;

@@ -1,9 +1,9 @@
-/* Rolling-origin evaluation: train once on what is before the test windows, then forecast through them.
+/* Rolling-origin evaluation: train once before the test windows, then forecast through them.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Series are trimmed and left out as `score.py cut` does: leading gaps go; a series stays where three
- * seasons are left for training and half of the test values are there. Each window may use the
- * windows before it as history, never anything after its origin.
+ * Series are trimmed and left out as `score.py cut` does: leading gaps go; a series stays where
+ * three seasons are left for training and half of the test values are there. Each window may use
+ * the windows before it as history, never anything after its origin.
  */
 #include "base/check.h"
 #include "base/clock.h"
@@ -104,8 +104,8 @@ static enum status prepare(struct backtest *backtest, struct error *error)
     size_t count = request->series_count;
     size_t longest = 0;
     for (size_t i = 0; i < count; i++) {
-        longest = request->series[i].series.count > longest ? request->series[i].series.count
-                                                            : longest;
+        longest =
+            request->series[i].series.count > longest ? request->series[i].series.count : longest;
     }
     backtest->entries = mem_zeroed(count + 1, sizeof(struct entry));
     backtest->train = mem_zeroed(count + 1, sizeof(struct model_series));

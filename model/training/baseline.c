@@ -3,7 +3,8 @@
  *
  * The seasonal naive's spread is that of its seasonal differences over the last 200 seasons, as the
  * published comparisons measure it. The spread of the other two grows with the horizon: errors are
- * collected at 1, 2, 3, 4, 6, 8, 12 ... steps and interpolated with the square root of the distance.
+ * collected at 1, 2, 3, 4, 6, 8, 12 ... steps and interpolated with the square root of the
+ * distance.
  */
 #include "model/forecast.h"
 
@@ -13,8 +14,8 @@
 #include <math.h>
 
 #define SPREAD_SEASONS 200
-#define SPREAD_VALUES 2048 /* newest values that the errors of last value and drift come from */
-#define FEW_ERRORS 24      /* below this many, errors are mirrored */
+#define SPREAD_VALUES  2048 /* newest values that the errors of last value and drift come from */
+#define FEW_ERRORS     24   /* below this many, errors are mirrored */
 
 const char *baseline_name(enum baseline baseline)
 {

@@ -9,12 +9,12 @@
 
 #include <math.h>
 
-#define FACTOR_MIN     0.5
-#define FACTOR_MAX     3.0
-#define HORIZON_PARTS  3
-#define POINTS_MIN     50  /* in a part; fewer leave it as it is */
-#define RATIO_OUTSIDE  9.0 /* where the forecast has no width and the actual lies elsewhere */
-#define TINY           1e-12
+#define FACTOR_MIN    0.5
+#define FACTOR_MAX    3.0
+#define HORIZON_PARTS 3
+#define POINTS_MIN    50  /* in a part; fewer leave it as it is */
+#define RATIO_OUTSIDE 9.0 /* where the forecast has no width and the actual lies elsewhere */
+#define TINY          1e-12
 
 /* |y - median| over the half-width at `level` (above the median) or its mirror image. */
 static double ratio_of(const struct forecast *forecast, size_t level, size_t h, double actual)

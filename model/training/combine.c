@@ -17,10 +17,10 @@
 #include <math.h>
 #include <string.h>
 
-#define SCALED_CUT     20.0 /* of the median: no single place decides */
-#define BLEND_STEPS    7    /* shares 0.1 ... 0.7 are tried */
-#define BLEND_PENALTY  0.02 /* a share must earn this much of itself */
-#define SCALE_FLOOR    0.02 /* of the series' deviation, for the scaled loss */
+#define SCALED_CUT    20.0 /* of the median: no single place decides */
+#define BLEND_STEPS   7    /* shares 0.1 ... 0.7 are tried */
+#define BLEND_PENALTY 0.02 /* a share must earn this much of itself */
+#define SCALE_FLOOR   0.02 /* of the series' deviation, for the scaled loss */
 
 struct judge {
     const struct evaluation *evaluation;
@@ -71,8 +71,8 @@ static struct losses judge(struct judge *judge, const float *quantiles)
     return out;
 }
 
-static enum status judge_init(struct judge *out, const struct evaluation *evaluation,
-                              size_t season, struct error *error)
+static enum status judge_init(struct judge *out, const struct evaluation *evaluation, size_t season,
+                              struct error *error)
 {
     *out = (struct judge){.evaluation = evaluation};
     out->scales = mem_zeroed(evaluation->count + 1, sizeof(double));
@@ -150,15 +150,15 @@ static void mix(const float *a, const float *b, double share, size_t values, flo
     }
 }
 
-/* Tries one baseline in growing shares; `room` has three blocks: the baseline, a mixture, and spare. */
+/* Tries one baseline in growing shares; `room` has three blocks: the baseline, a mixture, and
+ * spare. */
 static enum status try_baseline(struct judge *context, enum baseline baseline, uint32_t season,
                                 const float *ensemble, float *room, struct losses reference,
                                 struct blend *best, struct error *error)
 {
     const struct evaluation *evaluation = context->evaluation;
     size_t values = values_of(evaluation);
-    enum status status =
-        baseline_quantiles(evaluation, baseline, season, ensemble, room, error);
+    enum status status = baseline_quantiles(evaluation, baseline, season, ensemble, room, error);
     for (size_t i = 1; i <= BLEND_STEPS && status == STATUS_OK; i++) {
         double share = 0.1 * (double)i;
         mix(ensemble, room, share, values, room + values);
@@ -183,8 +183,8 @@ static enum status choose_blend(struct snapshot *snapshot, struct judge *context
     }
     struct losses reference = judge(context, ensemble);
     struct blend best = {.baseline = BASELINE_LAST_VALUE, .share = 0.0, .value = 1.0};
-    enum status status = try_baseline(context, BASELINE_LAST_VALUE, 0, ensemble, room, reference,
-                                      &best, error);
+    enum status status =
+        try_baseline(context, BASELINE_LAST_VALUE, 0, ensemble, room, reference, &best, error);
     for (size_t i = 0; i < SEASONS_MAX && status == STATUS_OK; i++) {
         if (snapshot->seasons[i] > 0) {
             status = try_baseline(context, BASELINE_SEASONAL_NAIVE, snapshot->seasons[i], ensemble,
@@ -203,8 +203,8 @@ static enum status choose_blend(struct snapshot *snapshot, struct judge *context
 /* ---------------------------------------------------------------- door */
 
 /* Forecasts without blend and calibration are in `evaluation`; `ensemble` is room for a copy. */
-static enum status combine(struct snapshot *snapshot, struct evaluation *evaluation,
-                           size_t origins, float *ensemble, struct error *error)
+static enum status combine(struct snapshot *snapshot, struct evaluation *evaluation, size_t origins,
+                           float *ensemble, struct error *error)
 {
     struct judge context;
     size_t season = snapshot->seasons[0] > 0 ? snapshot->seasons[0] : 1;

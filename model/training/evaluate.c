@@ -245,8 +245,7 @@ enum status evaluation_figures(const struct evaluation *evaluation,
         double wql = sums->loss / sums->absolute;
         if (!(wql >= figures->baseline_wql)) {
             figures->baseline_wql = wql;
-            figures->baseline_mase =
-                sums->places > 0 ? sums->mase / (double)sums->places : unknown;
+            figures->baseline_mase = sums->places > 0 ? sums->mase / (double)sums->places : unknown;
         }
     }
     return STATUS_OK;

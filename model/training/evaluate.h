@@ -22,9 +22,9 @@ struct evaluation {
     float *quantiles; /* [count][Q][H] */
 };
 
-/* The newest `origins` origins of each series, one horizon apart, whose whole history before them is
- * at least `history` values and which lie at or after from_ms. The last one may have fewer than H values after it
- * where `partial`. */
+/* The newest `origins` origins of each series, one horizon apart, whose whole history before them
+ * is at least `history` values and which lie at or after from_ms. The last one may have fewer than
+ * H values after it where `partial`. */
 struct evaluation_wanted {
     const struct model_series *series;
     size_t series_count;
@@ -40,18 +40,18 @@ void evaluation_release(struct evaluation *evaluation);
 enum status evaluation_forecast(struct evaluation *evaluation, const struct snapshot *snapshot,
                                 struct error *error) MUST_USE;
 
-/* The forecast of one place, and the actual values behind its origin: `actual` has H doubles, NaN where
- * there is none. */
+/* The forecast of one place, and the actual values behind its origin: `actual` has H doubles, NaN
+ * where there is none. */
 struct forecast evaluation_get(const struct evaluation *evaluation, size_t index);
 void evaluation_actual(const struct evaluation *evaluation, size_t index, double *actual);
 
-/* Figures of the forecasts that are in `evaluation`, and of the best baseline at the same places. */
+/* Figures of the forecasts that are in `evaluation`, and of the best baseline at the same places.
+ */
 struct evaluation_figures {
     double mase, wql, coverage80, baseline_mase, baseline_wql;
     uint64_t points;
 };
 enum status evaluation_figures(const struct evaluation *evaluation,
-                               struct evaluation_figures *figures,
-                               struct error *error) MUST_USE;
+                               struct evaluation_figures *figures, struct error *error) MUST_USE;
 
 #endif

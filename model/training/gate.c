@@ -1,8 +1,8 @@
-/* The gate: a challenger goes live only where it is finite and not worse than champion and baseline.
+/* The gate: a challenger must be finite and not worse than champion and baseline.
  * SPDX-License-Identifier: Apache-2.0
  *
- * All are compared at the same origins: the newest ones at or after the end of the challenger's training
- * window, so that none of them was learned from.
+ * All are compared at the same origins: the newest ones at or after the end of the challenger's
+ * training window, so that none of them was learned from.
  */
 #include "model/training/evaluate.h"
 
@@ -11,8 +11,8 @@
 #include <math.h>
 #include <stdio.h>
 
-#define MARGIN 1.02       /* how much worse is still good enough */
-#define ORIGINS_MAX 28    /* newest ones of each series */
+#define MARGIN      1.02 /* how much worse is still good enough */
+#define ORIGINS_MAX 28   /* newest ones of each series */
 #define HISTORY_MIN 2
 
 static enum status wql_of(struct evaluation *evaluation, const struct snapshot *snapshot,
@@ -58,8 +58,7 @@ enum status model_gate(const struct snapshot *challenger, const struct snapshot 
         .history = HISTORY_MIN,
         .from_ms = challenger->record.window_end_ms,
     };
-    enum status status =
-        evaluation_init(&evaluation, &wanted, challenger->plan.horizon, error);
+    enum status status = evaluation_init(&evaluation, &wanted, challenger->plan.horizon, error);
     if (status != STATUS_OK) {
         return status;
     }

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #define LANE_STACK_BYTES (1u << 20)
-#define LOWEST_PRIORITY 19
+#define LOWEST_PRIORITY  19
 
 struct lane_start {
     const struct lanes_job *job;

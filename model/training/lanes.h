@@ -13,7 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define LANES_MAX 64
+#define LANES_MAX     64
 #define LANES_POLL_MS 100
 
 struct lanes {
@@ -21,7 +21,7 @@ struct lanes {
     struct lock lock;
     struct condition passed; /* a barrier */
     struct condition done;   /* a lane has come to its end */
-    size_t waiting;           /* guarded by lock, as all below */
+    size_t waiting;          /* guarded by lock, as all below */
     size_t round;
     size_t running;
 };

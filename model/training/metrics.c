@@ -1,4 +1,4 @@
-/* Accuracy figures with the definitions of the M4 competition, DeepAR's rho-risk and the M4 interval.
+/* Accuracy figures: M4's errors, DeepAR's rho-risk, the M4 interval score.
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "model/training/metrics.h"

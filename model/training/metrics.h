@@ -1,11 +1,11 @@
-/* Accuracy figures with the definitions of the M4 competition, DeepAR's rho-risk and the M4 interval.
+/* Accuracy figures: M4's errors, DeepAR's rho-risk, the M4 interval score.
  * SPDX-License-Identifier: Apache-2.0
  *
  * One metrics_sum collects forecasts in any number; sums run in the order of the calls, in double.
  * Steps whose actual is missing are left out everywhere.
  *
- *   sMAPE  mean over forecasts of the mean over steps of 200 |y - f| / (|y| + |f|), 0 where both are 0
- *   MASE   mean over forecasts of mean |y - f| / scale, scale = in-sample mean |y_t - y_(t-m)|
+ *   sMAPE  mean over forecasts of the mean over steps of 200 |y - f| / (|y| + |f|), 0 where both
+ * are 0 MASE   mean over forecasts of mean |y - f| / scale, scale = in-sample mean |y_t - y_(t-m)|
  *   OWA    (sMAPE / sMAPE of Naive2 + MASE / MASE of Naive2) / 2
  *   ND     sum |y - f| / sum |y|
  *   rho_r  2 * sum of pinball_r(y, q_r) / sum |y|;   wQL = mean of rho_0.1 ... rho_0.9
@@ -21,7 +21,7 @@
 struct metrics_sum {
     uint64_t rows, points, missing, without_scale, crossings, inside80, inside95;
     uint64_t rows_with_scale;
-    double smape, mase, msis;            /* sums over forecasts */
+    double smape, mase, msis; /* sums over forecasts */
     double absolute_error, absolute, width;
     double pinball[QUANTILE_COUNT];
 };

@@ -9,10 +9,10 @@
 #include <math.h>
 #include <string.h>
 
-#define BETA1 0.9
-#define EPSILON 1e-8
+#define BETA1        0.9
+#define EPSILON      1e-8
 #define NORM_EPSILON 1e-6
-#define FINAL_RATE 0.01 /* share of the largest rate at the end */
+#define FINAL_RATE   0.01 /* share of the largest rate at the end */
 
 enum status optimizer_init(struct optimizer *optimizer, const struct params *params,
                            const struct optimizer_schedule *schedule, struct error *error)
@@ -107,7 +107,7 @@ void optimizer_step(struct optimizer *optimizer, real *weights, const real *grad
         const struct param *param = &optimizer->params->items[i];
         size_t at = param->offset;
         update.decay = (real)(param->decay ? schedule->decay : 0.0);
-        kernels()->adamw(param->size, &update, weights + at, gradient + at,
-                         optimizer->moment + at, optimizer->square + at, optimizer->average + at);
+        kernels()->adamw(param->size, &update, weights + at, gradient + at, optimizer->moment + at,
+                         optimizer->square + at, optimizer->average + at);
     }
 }

@@ -1,10 +1,11 @@
 /* AdamW with warm-up, cosine decay, global-norm clipping and a moving average of the weights.
  * SPDX-License-Identifier: Apache-2.0
  *
- * w -= rate (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + 1e-8) after w -= rate decay w (Loshchilov and
- * Hutter 2019), decay on matrices only. The work is cut by parameter, so that several lanes can share
- * one step: every lane calls optimizer_squares and optimizer_step for its own range of parameters,
- * with a barrier between; the norm is the sum over parameters in their order, whoever computed them.
+ * w -= rate (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + 1e-8) after w -= rate decay w (Loshchilov
+ * and Hutter 2019), decay on matrices only. The work is cut by parameter, so that several lanes can
+ * share one step: every lane calls optimizer_squares and optimizer_step for its own range of
+ * parameters, with a barrier between; the norm is the sum over parameters in their order, whoever
+ * computed them.
  */
 #ifndef MODEL_TRAINING_OPTIMIZER_H
 #define MODEL_TRAINING_OPTIMIZER_H
@@ -13,8 +14,8 @@
 #include "model/tape/params.h"
 
 struct optimizer_schedule {
-    double rate;         /* the largest */
-    double warmup_share; /* of the progress that warms up, */
+    double rate;           /* the largest */
+    double warmup_share;   /* of the progress that warms up, */
     uint64_t warmup_steps; /* but at most this many steps */
     double decay, beta2, average, clip;
 };
@@ -36,8 +37,8 @@ void optimizer_start(struct optimizer *optimizer, const real *weights);
 /* Learning rate at a step (from 1) and progress in [0, 1]. */
 double optimizer_rate(const struct optimizer_schedule *schedule, uint64_t step, double progress);
 
-/* Sums `slabs` gradient slabs into the first one, in order, for parameters [from, to), and notes the
- * sum of squares of each. */
+/* Sums `slabs` gradient slabs into the first one, in order, for parameters [from, to), and notes
+ * the sum of squares of each. */
 void optimizer_gather(struct optimizer *optimizer, real *const *slabs, size_t slab_count,
                       size_t from, size_t to);
 

@@ -3,7 +3,8 @@
  *
  * A few small, different networks, averaged: different scales, patches and contexts make different
  * errors, which is worth more than one large network (Makridakis et al. 2020; measured again here).
- * One member sees a long window in short patches, where the log-sparse pattern leaves out most pairs.
+ * One member sees a long window in short patches, where the log-sparse pattern leaves out most
+ * pairs.
  */
 #include "model/training/recipe.h"
 
@@ -13,7 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SHORT_LENGTH  600 /* series shorter than this get the short context */
+#define SHORT_LENGTH  600  /* series shorter than this get the short context */
 #define SMALL_SECONDS 90.0 /* budgets below this train two members only */
 #define REPEATS       1.2  /* passes over the windows from which on members are regularised */
 
@@ -26,8 +27,7 @@ struct preset {
 };
 
 #define WIDE   "dropout=0 width=64 layers=3 heads=4 inner=256 kernel=3 pattern=dense"
-#define NARROW \
-    "dropout=0 width=32 layers=3 heads=4 inner=128 kernel=3 pattern=local_log_restart"
+#define NARROW "dropout=0 width=32 layers=3 heads=4 inner=128 kernel=3 pattern=local_log_restart"
 
 /* In the order of their worth, so that a small budget trains the first ones. */
 static const struct preset direct_presets[] = {
@@ -40,7 +40,8 @@ static const struct preset direct_presets[] = {
 
 static const struct preset gaussian_preset = {
     "head=gaussian scale=paper lags=false skip=false share=1",
-    "width=32 layers=3 heads=4 inner=128 kernel=6 pattern=local_log_restart dropout=0.1", 1, false, true};
+    "width=32 layers=3 heads=4 inner=128 kernel=6 pattern=local_log_restart dropout=0.1", 1, false,
+    true};
 
 /* Appends those of "key=value key=value" that the backbone has. */
 static void add_known_options(const struct backbone *backbone, const char *options, char *out,
@@ -94,8 +95,7 @@ static enum status fill_member(const struct model_config *config, const struct p
                                const struct recipe_data *data, struct member_config *member,
                                struct error *error)
 {
-    enum status status =
-        member_config_parse(preset->member, strlen(preset->member), member, error);
+    enum status status = member_config_parse(preset->member, strlen(preset->member), member, error);
     if (status != STATUS_OK) {
         return status;
     }

@@ -31,11 +31,12 @@ size_t recipe_held_back(const struct recipe_data *data);
 enum status recipe_choose(const struct model_config *config, const struct recipe_data *data,
                           struct recipe *recipe, struct error *error) MUST_USE;
 
-/* More steps than this only memorise: 1.5 passes over all windows, or 160,000 windows where there are
- * fewer, but never more than ten passes. At least 300. */
+/* More steps than this only memorise: 1.5 passes over all windows, or 160,000 windows where there
+ * are fewer, but never more than ten passes. At least 300. */
 uint64_t recipe_steps_max(const struct member_config *member, size_t windows);
 
-/* Turns on dropout and window mixing for a member that will see its windows more often than once. */
+/* Turns on dropout and window mixing for a member that will see its windows more often than once.
+ */
 void recipe_regularise(struct member_config *member);
 bool recipe_repeats(const struct member_config *member, size_t windows, uint64_t steps);
 

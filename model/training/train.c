@@ -1,8 +1,8 @@
 /* Training of a whole model: group, plan, members one after another, calibration, record.
  * SPDX-License-Identifier: Apache-2.0
  *
- * The newest origins of every series (recipe.held_back of them) are never trained on: they weigh the
- * members, calibrate the quantiles, fill the record's figures, and feed the gate.
+ * The newest origins of every series (recipe.held_back of them) are never trained on: they weigh
+ * the members, calibrate the quantiles, fill the record's figures, and feed the gate.
  */
 #include "base/check.h"
 #include "base/clock.h"
@@ -19,10 +19,12 @@
 #include <string.h>
 
 #define MEMORY_DEFAULT (512u << 20)
-#define CLOSING_SHARE 0.04 /* of the time: calibration and evaluation, before it is known better */
-#define CLOSING_MAX 15.0   /* seconds */
-#define LANE_SPEED 40e9 /* operations a second: about half of one core's peak */
-#define SEASON_SUPPORT 0.5 /* share of the series that must show a season that is not a usual one */
+#define CLOSING_SHARE  0.04 /* of the time: calibration and evaluation, before it is known better  \
+                             */
+#define CLOSING_MAX    15.0 /* seconds */
+#define LANE_SPEED     40e9 /* operations a second: about half of one core's peak */
+#define SEASON_SUPPORT 0.5  /* share of the series that must show a season that is not a usual one \
+                             */
 
 struct training {
     const struct train_request *request;
@@ -58,7 +60,8 @@ static enum status check_request(const struct train_request *request, struct err
     for (size_t i = 0; i < request->series_count; i++) {
         if (request->series[i].step_ms != request->series[0].step_ms ||
             request->series[i].step_ms <= 0) {
-            return error_set(error, STATUS_INVALID, "cannot train series of different steps at once");
+            return error_set(error, STATUS_INVALID,
+                             "cannot train series of different steps at once");
         }
     }
     return model_config_check(&request->config, error);
@@ -76,10 +79,8 @@ static enum status typical_lengths(struct training *training, struct error *erro
         lengths[i] = (double)request->series[i].count;
     }
     order_sort(lengths, request->series_count);
-    training->data.typical_length =
-        (size_t)order_quantile(lengths, request->series_count, 0.5);
-    training->data.shorter_length =
-        (size_t)order_quantile(lengths, request->series_count, 0.25);
+    training->data.typical_length = (size_t)order_quantile(lengths, request->series_count, 0.5);
+    training->data.shorter_length = (size_t)order_quantile(lengths, request->series_count, 0.25);
     mem_free(lengths);
     return STATUS_OK;
 }
@@ -222,8 +223,8 @@ static enum status train_member(struct training *training, size_t index, struct 
     const struct train_request *request = training->request;
     struct snapshot *snapshot = training->snapshot;
     struct member_config *config = &training->recipe.members[index];
-    double left = request->seconds - closing_seconds(training) -
-                  seconds_since(training->started_ns);
+    double left =
+        request->seconds - closing_seconds(training) - seconds_since(training->started_ns);
     double seconds = fmax(0.05, left * config->share / (training->shares - training->shares_done));
     struct member *member = NULL;
     uint64_t steps = 0;
@@ -276,9 +277,9 @@ static enum status prepare(struct training *training, struct error *error)
     group_seasons(training);
     feature_plan_choose(&training->plan, training->data.seasons, training->data.typical_length);
     size_t held_back = recipe_held_back(&training->data);
-    status = training_set_init(&training->set, &training->plan, request->series,
-                               request->series_count, held_back * training->plan.horizon,
-                               training->data.seasons[0], error);
+    status =
+        training_set_init(&training->set, &training->plan, request->series, request->series_count,
+                          held_back * training->plan.horizon, training->data.seasons[0], error);
     if (status != STATUS_OK) {
         return status;
     }

@@ -16,16 +16,16 @@
 #include <math.h>
 #include <string.h>
 
-#define WARMUP_SHARE 0.05
-#define WARMUP_STEPS 500
-#define CLIP_NORM 1.0
-#define LOSS_MEMORY 0.98   /* of the running mean */
-#define RETRY_RATE 0.3     /* of the rate, after a divergence */
-#define SKIP_WINDOWS 8192  /* that the skip's first weights come from */
-#define SKIP_POWER 3.0     /* weights fall with the error to this power */
-#define SKIP_ERROR_MAX 5.0 /* scaled errors are cut here */
-#define NEWS_MS 100
-#define STREAM_SKIP UINT64_C(0x736b6970) /* random streams that no step uses */
+#define WARMUP_SHARE   0.05
+#define WARMUP_STEPS   500
+#define CLIP_NORM      1.0
+#define LOSS_MEMORY    0.98 /* of the running mean */
+#define RETRY_RATE     0.3  /* of the rate, after a divergence */
+#define SKIP_WINDOWS   8192 /* that the skip's first weights come from */
+#define SKIP_POWER     3.0  /* weights fall with the error to this power */
+#define SKIP_ERROR_MAX 5.0  /* scaled errors are cut here */
+#define NEWS_MS        100
+#define STREAM_SKIP    UINT64_C(0x736b6970) /* random streams that no step uses */
 
 struct trainer {
     const struct trainer_request *request;
@@ -96,8 +96,7 @@ static enum status choose_micro_batch(struct trainer *trainer, struct tape_size 
         if (windows == 1) {
             error_set(error, STATUS_NO_MEMORY,
                       "cannot train within %zu bytes: one window of %zu tokens needs %zu",
-                      trainer->request->memory_max, trainer->member->tokens,
-                      bytes * SHARD_COUNT);
+                      trainer->request->memory_max, trainer->member->tokens, bytes * SHARD_COUNT);
             return error_hint(error, "Raise train.memory or choose a smaller model.");
         }
         windows = (windows + 1) / 2;
@@ -161,7 +160,8 @@ static enum status make_memory(struct trainer *trainer, struct error *error)
 
 /* ---------------------------------------------------------------- the skip's first weights */
 
-/* Mean absolute scaled error of one candidate (last value, or a lag) at each step of the horizon. */
+/* Mean absolute scaled error of one candidate (last value, or a lag) at each step of the horizon.
+ */
 static void add_candidate_errors(const struct network_batch *batch, const struct member *member,
                                  double *errors, double *seen)
 {
@@ -190,8 +190,7 @@ static void set_skip(struct member *member, const double *errors, const double *
 {
     size_t horizon = member->horizon;
     size_t context = member->shape.context;
-    real *from_context =
-        member->weights + member->params.items[member->skip_context].offset;
+    real *from_context = member->weights + member->params.items[member->skip_context].offset;
     for (size_t h = 0; h < horizon; h++) {
         double total = 0.0;
         for (size_t pass = 0; pass < 2; pass++) {
@@ -289,8 +288,7 @@ static void decide(struct trainer *trainer)
     trainer->cancelled = request->cancel != NULL && atomic_load(request->cancel);
     trainer->stop = trainer->cancelled || trainer->diverged || progress >= 1.0;
     trainer->step++;
-    trainer->rate =
-        optimizer_rate(&trainer->optimizer.schedule, trainer->step, trainer->progress);
+    trainer->rate = optimizer_rate(&trainer->optimizer.schedule, trainer->step, trainer->progress);
 }
 
 /* Lane 0, after the shards: the batch's loss into the news. */
@@ -431,8 +429,8 @@ enum status trainer_run(const struct trainer_request *request, struct trainer_re
     if (status == STATUS_OK) {
         status = run_once(&trainer, 1.0, error);
     }
-    bool good = !trainer.diverged && status == STATUS_OK &&
-                slab_finite(params, trainer.optimizer.average);
+    bool good =
+        !trainer.diverged && status == STATUS_OK && slab_finite(params, trainer.optimizer.average);
     if (status == STATUS_OK && !good) {
         status = run_once(&trainer, RETRY_RATE, error);
         good = !trainer.diverged && status == STATUS_OK &&

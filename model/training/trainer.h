@@ -1,10 +1,10 @@
 /* Trains one member on a training set, for a number of steps or a time.
  * SPDX-License-Identifier: Apache-2.0
  *
- * A batch is cut into SHARD_COUNT fixed shards. Each shard draws its windows from a random stream of
- * its own (seed, step, shard), runs forward and backward on the tape of whichever lane takes it, and
- * leaves its gradient in a slab of its own; the slabs are summed in order. So the result depends on
- * seed, steps and data, and not on the number of lanes or their timing.
+ * A batch is cut into SHARD_COUNT fixed shards. Each shard draws its windows from a random stream
+ * of its own (seed, step, shard), runs forward and backward on the tape of whichever lane takes it,
+ * and leaves its gradient in a slab of its own; the slabs are summed in order. So the result
+ * depends on seed, steps and data, and not on the number of lanes or their timing.
  */
 #ifndef MODEL_TRAINING_TRAINER_H
 #define MODEL_TRAINING_TRAINER_H
@@ -26,13 +26,13 @@ struct trainer_request {
     const struct training_set *set;
     struct member *member; /* its weights are the result: the moving average */
     uint64_t seed;
-    uint64_t steps;  /* 0 = by time */
+    uint64_t steps;     /* 0 = by time */
     uint64_t steps_max; /* by time: not more than these; 0 = no limit */
-    double seconds;  /* of wall time from the call on */
+    double seconds;     /* of wall time from the call on */
     size_t lanes;
     size_t memory_max; /* bytes of tapes */
     bool low_priority;
-    const atomic_bool *cancel; /* may be NULL */
+    const atomic_bool *cancel;                                    /* may be NULL */
     void (*news)(void *context, const struct trainer_news *news); /* may be NULL */
     void *context;
 };

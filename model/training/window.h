@@ -1,8 +1,8 @@
 /* The training set: which windows there are, drawing them, and filling them into a batch.
  * SPDX-License-Identifier: Apache-2.0
  *
- * A window is a series and an origin; its targets are the H values from the origin on, all before the
- * series' end of training (`last`). What comes after is held back for calibration and the gate.
+ * A window is a series and an origin; its targets are the H values from the origin on, all before
+ * the series' end of training (`last`). What comes after is held back for calibration and the gate.
  * Series and values are borrowed. A finished set is read only and shared by the lanes.
  */
 #ifndef MODEL_TRAINING_WINDOW_H
@@ -13,9 +13,9 @@
 
 struct training_series {
     const struct model_series *series;
-    size_t last; /* values[0 .. last) are for training */
+    size_t last;                         /* values[0 .. last) are for training */
     struct series_statistics statistics; /* of these */
-    double seasonal_difference; /* mean absolute one; unit of the balanced loss */
+    double seasonal_difference;          /* mean absolute one; unit of the balanced loss */
 };
 
 struct training_set {
@@ -54,8 +54,8 @@ void window_load(const struct window_sampler *sampler, struct window_place place
                  const struct network_batch *batch, size_t row);
 
 /* Mixes each window with the next one of the batch, with the member's probability: values, lags and
- * targets lam a + (1 - lam) b with lam uniform in [0.5, 1], masks multiplied, calendar and loss weight
- * those of a (mixup, Zhang et al. 2018): sums of scaled windows are plausible windows. */
+ * targets lam a + (1 - lam) b with lam uniform in [0.5, 1], masks multiplied, calendar and loss
+ * weight those of a (mixup, Zhang et al. 2018): sums of scaled windows are plausible windows. */
 void windows_mix(const struct window_sampler *sampler, const struct network_batch *batch,
                  struct random *random);
 

@@ -1,4 +1,4 @@
-/* Accuracy of the default recipe on a data file: trains, forecasts the held-back windows, prints figures.
+/* Accuracy of the default recipe on a data file: trains, forecasts held-back windows, prints.
  * SPDX-License-Identifier: Apache-2.0
  *
  * usage: bench_accuracy FILE HORIZON WINDOWS SEASON SECONDS [steps=N] [seed=N] [lanes=N] [m4]
@@ -17,7 +17,7 @@
 #include <sys/resource.h>
 #include <zlib.h>
 
-#define SERIES_MAX 4096
+#define SERIES_MAX     4096
 #define LINE_MAX_BYTES (1u << 20)
 
 struct table {
@@ -219,8 +219,7 @@ int main(int count, char **arguments)
            (unsigned long long)result.series_used, (unsigned long long)result.series_left_out,
            result.season, (unsigned long long)result.parameters,
            (unsigned long long)snapshot_record(result.snapshot)->steps, result.train_seconds,
-           result.forecast_seconds, (double)result.peak_bytes / 1e6,
-           (double)usage.ru_maxrss / 1e3);
+           result.forecast_seconds, (double)result.peak_bytes / 1e6, (double)usage.ru_maxrss / 1e3);
     print_metrics("champion", &result.champion);
     print_metrics("seasonal_naive", &result.seasonal_naive);
     struct text json;

@@ -38,8 +38,7 @@
         }                                                                                          \
     } while (0)
 
-static inline struct model_series plain_series(const double *values, size_t count,
-                                               int64_t step_ms)
+static inline struct model_series plain_series(const double *values, size_t count, int64_t step_ms)
 {
     return (struct model_series){.values = values,
                                  .count = count,

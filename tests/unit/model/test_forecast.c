@@ -1,4 +1,4 @@
-/* Tests of forecasts and baselines: interpolation, order, bounds, spreads as the scoring tool has them.
+/* Tests of forecasts and baselines: interpolation, order, bounds, empirical spreads.
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "model/forecast.h"

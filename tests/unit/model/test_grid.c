@@ -77,8 +77,8 @@ static void leaves_out_the_open_cell_and_what_is_too_old(UNUSED void **state)
 static void turns_counters_into_rates(UNUSED void **state)
 {
     /* 60 a minute, a reset to 30 (30 s of new life count), then still. */
-    struct point points[] = {{0, 100.0},           {MINUTE, 160.0},     {2 * MINUTE, 30.0},
-                             {3 * MINUTE, 30.0},   {4 * MINUTE, 90.0},  {4 * MINUTE, 95.0},
+    struct point points[] = {{0, 100.0},         {MINUTE, 160.0},    {2 * MINUTE, 30.0},
+                             {3 * MINUTE, 30.0}, {4 * MINUTE, 90.0}, {4 * MINUTE, 95.0},
                              {6 * MINUTE, 210.0}};
     double values[8];
     int64_t start;

@@ -7,12 +7,12 @@
 #include "model/training/metrics.h"
 #include "tests/unit/model/model_test.h"
 
-#define SERIES 3
-#define LENGTH 28
+#define SERIES  3
+#define LENGTH  28
 #define HORIZON 4
-#define SEASON 4
-#define TRAIN (LENGTH - HORIZON)
-#define EXACT 1e-12
+#define SEASON  4
+#define TRAIN   (LENGTH - HORIZON)
+#define EXACT   1e-12
 
 static void make_series(int index, double values[LENGTH])
 {
@@ -45,9 +45,9 @@ static void make_forecast(int index, struct forecast *forecast)
 
 static void agrees_with_the_scoring_tool(UNUSED void **state)
 {
-    static const double rho[9] = {1.118811881188119,  1.0653465346534652, 0.9900990099009901,
-                                  0.905940594059406,  0.8044554455445545, 0.6881188118811881,
-                                  0.557920792079208,  0.4089108910891089, 0.25346534653465347};
+    static const double rho[9] = {1.118811881188119, 1.0653465346534652, 0.9900990099009901,
+                                  0.905940594059406, 0.8044554455445545, 0.6881188118811881,
+                                  0.557920792079208, 0.4089108910891089, 0.25346534653465347};
     float mean[HORIZON];
     float quantiles[QUANTILE_COUNT * HORIZON];
     struct forecast forecast = {.horizon = HORIZON, .mean = mean, .quantiles = quantiles};
@@ -101,8 +101,9 @@ static void naive2_forecasts_as_the_scoring_tool(UNUSED void **state)
         {17.0615808618208, 27.982056003969902, 24.453711236048974, 20.75},
         {32.61273178604113, 32.76023931086323, 28.674608352668404, 25.75},
         {5.0, 5.0, 5.0, 5.0}};
-    static const double odd[6] = {12.901709224070853, 16.160187119553292, 19.38263788997706,
-                                  22.659742293854006, 25.9,               12.901709224070853};
+    static const double odd[6] = {
+        12.901709224070853, 16.160187119553292, 19.38263788997706, 22.659742293854006, 25.9,
+        12.901709224070853};
     double scratch[2 * 40 + 2 * 5];
     double out[6];
     for (int i = 0; i < SERIES; i++) {

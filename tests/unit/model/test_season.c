@@ -6,7 +6,7 @@
 
 #include <stdlib.h>
 
-#define HOUR INT64_C(3600000)
+#define HOUR       INT64_C(3600000)
 #define LENGTH_MAX 8192
 
 static double values[LENGTH_MAX];
@@ -46,8 +46,8 @@ static void expect(const struct mixture *mixture, int64_t step_ms, uint32_t firs
     size_t found = season_detect(values, mixture->length, step_ms, seasons);
     size_t wanted = (first > 0 ? 1u : 0u) + (second > 0 ? 1u : 0u);
     if (found != wanted || seasons[0] != first || seasons[1] != second) {
-        fail_msg("length %zu cycles %zu %zu: found %zu: %u %u %u", mixture->length,
-                 mixture->first, mixture->second, found, seasons[0], seasons[1], seasons[2]);
+        fail_msg("length %zu cycles %zu %zu: found %zu: %u %u %u", mixture->length, mixture->first,
+                 mixture->second, found, seasons[0], seasons[1], seasons[2]);
     }
 }
 
@@ -109,8 +109,10 @@ static void lives_with_gaps(UNUSED void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(finds_a_day_in_hours),       cmocka_unit_test(finds_day_and_week),
-        cmocka_unit_test(is_never_off_by_one),        cmocka_unit_test(lives_with_gaps),
+        cmocka_unit_test(finds_a_day_in_hours),
+        cmocka_unit_test(finds_day_and_week),
+        cmocka_unit_test(is_never_off_by_one),
+        cmocka_unit_test(lives_with_gaps),
         cmocka_unit_test(finds_none_where_there_is_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

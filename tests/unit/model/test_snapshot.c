@@ -11,9 +11,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define LENGTH 300
+#define LENGTH  300
 #define HORIZON 12
-#define HOUR INT64_C(3600000)
+#define HOUR    INT64_C(3600000)
 
 static double values[LENGTH];
 static struct model_series series;
@@ -69,9 +69,8 @@ struct room {
     float quantiles[QUANTILE_COUNT * 64];
 };
 
-static struct forecast *forecast_with(const struct snapshot *model,
-                                      const struct model_series *item, size_t horizon,
-                                      struct room *room)
+static struct forecast *forecast_with(const struct snapshot *model, const struct model_series *item,
+                                      size_t horizon, struct room *room)
 {
     struct error error = {0};
     struct forecaster *forecaster = NULL;

@@ -1,4 +1,4 @@
-/* Tests of training end to end: better than the seasonal naive, lanes do not matter, cancel, refusals.
+/* Tests of training: better than the seasonal naive, any lanes, cancelling, refusals.
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "base/random.h"
@@ -8,10 +8,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SERIES 6
-#define LENGTH 480
+#define SERIES  6
+#define LENGTH  480
 #define HORIZON 24
-#define HOUR INT64_C(3600000)
+#define HOUR    INT64_C(3600000)
 
 static double values[SERIES][LENGTH];
 static struct model_series series[SERIES];
