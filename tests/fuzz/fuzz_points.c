@@ -27,7 +27,8 @@ static enum status visit_series(void *context, const char *text, size_t length, 
     uint32_t hash = 17;
     (void)context;
     if (length == 3) {
-        return error_set(error, STATUS_TOO_LARGE, "refused here so that this is tried too");
+        error_set(error, STATUS_TOO_LARGE, "refused here so that this is tried too");
+        return error_code(error, "series_limit", NULL);
     }
     for (size_t i = 0; i < length; i++) {
         hash = hash * 31 + (unsigned char)text[i];

@@ -452,7 +452,7 @@ static struct snapshot *train(int64_t step_ms)
     struct snapshot *snapshot = NULL;
     assert_int_equal(api_group_load(fixture.worker, step_ms, 2000, 1u << 20, &group, &error), STATUS_OK);
     struct train_request request = {
-        .series = group.series, .series_count = group.count, .steps = 20, .seed = 7, .lanes = 1};
+        .series = group.series, .series_count = group.count, .steps = 4, .seed = 7, .lanes = 1};
     snprintf(request.config.backbone, sizeof(request.config.backbone), "logsparse");
     snprintf(request.config.head, sizeof(request.config.head), "quantile");
     request.config.horizon = 24;
