@@ -23,6 +23,7 @@ enum {
     CHECKPOINT_PAGES = 4096, /* passive checkpoint beyond so many pages in the log */
     TRUNCATE_PAGES = 16384,  /* 64 MiB: wait for readers and begin anew */
     TRUNCATE_EVERY_MS = 2000,
+    CHECKPOINT_WAIT_MS = 20,
     TRIM_ROWS = 16, /* journal rows go in lots: each DELETE costs a search */
     SLICE_POINTS = 16384,
     RETAIN_SERIES = 256, /* looked at in one slice */
@@ -111,7 +112,7 @@ static void flush_apply(struct sqlite_state *state, const struct sqlite_flush *f
             series->entry.first_ms = flush->first_ms;
         }
         if (flush->cutoff_ms == INT64_MIN) {
-            tail_shrink(&series->tail, 0); /* points of a damaged chunk: memory is no better */
+            tail_drop_old(&series->tail); /* points of a damaged chunk: memory is no better */
         }
     }
 }
@@ -131,6 +132,7 @@ void sqlite_flush_done(struct sqlite_state *state)
         }
         storage->counters.tail_bytes += tail_bytes(&series->tail) - before;
     }
+    storage->counters.journal_points = state->pending;
     lock_release(&storage->lock);
     state->flush_count = 0;
     state->chunks_added = 0;
@@ -202,7 +204,10 @@ static enum status trash_slice(struct sqlite_state *state, struct error *error)
 static enum status checkpoint(struct sqlite_state *state, int mode, struct error *error)
 {
     int pages = 0, done = 0;
+    /* Commits wait meanwhile: where a reader holds the log, do what can be done and come again. */
+    sqlite3_busy_timeout(state->db, CHECKPOINT_WAIT_MS);
     int code = sqlite3_wal_checkpoint_v2(state->db, NULL, mode, &pages, &done);
+    sqlite3_busy_timeout(state->db, SQLITE_BUSY_TIMEOUT_MS);
     if (code != SQLITE_OK && code != SQLITE_BUSY && code != SQLITE_LOCKED) {
         return sqlite_failed(state, code, "checkpoint", error);
     }

@@ -407,7 +407,8 @@ enum status sqlite_flush_series(struct sqlite_state *state, struct sqlite_series
     if (open_merge(state, series, &open, merged_late, &total, error) != STATUS_OK) {
         return error->status;
     }
-    if (total > 0) {
+    /* Where the newest chunk was damaged, what is left may end earlier: the end does not move back. */
+    if (total > 0 && state->merged[total - 1].time_ms > flush->chunk_last_ms) {
         flush->chunk_last_ms = state->merged[total - 1].time_ms;
     }
     const struct point *points = state->merged;
@@ -433,7 +434,11 @@ enum status sqlite_flush_series(struct sqlite_state *state, struct sqlite_series
         points += taken;
         total -= taken;
     }
-    /* 4. The statistics that are written are those after this flush. */
+    /* 4. The statistics that are written are those after this flush. A damaged row may claim more
+     * points than there ever were. */
+    if (flush->lost > series->entry.points) {
+        flush->lost = series->entry.points;
+    }
     struct sqlite_series after = *series;
     after.flushed_seq = state->last_seq;
     if (flush->lost > 0) {

@@ -26,7 +26,6 @@
 
 enum {
     APPLICATION_ID = 0x46637364, /* "Fcsd" */
-    BUSY_TIMEOUT_MS = 5000,
     WRITER_CACHE_KIB = 4096,
     READER_CACHE_KIB = 1024,
     BLOB_BYTES_MAX = 64 << 20,
@@ -243,7 +242,7 @@ static enum status migrate(struct sqlite3 *db, int64_t version, struct error *er
 static void limits_set(struct sqlite3 *db, bool writer)
 {
     sqlite3_extended_result_codes(db, 1);
-    sqlite3_busy_timeout(db, BUSY_TIMEOUT_MS);
+    sqlite3_busy_timeout(db, SQLITE_BUSY_TIMEOUT_MS);
     sqlite3_db_config(db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
     sqlite3_db_config(db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
     sqlite3_db_config(db, SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 0, NULL);

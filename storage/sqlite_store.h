@@ -23,6 +23,9 @@ struct sqlite3_stmt;
 /* Series that readers had to fetch from disk, noted until the writer comes by. */
 enum { SQLITE_WANTED_MAX = 64 };
 
+/* How long a statement waits for another connection. */
+enum { SQLITE_BUSY_TIMEOUT_MS = 5000 };
+
 /* Statements of the writing connection; sqlite_schema.c has the text of each, in this order. */
 enum sqlite_statement {
     SQL_BEGIN,

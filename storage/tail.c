@@ -153,6 +153,11 @@ void tail_flushed(struct tail *tail, int64_t chunk_last_ms)
     tail->late_count = 0;
 }
 
+void tail_drop_old(struct tail *tail)
+{
+    drop_oldest(tail, tail->count - tail->fresh);
+}
+
 void tail_trim(struct tail *tail)
 {
     if (tail->late_count == 0) {

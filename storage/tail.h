@@ -71,6 +71,9 @@ size_t points_lower_bound(const struct point *points, size_t count, int64_t time
 /* Everything here is in chunks now, the newest at `chunk_last_ms`. */
 void tail_flushed(struct tail *tail, int64_t chunk_last_ms);
 
+/* Forgets the old points and keeps the room: what was reserved still fits. */
+void tail_drop_old(struct tail *tail);
+
 /* Gives back the memory of an empty late list. */
 void tail_trim(struct tail *tail);
 

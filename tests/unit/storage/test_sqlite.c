@@ -3,7 +3,7 @@
  */
 #include "storage/sqlite_store.h"
 
-#include "base/memory.h"
+#include "base/clock.h"
 
 #include <setjmp.h>
 #include <sqlite3.h>
@@ -17,6 +17,7 @@
 
 struct place {
     char directory[128], url[160];
+    size_t tail_bytes_max;
     struct storage *storage;
     struct writer *writer;
 };
@@ -24,7 +25,7 @@ struct place {
 static void start(struct place *place)
 {
     struct error error = {0};
-    struct storage_options options = {.url = place->url};
+    struct storage_options options = {.url = place->url, .tail_bytes_max = place->tail_bytes_max};
     struct writer_options writer = {0};
     if (storage_open(&options, &place->storage, &error) != STATUS_OK) {
         fail_msg("%s", error.text);
@@ -90,6 +91,27 @@ static void sql(struct place *place, const char *text)
         fail_msg("%s: %s", text, sqlite3_errmsg(db));
     }
     sqlite3_close(db);
+}
+
+static struct sqlite3 *sql_reader(struct place *place)
+{
+    char path[192];
+    struct sqlite3 *db;
+    snprintf(path, sizeof path, "%s/forecastd.db", place->directory);
+    assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
+    return db;
+}
+
+static int64_t sql_number(struct place *place, const char *text)
+{
+    struct sqlite3 *db = sql_reader(place);
+    struct sqlite3_stmt *statement = NULL;
+    assert_int_equal(sqlite3_prepare_v2(db, text, -1, &statement, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
+    int64_t number = sqlite3_column_int64(statement, 0);
+    sqlite3_finalize(statement);
+    sqlite3_close(db);
+    return number;
 }
 
 static enum status open_status(struct place *place, bool read_only, struct error *error)
@@ -256,6 +278,59 @@ static void damage_is_found_and_set_aside(void **state)
     storage_reader_close(reader);
 }
 
+/* The flush that meets the damage travels in a commit which has points for the same series. */
+static void damage_met_by_a_commit(void **state)
+{
+    struct place *place = *state;
+    struct error error = {0};
+    struct storage_stats stats;
+    struct storage_reader *reader;
+    static struct point points[9000];
+    size_t count;
+    assert_int_equal(write_points(place, 1000, 20, &error), STATUS_OK);
+    assert_int_equal(writer_compact(place->writer, &error), STATUS_OK);
+    stop(place);
+    sql(place, "UPDATE chunk SET data = zeroblob(length(data)), count = 1000000 WHERE id < 0");
+    place->tail_bytes_max = 16000;
+    start(place);
+    assert_int_equal(write_points(place, 900, 10, &error), STATUS_OK); /* late */
+    for (int i = 0; i < 80; i++) {
+        assert_int_equal(write_points(place, 2000 + i * 100, 100, &error), STATUS_OK);
+    }
+    assert_int_equal(sql_number(place, "SELECT count(*) FROM damaged"), 1);
+    assert_int_equal(storage_reader_open(place->storage, &reader, &error), STATUS_OK);
+    for (int round = 0; round < 2; round++) {
+        assert_int_equal(storage_read(reader, 1, 0, 20000, points, 9000, &count, &error),
+                         STATUS_OK);
+        assert_int_equal(count, 8010);
+        for (size_t i = 1; i < count; i++) {
+            assert_true(points[i - 1].time_ms < points[i].time_ms);
+        }
+        assert_int_equal(writer_compact(place->writer, &error), STATUS_OK);
+    }
+    storage_stats(place->storage, &stats);
+    assert_int_equal(stats.journal_points, 0);
+    storage_reader_close(reader);
+}
+
+static void long_reader_holds_nobody_up(void **state)
+{
+    struct place *place = *state;
+    struct error error = {0};
+    assert_int_equal(write_points(place, 0, 100, &error), STATUS_OK);
+    struct sqlite3 *other = sql_reader(place);
+    assert_int_equal(sqlite3_exec(other, "BEGIN; SELECT * FROM series", NULL, NULL, NULL), 0);
+    assert_int_equal(write_points(place, 100, 100, &error), STATUS_OK);
+    int64_t start_ns = clock_monotonic_ns();
+    assert_int_equal(writer_compact(place->writer, &error), STATUS_OK); /* truncates the log */
+    assert_true(clock_monotonic_ns() - start_ns < INT64_C(2000000000));
+    sqlite3_close(other);
+    assert_int_equal(writer_compact(place->writer, &error), STATUS_OK);
+    struct storage_stats stats;
+    storage_stats(place->storage, &stats);
+    assert_int_equal(stats.wal_bytes, 0);
+}
+
 static void damaged_journal_is_refused(void **state)
 {
     struct place *place = *state;
@@ -276,6 +351,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(full_disk, setup, teardown),
         cmocka_unit_test_setup_teardown(recovery_replaces_the_connection, setup, teardown),
         cmocka_unit_test_setup_teardown(damage_is_found_and_set_aside, setup, teardown),
+        cmocka_unit_test_setup_teardown(damage_met_by_a_commit, setup, teardown),
+        cmocka_unit_test_setup_teardown(long_reader_holds_nobody_up, setup, teardown),
         cmocka_unit_test_setup_teardown(damaged_journal_is_refused, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
