@@ -16,7 +16,7 @@
 #include <string.h>
 
 #define FAST_PARAMETERS_MAX 16
-#define FAST_QUERY_BYTES 1024
+#define FAST_QUERY_BYTES    1024
 #define FAST_ARGUMENT_BYTES 256
 
 enum status api_services_init(struct api_services *services, struct error *error)
@@ -121,7 +121,8 @@ static bool find_route(struct call *call, const char **raw, size_t *raw_length)
 enum api_outcome api_begin(struct api_services *services, const struct api_request *request,
                            uint64_t content_length, struct api_response *response)
 {
-    struct api_request head = *request; /* handlers may write to theirs; this one is only looked at */
+    struct api_request head =
+        *request; /* handlers may write to theirs; this one is only looked at */
     struct call call = {.services = services, .request = &head, .response = response};
     const char *raw = NULL;
     size_t raw_length = 0;
@@ -207,10 +208,8 @@ enum api_outcome api_fast(struct api_services *services, struct api_request *req
 enum api_outcome api_handle(struct api_worker *worker, struct api_request *request,
                             struct api_response *response)
 {
-    struct call call = {.services = worker->services,
-                        .worker = worker,
-                        .request = request,
-                        .response = response};
+    struct call call = {
+        .services = worker->services, .worker = worker, .request = request, .response = response};
     const char *raw = NULL;
     size_t raw_length = 0;
     call.limits = atomic_load(&worker->services->limits);

@@ -2,15 +2,15 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * The server fills an api_request, calls api_fast on its network thread and, where that declines,
- * api_handle on a worker. Everything is a function of data, so nearly all HTTP behaviour can be tested
- * and fuzzed without opening a port.
+ * api_handle on a worker. Everything is a function of data, so nearly all HTTP behaviour can be
+ * tested and fuzzed without opening a port.
  *
  * Order of one request
  *   1. api_begin    when the head has been read: route known? method allowed? body size and type
  *                   acceptable? A refusal here spares the client the upload.
- *   2. api_fast     body complete, on the network thread: answers from memory alone (health, metrics,
- *                   a live forecast), and parses and submits small ingest bodies. Never any I/O, never
- *                   a model run, never blocks.
+ *   2. api_fast     body complete, on the network thread: answers from memory alone (health,
+ * metrics, a live forecast), and parses and submits small ingest bodies. Never any I/O, never a
+ * model run, never blocks.
  *   3. api_handle   on a worker thread with its own reader and arena: everything else.
  *   4. Either may return API_PENDING: `request->resume` is then called exactly once, later, from
  *      another thread, when the response is filled (an ingest after its commit).
@@ -48,17 +48,17 @@ struct api_request {
 #define API_HEADERS_MAX 8
 
 struct api_response {
-    int status;                /* 200, 404 ... */
-    const char *content_type;  /* static string */
+    int status;               /* 200, 404 ... */
+    const char *content_type; /* static string */
     struct {
-        const char *name;      /* static string */
+        const char *name; /* static string */
         char value[160];
     } headers[API_HEADERS_MAX]; /* Location, Retry-After, Allow, ETag, Cache-Control ...; the server
                                  * adds X-Request-Id */
     size_t header_count;
-    char *body;                /* api allocates with mem_alloc; the server frees with mem_free ... */
+    char *body; /* api allocates with mem_alloc; the server frees with mem_free ... */
     size_t body_length;
-    bool body_static;          /* ... unless this is set (compiled-in assets) */
+    bool body_static; /* ... unless this is set (compiled-in assets) */
 };
 
 void api_response_release(struct api_response *response);
@@ -67,10 +67,12 @@ enum api_outcome { API_DONE, API_PENDING, API_DECLINED /* api_fast only: call ap
 
 /* ---------------------------------------------------------------- services */
 
-/* The daemon's own counters and gauges; each module adds with api_count. Rendered by GET /metrics. */
+/* The daemon's own counters and gauges; each module adds with api_count. Rendered by GET /metrics.
+ */
 struct api_metrics;
 
-/* Jobs: what runs or ran in the background (train, backtest). Owned by api, run by the scheduler. */
+/* Jobs: what runs or ran in the background (train, backtest). Owned by api, run by the scheduler.
+ */
 enum job_state { JOB_QUEUED, JOB_RUNNING, JOB_DONE, JOB_FAILED, JOB_CANCELLED };
 
 struct job {
@@ -86,7 +88,7 @@ struct job {
     /* what to do */
     double seconds; /* 0 = the configuration's */
     uint64_t steps;
-    uint64_t seed;  /* 0 = the configuration's */
+    uint64_t seed; /* 0 = the configuration's */
     char backbone[24];
     int64_t step_ms; /* group; 0 = all that are due */
     atomic_bool cancel;
@@ -100,18 +102,19 @@ enum status job_add(struct job_table *table, struct job *request, struct error *
 /* The oldest queued job is marked running; NULL where there is none. Stays valid until job_end. */
 struct job *job_take(struct job_table *table);
 void job_progress(struct job_table *table, struct job *job, const struct train_progress *progress);
-void job_end(struct job_table *table, struct job *job, enum job_state state, const char *result_json,
-             const char *error);
-/* Blocks until a job is queued, the table is closed, or the time is over; false on timeout or close. */
+void job_end(struct job_table *table, struct job *job, enum job_state state,
+             const char *result_json, const char *error);
+/* Blocks until a job is queued, the table is closed, or the time is over; false on timeout or
+ * close. */
 bool job_wait(struct job_table *table, int64_t timeout_ms);
 void job_close(struct job_table *table); /* cancels what runs, wakes waiters */
 
 /* Limits and settings that requests need; the server fills them from the configuration and may swap
  * the struct on reload. */
 struct api_limits {
-    size_t body_max;            /* ingest.max_body, bytes */
-    int64_t max_future_ms;      /* ingest.max_future */
-    uint32_t series_max;        /* ingest.max_series */
+    size_t body_max;       /* ingest.max_body, bytes */
+    int64_t max_future_ms; /* ingest.max_future */
+    uint32_t series_max;   /* ingest.max_series */
     int64_t retention_ms;
     size_t points_per_request;  /* 100,000 */
     size_t forecast_series_max; /* 500 */
@@ -134,16 +137,18 @@ struct api_services {
     _Atomic(const struct api_limits *) limits;
     struct model_config model_config;
     int64_t started_ms;
-    atomic_bool draining;      /* readyz: shutting down */
+    atomic_bool draining; /* readyz: shutting down */
     /* upward calls, set by the server; may be NULL */
     void (*describe)(void *context, struct text *json); /* adds members to GET /api/v1/status */
-    /* models/{id}/promote and models/rollback (step_ms 0: the only group there is); block on disk */
+    /* models/{id}/promote and models/rollback (step_ms 0: the only group there is); block on disk
+     */
     enum status (*promote)(void *context, const char *model_id, struct error *error);
     enum status (*rollback)(void *context, int64_t step_ms, struct error *error);
     void *context;
 };
 
-/* Makes metrics, the live table and the cache of names in `services` (storage, writer, registry, jobs and limits are set). */
+/* Makes metrics, the live table and the cache of names in `services` (storage, writer, registry,
+ * jobs and limits are set). */
 enum status api_services_init(struct api_services *services, struct error *error) MUST_USE;
 void api_services_release(struct api_services *services);
 
@@ -166,7 +171,8 @@ enum api_outcome api_fast(struct api_services *services, struct api_request *req
 enum api_outcome api_handle(struct api_worker *worker, struct api_request *request,
                             struct api_response *response);
 
-/* Fills the answer to a failure the server itself met (413, 503 queue full with Retry-After ...). */
+/* Fills the answer to a failure the server itself met (413, 503 queue full with Retry-After ...).
+ */
 void api_problem(const struct api_request *request, const struct error *error,
                  struct api_response *response);
 
@@ -176,38 +182,42 @@ void api_observe(struct api_services *services, const struct api_request *reques
 
 /* ---------------------------------------------------------------- live forecasts */
 
-/* The scheduler calls this when a series' step has closed or new points came: reads the newest points,
- * fills the grid, forecasts with the champion (or the next best) and stores the answer for api_fast.
- * Ids beyond the memory bound are skipped; they are computed when asked for. */
+/* The scheduler calls this when a series' step has closed or new points came: reads the newest
+ * points, fills the grid, forecasts with the champion (or the next best) and stores the answer for
+ * api_fast. Ids beyond the memory bound are skipped; they are computed when asked for. */
 void api_refresh(struct api_worker *worker, const uint32_t *ids, size_t count);
 
-/* When the next step of any live series closes (monotonic milliseconds from now), for the scheduler. */
-int64_t api_refresh_due_ms(struct api_services *services, uint32_t *ids, size_t maximum, size_t *count);
+/* When the next step of any live series closes (monotonic milliseconds from now), for the
+ * scheduler. */
+int64_t api_refresh_due_ms(struct api_services *services, uint32_t *ids, size_t maximum,
+                           size_t *count);
 
 /* What is known of a series beyond the store: step and seasons inferred, state, last forecast. */
 enum series_state { SERIES_WARMING, SERIES_BASELINE, SERIES_LEARNED, SERIES_STALE };
 
-/* All series of one step group, newest `count_max` values each on the grid, for training: the caller
- * frees with api_group_free. `steps_ms` of all groups: api_groups. */
+/* All series of one step group, newest `count_max` values each on the grid, for training: the
+ * caller frees with api_group_free. `steps_ms` of all groups: api_groups. */
 struct api_group {
     struct model_series *series;
     uint32_t *ids;
     size_t count, left_out; /* left out by sampling: said in the model's record */
     void *memory;
 };
-size_t api_groups(struct api_worker *worker, int64_t *steps_ms, size_t *series_counts, size_t maximum);
+size_t api_groups(struct api_worker *worker, int64_t *steps_ms, size_t *series_counts,
+                  size_t maximum);
 enum status api_group_load(struct api_worker *worker, int64_t step_ms, size_t values_max,
                            size_t bytes_max, struct api_group *group, struct error *error) MUST_USE;
 void api_group_free(struct api_group *group);
 
-/* ---------------------------------------------------------------- files of points, shared with the command line */
+/* ---------------------------------------------------------------- files of points, shared with the
+ * command line */
 
 /* One series of a CSV file in the forms wide, long or rows (plain or gzip), in file order. */
 struct csv_series {
     char *id;             /* as in the file */
     struct point *points; /* in time order, NaN = missing */
     size_t count;
-    int64_t step_ms;      /* stated by the form rows, or of the first two rows (wide); 0 = unknown */
+    int64_t step_ms; /* stated by the form rows, or of the first two rows (wide); 0 = unknown */
 };
 struct csv_data {
     struct csv_series *series;
@@ -220,7 +230,8 @@ enum status csv_read(const char *bytes, size_t length, size_t inflated_max, stru
                      struct error *error) MUST_USE;
 void csv_free(struct csv_data *data);
 
-/* The forecast answer in json, csv or table, as the route gives it: for `forecastd forecast --data`. */
+/* The forecast answer in json, csv or table, as the route gives it: for `forecastd forecast
+ * --data`. */
 enum status api_forecast_text(struct api_worker *worker, const char *query, struct text *out,
                               struct error *error) MUST_USE;
 

@@ -20,8 +20,8 @@ enum status call_body(const struct call *call, const char **bytes, size_t *lengt
     if (request->encoding != API_GZIP) {
         return STATUS_OK;
     }
-    enum status status = inflate_gzip(request->body, request->body_length, INFLATED_BYTES_MAX, owned,
-                                      length, error);
+    enum status status =
+        inflate_gzip(request->body, request->body_length, INFLATED_BYTES_MAX, owned, length, error);
     *bytes = *owned;
     return status;
 }

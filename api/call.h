@@ -10,9 +10,9 @@
 #include "api/router.h"
 
 #define QUERY_PARAMETERS_MAX 512
-#define QUERY_BYTES_MAX (64u << 10)
-#define ANSWER_BYTES_MAX (64u << 20)
-#define CONTENT_JSON "application/json"
+#define QUERY_BYTES_MAX      (64u << 10)
+#define ANSWER_BYTES_MAX     (64u << 20)
+#define CONTENT_JSON         "application/json"
 
 /* Lives on the stack of api_fast or api_handle. */
 struct call {
@@ -42,11 +42,13 @@ struct api_worker {
     char argument[SERIES_TEXT_MAX];
 };
 
-/* Where a handler finds the body after its Content-Encoding; `owned` (may be NULL) is to be freed. */
+/* Where a handler finds the body after its Content-Encoding; `owned` (may be NULL) is to be freed.
+ */
 enum status call_body(const struct call *call, const char **bytes, size_t *length, char **owned,
                       struct error *error) MUST_USE;
 
-/* The series that {id} means: a numeric id or the text of a series. unknown_series, bad_series_name. */
+/* The series that {id} means: a numeric id or the text of a series. unknown_series,
+ * bad_series_name. */
 enum status call_series(const struct call *call, uint32_t *id, struct error *error) MUST_USE;
 
 /* The series of a text as users write it. */
@@ -54,7 +56,6 @@ enum status series_by_text(struct storage *storage, const char *text, size_t len
                            struct error *error) MUST_USE;
 
 /* 200 (or another code) with JSON. */
-enum status call_json(struct call *call, int http, struct text *text,
-                      struct error *error) MUST_USE;
+enum status call_json(struct call *call, int http, struct text *text, struct error *error) MUST_USE;
 
 #endif

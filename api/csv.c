@@ -1,13 +1,12 @@
 /* Files of points: the forms wide, long and rows.
  * SPDX-License-Identifier: Apache-2.0
  *
- *   wide   timestamp,<series>,<series>,...      one row a step; an empty cell is a missing value; any
- *                                               name for the first column
- *   long   series_id,timestamp,value[,label]    one row a point
- *   rows   series_id,start,step_seconds,values  one row a series, values separated by blanks
+ *   wide   timestamp,<series>,<series>,...      one row a step; an empty cell is a missing value;
+ * any name for the first column long   series_id,timestamp,value[,label]    one row a point rows
+ * series_id,start,step_seconds,values  one row a series, values separated by blanks
  *
- * The header tells the form. Times are RFC 3339, UTC where no offset is given, or milliseconds since
- * 1970. A row that cannot be read is refused with its line number; the others are used.
+ * The header tells the form. Times are RFC 3339, UTC where no offset is given, or milliseconds
+ * since 1970. A row that cannot be read is refused with its line number; the others are used.
  */
 #include "api/api.h"
 
@@ -23,8 +22,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define COLUMNS_MAX 20000
-#define SERIES_MAX 100000
+#define COLUMNS_MAX    20000
+#define SERIES_MAX     100000
 #define FIRST_CAPACITY 16
 
 /* A file while it is read. Capacities of the points are kept apart from what the caller sees. */
@@ -33,11 +32,11 @@ struct file {
     struct csv_reader reader;
     struct slice *fields;
     size_t field_count;
-    size_t *capacities;  /* of points, by series */
+    size_t *capacities; /* of points, by series */
     size_t series_capacity;
-    uint32_t *slots;     /* series by id: index + 1, open addressing */
+    uint32_t *slots; /* series by id: index + 1, open addressing */
     size_t slot_count;
-    size_t last;         /* the series of the row before: usually this one's too */
+    size_t last; /* the series of the row before: usually this one's too */
 };
 
 /* ---------------------------------------------------------------- refusals */
@@ -47,7 +46,8 @@ static void refuse_row(struct file *file, const char *code, const char *what)
     struct csv_data *data = file->data;
     if (data->rejected < 20) {
         struct error *error = &data->first[data->rejected];
-        error_set(error, STATUS_INVALID, "line %llu: %s", (unsigned long long)file->reader.line, what);
+        error_set(error, STATUS_INVALID, "line %llu: %s", (unsigned long long)file->reader.line,
+                  what);
         error_code(error, code, NULL);
     }
     data->rejected++;
@@ -69,7 +69,8 @@ static bool parse_stamp(struct slice field, int64_t *time_ms, const char **code)
     *code = "bad_timestamp";
     size_t used = json_parse_number(field.bytes, field.length, &number, &integer, &is_integer);
     if (used == field.length && used > 4) {
-        if (points_time(number, integer, is_integer, UNIT_MILLISECONDS, time_ms, &cause) == STATUS_OK) {
+        if (points_time(number, integer, is_integer, UNIT_MILLISECONDS, time_ms, &cause) ==
+            STATUS_OK) {
             return true;
         }
         *code = cause.code;
@@ -85,14 +86,15 @@ static bool parse_value(struct slice field, double *value)
     int64_t integer = 0;
     int is_integer = 0;
     for (size_t i = 0; i < sizeof(missing) / sizeof(missing[0]); i++) {
-        if (strlen(missing[i]) == field.length && memcmp(missing[i], field.bytes, field.length) == 0) {
+        if (strlen(missing[i]) == field.length &&
+            memcmp(missing[i], field.bytes, field.length) == 0) {
             *value = (double)NAN;
             return true;
         }
     }
     size_t plus = field.bytes[0] == '+';
-    size_t used = json_parse_number(field.bytes + plus, field.length - plus, value, &integer,
-                                    &is_integer);
+    size_t used =
+        json_parse_number(field.bytes + plus, field.length - plus, value, &integer, &is_integer);
     return used > 0 && used + plus == field.length && isfinite(*value);
 }
 
@@ -203,7 +205,8 @@ static enum status read_long_row(struct file *file, struct error *error)
     const char *code;
     if (file->field_count < 3 || file->field_count > 4) {
         refuse_row(file, "bad_csv", "a row has series_id, timestamp and value");
-    } else if (file->fields[0].length == 0 || memchr(file->fields[0].bytes, 0, file->fields[0].length)) {
+    } else if (file->fields[0].length == 0 ||
+               memchr(file->fields[0].bytes, 0, file->fields[0].length)) {
         refuse_row(file, "bad_series_name", "the series has no name");
     } else if (!parse_stamp(file->fields[1], &point.time_ms, &code)) {
         refuse_row(file, code, "the timestamp cannot be read");
@@ -267,7 +270,8 @@ static enum status read_rows_row(struct file *file, struct error *error)
     const char *code;
     if (file->field_count != 4) {
         refuse_row(file, "bad_csv", "a row has series_id, start, step_seconds and values");
-    } else if (file->fields[0].length == 0 || memchr(file->fields[0].bytes, 0, file->fields[0].length)) {
+    } else if (file->fields[0].length == 0 ||
+               memchr(file->fields[0].bytes, 0, file->fields[0].length)) {
         refuse_row(file, "bad_series_name", "the series has no name");
     } else if (!parse_stamp(file->fields[1], &start_ms, &code)) {
         refuse_row(file, code, "the start cannot be read");
@@ -304,8 +308,9 @@ static enum status read_header(struct file *file, enum form *form, struct error 
         file->reader.problem || file->field_count < 2 || file->field_count > COLUMNS_MAX) {
         error_set(error, STATUS_INVALID, "the first line is no header of one of the three forms");
         error_code(error, "bad_csv", NULL);
-        return error_hint(error, "There are: timestamp,<series>,... or series_id,timestamp,value or "
-                                 "series_id,start,step_seconds,values.");
+        return error_hint(error,
+                          "There are: timestamp,<series>,... or series_id,timestamp,value or "
+                          "series_id,start,step_seconds,values.");
     }
     *form = names_are(file, long_names, 3)   ? FORM_LONG
             : names_are(file, rows_names, 4) ? FORM_ROWS

@@ -17,7 +17,8 @@ void csv_reader_init(struct csv_reader *reader, char *bytes, size_t length)
     }
 }
 
-/* A quoted field whose opening quote is at `at`; doubled quotes become one. Returns what follows. */
+/* A quoted field whose opening quote is at `at`; doubled quotes become one. Returns what follows.
+ */
 static char *quoted_field(struct csv_reader *reader, char *at, struct slice *field)
 {
     char *out = at + 1;

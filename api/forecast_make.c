@@ -54,8 +54,9 @@ static enum status choose_horizon(const struct forecast_order *order, int64_t st
     if (order->horizon_ms > 0) {
         int64_t steps = (order->horizon_ms + step_ms - 1) / step_ms;
         if (steps > (int64_t)order->steps_max) {
-            error_set(error, STATUS_INVALID, "the horizon is %lld steps of %lld ms, the limit is %zu",
-                      (long long)steps, (long long)step_ms, order->steps_max);
+            error_set(error, STATUS_INVALID,
+                      "the horizon is %lld steps of %lld ms, the limit is %zu", (long long)steps,
+                      (long long)step_ms, order->steps_max);
             error_code(error, "bad_parameter", "horizon");
             return error_hint(error, "Ask for a shorter horizon.");
         }
@@ -110,8 +111,8 @@ static enum status prepare(struct forecast_desk *desk, const struct forecast_ord
         return error_code(error, "unknown_series", "series");
     }
     if (forecast_facts(desk, &made->info, false, &facts, error) != STATUS_OK ||
-        forecast_grid(desk, &made->info, values_wanted(services, &facts), &made->values,
-                      series, &made->facts, error) != STATUS_OK) {
+        forecast_grid(desk, &made->info, values_wanted(services, &facts), &made->values, series,
+                      &made->facts, error) != STATUS_OK) {
         return error->status;
     }
     count_grid(made, series);
@@ -211,8 +212,7 @@ static void run_models(struct forecast_desk *desk, struct forecast_made *made,
         if (champion) {
             run_model(desk, champion, true, made, series, count);
             snapshot_release(champion);
-            struct snapshot *previous =
-                registry_acquire_previous(registry, series[i].step_ms);
+            struct snapshot *previous = registry_acquire_previous(registry, series[i].step_ms);
             if (previous) {
                 run_model(desk, previous, false, made, series, count);
                 snapshot_release(previous);
@@ -263,7 +263,8 @@ static void finish(struct forecast_made *made)
     int64_t stale_ms = info->last_ms + stale_after_ms(made->facts.step_ms) + 1;
     int64_t cell_end_ms = made->origin_ms + 2 * made->facts.step_ms;
     made->good_until_ms = made->state == SERIES_STALE ? INT64_MAX : stale_ms;
-    if (info->last_ms >= made->origin_ms + made->facts.step_ms && cell_end_ms < made->good_until_ms) {
+    if (info->last_ms >= made->origin_ms + made->facts.step_ms &&
+        cell_end_ms < made->good_until_ms) {
         made->good_until_ms = cell_end_ms; /* a cell is being filled: it will close then */
     }
     if (made->snapshot && made->forecast.horizon > made->trained_horizon) {

@@ -1,12 +1,12 @@
 /* From stored points to a forecast: grid, seasons, and the best method that there is.
  * SPDX-License-Identifier: Apache-2.0
  *
- * The chain is champion, previous champion, seasonal naive, drift, last value. A method that cannot or
- * whose numbers are not finite hands over to the next; the result says who served it and why.
+ * The chain is champion, previous champion, seasonal naive, drift, last value. A method that cannot
+ * or whose numbers are not finite hands over to the next; the result says who served it and why.
  *
- * Origin: the newest grid cell whose value is complete. Where the series brings one point a cell (its
- * own interval is the step) that is the cell of the newest point; where several points make a cell it
- * is the newest cell that is over.
+ * Origin: the newest grid cell whose value is complete. Where the series brings one point a cell
+ * (its own interval is the step) that is the cell of the newest point; where several points make a
+ * cell it is the newest cell that is over.
  */
 #ifndef API_FORECAST_MAKE_H
 #define API_FORECAST_MAKE_H
@@ -38,15 +38,15 @@ struct forecast_made {
     enum series_state state;
     int64_t origin_ms, issued_ms, good_until_ms;
     const char *served_by;
-    char fallback_reason[48];    /* empty: none */
-    struct snapshot *snapshot;   /* counted; NULL where a baseline serves */
+    char fallback_reason[48];  /* empty: none */
+    struct snapshot *snapshot; /* counted; NULL where a baseline serves */
     struct forecast forecast;
-    double minimum, maximum;     /* declared bounds, or infinite */
+    double minimum, maximum; /* declared bounds, or infinite */
     size_t observed, missing, resets;
     size_t trained_horizon;
     unsigned warnings;
-    float *block;                /* holds the arrays of `forecast` */
-    double *values;              /* the grid; only while it is made */
+    float *block;   /* holds the arrays of `forecast` */
+    double *values; /* the grid; only while it is made */
 };
 void forecast_made_release(struct forecast_made *made);
 
@@ -62,8 +62,8 @@ struct forecast_order {
 enum status forecast_make(struct forecast_desk *desk, const struct forecast_order *order,
                           struct forecast_made *made, struct error *error) MUST_USE;
 
-/* Step, seasons and state of a series, found out now where they are not known. With `cheap` only the
- * step, from a few points. */
+/* Step, seasons and state of a series, found out now where they are not known. With `cheap` only
+ * the step, from a few points. */
 enum status forecast_facts(struct forecast_desk *desk, const struct series_info *info, bool cheap,
                            struct series_facts *facts, struct error *error) MUST_USE;
 enum series_state series_state_of(struct api_services *services, const struct series_info *info,
@@ -73,11 +73,11 @@ const char *series_state_name(enum series_state state);
 /* After this long without a point a series of the step counts as stale. */
 int64_t stale_after_ms(int64_t step_ms);
 
-/* The newest points of a series on its grid: at most `maximum` values to *values (the caller frees them
- * with mem_free). Seasons, bounds and time zone (borrowed from `info`) are filled in; without values
- * where there are fewer than two points. */
-enum status forecast_grid(struct forecast_desk *desk, const struct series_info *info, size_t maximum,
-                          double **values, struct model_series *series, struct series_facts *facts,
-                          struct error *error) MUST_USE;
+/* The newest points of a series on its grid: at most `maximum` values to *values (the caller frees
+ * them with mem_free). Seasons, bounds and time zone (borrowed from `info`) are filled in; without
+ * values where there are fewer than two points. */
+enum status forecast_grid(struct forecast_desk *desk, const struct series_info *info,
+                          size_t maximum, double **values, struct model_series *series,
+                          struct series_facts *facts, struct error *error) MUST_USE;
 
 #endif

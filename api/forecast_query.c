@@ -148,8 +148,7 @@ enum status forecast_query_bands(struct forecast_query *out, const char *text, s
     return each_number(out, "level", text, true, error);
 }
 
-enum status forecast_query_format(struct forecast_query *out, const char *text,
-                                  struct error *error)
+enum status forecast_query_format(struct forecast_query *out, const char *text, struct error *error)
 {
     static const char *const names[] = {"json", "csv", "table"};
     for (int i = 0; i < 3; i++) {
@@ -191,7 +190,8 @@ static enum status read_one(struct api_services *services, const struct query_pa
 {
     const char *name = parameter->name, *value = parameter->value;
     if (strcmp(name, "at") == 0) {
-        error_set(error, STATUS_INVALID, "forecasts as issued at an earlier instant are not kept yet");
+        error_set(error, STATUS_INVALID,
+                  "forecasts as issued at an earlier instant are not kept yet");
         error_code(error, "not_built", "at");
         return error_hint(error, "Leave out the parameter at.");
     }

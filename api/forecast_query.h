@@ -27,12 +27,13 @@ struct forecast_query {
     enum forecast_format format;
 };
 
-/* From the query of GET. unknown_series, bad_parameter, missing_parameter, too_many_series, not_built. */
+/* From the query of GET. unknown_series, bad_parameter, missing_parameter, too_many_series,
+ * not_built. */
 enum status forecast_query_read(struct api_services *services, const struct query *query,
                                 struct forecast_query *out, struct error *error) MUST_USE;
 
-/* From the body of POST: the same fields; "series" is a string or an array of strings, "quantiles" and
- * "level" are arrays of numbers or strings as above. */
+/* From the body of POST: the same fields; "series" is a string or an array of strings, "quantiles"
+ * and "level" are arrays of numbers or strings as above. */
 enum status forecast_query_read_json(struct api_services *services, const char *body, size_t length,
                                      struct forecast_query *out, struct error *error) MUST_USE;
 

@@ -78,8 +78,8 @@ static enum status read_horizon(const json_t *body, struct forecast_query *out, 
         status = parse_duration("horizon", horizon, &out->horizon_ms, error);
     }
     if (status == STATUS_OK) {
-        status = json_read_integer(body, "steps", 1, (int64_t)out->steps_max, &steps, &has_steps,
-                                   error);
+        status =
+            json_read_integer(body, "steps", 1, (int64_t)out->steps_max, &steps, &has_steps, error);
     }
     if (status == STATUS_OK && has_steps && horizon) {
         error_set(error, STATUS_INVALID, "\"horizon\" and \"steps\" cannot stand together");
@@ -104,7 +104,8 @@ static enum status read_members(struct api_services *services, const json_t *bod
         return error->status;
     }
     if (json_member(body, "at")) {
-        error_set(error, STATUS_INVALID, "forecasts as issued at an earlier instant are not kept yet");
+        error_set(error, STATUS_INVALID,
+                  "forecasts as issued at an earlier instant are not kept yet");
         error_code(error, "not_built", "at");
         return error_hint(error, "Leave out the field at.");
     }

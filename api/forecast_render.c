@@ -10,7 +10,7 @@
 
 #define DIGITS_MIN 6
 #define DIGITS_MAX 9
-#define LOW_INDEX 1  /* 0.1 among quantile_levels */
+#define LOW_INDEX  1 /* 0.1 among quantile_levels */
 #define HIGH_INDEX 9 /* 0.9 */
 
 /* ---------------------------------------------------------------- numbers */
@@ -101,8 +101,8 @@ static void add_quality(const struct forecast_made *made, struct text *out)
     } else {
         text_add_string(out, ",\"skill\":null");
     }
-    text_add_format(out, ",\"quality\":{\"missing\":%zu,\"late\":%llu,\"resets\":%zu}", made->missing,
-                    (unsigned long long)made->info.late, made->resets);
+    text_add_format(out, ",\"quality\":{\"missing\":%zu,\"late\":%llu,\"resets\":%zu}",
+                    made->missing, (unsigned long long)made->info.late, made->resets);
 }
 
 static void add_warning(struct text *out, const char *code, const char *detail, int64_t since_ms)

@@ -1,8 +1,8 @@
 /* Forecasts as JSON, CSV and flat rows.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Numbers have six significant digits, up to nine where the band is narrow against the level; nothing
- * is ever outside of declared bounds, and quantiles stay in order.
+ * Numbers have six significant digits, up to nine where the band is narrow against the level;
+ * nothing is ever outside of declared bounds, and quantiles stay in order.
  */
 #ifndef API_FORECAST_RENDER_H
 #define API_FORECAST_RENDER_H
@@ -19,8 +19,8 @@ struct forecast_history {
 void forecast_render_begin(const struct forecast_query *query, struct text *out);
 void forecast_render_end(const struct forecast_query *query, struct text *out);
 
-/* One forecast; `first`: none stands before it. Returns where the room for data_age_ms begins, 0 where
- * the format has none. */
+/* One forecast; `first`: none stands before it. Returns where the room for data_age_ms begins, 0
+ * where the format has none. */
 size_t forecast_render(const struct forecast_query *query, const struct forecast_made *made,
                        const char *series, size_t series_length,
                        const struct forecast_history *history, bool first, struct text *out);

@@ -13,7 +13,7 @@
 #include <string.h>
 
 #define HISTORY_POINTS_MAX 11000
-#define REFRESHED_MAX 256 /* answers in one go */
+#define REFRESHED_MAX      256 /* answers in one go */
 
 /* What an answer depends on besides its series; taken before anything is read. */
 static void note_state(struct api_services *services, const struct forecast_query *query,
@@ -154,7 +154,8 @@ static enum status answer_query(struct call *call, const struct forecast_query *
         return status;
     }
     api_count(call->services->metrics, METRIC_ANSWERS_COMPUTED, 1);
-    status = response_take_text(call->response, 200, forecast_content_type(query->format), &out, error);
+    status =
+        response_take_text(call->response, 200, forecast_content_type(query->format), &out, error);
     if (status == STATUS_OK) {
         response_common_headers(call->response);
     }
@@ -236,8 +237,8 @@ void api_refresh(struct api_worker *worker, const uint32_t *ids, size_t count)
     }
     memcpy(sorted, ids, count * sizeof(*sorted));
     qsort(sorted, count, sizeof(*sorted), compare_ids);
-    size_t found = live_outdated(worker->services, sorted, count, clock_wall_ms(), queries,
-                                 REFRESHED_MAX);
+    size_t found =
+        live_outdated(worker->services, sorted, count, clock_wall_ms(), queries, REFRESHED_MAX);
     mem_free(sorted);
     for (size_t i = 0; i < found; i++) {
         refresh_one(worker, queries[i]);

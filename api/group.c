@@ -14,14 +14,14 @@
 #include <stdio.h>
 #include <string.h>
 
-#define GROUPS_MAX 64
+#define GROUPS_MAX   64
 #define VALUES_SHORT 1024
 #define OBSERVED_MIN 16 /* a shorter series teaches nothing */
-#define PAGE_IDS 256
+#define PAGE_IDS     256
 
 struct group_memory {
     size_t count;
-    double **values;    /* of each series */
+    double **values; /* of each series */
     char (*zones)[48];
 };
 
@@ -81,7 +81,8 @@ static enum status count_step(void *context, const struct series_info *info, int
     return STATUS_OK;
 }
 
-size_t api_groups(struct api_worker *worker, int64_t *steps_ms, size_t *series_counts, size_t maximum)
+size_t api_groups(struct api_worker *worker, int64_t *steps_ms, size_t *series_counts,
+                  size_t maximum)
 {
     struct census census = {steps_ms, series_counts, 0, maximum};
     struct error error = {0};

@@ -12,7 +12,7 @@
 #include <string.h>
 
 #define HEALTH_BYTES_MAX (4u << 20)
-#define QUEUE_FULL 4096 /* batches: the writer's own bound */
+#define QUEUE_FULL       4096 /* batches: the writer's own bound */
 
 enum status healthz_fast(struct call *call, struct error *error)
 {
@@ -201,9 +201,8 @@ enum status metrics_fast(struct call *call, struct error *error)
     if (openmetrics) {
         text_add_string(&text, "# EOF\n");
     }
-    const char *type = openmetrics
-                           ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
-                           : "text/plain; version=0.0.4; charset=utf-8";
+    const char *type = openmetrics ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
+                                   : "text/plain; version=0.0.4; charset=utf-8";
     enum status status = response_take_text(call->response, 200, type, &text, error);
     if (status == STATUS_OK) {
         response_common_headers(call->response);

@@ -1,9 +1,9 @@
 /* POST /api/v1/import: a CSV file in one of the three forms, stored in batches.
  * SPDX-License-Identifier: Apache-2.0
  *
- * The whole file is read before anything is stored, so an unreadable one stores nothing. The batches
- * are committed one after the other; a failure in between leaves the earlier ones stored, and the whole
- * file can be sent again.
+ * The whole file is read before anything is stored, so an unreadable one stores nothing. The
+ * batches are committed one after the other; a failure in between leaves the earlier ones stored,
+ * and the whole file can be sent again.
  */
 #include "api/handlers.h"
 #include "api/inflate.h"
@@ -17,7 +17,7 @@
 #include <string.h>
 
 #define BATCH_POINTS 50000
-#define ANSWER_MAX (64u << 10)
+#define ANSWER_MAX   (64u << 10)
 
 struct import {
     struct call *call;
@@ -129,7 +129,8 @@ static enum status store_all(struct import *import, const struct csv_data *data,
 {
     for (uint64_t i = 0; i < data->rejected; i++) {
         const struct error *kept = &data->first[i < 20 ? i : 19];
-        uint64_t line = strtoull(kept->text + strlen("line "), NULL, 10); /* as csv_read begins it */
+        uint64_t line =
+            strtoull(kept->text + strlen("line "), NULL, 10); /* as csv_read begins it */
         refusals_add(import->refusals, import->call->services->metrics, line, kept);
     }
     for (size_t i = 0; i < data->count; i++) {
@@ -153,9 +154,9 @@ static enum status answer(const struct import *import, struct error *error)
     api_count(metrics, METRIC_POINTS_STORED, import->accepted - import->updated);
     api_count(metrics, METRIC_POINTS_UPDATED, import->updated);
     api_count(metrics, METRIC_POINTS_REFUSED, refused);
-    enum status status = response_take_text(import->call->response, refused ? 422 : 200,
-                                            refused ? "application/problem+json" : CONTENT_JSON,
-                                            &text, error);
+    enum status status =
+        response_take_text(import->call->response, refused ? 422 : 200,
+                           refused ? "application/problem+json" : CONTENT_JSON, &text, error);
     if (status == STATUS_OK) {
         response_common_headers(import->call->response);
     }

@@ -7,9 +7,9 @@
 
 #include <zlib.h>
 
-#define RATIO_MAX 100u
+#define RATIO_MAX        100u
 #define RATIO_FREE_BYTES ((size_t)1 << 20)
-#define FIRST_BYTES ((size_t)64 << 10)
+#define FIRST_BYTES      ((size_t)64 << 10)
 
 static void *zlib_alloc(void *context, unsigned count, unsigned size)
 {

@@ -1,8 +1,9 @@
-/* Points on their way to the store: limits on time, one batch a request, an answer after the commit.
- * SPDX-License-Identifier: Apache-2.0
+/* Points on their way to the store: limits on time, one batch a request, an answer after the
+ * commit. SPDX-License-Identifier: Apache-2.0
  *
- * Everything that can fail for want of memory happens before the batch is submitted, the buffer of the
- * answer included: a commit can then always be acknowledged, and nothing is acknowledged without one.
+ * Everything that can fail for want of memory happens before the batch is submitted, the buffer of
+ * the answer included: a commit can then always be acknowledged, and nothing is acknowledged
+ * without one.
  */
 #include "api/ingest.h"
 

@@ -1,10 +1,10 @@
-/* The table of background jobs: queued by requests, run by the scheduler, the newest kept for a while.
- * SPDX-License-Identifier: Apache-2.0
+/* The table of background jobs: queued by requests, run by the scheduler, the newest kept for a
+ * while. SPDX-License-Identifier: Apache-2.0
  *
- * A fixed array: the oldest ended job makes room for a new one. The scheduler holds the address of the
- * job it runs; such a job is never moved or reused before job_end. What it reads from it (seconds,
- * steps, backbone ...) does not change once the job is queued; what it reports goes through
- * job_progress and job_end under the lock.
+ * A fixed array: the oldest ended job makes room for a new one. The scheduler holds the address of
+ * the job it runs; such a job is never moved or reused before job_end. What it reads from it
+ * (seconds, steps, backbone ...) does not change once the job is queued; what it reports goes
+ * through job_progress and job_end under the lock.
  */
 #include "api/jobs.h"
 
@@ -141,8 +141,8 @@ void job_progress(struct job_table *table, struct job *job, const struct train_p
     lock_release(&table->lock);
 }
 
-void job_end(struct job_table *table, struct job *job, enum job_state state, const char *result_json,
-             const char *error)
+void job_end(struct job_table *table, struct job *job, enum job_state state,
+             const char *result_json, const char *error)
 {
     lock_acquire(&table->lock);
     CHECK(job->state == JOB_RUNNING);
@@ -224,9 +224,9 @@ size_t job_list(struct job_table *table, struct job_view *out, size_t maximum)
     for (size_t i = 1; i < count; i++) { /* at most 64: insertion sort, newest first */
         struct job_view moved = out[i];
         size_t j = i;
-        for (; j > 0 && (out[j - 1].created_ms < moved.created_ms ||
-                         (out[j - 1].created_ms == moved.created_ms &&
-                          strcmp(out[j - 1].id, moved.id) < 0));
+        for (; j > 0 &&
+               (out[j - 1].created_ms < moved.created_ms ||
+                (out[j - 1].created_ms == moved.created_ms && strcmp(out[j - 1].id, moved.id) < 0));
              j--) {
             out[j] = out[j - 1];
         }

@@ -43,8 +43,7 @@ enum status json_read_object(const char *bytes, size_t length, struct json_t **o
     }
     json_error_t cause;
     memory_failed = false;
-    json_t *document =
-        json_loadb(bytes, length, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &cause);
+    json_t *document = json_loadb(bytes, length, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &cause);
     if (!document) {
         if (memory_failed) {
             return error_set(error, STATUS_NO_MEMORY, "no memory for the body");
@@ -95,13 +94,14 @@ bool json_is_null_member(const struct json_t *object, const char *name)
 }
 
 enum status json_read_text(const struct json_t *object, const char *name, const char **value,
-                      struct error *error)
+                           struct error *error)
 {
     const json_t *member = json_member(object, name);
     if (!member) {
         return STATUS_OK;
     }
-    if (!json_is_string(member) || json_string_length(member) != strlen(json_string_value(member))) {
+    if (!json_is_string(member) ||
+        json_string_length(member) != strlen(json_string_value(member))) {
         return bad_field(name, "a string", error);
     }
     *value = json_string_value(member);
@@ -109,7 +109,7 @@ enum status json_read_text(const struct json_t *object, const char *name, const 
 }
 
 enum status json_read_number(const struct json_t *object, const char *name, double minimum,
-                        double maximum, double *value, bool *present, struct error *error)
+                             double maximum, double *value, bool *present, struct error *error)
 {
     const json_t *member = json_member(object, name);
     if (present) {
@@ -132,7 +132,7 @@ enum status json_read_number(const struct json_t *object, const char *name, doub
 }
 
 enum status json_read_integer(const struct json_t *object, const char *name, int64_t minimum,
-                         int64_t maximum, int64_t *value, bool *present, struct error *error)
+                              int64_t maximum, int64_t *value, bool *present, struct error *error)
 {
     const json_t *member = json_member(object, name);
     if (present) {
@@ -155,8 +155,8 @@ enum status json_read_integer(const struct json_t *object, const char *name, int
     return STATUS_OK;
 }
 
-enum status json_read_boolean(const struct json_t *object, const char *name, bool *value, bool *present,
-                         struct error *error)
+enum status json_read_boolean(const struct json_t *object, const char *name, bool *value,
+                              bool *present, struct error *error)
 {
     const json_t *member = json_member(object, name);
     if (present) {

@@ -10,11 +10,11 @@
 
 #include <string.h>
 
-#define QUERY_LENGTH_MAX 4096
-#define ANSWER_LENGTH_MAX ((size_t)1 << 20)
+#define QUERY_LENGTH_MAX   4096
+#define ANSWER_LENGTH_MAX  ((size_t)1 << 20)
 #define ENTRIES_WALKED_MAX 4096
-#define DUE_MS_MAX 1000
-#define DUE_MS_MIN 20
+#define DUE_MS_MAX         1000
+#define DUE_MS_MIN         20
 
 enum status live_new(struct live **out, struct error *error)
 {
@@ -151,8 +151,7 @@ bool live_get(struct api_services *services, const char *query, int64_t now_ms,
         memcpy(copy, answer->bytes, answer->length);
         for (size_t i = 0; i < answer->series_count; i++) {
             if (answer->series[i].age_at > 0) {
-                live_write_age(copy + answer->series[i].age_at,
-                               now_ms - answer->series[i].last_ms);
+                live_write_age(copy + answer->series[i].age_at, now_ms - answer->series[i].last_ms);
             }
         }
         response->status = 200;

@@ -1,15 +1,17 @@
 /* Live forecasts: finished answers by query string, and what was inferred about each series.
  * SPDX-License-Identifier: Apache-2.0
  *
- * An answer is kept as the bytes that go out. It is good as long as nothing it came from has changed:
- * for each series of it the generation (late points, updates, deletes, settings) and the grid cell of
- * the newest point (a new cell closes the step before), for all the registry's generation, the limits,
- * the instant at which a state changes by time alone and, for selectors, the number of series. Only the
- * age of the data changes with each request: it is written into room that the answer has for it.
+ * An answer is kept as the bytes that go out. It is good as long as nothing it came from has
+ * changed: for each series of it the generation (late points, updates, deletes, settings) and the
+ * grid cell of the newest point (a new cell closes the step before), for all the registry's
+ * generation, the limits, the instant at which a state changes by time alone and, for selectors,
+ * the number of series. Only the age of the data changes with each request: it is written into room
+ * that the answer has for it.
  *
- * A live series is one that such an answer, asked for in the last ten minutes, speaks of. When its step
- * closes the scheduler has the answer made anew (api_refresh), so that the next client finds it. All
- * answers together stay below limits->live_bytes_max; the ones asked for longest ago make room.
+ * A live series is one that such an answer, asked for in the last ten minutes, speaks of. When its
+ * step closes the scheduler has the answer made anew (api_refresh), so that the next client finds
+ * it. All answers together stay below limits->live_bytes_max; the ones asked for longest ago make
+ * room.
  *
  * Threads: any. One lock for answers, one for facts, never both.
  */
@@ -18,9 +20,9 @@
 
 #include "api/api.h"
 
-#define LIVE_WATCHED_MAX 8       /* series of an answer that each request checks itself */
-#define LIVE_AGE_WIDTH 14        /* characters of room for data_age_ms */
-#define LIVE_ASKED_MS 600000     /* an answer asked for within this time is kept fresh */
+#define LIVE_WATCHED_MAX 8      /* series of an answer that each request checks itself */
+#define LIVE_AGE_WIDTH   14     /* characters of room for data_age_ms */
+#define LIVE_ASKED_MS    600000 /* an answer asked for within this time is kept fresh */
 
 enum status live_new(struct live **out, struct error *error) MUST_USE;
 void live_free(struct live *live);
@@ -42,8 +44,8 @@ struct live_answer {
     const char *content_type;
     struct live_series *series; /* mem_alloc; likewise */
     size_t series_count;
-    bool open;                   /* a selector: another number of series ends it */
-    uint32_t known_series;       /* how many there were */
+    bool open;             /* a selector: another number of series ends it */
+    uint32_t known_series; /* how many there were */
     uint64_t registry_generation;
     const struct api_limits *limits;
     int64_t asked_ms;      /* wall clock; an answer that replaces another keeps the other's */
@@ -61,8 +63,8 @@ void live_forget(struct live *live, const char *query);
 bool live_get(struct api_services *services, const char *query, int64_t now_ms,
               struct api_response *response);
 
-/* Queries, asked for lately, whose answers are no longer good: up to `maximum` copies, each freed by
- * the caller with mem_free. `ids` limits them to answers that speak of one of these (sorted). */
+/* Queries, asked for lately, whose answers are no longer good: up to `maximum` copies, each freed
+ * by the caller with mem_free. `ids` limits them to answers that speak of one of these (sorted). */
 size_t live_outdated(struct api_services *services, const uint32_t *ids, size_t id_count,
                      int64_t now_ms, char **queries, size_t maximum);
 

@@ -8,7 +8,7 @@
 #include "base/lock.h"
 
 #define FACTS_PER_BLOCK 256u
-#define LIVE_BUCKETS 4096u
+#define LIVE_BUCKETS    4096u
 
 /* Counted: readers copy from it after they have left the lock. Immutable but for the atomics. */
 struct live_entry {

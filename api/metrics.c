@@ -9,8 +9,8 @@
 
 #include <string.h>
 
-#define ROUTES_MAX 64
-#define CODES_MAX 16
+#define ROUTES_MAX  64
+#define CODES_MAX   16
 #define BUCKETS_MAX 15
 
 static const struct metric_row {
@@ -22,7 +22,7 @@ static const struct metric_row {
 };
 
 static const int64_t bucket_ns[BUCKETS_MAX] = {
-    100000,    250000,    500000,    1000000,   2500000,    5000000,    10000000,   25000000,
+    100000,   250000,    500000,    1000000,   2500000,    5000000,    10000000,   25000000,
     50000000, 100000000, 250000000, 500000000, 1000000000, 2500000000, 10000000000};
 static const char *const bucket_labels[BUCKETS_MAX] = {
     "0.0001", "0.00025", "0.0005", "0.001", "0.0025", "0.005", "0.01", "0.025",
@@ -113,8 +113,8 @@ void metrics_observe(struct api_metrics *metrics, size_t route, int status, int6
 static void write_head(struct text *text, const char *family, const char *suffix, const char *type,
                        const char *help)
 {
-    text_add_format(text, "# HELP %s%s%s %s\n# TYPE %s%s%s %s\n", "forecastd_", family, suffix, help,
-                    "forecastd_", family, suffix, type);
+    text_add_format(text, "# HELP %s%s%s %s\n# TYPE %s%s%s %s\n", "forecastd_", family, suffix,
+                    help, "forecastd_", family, suffix, type);
 }
 
 void metrics_gauge(struct text *text, const char *family, const char *help, double value)

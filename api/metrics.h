@@ -1,8 +1,8 @@
 /* The daemon's own counters: one table of counters, histograms of requests by route.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Any thread may count. Rendered by GET /metrics in Prometheus text 0.0.4 or OpenMetrics 1.0. Labels are
- * bounded: route templates and our own words, never what a client sent.
+ * Any thread may count. Rendered by GET /metrics in Prometheus text 0.0.4 or OpenMetrics 1.0.
+ * Labels are bounded: route templates and our own words, never what a client sent.
  */
 #ifndef API_METRICS_H
 #define API_METRICS_H

@@ -1,8 +1,8 @@
 /* The routes of models and backbones.
  * SPDX-License-Identifier: Apache-2.0
  *
- * A model's record is the JSON text that was stored at its publication. The member "role" in front says
- * what it is now: champion, previous or archived.
+ * A model's record is the JSON text that was stored at its publication. The member "role" in front
+ * says what it is now: champion, previous or archived.
  */
 #include "api/handlers.h"
 #include "api/json.h"

@@ -23,9 +23,11 @@ struct reading {
 };
 
 enum member { SERIES, LABELS, TIMESTAMP, VALUE, POINTS, MEMBERS };
-static const char *const member_names[MEMBERS] = {"series", "labels", "timestamp", "value", "points"};
+static const char *const member_names[MEMBERS] = {"series", "labels", "timestamp", "value",
+                                                  "points"};
 
-/* One object as far as it is known. Strings are copied, because the JSON reader reuses its scratch. */
+/* One object as far as it is known. Strings are copied, because the JSON reader reuses its scratch.
+ */
 struct object {
     bool seen[MEMBERS];
     struct slice name;
@@ -56,7 +58,8 @@ enum status points_time(double number, int64_t integer, bool is_integer, enum ti
         int64_t by = divide[unit];
         value = integer / by - (integer % by < 0);
     } else {
-        double scaled = floor(number * (unit == UNIT_SECONDS ? 1000.0 : 1.0 / (double)divide[unit]));
+        double scaled =
+            floor(number * (unit == UNIT_SECONDS ? 1000.0 : 1.0 / (double)divide[unit]));
         if (!(fabs(scaled) < 9e18)) {
             return refuse_time("bad_timestamp", error, "the timestamp is out of range");
         }
@@ -365,7 +368,8 @@ static enum status give_object(struct reading *reading, struct object *object,
             return status;
         }
         if (status == STATUS_OK && raw && raw->end && reading->cache) {
-            points_cache_put(reading->cache, raw->series, raw->labels, reading->text, length, number);
+            points_cache_put(reading->cache, raw->series, raw->labels, reading->text, length,
+                             number);
         }
     }
     if (object->points) {
@@ -392,7 +396,8 @@ static enum status read_general(struct reading *reading, const char **at, const 
     object.fault.status = STATUS_OK;
     object.used = 0;
     json_reader_init(&json, *at, (size_t)(reading->end - *at));
-    if (json_next(&json) != JSON_OBJECT_BEGIN || !read_object(&json, &object, reading->options->unit)) {
+    if (json_next(&json) != JSON_OBJECT_BEGIN ||
+        !read_object(&json, &object, reading->options->unit)) {
         json.begin = reading->body; /* so that the position in the error is one in the body */
         return json_error(&json, error);
     }
@@ -408,7 +413,8 @@ static enum status read_one(struct reading *reading, const char **at, struct err
     struct identity *known = NULL;
     if (reading->cache) {
         points_scan(*at, reading->end, &scanned);
-        known = scanned.end ? points_cache_find(reading->cache, scanned.series, scanned.labels) : NULL;
+        known =
+            scanned.end ? points_cache_find(reading->cache, scanned.series, scanned.labels) : NULL;
     }
     if (!known) {
         return read_general(reading, at, &scanned, error);
@@ -433,8 +439,7 @@ static enum status read_one(struct reading *reading, const char **at, struct err
                            &point.time_ms, &fault) == STATUS_OK;
     }
     *at = scanned.end;
-    return good ? give_point(reading, known->number, point, error)
-                                     : give_refusal(reading, &fault);
+    return good ? give_point(reading, known->number, point, error) : give_refusal(reading, &fault);
 }
 
 /* ---------------------------------------------------------------- the document */

@@ -4,17 +4,18 @@
  * Forms
  *   {"series":"name","labels":{"key":"value"},"timestamp":T,"value":V}
  *   {"series":"name","labels":{"key":"value"},"points":[[T,V],...]}
- * one of them, an array of them, or (NDJSON) one a line. T is a number in the unit of the request or a
- * string in RFC 3339 with an offset; without "timestamp" it is now. V is a number, or null: missing.
+ * one of them, an array of them, or (NDJSON) one a line. T is a number in the unit of the request
+ * or a string in RFC 3339 with an offset; without "timestamp" it is now. V is a number, or null:
+ * missing.
  *
  * Two ways through. The general one reads an object token by token with base/json_reader. The short
  * cut takes objects of the first form without escapes, whose "series" and "labels" bytes are in the
- * cache of identities: it costs one scan and one comparison a point. Both give the same result; a test
- * holds them against jansson.
+ * cache of identities: it costs one scan and one comparison a point. Both give the same result; a
+ * test holds them against jansson.
  *
- * A document that is no JSON, or whose top is neither an object nor an array of objects, is unreadable
- * (STATUS_INVALID, code bad_json or bad_body): the caller then stores nothing. What is wrong with one
- * point is told to `refuse` and the reading goes on. Positions count points from 0.
+ * A document that is no JSON, or whose top is neither an object nor an array of objects, is
+ * unreadable (STATUS_INVALID, code bad_json or bad_body): the caller then stores nothing. What is
+ * wrong with one point is told to `refuse` and the reading goes on. Positions count points from 0.
  */
 #ifndef API_POINTS_READER_H
 #define API_POINTS_READER_H
@@ -30,8 +31,8 @@ enum time_unit { UNIT_MILLISECONDS, UNIT_SECONDS, UNIT_MICROSECONDS, UNIT_NANOSE
 
 struct points_visitor {
     void *context;
-    /* The caller's number of a series by canonical text. STATUS_INVALID and STATUS_TOO_LARGE refuse the
-     * points of this object, any other failure ends the reading. */
+    /* The caller's number of a series by canonical text. STATUS_INVALID and STATUS_TOO_LARGE refuse
+     * the points of this object, any other failure ends the reading. */
     enum status (*series)(void *context, const char *text, size_t length, uint32_t *number,
                           struct error *error);
     /* STATUS_INVALID refuses this point, any other failure ends the reading. */
@@ -45,7 +46,8 @@ struct points_options {
     int64_t now_ms;
 };
 
-/* Identities seen lately: raw bytes of "series" and "labels" -> canonical text. One reading at a time. */
+/* Identities seen lately: raw bytes of "series" and "labels" -> canonical text. One reading at a
+ * time. */
 struct points_cache;
 enum status points_cache_new(struct points_cache **out, struct error *error) MUST_USE;
 void points_cache_free(struct points_cache *cache);
@@ -55,7 +57,8 @@ enum status points_read(const char *body, size_t length, const struct points_opt
                         struct points_cache *cache, const struct points_visitor *visitor,
                         struct error *error) MUST_USE;
 
-/* A number as time in milliseconds: bad_timestamp, or timestamp_unit where it would lie before 1973. */
+/* A number as time in milliseconds: bad_timestamp, or timestamp_unit where it would lie before
+ * 1973. */
 enum status points_time(double number, int64_t integer, bool is_integer, enum time_unit unit,
                         int64_t *time_ms, struct error *error) MUST_USE;
 

@@ -1,10 +1,10 @@
 /* The short cut of the points reader: one pass over an object of the usual form.
  * SPDX-License-Identifier: Apache-2.0
  *
- * The scan accepts less than JSON, never more, as long as the identity is one that the general way has
- * accepted before (the cache holds only such): strings of an unknown identity are not checked for UTF-8
- * here. The cache has sets of four: a crowded set costs a look the general way, nothing else, so the
- * hash need not withstand strangers.
+ * The scan accepts less than JSON, never more, as long as the identity is one that the general way
+ * has accepted before (the cache holds only such): strings of an unknown identity are not checked
+ * for UTF-8 here. The cache has sets of four: a crowded set costs a look the general way, nothing
+ * else, so the hash need not withstand strangers.
  */
 #include "api/points_scan.h"
 
@@ -26,7 +26,8 @@ static inline const char *skip_blanks(const char *at, const char *end)
     return at;
 }
 
-/* From behind the opening quote to the closing one; NULL where there is an escape or control byte. */
+/* From behind the opening quote to the closing one; NULL where there is an escape or control byte.
+ */
 static inline const char *plain_string(const char *at, const char *end)
 {
     while (at < end && *at != '"') {
@@ -213,7 +214,8 @@ static inline uint64_t mix(uint64_t hash, const char *bytes, size_t length)
 enum status points_cache_new(struct points_cache **out, struct error *error)
 {
     *out = mem_zeroed(1, sizeof(**out));
-    return *out ? STATUS_OK : error_set(error, STATUS_NO_MEMORY, "no memory for the names of series");
+    return *out ? STATUS_OK
+                : error_set(error, STATUS_NO_MEMORY, "no memory for the names of series");
 }
 
 void points_cache_free(struct points_cache *cache)

@@ -7,16 +7,19 @@
 #include "api/points_reader.h"
 #include "base/series_name.h"
 
-/* What the scan found. Raw slices: the string of "series" without quotes, the inside of "labels". */
+/* What the scan found. Raw slices: the string of "series" without quotes, the inside of "labels".
+ */
 struct scanned {
-    const char *end; /* behind the closing brace; NULL: not of the usual form, read it the general way */
+    const char
+        *end; /* behind the closing brace; NULL: not of the usual form, read it the general way */
     struct slice series, labels;
     int64_t time_ms; /* in the unit of the request, not yet scaled */
     double value;
     bool has_time;
 };
 
-/* `at` stands on an opening brace. Plain strings only, each member at most once, whole timestamps. */
+/* `at` stands on an opening brace. Plain strings only, each member at most once, whole timestamps.
+ */
 void points_scan(const char *at, const char *end, struct scanned *scanned);
 
 #define POINTS_CACHE_SETS 1024u /* a power of two */
@@ -31,7 +34,7 @@ struct identity {
 };
 
 struct points_cache {
-    uint64_t serial; /* of the reading now */
+    uint64_t serial;                                       /* of the reading now */
     uint64_t hashes[POINTS_CACHE_SETS][POINTS_CACHE_WAYS]; /* 0: empty */
     struct identity entries[POINTS_CACHE_SETS][POINTS_CACHE_WAYS];
 };

@@ -12,7 +12,7 @@
 #include <string.h>
 
 #define PROBLEM_BYTES_MAX 8192
-#define PROBLEM_TYPE "application/problem+json"
+#define PROBLEM_TYPE      "application/problem+json"
 
 /* Sent where there is not even memory for an error. */
 static char problem_of_last_resort[] =
@@ -35,7 +35,8 @@ static const struct problem_code codes[] = {
     {"missing_parameter", 400, "Missing parameter", NULL},
     {"repeated_parameter", 400, "Repeated parameter", "Give the parameter once."},
     {"bad_parameter", 400, "Parameter makes no sense", NULL},
-    {"bad_query", 400, "Unreadable query string", "Percent-encode what is not a letter or a digit."},
+    {"bad_query", 400, "Unreadable query string",
+     "Percent-encode what is not a letter or a digit."},
     {"not_built", 400, "Not built yet", NULL},
     {"bad_json", 400, "Unreadable JSON", "Check the body with a JSON checker."},
     {"bad_body", 400, "Body has another form than expected", NULL},
@@ -63,8 +64,10 @@ static const struct problem_code codes[] = {
      "Pass precision=s, us or ns, or give milliseconds."},
     {"too_far_future", 422, "Timestamp too far ahead",
      "Check the clock of the sender, or pass precision where the times are not in milliseconds."},
-    {"too_old", 422, "Older than the retention", "storage.retention says how long points are kept."},
-    {"bad_value", 422, "Value is not a finite number", "Give a number, or null where it is missing."},
+    {"too_old", 422, "Older than the retention",
+     "storage.retention says how long points are kept."},
+    {"bad_value", 422, "Value is not a finite number",
+     "Give a number, or null where it is missing."},
     {"series_limit", 422, "Too many series", "ingest.max_series says how many there may be."},
     /* forecasts and series */
     {"unknown_series", 404, "Unknown series", "GET /api/v1/series lists what there is."},

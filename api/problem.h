@@ -1,9 +1,9 @@
 /* Errors on the wire: one switch from status to HTTP code, one table of codes, RFC 9457 bodies.
  * SPDX-License-Identifier: Apache-2.0
  *
- * A body is {"type","title","status","detail","code","param","hint","request_id"}. `code` is stable and
- * listed in the table of problem.c; clients decide by it, never by the text. What went wrong inside
- * (disk, database, memory) is logged here and reaches the client only as a general sentence.
+ * A body is {"type","title","status","detail","code","param","hint","request_id"}. `code` is stable
+ * and listed in the table of problem.c; clients decide by it, never by the text. What went wrong
+ * inside (disk, database, memory) is logged here and reaches the client only as a general sentence.
  */
 #ifndef API_PROBLEM_H
 #define API_PROBLEM_H

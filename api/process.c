@@ -84,7 +84,8 @@ void process_write(bool openmetrics, struct text *text)
         add(text, openmetrics, "process_threads", false, "Threads.", fields[17]);
         add(text, openmetrics, "process_start_time_seconds", false, "Start, seconds since 1970.",
             boot_seconds() + fields[19] / ticks);
-        add(text, openmetrics, "process_virtual_memory_bytes", false, "Virtual memory.", fields[20]);
+        add(text, openmetrics, "process_virtual_memory_bytes", false, "Virtual memory.",
+            fields[20]);
         add(text, openmetrics, "process_resident_memory_bytes", false, "Resident memory.",
             fields[21] * (double)sysconf(_SC_PAGESIZE));
     }

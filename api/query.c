@@ -83,8 +83,8 @@ enum status query_parse(struct query *query, const char *text, struct error *err
             size_t value_start = equals ? name_length + 1 : length;
             struct query_parameter *parameter = &query->parameters[query->count];
             size_t ignored = 0;
-            enum status status = decode_piece(query, text, name_length, &used, &parameter->name,
-                                              &ignored, error);
+            enum status status =
+                decode_piece(query, text, name_length, &used, &parameter->name, &ignored, error);
             if (status == STATUS_OK) {
                 status = decode_piece(query, text + value_start, length - value_start, &used,
                                       &parameter->value, &parameter->length, error);
@@ -178,7 +178,8 @@ enum status parse_time(const char *name, const char *text, int64_t *value, struc
     }
     error_set(error, STATUS_INVALID, "\"%s\" cannot be \"%.60s\"", name, text);
     error_code(error, "bad_parameter", name);
-    return error_hint(error, "Give RFC 3339 such as 2026-11-22T13:40:00Z, or milliseconds since 1970.");
+    return error_hint(error,
+                      "Give RFC 3339 such as 2026-11-22T13:40:00Z, or milliseconds since 1970.");
 }
 
 enum status parse_duration(const char *name, const char *text, int64_t *value, struct error *error)

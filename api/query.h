@@ -30,8 +30,8 @@ struct query {
  * character), too many parameters, too long. */
 enum status query_parse(struct query *query, const char *text, struct error *error) MUST_USE;
 
-/* Refuses parameters that are not in `known` (names separated by blanks) with unknown_parameter, and
- * such that may not repeat (`repeatable`: likewise) with repeated_parameter. */
+/* Refuses parameters that are not in `known` (names separated by blanks) with unknown_parameter,
+ * and such that may not repeat (`repeatable`: likewise) with repeated_parameter. */
 enum status query_check(const struct query *query, const char *known, const char *repeatable,
                         struct error *error) MUST_USE;
 

@@ -46,13 +46,14 @@ void refusals_write_tail(const struct refusals *refusals, const char *request_id
     uint64_t rejected = refusals ? refusals->count : 0;
     text_add_format(text, ",\"rejected\":%llu", (unsigned long long)rejected);
     if (rejected > 0) {
-        text_add_format(text,
-                        ",\"type\":\"urn:forecastd:error:points_refused\",\"title\":\"Some points were "
-                        "refused\",\"status\":422,\"detail\":\"%llu points were refused, the others "
-                        "are stored\",\"code\":\"points_refused\",\"param\":null,\"hint\":\"Each of "
-                        "the errors says what is wrong; sending the rest again is harmless.\","
-                        "\"request_id\":\"%s\",\"errors\":[",
-                        (unsigned long long)rejected, request_id);
+        text_add_format(
+            text,
+            ",\"type\":\"urn:forecastd:error:points_refused\",\"title\":\"Some points were "
+            "refused\",\"status\":422,\"detail\":\"%llu points were refused, the others "
+            "are stored\",\"code\":\"points_refused\",\"param\":null,\"hint\":\"Each of "
+            "the errors says what is wrong; sending the rest again is harmless.\","
+            "\"request_id\":\"%s\",\"errors\":[",
+            (unsigned long long)rejected, request_id);
         for (uint64_t i = 0; i < rejected && i < REFUSALS_KEPT; i++) {
             if (i > 0) {
                 text_add_char(text, ',');

@@ -23,8 +23,8 @@ void refusals_add(struct refusals *refusals, struct api_metrics *metrics, uint64
                   const struct error *error);
 
 /* The answer is {"accepted","updated","rejected"} and, where points were refused, the members of a
- * problem and "errors":[{"index"|"line","code","message","hint"}]. Head and tail are apart, because the
- * counts are known only after the commit, when nothing may fail any more. */
+ * problem and "errors":[{"index"|"line","code","message","hint"}]. Head and tail are apart, because
+ * the counts are known only after the commit, when nothing may fail any more. */
 #define REFUSALS_HEAD_MAX 80
 int refusals_format_head(char head[REFUSALS_HEAD_MAX], uint64_t accepted, uint64_t updated);
 

@@ -8,7 +8,8 @@
 
 struct call;
 
-/* A handler fills the response and returns STATUS_OK, or returns an error, which becomes a problem. */
+/* A handler fills the response and returns STATUS_OK, or returns an error, which becomes a problem.
+ */
 typedef enum status (*route_handler)(struct call *call, struct error *error);
 
 enum route_body {
@@ -20,7 +21,7 @@ enum route_body {
 
 struct route {
     enum api_method method;
-    const char *template;   /* "/api/v1/series/{id}/points"; a label of metrics */
+    const char *template; /* "/api/v1/series/{id}/points"; a label of metrics */
     enum route_body body;
     const char *parameters; /* of the query, separated by blanks; others are refused */
     const char *repeatable; /* those of them that may repeat */
@@ -28,8 +29,9 @@ struct route {
     route_handler handle;   /* on a worker; NULL: `fast` always answers */
 };
 
-/* The route of a request; HEAD finds GET. NULL where there is none: *allow (may be empty) then lists
- * the methods that the path has ("GET, HEAD, PATCH"). The raw text of {id} goes to *argument. */
+/* The route of a request; HEAD finds GET. NULL where there is none: *allow (may be empty) then
+ * lists the methods that the path has ("GET, HEAD, PATCH"). The raw text of {id} goes to *argument.
+ */
 const struct route *router_find(const struct api_request *request, const char **argument,
                                 size_t *argument_length, char allow[64]);
 

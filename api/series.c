@@ -11,10 +11,10 @@
 #include <math.h>
 #include <string.h>
 
-#define LIST_PRESET 100
-#define LIST_MAX 1000
+#define LIST_PRESET   100
+#define LIST_MAX      1000
 #define POINTS_PRESET 1000
-#define POINTS_MAX 100000
+#define POINTS_MAX    100000
 
 static void add_time(struct text *json, const char *name, bool has, int64_t time_ms)
 {
@@ -126,8 +126,8 @@ enum status series_list(struct call *call, struct error *error)
     text_init(&json, ANSWER_BYTES_MAX);
     enum status status = STATUS_NO_MEMORY;
     if (ids) {
-        size_t count = storage_series_list(call->services->storage, selector, (uint32_t)after, ids,
-                                           limit + 1);
+        size_t count =
+            storage_series_list(call->services->storage, selector, (uint32_t)after, ids, limit + 1);
         status = write_list(call, ids, count, limit, &json, error);
     } else {
         error_set(error, STATUS_NO_MEMORY, "no memory for the list");
@@ -185,7 +185,8 @@ enum status series_points(struct call *call, struct error *error)
     size_t limit = 0, count = 0;
     int64_t start_ms = 0, end_ms = 0;
     if (call_series(call, &id, error) != STATUS_OK ||
-        query_size(&call->query, "limit", 1, POINTS_MAX, POINTS_PRESET, &limit, error) != STATUS_OK ||
+        query_size(&call->query, "limit", 1, POINTS_MAX, POINTS_PRESET, &limit, error) !=
+            STATUS_OK ||
         query_time(&call->query, "start", INT64_MIN, &start_ms, error) != STATUS_OK ||
         query_time(&call->query, "end", INT64_MAX, &end_ms, error) != STATUS_OK) {
         return error->status;
@@ -200,8 +201,8 @@ enum status series_points(struct call *call, struct error *error)
     }
     struct text json;
     text_init(&json, ANSWER_BYTES_MAX);
-    enum status status = storage_read(call->worker->reader, id, start_ms, end_ms, points, limit + 1,
-                                      &count, error);
+    enum status status =
+        storage_read(call->worker->reader, id, start_ms, end_ms, points, limit + 1, &count, error);
     if (status == STATUS_OK) {
         write_points(points, count, limit, &json);
         status = call_json(call, 200, &json, error);

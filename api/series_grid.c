@@ -1,5 +1,5 @@
-/* What can be said of a series before any model: its step, seasons, state, and its values on the grid.
- * SPDX-License-Identifier: Apache-2.0
+/* What can be said of a series before any model: its step, seasons, state, and its values on the
+ * grid. SPDX-License-Identifier: Apache-2.0
  */
 #include "api/desk.h"
 
@@ -9,11 +9,11 @@
 #include <math.h>
 #include <string.h>
 
-#define CHEAP_POINTS 64
-#define FACT_POINTS 2048       /* what the store keeps in memory of a series */
+#define CHEAP_POINTS  64
+#define FACT_POINTS   2048 /* what the store keeps in memory of a series */
 #define SEASON_VALUES 4096
-#define STALE_STEPS 10
-#define STALE_MS_MIN 60000
+#define STALE_STEPS   10
+#define STALE_MS_MIN  60000
 
 static int64_t floor_to(int64_t time_ms, int64_t step_ms)
 {
@@ -123,9 +123,9 @@ const char *series_state_name(enum series_state state)
     return names[state];
 }
 
-enum status forecast_grid(struct forecast_desk *desk, const struct series_info *info, size_t maximum,
-                          double **values, struct model_series *series, struct series_facts *facts,
-                          struct error *error)
+enum status forecast_grid(struct forecast_desk *desk, const struct series_info *info,
+                          size_t maximum, double **values, struct model_series *series,
+                          struct series_facts *facts, struct error *error)
 {
     const struct series_settings *settings = &info->settings;
     size_t count = 0, cells = 0;

@@ -12,13 +12,13 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define SETTINGS "step season time_zone min max integer kind retention"
-#define STEP_MS_MIN 100
-#define STEP_MS_MAX INT64_C(2678400000) /* 31 days */
+#define SETTINGS         "step season time_zone min max integer kind retention"
+#define STEP_MS_MIN      100
+#define STEP_MS_MAX      INT64_C(2678400000) /* 31 days */
 #define SEASON_STEPS_MAX 100000
 #define RETENTION_MS_MIN 60000
 #define RETENTION_MS_MAX INT64_C(3155760000000) /* 100 years */
-#define ZONES "/usr/share/zoneinfo/"
+#define ZONES            "/usr/share/zoneinfo/"
 
 static enum status bad_setting(const char *name, struct error *error, const char *hint)
 {
@@ -62,8 +62,9 @@ static enum status read_duration(const json_t *object, const char *name, int64_t
 static enum status read_season(const json_t *object, struct series_settings *settings,
                                struct error *error)
 {
-    static const char hint[] = "Give the season in steps, or as a duration where the step is set; 0 or 1 "
-                               "says that there is none.";
+    static const char hint[] =
+        "Give the season in steps, or as a duration where the step is set; 0 or 1 "
+        "says that there is none.";
     const json_t *member = json_object_get(object, "season");
     int64_t steps = -1;
     if (!member) {
@@ -102,7 +103,8 @@ static bool zone_exists(const char *name, size_t length)
         return true;
     }
     if (length == 0 || length >= 48 || strlen(name) != length || name[0] == '/' ||
-        strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-/") != length) {
+        strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-/") !=
+            length) {
         return false;
     }
     snprintf(path, sizeof(path), ZONES "%s", name);

@@ -9,7 +9,8 @@
 
 struct json_t;
 
-/* Applies the members of `body` to *settings; null takes a setting back. unknown_field, bad_field. */
+/* Applies the members of `body` to *settings; null takes a setting back. unknown_field, bad_field.
+ */
 enum status settings_read(const struct json_t *body, struct series_settings *settings,
                           struct error *error) MUST_USE;
 

@@ -9,8 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SECONDS_MAX 86400.0
-#define STEPS_MAX 10000000
+#define SECONDS_MAX    86400.0
+#define STEPS_MAX      10000000
 #define JOBS_BYTES_MAX (256u << 10)
 
 static enum status check_backbone(const char *name, struct error *error)

@@ -28,9 +28,9 @@ ASSET(icon_svg, "api/ui/icon.svg");
 ASSET(uplot_js, "api/ui/vendor/uPlot.iife.min.js");
 ASSET(uplot_css, "api/ui/vendor/uPlot.min.css");
 
-#define HTML "text/html; charset=utf-8"
+#define HTML   "text/html; charset=utf-8"
 #define SCRIPT "text/javascript; charset=utf-8"
-#define STYLE "text/css; charset=utf-8"
+#define STYLE  "text/css; charset=utf-8"
 
 static const struct ui_asset assets[] = {
     {"/", HTML, ui_index_html, ui_index_html_end},

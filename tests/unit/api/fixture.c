@@ -225,7 +225,8 @@ void fixture_fill(struct fixture *fixture, const char *series, size_t count, int
         seed ^= seed << 17;
         double noise = (double)(seed >> 11) / 9007199254740992.0 - 0.5;
         double value = 20.0 + 5.0 * sin((double)i * 2.0 * M_PI / 24.0) + noise;
-        struct point point = {last_ms - (int64_t)(count - 1 - i) * step_ms, round(value * 100) / 100};
+        struct point point = {last_ms - (int64_t)(count - 1 - i) * step_ms,
+                              round(value * 100) / 100};
         must(write_batch_point(batch, number, point, &error), &error);
     }
     must(writer_write_take(fixture->services.writer, batch, &result, &error), &error);

@@ -1,5 +1,5 @@
-/* An api on the memory store without sockets: requests go through api_begin, api_fast and api_handle.
- * SPDX-License-Identifier: Apache-2.0
+/* An api on the memory store without sockets: requests go through api_begin, api_fast and
+ * api_handle. SPDX-License-Identifier: Apache-2.0
  */
 #ifndef TESTS_API_FIXTURE_H
 #define TESTS_API_FIXTURE_H
@@ -49,7 +49,8 @@ void fixture_answer_release(struct answer *answer);
 struct answer get(struct fixture *fixture, const char *target);
 struct answer post(struct fixture *fixture, const char *target, const char *json);
 
-/* Asks, asserts the code and that `part` (may be NULL) stands in the body; shows the body if not. */
+/* Asks, asserts the code and that `part` (may be NULL) stands in the body; shows the body if not.
+ */
 void expect(struct fixture *fixture, enum api_method method, const char *target, const char *json,
             int status, const char *part);
 

@@ -16,7 +16,8 @@ static void test_wide(void **state)
     (void)state;
     struct csv_data data;
     struct error error = {0};
-    const char *text = "\xEF\xBB\xBF" "when,a,\"b{x=\"\"1\"\"}\"\r\n"
+    const char *text = "\xEF\xBB\xBF"
+                       "when,a,\"b{x=\"\"1\"\"}\"\r\n"
                        "2026-11-22T12:00:00Z,1,\r\n"
                        "2026-11-22 13:00:00,+2.5,-3e1\r\n"
                        "2026-11-22T15:00:00+01:00,nan,7";
@@ -102,7 +103,8 @@ static void test_refused_rows(void **state)
 static void test_unreadable(void **state)
 {
     (void)state;
-    static const char *const table[] = {"", "\n\n", "time", "time,\n", "time,a,a\n", "\"time", "\x1f\x8b"};
+    static const char *const table[] = {"",           "\n\n",   "time",    "time,\n",
+                                        "time,a,a\n", "\"time", "\x1f\x8b"};
     for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
         struct csv_data data;
         struct error error = {0};
@@ -137,9 +139,9 @@ static void test_many_rows(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_wide),         cmocka_unit_test(test_long),
-        cmocka_unit_test(test_rows),         cmocka_unit_test(test_refused_rows),
-        cmocka_unit_test(test_unreadable),   cmocka_unit_test(test_many_rows),
+        cmocka_unit_test(test_wide),       cmocka_unit_test(test_long),
+        cmocka_unit_test(test_rows),       cmocka_unit_test(test_refused_rows),
+        cmocka_unit_test(test_unreadable), cmocka_unit_test(test_many_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 
 #define MINUTE INT64_C(60000)
-#define HOUR INT64_C(3600000)
+#define HOUR   INT64_C(3600000)
 
 static struct fixture fixture;
 
@@ -61,7 +61,8 @@ static double number(const json_t *object, const char *name, size_t index)
     return json_number_value(one);
 }
 
-/* Timestamps on the grid behind the origin, everything finite, quantiles in order, inside [low, high]. */
+/* Timestamps on the grid behind the origin, everything finite, quantiles in order, inside [low,
+ * high]. */
 static void check_invariants(const json_t *forecast, size_t steps, int64_t step_ms, double low,
                              double high)
 {
@@ -96,9 +97,9 @@ static void test_fields(void **state)
 {
     (void)state;
     static const char *const fields[] = {
-        "series",     "step_ms",         "origin", "issued_at",  "data_age_ms", "state",
-        "served_by",  "fallback_reason", "model",  "timestamps", "mean",        "quantiles",
-        "calibration", "skill",          "quality", "warnings"};
+        "series",      "step_ms",         "origin",  "issued_at",  "data_age_ms", "state",
+        "served_by",   "fallback_reason", "model",   "timestamps", "mean",        "quantiles",
+        "calibration", "skill",           "quality", "warnings"};
     json_t *document = ask("/api/v1/forecast?series=plain");
     const json_t *forecast = forecast_of(document, 0);
     for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
@@ -113,7 +114,8 @@ static void test_fields(void **state)
     assert_int_equal(json_integer_value(json_array_get(json_object_get(forecast, "timestamps"), 0)),
                      NOW_MS + MINUTE);
     assert_string_equal(json_string_value(json_object_get(forecast, "state")), "baseline");
-    assert_non_null(strstr(json_string_value(json_object_get(forecast, "fallback_reason")), "no_model"));
+    assert_non_null(
+        strstr(json_string_value(json_object_get(forecast, "fallback_reason")), "no_model"));
     assert_true(json_is_null(json_object_get(forecast, "model")));
     json_decref(document);
 }
@@ -121,13 +123,15 @@ static void test_fields(void **state)
 static void test_parameters(void **state)
 {
     (void)state;
-    json_t *document = ask("/api/v1/forecast?series=plain&steps=7&quantiles=0.95,0.01,0.5,0.25,0.99");
+    json_t *document =
+        ask("/api/v1/forecast?series=plain&steps=7&quantiles=0.95,0.01,0.5,0.25,0.99");
     check_invariants(forecast_of(document, 0), 7, MINUTE, -1e9, 1e9);
     assert_int_equal(json_object_size(json_object_get(forecast_of(document, 0), "quantiles")), 5);
     json_decref(document);
     document = ask("/api/v1/forecast?series=plain&horizon=90s&level=80,95");
     check_invariants(forecast_of(document, 0), 2, MINUTE, -1e9, 1e9);
-    assert_non_null(json_object_get(json_object_get(forecast_of(document, 0), "quantiles"), "0.025"));
+    assert_non_null(
+        json_object_get(json_object_get(forecast_of(document, 0), "quantiles"), "0.025"));
     assert_non_null(json_object_get(json_object_get(forecast_of(document, 0), "quantiles"), "0.1"));
     json_decref(document);
     document = ask("/api/v1/forecast?series=cpu&series=plain&history=2h");
@@ -145,8 +149,8 @@ static void test_parameters(void **state)
 static void test_bounds(void **state)
 {
     (void)state;
-    expect(&fixture, API_PATCH, "/api/v1/series/plain", "{\"min\":18.123456789,\"max\":21.987654321}", 200,
-           NULL);
+    expect(&fixture, API_PATCH, "/api/v1/series/plain",
+           "{\"min\":18.123456789,\"max\":21.987654321}", 200, NULL);
     json_t *document = ask("/api/v1/forecast?series=plain&quantiles=0.001,0.1,0.5,0.9,0.999");
     check_invariants(forecast_of(document, 0), 48, MINUTE, 18.123456789, 21.987654321);
     json_decref(document);
@@ -207,10 +211,12 @@ static void test_post(void **state)
     } table[] = {
         {"{\"series\":\"plain\"}", 200, "\"served_by\":"},
         {"{\"series\":[\"plain\",\"cpu\"],\"steps\":3,\"quantiles\":[0.5]}", 200, "\"0.5\":["},
-        {"{\"series\":\"plain\",\"horizon\":\"10m\",\"level\":[90],\"history\":\"1h\"}", 200, "\"0.95\""},
+        {"{\"series\":\"plain\",\"horizon\":\"10m\",\"level\":[90],\"history\":\"1h\"}", 200,
+         "\"0.95\""},
         {"{\"series\":\"plain\",\"format\":\"csv\",\"quantiles\":\"0.1,0.9\"}", 200,
          "series,timestamp,mean,q0.1,q0.9\nplain,"},
-        {"{\"series\":\"plain\",\"format\":\"table\",\"level\":\"80\"}", 200, "[{\"series\":\"plain\","},
+        {"{\"series\":\"plain\",\"format\":\"table\",\"level\":\"80\"}", 200,
+         "[{\"series\":\"plain\","},
         {"", 400, "missing_parameter"},
         {"{\"series\":7}", 400, "bad_field"},
         {"{\"series\":[7]}", 400, "bad_field"},
@@ -227,15 +233,16 @@ static void test_post(void **state)
         {"[", 400, "bad_json"},
     };
     for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
-        expect(&fixture, API_POST, "/api/v1/forecast", table[i].body, table[i].status, table[i].part);
+        expect(&fixture, API_POST, "/api/v1/forecast", table[i].body, table[i].status,
+               table[i].part);
     }
 }
 
 static void test_rows(void **state)
 {
     (void)state;
-    struct answer answer =
-        get(&fixture, "/api/v1/forecast?series=cpu%7Bcore%3D%220%22%7D&format=csv&steps=2&history=1h");
+    struct answer answer = get(
+        &fixture, "/api/v1/forecast?series=cpu%7Bcore%3D%220%22%7D&format=csv&steps=2&history=1h");
     assert_int_equal(answer.status, 200);
     assert_non_null(strstr(answer.type, "text/csv"));
     assert_non_null(strstr(answer.body, "series,timestamp,mean,q0.1,q0.5,q0.9,actual\n"
@@ -263,13 +270,15 @@ static void test_chain(void **state)
         if (i >= 1) {
             json_t *document = ask("/api/v1/forecast?series=short&steps=30");
             check_invariants(forecast_of(document, 0), 30, HOUR, -1e9, 1e9);
-            const char *warming = json_string_value(json_object_get(forecast_of(document, 0), "state"));
+            const char *warming =
+                json_string_value(json_object_get(forecast_of(document, 0), "state"));
             assert_string_equal(warming, i >= 38 ? "baseline" : i >= 30 ? warming : "stale");
             json_decref(document);
         }
     }
-    snprintf(body, sizeof(body), "{\"series\":\"void\",\"points\":[[%lld,null],[%lld,1],[%lld,null]]}",
-             (long long)(NOW_MS - 3 * HOUR), (long long)(NOW_MS - 2 * HOUR), (long long)(NOW_MS - HOUR));
+    snprintf(
+        body, sizeof(body), "{\"series\":\"void\",\"points\":[[%lld,null],[%lld,1],[%lld,null]]}",
+        (long long)(NOW_MS - 3 * HOUR), (long long)(NOW_MS - 2 * HOUR), (long long)(NOW_MS - HOUR));
     expect(&fixture, API_POST, "/api/v1/points", body, 200, NULL);
     expect(&fixture, API_GET, "/api/v1/forecast?series=void", NULL, 422, "insufficient_history");
 }
@@ -394,7 +403,8 @@ static void test_counter(void **state)
                  (long long)(NOW_MS - (50 - i) * MINUTE), i % 20 * 60);
         expect(&fixture, API_POST, "/api/v1/points", body, 200, NULL);
     }
-    expect(&fixture, API_PATCH, "/api/v1/series/requests", "{\"kind\":\"counter\",\"min\":0}", 200, NULL);
+    expect(&fixture, API_PATCH, "/api/v1/series/requests", "{\"kind\":\"counter\",\"min\":0}", 200,
+           NULL);
     json_t *document = ask("/api/v1/forecast?series=requests&steps=10");
     check_invariants(forecast_of(document, 0), 10, MINUTE, 0.0, 1e9);
     const json_t *quality = json_object_get(forecast_of(document, 0), "quality");
@@ -408,11 +418,13 @@ static void test_text(void **state)
     struct text out;
     struct error error = {0};
     text_init(&out, 1u << 20);
-    assert_int_equal(api_forecast_text(fixture.worker, "series=plain&format=csv&steps=2", &out, &error),
-                     STATUS_OK);
+    assert_int_equal(
+        api_forecast_text(fixture.worker, "series=plain&format=csv&steps=2", &out, &error),
+        STATUS_OK);
     assert_non_null(strstr(out.bytes, "series,timestamp,mean,q0.1,q0.5,q0.9\nplain,"));
     text_clear(&out);
-    assert_int_equal(api_forecast_text(fixture.worker, "series=none", &out, &error), STATUS_NOT_FOUND);
+    assert_int_equal(api_forecast_text(fixture.worker, "series=none", &out, &error),
+                     STATUS_NOT_FOUND);
     assert_int_equal(api_forecast_text(fixture.worker, "x=1", &out, &error), STATUS_INVALID);
     text_release(&out);
 }
@@ -428,13 +440,15 @@ static void test_groups(void **state)
     assert_int_equal(found, 2);
     assert_int_equal(steps[0], MINUTE);
     assert_int_equal(counts[1], 2);
-    assert_int_equal(api_group_load(fixture.worker, HOUR, 200, 1u << 20, &group, &error), STATUS_OK);
+    assert_int_equal(api_group_load(fixture.worker, HOUR, 200, 1u << 20, &group, &error),
+                     STATUS_OK);
     assert_int_equal(group.count, 2);
     assert_int_equal(group.left_out, 0);
     assert_int_equal(group.series[0].count, 200);
     assert_int_equal(group.series[0].step_ms, HOUR);
     api_group_free(&group);
-    assert_int_equal(api_group_load(fixture.worker, HOUR, 1024, 1024 * 8, &group, &error), STATUS_OK);
+    assert_int_equal(api_group_load(fixture.worker, HOUR, 1024, 1024 * 8, &group, &error),
+                     STATUS_OK);
     assert_int_equal(group.count, 1);
     assert_int_equal(group.left_out, 1);
     api_group_free(&group);
@@ -450,7 +464,8 @@ static struct snapshot *train(int64_t step_ms)
     struct api_group group;
     struct error error = {0};
     struct snapshot *snapshot = NULL;
-    assert_int_equal(api_group_load(fixture.worker, step_ms, 2000, 1u << 20, &group, &error), STATUS_OK);
+    assert_int_equal(api_group_load(fixture.worker, step_ms, 2000, 1u << 20, &group, &error),
+                     STATUS_OK);
     struct train_request request = {
         .series = group.series, .series_count = group.count, .steps = 4, .seed = 7, .lanes = 1};
     snprintf(request.config.backbone, sizeof(request.config.backbone), "logsparse");
@@ -479,7 +494,8 @@ static void test_learned(void **state)
     assert_true(json_is_null(json_object_get(forecast, "fallback_reason")));
     assert_true(json_is_object(json_object_get(forecast, "model")));
     const json_t *warning = json_array_get(json_object_get(forecast, "warnings"), 0);
-    assert_string_equal(json_string_value(json_object_get(warning, "code")), "beyond_trained_horizon");
+    assert_string_equal(json_string_value(json_object_get(warning, "code")),
+                        "beyond_trained_horizon");
     json_decref(document);
     assert_true(is_fast("/api/v1/forecast?series=plain", "logsparse"));
     expect(&fixture, API_GET, "/api/v1/forecast?series=cpu&series=plain", NULL, 200, "logsparse");
@@ -490,10 +506,10 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_fixture, close_fixture)
     const struct CMUnitTest tests[] = {
-        TEST(test_fields),   TEST(test_parameters), TEST(test_bounds),      TEST(test_refusals),
-        TEST(test_post),     TEST(test_rows),       TEST(test_chain),       TEST(test_open_cell),
-        TEST(test_live),     TEST(test_live_bounds), TEST(test_one_second), TEST(test_counter),
-        TEST(test_text),     TEST(test_groups),     TEST(test_learned),
+        TEST(test_fields), TEST(test_parameters),  TEST(test_bounds),     TEST(test_refusals),
+        TEST(test_post),   TEST(test_rows),        TEST(test_chain),      TEST(test_open_cell),
+        TEST(test_live),   TEST(test_live_bounds), TEST(test_one_second), TEST(test_counter),
+        TEST(test_text),   TEST(test_groups),      TEST(test_learned),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -20,7 +20,7 @@
 #include <string.h>
 #include <time.h>
 
-#define NOW_MS INT64_C(1795354740000)
+#define NOW_MS    INT64_C(1795354740000)
 #define DOCUMENTS 20000
 
 /* What a reading gave, written down as text so that two readings can be compared. */
@@ -128,8 +128,8 @@ static bool oracle_name(const json_t *object, char *out, size_t *length)
         labels[count].key = (struct slice){key, strlen(key)};
         labels[count++].value = (struct slice){json_string_value(value), json_string_length(value)};
     }
-    return series_name_write((struct slice){json_string_value(name), json_string_length(name)}, labels,
-                             count, out, length, &error) == STATUS_OK;
+    return series_name_write((struct slice){json_string_value(name), json_string_length(name)},
+                             labels, count, out, length, &error) == STATUS_OK;
 }
 
 static bool oracle_value(const json_t *value, double *number)
@@ -217,9 +217,18 @@ static void blank(struct random *random, struct text *out)
 
 static void add_stamp(struct random *random, struct text *out)
 {
-    static const char *const odd[] = {"\"2026-11-22T13:40:00+02:00\"", "\"yesterday\"", "null", "true",
-                                      "1795354740",  "1795354740000.75", "1.79535474e12", "0",
-                                      "-1795354740000", "[1,2]", "{\"a\":{}}", "9223372036854775807"};
+    static const char *const odd[] = {"\"2026-11-22T13:40:00+02:00\"",
+                                      "\"yesterday\"",
+                                      "null",
+                                      "true",
+                                      "1795354740",
+                                      "1795354740000.75",
+                                      "1.79535474e12",
+                                      "0",
+                                      "-1795354740000",
+                                      "[1,2]",
+                                      "{\"a\":{}}",
+                                      "9223372036854775807"};
     if (random_below(random, 5) == 0) {
         text_add_string(out, PICK(random, odd));
     } else {
@@ -229,19 +238,23 @@ static void add_stamp(struct random *random, struct text *out)
 
 static void add_value(struct random *random, struct text *out)
 {
-    static const char *const odd[] = {"null", "-0", "0.1e1", "1E-400", "\"3\"", "false", "[]",
-                                      "123456789012345678901234567890", "-1.5e+10", "{\"value\":1}"};
+    static const char *const odd[] = {
+        "null",     "-0",           "0.1e1", "1E-400",
+        "\"3\"",    "false",        "[]",    "123456789012345678901234567890",
+        "-1.5e+10", "{\"value\":1}"};
     if (random_below(random, 5) == 0) {
         text_add_string(out, PICK(random, odd));
     } else {
-        text_add_double_digits(out, random_normal(random) * 100.0, (int)random_below(random, 17) + 1);
+        text_add_double_digits(out, random_normal(random) * 100.0,
+                               (int)random_below(random, 17) + 1);
     }
 }
 
 static void add_labels(struct random *random, struct text *out)
 {
     static const char *const keys[] = {"site", "a", "host", "k\\u0065y", "b d", ""};
-    static const char *const values[] = {"\"x\"", "\"\"", "\"\\\"q\\\\\"", "\"\xC3\xBC\"", "\"y z\"", "7"};
+    static const char *const values[] = {"\"x\"",        "\"\"",    "\"\\\"q\\\\\"",
+                                         "\"\xC3\xBC\"", "\"y z\"", "7"};
     size_t count = random_below(random, 4), first = random_below(random, 6);
     size_t usual = random_below(random, 4) ? 3 : 6;
     text_add_char(out, '{');
@@ -279,14 +292,16 @@ static void add_pairs(struct random *random, struct text *out)
 
 static void add_object(struct random *random, struct text *out)
 {
-    static const char *const names[] = {"\"boiler.temp\"", "\"s\"", "\"x y\"", "\"\\u00fc\"", "\"\"", "4"};
+    static const char *const names[] = {"\"boiler.temp\"", "\"s\"", "\"x y\"",
+                                        "\"\\u00fc\"",     "\"\"",  "4"};
     bool pairs = random_below(random, 4) == 0;
     unsigned order = (unsigned)random_below(random, 4);
     bool first = true;
     text_add_char(out, '{');
     for (unsigned i = 0; i < 4; i++) {
         unsigned which = (i + order) % 4;
-        bool leave_out = random_below(random, 15) == 0 || (which == 2 && pairs && random_below(random, 9));
+        bool leave_out =
+            random_below(random, 15) == 0 || (which == 2 && pairs && random_below(random, 9));
         if (leave_out || (which == 1 && random_below(random, 2))) {
             continue;
         }
@@ -345,7 +360,8 @@ static void make_document(struct random *random, struct text *out)
 /* jansson refuses whole numbers beyond 64 bits, escaped zero bytes and what is no finite double. */
 static bool outside_of_comparison(const struct text *document)
 {
-    return strstr(document->bytes, "123456789012345678901234567890") || strstr(document->bytes, "\\u0000");
+    return strstr(document->bytes, "123456789012345678901234567890") ||
+           strstr(document->bytes, "\\u0000");
 }
 
 static void test_oracle(void **state)
@@ -397,8 +413,10 @@ static void test_truncated(void **state)
 {
     (void)state;
     static const char body[] =
-        "[{\"series\":\"s\",\"labels\":{\"site\":\"a\",\"b\":\"\\u00fc\"},\"timestamp\":1795354740000,"
-        "\"value\":21.43}, {\"series\":\"s\",\"labels\":{\"site\":\"a\"},\"timestamp\":1795354740000,"
+        "[{\"series\":\"s\",\"labels\":{\"site\":\"a\",\"b\":\"\\u00fc\"},\"timestamp\":"
+        "1795354740000,"
+        "\"value\":21.43}, "
+        "{\"series\":\"s\",\"labels\":{\"site\":\"a\"},\"timestamp\":1795354740000,"
         "\"value\":-1.5e3},{\"series\":\"t\",\"points\":[[1795354740000,null],[1795354741000,7]]}]";
     struct error error = {0};
     struct points_cache *cache = NULL;
@@ -450,7 +468,8 @@ static void count_refusal(void *context, uint64_t position, const struct error *
     fail();
 }
 
-/* Prints the rate; the bound is far below what is usual, so that a busy machine does not fail it. */
+/* Prints the rate; the bound is far below what is usual, so that a busy machine does not fail it.
+ */
 static void test_speed(void **state)
 {
     (void)state;
@@ -460,10 +479,11 @@ static void test_speed(void **state)
     uint64_t points = 0;
     text_init(&body, 1u << 20);
     for (int i = 0; i < 1000; i++) {
-        text_add_format(&body,
-                        "%c{\"series\":\"s%04d\",\"labels\":{\"site\":\"a\"},\"timestamp\":1795354740000,"
-                        "\"value\":%d.%02d}",
-                        i ? ',' : '[', i, 20 + i % 9, i % 100);
+        text_add_format(
+            &body,
+            "%c{\"series\":\"s%04d\",\"labels\":{\"site\":\"a\"},\"timestamp\":1795354740000,"
+            "\"value\":%d.%02d}",
+            i ? ',' : '[', i, 20 + i % 9, i % 100);
     }
     text_add_char(&body, ']');
     assert_int_equal(points_cache_new(&cache, &error), STATUS_OK);

@@ -33,7 +33,13 @@ static void test_refused(void **state)
 {
     (void)state;
     static const char *const table[] = {
-        "a=%", "a=%2", "a=%zz", "a=%00", "a=%0a", "a=\x7f", "a=1&b=2&c=3&d=4&e=5",
+        "a=%",
+        "a=%2",
+        "a=%zz",
+        "a=%00",
+        "a=%0a",
+        "a=\x7f",
+        "a=1&b=2&c=3&d=4&e=5",
         "a=0123456789012345678901234567890123456789012345678901234567890123456789",
     };
     for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
@@ -77,7 +83,8 @@ static void test_typed(void **state)
     assert_int_equal(time_ms, NOW_MS);
     assert_int_equal(query_duration(&query, "d", 0, &time_ms, &error), STATUS_OK);
     assert_int_equal(time_ms, 5400000);
-    assert_int_equal(parse_size("n", "99999999999999999999999", 0, 9, &size, &error), STATUS_INVALID);
+    assert_int_equal(parse_size("n", "99999999999999999999999", 0, 9, &size, &error),
+                     STATUS_INVALID);
     assert_int_equal(parse_time("t", "99999999999999999999999", &time_ms, &error), STATUS_INVALID);
 }
 

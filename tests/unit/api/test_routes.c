@@ -44,8 +44,8 @@ static void test_points_table(void **state)
         {"", POINT("a", T0, "21.5"), 200, "{\"accepted\":1,\"updated\":1,\"rejected\":0}"},
         {"", "[" POINT("a", T1, "1") "," POINT("b", T1, "null") "]", 200, "\"accepted\":2"},
         {"", " [ ] ", 200, "\"accepted\":0"},
-        {"", "{\"series\":\"c\",\"labels\":{\"site\":\"a\"},\"points\":[[" T0 ",1],[" T1 ",null]]}", 200,
-         "\"accepted\":2"},
+        {"", "{\"series\":\"c\",\"labels\":{\"site\":\"a\"},\"points\":[[" T0 ",1],[" T1 ",null]]}",
+         200, "\"accepted\":2"},
         {"", "{\"series\":\"c\",\"points\":[]}", 200, "\"accepted\":0"},
         {"", "{\"points\":[[" T0 ",1]],\"series\":\"c\"}", 200, "\"accepted\":1"},
         {"", "{\"value\":3,\"series\":\"now\"}", 200, "\"accepted\":1"},
@@ -101,7 +101,8 @@ static void test_points_table(void **state)
         {"", "\"text\"", 400, "bad_body"},
         {"", "{\"series\":\"\xff\",\"value\":1}", 400, "bad_json"},
         {"", "{\"series\":\"a\\q\",\"value\":1}", 400, "bad_json"},
-        {"", "{\"series\":\"a\",\"value\":[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]}", 400, "bad_json"},
+        {"", "{\"series\":\"a\",\"value\":[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]}", 400,
+         "bad_json"},
         {"?precision=min", POINT("a", T0, "1"), 400, "bad_parameter"},
         {"?nothing=1", POINT("a", T0, "1"), 400, "unknown_parameter"},
         {"?precision=s&precision=s", POINT("a", T0, "1"), 400, "repeated_parameter"},
@@ -111,7 +112,8 @@ static void test_points_table(void **state)
         char target[200];
         snprintf(target, sizeof(target), "/api/v1/points%s", table[i].query);
         expect(&fixture, API_POST, target, table[i].body, table[i].status, table[i].part);
-        expect(&fixture, API_POST, "/api/v1/points", POINT("probe", T0, "1"), 200, "\"accepted\":1");
+        expect(&fixture, API_POST, "/api/v1/points", POINT("probe", T0, "1"), 200,
+               "\"accepted\":1");
     }
 }
 
@@ -127,9 +129,9 @@ static void test_ndjson(void **state)
 {
     (void)state;
     const char *lines = POINT("n", T0, "1") "\n\r\n" POINT("n", T1, "2") "\r\n";
-    struct answer answer = fixture_ask(&fixture, API_POST, "/api/v1/points",
-                                       "application/x-ndjson; charset=utf-8", lines, strlen(lines),
-                                       API_IDENTITY);
+    struct answer answer =
+        fixture_ask(&fixture, API_POST, "/api/v1/points", "application/x-ndjson; charset=utf-8",
+                    lines, strlen(lines), API_IDENTITY);
     assert_int_equal(answer.status, 200);
     assert_non_null(strstr(answer.body, "\"accepted\":2"));
     fixture_answer_release(&answer);
@@ -159,7 +161,8 @@ static void test_retention_and_amount(void **state)
     fixture.limits.points_per_request = 3;
     expect(&fixture, API_POST, "/api/v1/points", POINT("a", "1795351130000", "1"), 422, "too_old");
     expect(&fixture, API_POST, "/api/v1/points",
-           "{\"series\":\"a\",\"points\":[[" T0 ",1],[" T1 ",1],[1795354742000,1],[1795354743000,1]]}",
+           "{\"series\":\"a\",\"points\":[[" T0 ",1],[" T1
+           ",1],[1795354742000,1],[1795354743000,1]]}",
            413, "too_many_points");
     expect(&fixture, API_GET, "/api/v1/series/a", NULL, 404, "unknown_series");
 }
@@ -181,8 +184,8 @@ static size_t gzip(const void *bytes, size_t length, unsigned char *out, size_t 
 static int ask_packed(const char *target, const char *type, const unsigned char *body,
                       size_t length, const char *part)
 {
-    struct answer answer = fixture_ask(&fixture, API_POST, target, type, (const char *)body, length,
-                                       API_GZIP);
+    struct answer answer =
+        fixture_ask(&fixture, API_POST, target, type, (const char *)body, length, API_GZIP);
     int status = answer.status;
     if (part && !strstr(answer.body, part)) {
         fail_msg("%s is not in %s", part, answer.body);
@@ -239,7 +242,8 @@ static void test_heads(void **state)
     fixture.limits.body_max = 100;
     char big[200];
     memset(big, ' ', sizeof(big));
-    answer = fixture_ask(&fixture, API_POST, "/api/v1/points", NULL, big, sizeof(big), API_IDENTITY);
+    answer =
+        fixture_ask(&fixture, API_POST, "/api/v1/points", NULL, big, sizeof(big), API_IDENTITY);
     assert_int_equal(answer.status, 413);
     fixture_answer_release(&answer);
     expect(&fixture, API_GET, "/api/v1/nothing", NULL, 404, "unknown_route");
@@ -265,15 +269,17 @@ static void test_series(void **state)
     expect(&fixture, API_GET, "/api/v1/series?foo=1", NULL, 400, "match limit cursor");
     expect(&fixture, API_GET, "/api/v1/series/1", NULL, 200, "\"step_ms\":60000");
     expect(&fixture, API_GET, "/api/v1/series/plain", NULL, 200, "\"state\":\"baseline\"");
-    expect(&fixture, API_GET, "/api/v1/series/boiler.temp%7Bsite%3D%22a%22%7D", NULL, 200, "\"id\":2");
+    expect(&fixture, API_GET, "/api/v1/series/boiler.temp%7Bsite%3D%22a%22%7D", NULL, 200,
+           "\"id\":2");
     expect(&fixture, API_GET, "/api/v1/series/99", NULL, 404, "unknown_series");
     expect(&fixture, API_GET, "/api/v1/series/%ff", NULL, 400, "bad_series_name");
     expect(&fixture, API_GET, "/api/v1/series/%0a", NULL, 400, "bad_query");
     expect(&fixture, API_GET, "/api/v1/series/1/points?limit=2", NULL, 200, "\"next\":17953");
     expect(&fixture, API_GET, "/api/v1/series/1/points", NULL, 200, "\"next\":null");
-    expect(&fixture, API_GET, "/api/v1/series/1/points?start=2026-11-22T13:38:00Z&end=now", NULL, 200,
-           "[[1795354680000,");
-    expect(&fixture, API_GET, "/api/v1/series/1/points?start=now&end=now", NULL, 400, "bad_parameter");
+    expect(&fixture, API_GET, "/api/v1/series/1/points?start=2026-11-22T13:38:00Z&end=now", NULL,
+           200, "[[1795354680000,");
+    expect(&fixture, API_GET, "/api/v1/series/1/points?start=now&end=now", NULL, 400,
+           "bad_parameter");
     expect(&fixture, API_GET, "/api/v1/series/1/points?start=yesterday", NULL, 400, "RFC 3339");
     expect(&fixture, API_GET, "/api/v1/series/nope/points", NULL, 404, "unknown_series");
     expect(&fixture, API_DELETE, "/api/v1/series/1", NULL, 204, NULL);
@@ -331,7 +337,8 @@ static void test_settings(void **state)
 static void test_jobs(void **state)
 {
     (void)state;
-    struct answer answer = post(&fixture, "/api/v1/train", "{\"seconds\":5,\"seed\":7,\"steps\":10}");
+    struct answer answer =
+        post(&fixture, "/api/v1/train", "{\"seconds\":5,\"seed\":7,\"steps\":10}");
     assert_int_equal(answer.status, 202);
     assert_string_equal(answer.location, "/api/v1/jobs/train-1");
     assert_non_null(strstr(answer.body, "\"state\":\"queued\""));
@@ -436,7 +443,8 @@ static void test_metrics(void **state)
     assert_non_null(strstr(answer.body, "forecastd_ingest_points_total{result=\"stored\"} 1\n"));
     assert_non_null(
         strstr(answer.body, "forecastd_ingest_refused_points_total{code=\"timestamp_unit\"} 1\n"));
-    assert_non_null(strstr(answer.body, "route=\"/api/v1/points\",method=\"POST\",code=\"422\"} 1\n"));
+    assert_non_null(
+        strstr(answer.body, "route=\"/api/v1/points\",method=\"POST\",code=\"422\"} 1\n"));
     assert_non_null(strstr(answer.body, "process_resident_memory_bytes "));
     assert_null(strstr(answer.body, "# EOF"));
     const char *path = getenv("METRICS_OUT");
@@ -466,7 +474,8 @@ static void test_page(void **state)
 static void test_import(void **state)
 {
     (void)state;
-    const char *wide = "time,a,\"b{x=\"\"1\"\"}\"\n2026-11-22T12:00:00Z,1,\n2026-11-22 13:00:00,2,3\n";
+    const char *wide =
+        "time,a,\"b{x=\"\"1\"\"}\"\n2026-11-22T12:00:00Z,1,\n2026-11-22 13:00:00,2,3\n";
     struct answer answer = fixture_ask(&fixture, API_POST, "/api/v1/import", "text/csv", wide,
                                        strlen(wide), API_IDENTITY);
     assert_int_equal(answer.status, 200);
@@ -478,8 +487,9 @@ static void test_import(void **state)
                          (const char *)packed, length, API_IDENTITY);
     assert_non_null(strstr(answer.body, "{\"accepted\":3,\"updated\":3,\"rejected\":0}"));
     fixture_answer_release(&answer);
-    const char *bad = "series_id,timestamp,value\na,2026-11-22T12:00:00Z,x\na,2026-11-22T12:00:00Z,4\n"
-                      "a,2027-11-22T12:00:00Z,4\n";
+    const char *bad =
+        "series_id,timestamp,value\na,2026-11-22T12:00:00Z,x\na,2026-11-22T12:00:00Z,4\n"
+        "a,2027-11-22T12:00:00Z,4\n";
     answer = fixture_ask(&fixture, API_POST, "/api/v1/import", "text/csv", bad, strlen(bad),
                          API_IDENTITY);
     assert_int_equal(answer.status, 422);
@@ -487,7 +497,8 @@ static void test_import(void **state)
     assert_non_null(strstr(answer.body, "too_far_future"));
     assert_non_null(strstr(answer.body, "{\"accepted\":1,\"updated\":1,\"rejected\":2"));
     fixture_answer_release(&answer);
-    answer = fixture_ask(&fixture, API_POST, "/api/v1/import", "text/csv", "nonsense", 8, API_IDENTITY);
+    answer =
+        fixture_ask(&fixture, API_POST, "/api/v1/import", "text/csv", "nonsense", 8, API_IDENTITY);
     assert_int_equal(answer.status, 400);
     assert_non_null(strstr(answer.body, "bad_csv"));
     fixture_answer_release(&answer);
@@ -510,14 +521,22 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_fixture, close_fixture)
     const struct CMUnitTest tests[] = {
-        TEST(test_points_table),         TEST(test_nothing_stored_of_unreadable),
-        TEST(test_ndjson),               TEST(test_series_limit),
-        TEST(test_retention_and_amount), TEST(test_gzip),
-        TEST(test_heads),                TEST(test_series),
-        TEST(test_settings),             TEST(test_jobs),
-        TEST(test_models),               TEST(test_health),
-        TEST(test_metrics),              TEST(test_page),
-        TEST(test_import),               TEST(test_codes),
+        TEST(test_points_table),
+        TEST(test_nothing_stored_of_unreadable),
+        TEST(test_ndjson),
+        TEST(test_series_limit),
+        TEST(test_retention_and_amount),
+        TEST(test_gzip),
+        TEST(test_heads),
+        TEST(test_series),
+        TEST(test_settings),
+        TEST(test_jobs),
+        TEST(test_models),
+        TEST(test_health),
+        TEST(test_metrics),
+        TEST(test_page),
+        TEST(test_import),
+        TEST(test_codes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
