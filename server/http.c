@@ -79,17 +79,28 @@ static void connection_changed(void *context, struct MHD_Connection *connection,
         }
         lock_release(&http->lock);
         atomic_fetch_sub(&http->connections, 1);
+        int phase = atomic_load(&exchange->phase);
+        if (phase != PHASE_NEW && phase != PHASE_IDLE) {
+            exchange_end(exchange); /* the library gave a request up without a word */
+        }
         exchange_release(exchange);
         *socket_context = NULL;
     }
 }
 
+/* The URI lies in the connection's own buffer and is kept by us. Without its question mark the
+ * library finds no arguments to split: each would take room in the pool, and a few hundred of them
+ * leave a request that is neither answered nor ended. */
 static void *request_line(void *context, const char *uri, struct MHD_Connection *connection)
 {
     struct exchange *exchange = exchange_of(connection);
     (void)context;
     if (exchange != NULL) {
         exchange_head(exchange, uri);
+        char *mark = strchr(uri, '?');
+        if (mark != NULL) {
+            *mark = '&';
+        }
     }
     return exchange;
 }

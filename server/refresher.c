@@ -17,6 +17,7 @@
 #define REST_FACTOR 4  /* rest this many times what was used: a fifth of one core */
 #define REST_MS_MAX 2000
 #define IDLE_MS_MAX 60000
+#define DUE_MS_MIN  500
 #define IDS_MAX     ((uint32_t)1 << 26) /* 8 MiB of bits */
 #define NICE        5
 
@@ -106,32 +107,38 @@ static void mark_all(struct refresher *refresher)
     }
 }
 
-/* Waits for work: dirty series, or steps that close (their ids come from the api). False at the
- * end. */
-static bool wait_for_work(struct refresher *refresher)
+/* Marks the series whose step has closed since their forecast, as the api tells; how long until the
+ * next one closes. Not more often than DUE_MS_MIN: it walks all live forecasts. */
+static int64_t look_for_due(struct refresher *refresher, int64_t *next_look_ns)
 {
     uint32_t due[BATCH];
-    size_t due_count = 0;
-    int64_t due_ms = api_refresh_due_ms(refresher->services, due, BATCH, &due_count);
-    int64_t wait_ms = due_ms < 0 || due_ms > IDLE_MS_MAX ? IDLE_MS_MAX : due_ms;
-    int64_t until_ns = clock_monotonic_ns() + wait_ms * 1000000;
-    bool all = false, open = true;
+    size_t count = 0;
+    int64_t now_ns = clock_monotonic_ns();
+    if (now_ns < *next_look_ns) {
+        return (*next_look_ns - now_ns) / 1000000 + 1;
+    }
+    int64_t due_ms = api_refresh_due_ms(refresher->services, due, BATCH, &count);
+    due_ms = due_ms < 0 || due_ms > IDLE_MS_MAX ? IDLE_MS_MAX : due_ms;
+    due_ms = due_ms < DUE_MS_MIN ? DUE_MS_MIN : due_ms;
+    *next_look_ns = clock_monotonic_ns() + DUE_MS_MIN * 1000000;
     lock_acquire(&refresher->lock);
-    while (!refresher->closed && refresher->dirty_count == 0 && !refresher->all) {
-        int64_t left_ms = (until_ns - clock_monotonic_ns() + 999999) / 1000000;
-        if (left_ms <= 0) {
-            break;
-        }
-        condition_wait_for(&refresher->woken, &refresher->lock, left_ms);
+    for (size_t i = 0; i < count; i++) {
+        mark(refresher, due[i]);
     }
-    if (clock_monotonic_ns() >= until_ns) {
-        for (size_t i = 0; i < due_count; i++) {
-            mark(refresher, due[i]);
-        }
+    lock_release(&refresher->lock);
+    return due_ms;
+}
+
+/* Waits for work: dirty series, or steps that close. False at the end. */
+static bool wait_for_work(struct refresher *refresher, int64_t *next_look_ns)
+{
+    int64_t wait_ms = look_for_due(refresher, next_look_ns);
+    lock_acquire(&refresher->lock);
+    if (!refresher->closed && refresher->dirty_count == 0 && !refresher->all) {
+        condition_wait_for(&refresher->woken, &refresher->lock, wait_ms);
     }
-    all = refresher->all;
+    bool all = refresher->all, open = !refresher->closed;
     refresher->all = false;
-    open = !refresher->closed;
     lock_release(&refresher->lock);
     if (all) {
         mark_all(refresher);
@@ -151,14 +158,26 @@ static void rest(struct refresher *refresher, int64_t rest_ms)
     lock_release(&refresher->lock);
 }
 
+static bool has_work(struct refresher *refresher)
+{
+    lock_acquire(&refresher->lock);
+    bool work = refresher->dirty_count > 0;
+    lock_release(&refresher->lock);
+    return work;
+}
+
 static void *refresher_main(void *context)
 {
     struct refresher *refresher = context;
     struct api_worker *worker = NULL;
     uint32_t ids[BATCH], from = 0;
+    int64_t next_look_ns = 0;
     thread_nice(NICE);
-    while (wait_for_work(refresher)) {
+    while (wait_for_work(refresher, &next_look_ns)) {
         struct error error = {0};
+        if (!has_work(refresher)) {
+            continue;
+        }
         if (worker == NULL && api_worker_new(refresher->services, &worker, &error) != STATUS_OK) {
             log_error("refresher", "no worker", "reason=%s", QUOTED(error.text));
             rest(refresher, IDLE_MS_MAX);
