@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 #   docker build -t forecastd .
-#   docker run -d --read-only --cap-drop=all -p 127.0.0.1:7380:7380 -v forecastd:/var/lib/forecastd forecastd
+#   docker run -d --read-only --cap-drop=all -p 127.0.0.1:7380:7380 \
+#       -v forecastd:/var/lib/forecastd forecastd
 #
-# Inside a container loopback cannot be reached from outside, so the daemon listens on all addresses,
-# which it does only with --insecure: there are no tokens yet. Publish the port on 127.0.0.1, as above,
-# or on a network that you trust.
+# Inside a container loopback cannot be reached from outside, so the daemon listens on all
+# addresses, which it does only with --insecure: there are no tokens yet. Publish the port on
+# 127.0.0.1, as above, or on a network that you trust.
 
 ARG BASE=debian:12-slim
 
@@ -23,13 +24,14 @@ FROM ${BASE}
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="forecastd" \
-      org.opencontainers.image.description="Probabilistic forecasts beside Prometheus and Grafana: readings in, LogSparse Transformer inside" \
+      org.opencontainers.image.description="Readings in by HTTP, probabilistic forecasts out" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 COPY deploy/install-deps.sh /tmp/install-deps.sh
 RUN apt-get update -q && sh /tmp/install-deps.sh runtime \
-    && rm -rf /tmp/install-deps.sh /var/lib/apt/lists/* /var/cache/apt/* /usr/share/doc/* /usr/share/man/* \
+    && rm -rf /tmp/install-deps.sh /var/lib/apt/lists/* /var/cache/apt/* \
+        /usr/share/doc/* /usr/share/man/* \
     && mkdir -p /var/lib/forecastd && chown 10001:10001 /var/lib/forecastd
 COPY --from=build /src/build/forecastd /usr/local/bin/forecastd
 COPY LICENSE /usr/share/doc/forecastd/LICENSE

@@ -19,8 +19,7 @@ packages_of() {
     browser) echo chromium nodejs npm fonts-dejavu-core ;;
     runtime) # what the linked binary needs and nothing else
         echo libmicrohttpd12 libopenblas0-pthread libjansson4 libsqlite3-0 libyaml-0-2 zlib1g ;;
-    *)  printf 'install-deps.sh: no set named "%s"; there are build, demo, test, browser, runtime\n' \
-            "$1" >&2
+    *)  printf 'no set named "%s"; there are build, demo, test, browser, runtime\n' "$1" >&2
         exit 2 ;;
     esac
 }

@@ -58,7 +58,10 @@ die() {
 get() { curl -sf --max-time 10 -o "$scratch/answer" "$url$1"; }
 
 # value KEY: the first "KEY": in the last answer, without quotes.
-value() { tr ',{}[]' '\n' <"$scratch/answer" | sed -n "s/^ *\"$1\": *\"\{0,1\}\([^\"]*\)\"\{0,1\}.*/\1/p" | head -n 1; }
+value() {
+    tr ',{}[]' '\n' <"$scratch/answer" |
+        sed -n "s/^ *\"$1\": *\"\{0,1\}\([^\"]*\)\"\{0,1\}.*/\1/p" | head -n 1
+}
 
 # ---------------------------------------------------------------- the daemon
 
@@ -182,10 +185,12 @@ cat <<TEXT
     $url/
 
   Ask for the next three hours:
-    curl -G $url/api/v1/forecast --data-urlencode 'series=pjm.load{zone="AEP"}' -d steps=3 -d format=csv
+    curl -G $url/api/v1/forecast -d steps=3 -d format=csv \\
+         --data-urlencode 'series=pjm.load{zone="AEP"}'
 
   Send a reading of your own:
-    curl $url/api/v1/points -H 'Content-Type: application/json' -d '{"series":"boiler.temp","value":21.4}'
+    curl $url/api/v1/points -H 'Content-Type: application/json' \\
+         -d '{"series":"boiler.temp","value":21.4}'
 
   See who serves which series:
     curl $url/api/v1/series

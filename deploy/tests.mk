@@ -59,7 +59,8 @@ TSAN_SUITES = $(filter unit/storage unit/server unit/api contract,$(SUITES))
 .PHONY: test-sanitized
 test-sanitized: ## the suites again under ASan and UBSan, then under TSan
 	$(Q)sh deploy/install-deps.sh build demo test
-	$(Q)$(MAKE) --no-print-directory -j$(CORES) SAN=address,undefined all $(addprefix build/,$(ASAN_SUITES))
+	$(Q)$(MAKE) --no-print-directory -j$(CORES) SAN=address,undefined all \
+	    $(addprefix build/,$(ASAN_SUITES))
 	$(Q)$(MAKE) --no-print-directory -j$(CORES) SAN=thread all $(addprefix build/,$(TSAN_SUITES))
 	$(Q)ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1 \
 	    HTTP_SHORT=1 sh deploy/test.sh \
@@ -75,8 +76,8 @@ bench: ## every figure, as ratios within one run where it has a partner
 	$(Q)$(MAKE) --no-print-directory -j$(CORES) all build/bench
 	$(Q)for program in $(wildcard $(PROGRAMS_bench)); do $$program || exit 1; done
 
-FORMATTED = $(wildcard base/*.[ch] storage/*.[ch] model/*.[ch] model/*/*.[ch] model/ops/kernels/*.[ch] api/*.[ch] \
-    server/*.[ch] tests/*/*.[ch] tests/unit/*/*.[ch])
+FORMATTED = $(wildcard base/*.[ch] storage/*.[ch] model/*.[ch] model/*/*.[ch] \
+    model/ops/kernels/*.[ch] api/*.[ch] server/*.[ch] tests/*/*.[ch] tests/unit/*/*.[ch])
 .PHONY: format
 format: ## lay out all C sources (clang-format 14)
 	clang-format-14 -i $(FORMATTED)

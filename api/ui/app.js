@@ -290,7 +290,8 @@ function drawFacts(forecast, trouble) {
     return row;
   }));
   const quoted = forecast.series.replaceAll("'", "'\\''");
-  text("curl", `curl -G ${location.origin}/api/v1/forecast --data-urlencode 'series=${quoted}' -d level=80,95 -d format=csv`);
+  text("curl", `curl -G ${location.origin}/api/v1/forecast ` +
+    `--data-urlencode 'series=${quoted}' -d level=80,95 -d format=csv`);
 }
 
 // ---------------------------------------------------------------- training
