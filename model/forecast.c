@@ -54,6 +54,25 @@ static float finite_or(float value, double fallback)
     return isfinite(value) ? value : (float)fallback;
 }
 
+/* No forecast is certain: where all levels (nearly) agree, as for a constant series, they are
+ * spread about the median by LEAST_SPREAD of it, so that "low = high" never stands for "no
+ * interval". */
+#define LEAST_SPREAD          1e-4
+#define LEAST_SPREAD_ABSOLUTE 1e-9
+
+static void spread_least(float level[QUANTILE_COUNT])
+{
+    double median = (double)level[QUANTILE_MEDIAN];
+    double least = fmax(LEAST_SPREAD * fabs(median), LEAST_SPREAD_ABSOLUTE);
+    if ((double)level[QUANTILE_COUNT - 1] - (double)level[0] >= least) {
+        return;
+    }
+    double outer = order_probit(quantile_levels[QUANTILE_COUNT - 1]);
+    for (size_t q = 0; q < QUANTILE_COUNT; q++) {
+        level[q] = (float)(median + 0.5 * least * order_probit(quantile_levels[q]) / outer);
+    }
+}
+
 void forecast_finish(const struct model_series *series, double fallback, struct forecast *forecast)
 {
     size_t horizon = forecast->horizon;
@@ -62,15 +81,18 @@ void forecast_finish(const struct model_series *series, double fallback, struct 
         float level[QUANTILE_COUNT];
         for (size_t q = 0; q < QUANTILE_COUNT; q++) {
             float value = finite_or(forecast->quantiles[q * horizon + step], fallback);
-            value = bounded(series, series->integer ? rintf(value) : value);
+            value = series->integer ? rintf(value) : value;
             size_t at = q;
             for (; at > 0 && level[at - 1] > value; at--) {
                 level[at] = level[at - 1];
             }
             level[at] = value;
         }
+        if (!series->integer) {
+            spread_least(level);
+        }
         for (size_t q = 0; q < QUANTILE_COUNT; q++) {
-            forecast->quantiles[q * horizon + step] = level[q];
+            forecast->quantiles[q * horizon + step] = bounded(series, level[q]);
         }
         forecast->mean[step] = bounded(series, finite_or(forecast->mean[step], fallback));
     }

@@ -12,8 +12,9 @@
 #define QUANTILE_FIRST_DECILE 1
 #define QUANTILE_LAST_DECILE  9
 
-/* Sorts the quantiles of each step, replaces what is not finite by `fallback`, clamps to the
- * series' bounds, rounds the quantiles of integer series. The mean is clamped too. */
+/* Sorts the quantiles of each step, replaces what is not finite by `fallback`, gives a step whose
+ * levels all agree a small band (not for integer series, whose levels are rounded), clamps to the
+ * series' bounds. The mean is clamped too. */
 void forecast_finish(const struct model_series *series, double fallback, struct forecast *forecast);
 
 /* The mean of the distribution that the levels describe: the quantile function integrated with

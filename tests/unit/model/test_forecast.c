@@ -58,6 +58,22 @@ static void finishes_forecasts(UNUSED void **state)
     assert_close(mean[1], 3.0, 0);
 }
 
+/* A constant never gets "low = high" for an interval, whatever its size. */
+static void no_forecast_is_certain(UNUSED void **state)
+{
+    static const double constants[] = {0.0, 5.0, -1e12, 1e-6, 1e30};
+    for (size_t c = 0; c < sizeof(constants) / sizeof(constants[0]); c++) {
+        struct forecast forecast = blank();
+        double values[] = {constants[c], constants[c]};
+        struct model_series series = plain_series(values, 2, 1000);
+        assert_true(baseline_forecast(BASELINE_LAST_VALUE, &series, scratch, &forecast));
+        double low = (double)quantiles[0], high = (double)quantiles[(QUANTILE_COUNT - 1) * HORIZON];
+        assert_true(low < high);
+        assert_true(high - low <= fmax(1.1e-4 * fabs(constants[c]), 1.1e-9));
+        assert_close(quantiles[QUANTILE_MEDIAN * HORIZON], constants[c], 1e-6 * fabs(constants[c]));
+    }
+}
+
 static void seasonal_naive_has_the_empirical_spread(UNUSED void **state)
 {
     static const double point[HORIZON] = {15.0, 24.75, 23.5, 20.75, 15.0, 24.75};
@@ -129,6 +145,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(interpolates_levels),
         cmocka_unit_test(finishes_forecasts),
+        cmocka_unit_test(no_forecast_is_certain),
         cmocka_unit_test(seasonal_naive_has_the_empirical_spread),
         cmocka_unit_test(last_value_and_drift),
         cmocka_unit_test(spread_of_the_last_value_grows),
