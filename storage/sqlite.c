@@ -160,11 +160,21 @@ static enum status journal_write(struct sqlite_state *state, uint64_t seq, struc
     return sqlite_run(state, SQL_JOURNAL_ADD, "write the journal", error);
 }
 
-/* How many waiting points this commit should flush, so that memory stays bounded. */
+/* Overwriting the same points again and again lengthens the journal, not what waits in memory. */
+static bool journal_is_long(const struct sqlite_state *state)
+{
+    const struct sqlite_series *oldest = state->dirty_head;
+    return oldest != NULL && state->journal_entries - oldest->dirty_at > state->journal_high;
+}
+
+/* How many waiting points this commit should flush, so that memory and journal stay bounded. */
 static int64_t flush_share(struct sqlite_state *state, size_t ops)
 {
     if (state->pending + ops > state->pending_high) {
         return (int64_t)(state->pending + ops - state->pending_high) + 1;
+    }
+    if (journal_is_long(state)) {
+        return ops > FLUSH_LOT ? (int64_t)ops : FLUSH_LOT;
     }
     if (state->pending <= state->pending_low) {
         state->debt = 0;
@@ -208,6 +218,7 @@ static enum status sqlite_commit(struct storage *storage, struct write_group *gr
         state->last_seq = seq;
     }
     sqlite_apply(state, group, seq);
+    state->journal_entries += group->ops;
     lock_acquire(&storage->lock);
     storage->counters.writable = true;
     storage->counters.journal_points = state->pending;
@@ -347,6 +358,7 @@ static enum status sqlite_open_store(struct storage *storage, const char *path, 
     size_t points = storage->options.tail_bytes_max / sizeof(struct point);
     state->pending_low = points / 4;
     state->pending_high = points / 2;
+    state->journal_high = 2 * (uint64_t)state->pending_high;
     state->directory = mem_copy_text(path, strlen(path));
     state->file = path_join(path, "forecastd.db");
     bool read_only = storage->options.read_only;

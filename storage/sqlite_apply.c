@@ -174,6 +174,7 @@ void sqlite_mark_dirty(struct sqlite_state *state, struct sqlite_series *series,
     }
     CHECK(state->dirty_last == NULL || state->dirty_last->dirty_seq <= seq);
     series->dirty_seq = seq;
+    series->dirty_at = state->journal_entries;
     series->dirty_next = NULL;
     series->dirty_before = state->dirty_last;
     if (state->dirty_last == NULL) {

@@ -7,7 +7,7 @@
  * in; that staggers the series by itself, since each is at another place in the queue. Up to
  * pending_low points wait in memory and journal for nothing: the fuller a flush, the less is
  * written twice. Above pending_high a commit flushes until it is below: that is the back pressure
- * that bounds the memory.
+ * that bounds the memory. Above journal_high entries it flushes the head, whatever waits.
  */
 #include "storage/sqlite_store.h"
 
@@ -19,7 +19,8 @@
 #include <sqlite3.h>
 
 enum {
-    FLUSH_SERIES_MAX = 1024, /* chosen for one transaction */
+    FLUSH_SERIES_MAX = 16384, /* chosen for one transaction */
+    FLUSH_COST = 16,          /* to read and write a series' open chunk, in points */
     CHECKPOINT_PAGES = 4096, /* passive checkpoint beyond so many pages in the log */
     TRUNCATE_PAGES = 16384,  /* 64 MiB: wait for readers and begin anew */
     TRUNCATE_EVERY_MS = 2000,
@@ -50,7 +51,7 @@ void sqlite_flush_choose(struct sqlite_state *state, int64_t points)
         series->flushing = true;
         state->flushes[state->flush_count++] =
             (struct sqlite_flush){.series = series, .cutoff_ms = INT64_MIN};
-        points -= (int64_t)series_pending(series) + 1;
+        points -= (int64_t)series_pending(series) + FLUSH_COST;
     }
 }
 

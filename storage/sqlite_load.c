@@ -173,6 +173,7 @@ static enum status row_replay(struct sqlite_state *state, struct sqlite3_stmt *s
                                       : journal_read(&reader, blob, length, error);
     while (status == STATUS_OK && journal_next(&reader, &change)) {
         status = entry_replay(state, seq, &change, error);
+        state->journal_entries++;
     }
     if (status == STATUS_OK && reader.bytes.bad) {
         status = error_set(error, STATUS_CORRUPT, "the row is cut off");

@@ -69,6 +69,7 @@ struct sqlite_series {
     struct sqlite_series *dirty_next, *dirty_before; /* queue of series that wait for compaction */
     uint64_t flushed_seq; /* journal rows up to this one hold nothing that chunks and state lack */
     uint64_t dirty_seq;   /* the journal row that first changed it since; 0 = clean */
+    uint64_t dirty_at;    /* journal_entries before that row */
     uint32_t incoming, incoming_late; /* of the group being committed */
     bool flushing;                    /* part of this transaction */
     bool used; /* guarded by lock: read or written since the evictor came by */
@@ -94,6 +95,8 @@ struct sqlite_state {
     struct journal_writer journal;
     uint64_t last_seq;    /* of the newest committed journal row */
     uint64_t trimmed_seq; /* rows up to this one are gone */
+    uint64_t journal_entries; /* ever written or replayed by this process */
+    uint64_t journal_high;    /* so many entries may wait in the journal, overwrites among them */
 
     struct sqlite_series *dirty_head, *dirty_last; /* by rising dirty_seq */
     size_t pending;                                /* points in memory that no chunk has */

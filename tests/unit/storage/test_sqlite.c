@@ -313,6 +313,31 @@ static void damage_met_by_a_commit(void **state)
     storage_reader_close(reader);
 }
 
+/* The same points over and over: nothing new waits in memory, yet the journal must not grow for ever. */
+static void overwriting_keeps_the_journal_short(void **state)
+{
+    struct place *place = *state;
+    struct error error = {0};
+    struct storage_stats stats;
+    stop(place);
+    place->tail_bytes_max = 16000; /* 1,000 points: 1,000 entries may wait */
+    start(place);
+    for (int i = 0; i < 300; i++) {
+        assert_int_equal(write_points(place, 0, 100, &error), STATUS_OK);
+    }
+    assert_true(sql_number(place, "SELECT count(*) FROM journal") < 40);
+    stop(place);
+    start(place);
+    storage_stats(place->storage, &stats);
+    assert_int_equal(stats.points, 100);
+    for (int i = 0; i < 300; i++) { /* what was replayed counts too */
+        assert_int_equal(write_points(place, 50, 100, &error), STATUS_OK);
+    }
+    assert_true(sql_number(place, "SELECT count(*) FROM journal") < 40);
+    storage_stats(place->storage, &stats);
+    assert_int_equal(stats.points, 150);
+}
+
 static void long_reader_holds_nobody_up(void **state)
 {
     struct place *place = *state;
@@ -352,6 +377,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(recovery_replaces_the_connection, setup, teardown),
         cmocka_unit_test_setup_teardown(damage_is_found_and_set_aside, setup, teardown),
         cmocka_unit_test_setup_teardown(damage_met_by_a_commit, setup, teardown),
+        cmocka_unit_test_setup_teardown(overwriting_keeps_the_journal_short, setup, teardown),
         cmocka_unit_test_setup_teardown(long_reader_holds_nobody_up, setup, teardown),
         cmocka_unit_test_setup_teardown(damaged_journal_is_refused, setup, teardown),
     };
