@@ -54,22 +54,27 @@ static float finite_or(float value, double fallback)
     return isfinite(value) ? value : (float)fallback;
 }
 
-/* No forecast is certain: where all levels (nearly) agree, as for a constant series, they are
- * spread about the median by LEAST_SPREAD of it, so that "low = high" never stands for "no
- * interval". */
+/* No forecast is certain: each level keeps at least its share of a small band about the median, so
+ * that "low = high", as for a constant series, never stands for "no interval". */
 #define LEAST_SPREAD          1e-4
 #define LEAST_SPREAD_ABSOLUTE 1e-9
+
+/* The levels' normal scores as a share of the outermost one's. */
+static const double level_scores[QUANTILE_COUNT] = {-1.0,      -0.653865, -0.429406, -0.267557,
+                                                    -0.129261, 0.0,       0.129261,  0.267557,
+                                                    0.429406,  0.653865,  1.0};
 
 static void spread_least(float level[QUANTILE_COUNT])
 {
     double median = (double)level[QUANTILE_MEDIAN];
     double least = fmax(LEAST_SPREAD * fabs(median), LEAST_SPREAD_ABSOLUTE);
-    if ((double)level[QUANTILE_COUNT - 1] - (double)level[0] >= least) {
-        return;
-    }
-    double outer = order_probit(quantile_levels[QUANTILE_COUNT - 1]);
     for (size_t q = 0; q < QUANTILE_COUNT; q++) {
-        level[q] = (float)(median + 0.5 * least * order_probit(quantile_levels[q]) / outer);
+        float nearest = (float)(median + 0.5 * least * level_scores[q]);
+        if (q < QUANTILE_MEDIAN) {
+            level[q] = fminf(level[q], nearest);
+        } else if (q > QUANTILE_MEDIAN) {
+            level[q] = fmaxf(level[q], nearest);
+        }
     }
 }
 

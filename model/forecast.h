@@ -12,8 +12,8 @@
 #define QUANTILE_FIRST_DECILE 1
 #define QUANTILE_LAST_DECILE  9
 
-/* Sorts the quantiles of each step, replaces what is not finite by `fallback`, gives a step whose
- * levels all agree a small band (not for integer series, whose levels are rounded), clamps to the
+/* Sorts the quantiles of each step, replaces what is not finite by `fallback`, keeps each
+ * level a little off the median (not for integer series, whose levels are rounded), clamps to the
  * series' bounds. The mean is clamped too. */
 void forecast_finish(const struct model_series *series, double fallback, struct forecast *forecast);
 
