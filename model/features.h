@@ -51,7 +51,7 @@ enum scale_kind {
     SCALE_STANDARD, /* mean and standard deviation of the context */
     SCALE_RECENT,   /* mean of the last season, deviation of the context */
     SCALE_MEAN_ABS, /* no shift, mean absolute value */
-    SCALE_PAPER,    /* no shift, 1 + mean absolute value over the series' mean (DeepAR's nu) */
+    SCALE_PAPER,    /* no shift, 1 + mean absolute value (DeepAR's nu) */
 };
 
 /* Of a whole series: keeps the scale of a flat context away from zero. */

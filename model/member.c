@@ -10,7 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define DEFAULT_RECENT 24 /* steps of SCALE_RECENT's mean where there is no season */
+#define TOKENS_MAX     8192 /* of the context */
+#define DEFAULT_RECENT 24   /* steps of SCALE_RECENT's mean where there is no season */
 
 static const char *const head_names[] = {"quantile", "gaussian", NULL};
 static const char *const scale_names[] = {"standard", "recent", "mean_abs", "paper", NULL};
@@ -112,6 +113,11 @@ static enum status check(const struct member_config *config, struct error *error
                   (long long)config->context, (long long)config->patch);
         return error_code(error, "bad_value", "context");
     }
+    if (config->context / config->patch > TOKENS_MAX) {
+        error_set(error, STATUS_INVALID, "cannot use a context of %lld tokens, %d are the most",
+                  (long long)(config->context / config->patch), TOKENS_MAX);
+        return error_code(error, "bad_value", "context");
+    }
     if (config->head == HEAD_GAUSSIAN && config->patch != 1) {
         error_set(error, STATUS_INVALID,
                   "an autoregressive head needs patches of one step, not %lld",
@@ -143,16 +149,21 @@ enum status member_new(const struct member_config *config, const struct feature_
     }
     if (status == STATUS_OK) {
         declare(member);
-        member->weights = params_slab_new(&member->params);
-        if (member->weights == NULL) {
-            status = error_set(error, STATUS_NO_MEMORY, "could not make a member's weights");
-        }
     }
     if (status != STATUS_OK) {
         member_free(member);
         return status;
     }
     *out = member;
+    return STATUS_OK;
+}
+
+enum status member_make_weights(struct member *member, struct error *error)
+{
+    member->weights = params_slab_new(&member->params);
+    if (member->weights == NULL) {
+        return error_set(error, STATUS_NO_MEMORY, "could not make a member's weights");
+    }
     return STATUS_OK;
 }
 

@@ -56,12 +56,15 @@ struct member {
     real *weights;                             /* a slab of params */
 };
 
-/* Layout and zeroed weights. STATUS_INVALID: the backbone's options, a context that is no multiple
- * of the patch; STATUS_NO_MEMORY. */
+/* Layout only, weights is NULL. STATUS_INVALID: the backbone's options, a context that is no
+ * multiple of the patch; STATUS_NO_MEMORY. */
 enum status member_new(const struct member_config *config, const struct feature_plan *plan,
                        const uint32_t seasons[SEASONS_MAX], struct member **out,
                        struct error *error) MUST_USE;
 void member_free(struct member *member); /* NULL is fine */
+
+/* Zeroed weights. STATUS_NO_MEMORY. */
+enum status member_make_weights(struct member *member, struct error *error) MUST_USE;
 
 /* First weights of a training run. */
 void member_initialise(struct member *member, uint64_t seed);

@@ -186,7 +186,8 @@ enum status snapshot_load(const char *path, const char *sha256, struct snapshot 
 
 struct forecaster;
 
-/* A workspace for up to `batch_max` series at once; allocates once, nothing per forecast. */
+/* A workspace for up to `batch_max` series at once; allocates once, nothing per forecast. The
+ * caller's reference to the snapshot must outlive it. */
 enum status forecaster_new(const struct snapshot *snapshot, size_t batch_max,
                            struct forecaster **out, struct error *error) MUST_USE;
 void forecaster_free(struct forecaster *forecaster);

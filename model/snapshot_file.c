@@ -273,6 +273,15 @@ static enum status copy_weights(const struct checkpoint *file, struct member *me
     return STATUS_OK;
 }
 
+static size_t file_values(const struct checkpoint *file)
+{
+    size_t sum = 0;
+    for (size_t i = 0; i < file->tensor_count; i++) {
+        sum += file->tensors[i].size;
+    }
+    return sum;
+}
+
 static enum status read_member(const struct checkpoint *file, struct snapshot *snapshot,
                                size_t index, struct error *error)
 {
@@ -304,7 +313,18 @@ static enum status read_member(const struct checkpoint *file, struct snapshot *s
     if (status != STATUS_OK) {
         return status;
     }
-    return copy_weights(file, snapshot->members[index], index, error);
+    /* Compared with the file first: a few words of configuration can ask for any amount of memory.
+     */
+    struct member *member = snapshot->members[index];
+    if (member->params.trained > file_values(file)) {
+        return error_set(error, STATUS_CORRUPT,
+                         "cannot use the model file: it is too small for its configuration");
+    }
+    status = member_make_weights(member, error);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    return copy_weights(file, member, index, error);
 }
 
 static enum status read_floats(const struct checkpoint *file, const char *name, size_t count,

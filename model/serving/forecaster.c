@@ -14,6 +14,7 @@
 #include "model/serving/flat.h"
 #include "model/serving/paths.h"
 #include "model/snapshot.h"
+#include "model/tape/blas.h"
 
 #include <math.h>
 #include <string.h>
@@ -97,6 +98,11 @@ enum status forecaster_new(const struct snapshot *snapshot, size_t batch_max,
                            struct forecaster **out, struct error *error)
 {
     CHECK(batch_max > 0);
+    /* Forecasters of several threads run at once. */
+    enum status status = blas_check(2, error);
+    if (status != STATUS_OK) {
+        return status;
+    }
     struct forecaster *forecaster = mem_zeroed(1, sizeof(*forecaster));
     if (forecaster == NULL) {
         return error_set(error, STATUS_NO_MEMORY, "could not make a forecaster");
@@ -118,7 +124,6 @@ enum status forecaster_new(const struct snapshot *snapshot, size_t batch_max,
     forecaster->baseline.horizon = horizon;
     forecaster->baseline.mean = mem_zeroed(horizon, sizeof(float));
     forecaster->baseline.quantiles = mem_zeroed(horizon * QUANTILE_COUNT, sizeof(float));
-    enum status status = STATUS_OK;
     if (forecaster->history == NULL || forecaster->sums == NULL || forecaster->levels == NULL ||
         forecaster->scratch == NULL || forecaster->baseline.mean == NULL ||
         forecaster->baseline.quantiles == NULL) {

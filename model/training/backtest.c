@@ -14,6 +14,8 @@
 #include <math.h>
 #include <string.h>
 
+#define SEASON_WITNESSES 256 /* series whose season is put to the vote of all */
+
 struct entry {
     const char *id;
     struct model_series series; /* trimmed; train and test part */
@@ -39,7 +41,7 @@ static uint32_t detect_season(struct backtest *backtest)
 {
     uint32_t best = 1;
     size_t support = 0;
-    for (size_t i = 0; i < backtest->count; i++) {
+    for (size_t i = 0; i < backtest->count && i < SEASON_WITNESSES; i++) {
         uint32_t season = backtest->entries[i].series.seasons[0];
         size_t votes = 0;
         for (size_t j = 0; season > 1 && j < backtest->count; j++) {

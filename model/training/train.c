@@ -8,7 +8,6 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "model/order.h"
-#include "model/tape/blas.h"
 #include "model/training/combine.h"
 #include "model/training/lanes.h"
 #include "model/training/recipe.h"
@@ -19,12 +18,15 @@
 #include <string.h>
 
 #define MEMORY_DEFAULT (512u << 20)
-#define CLOSING_SHARE  0.04 /* of the time: calibration and evaluation, before it is known better  \
-                             */
-#define CLOSING_MAX    15.0 /* seconds */
-#define LANE_SPEED     40e9 /* operations a second: about half of one core's peak */
-#define SEASON_SUPPORT 0.5  /* share of the series that must show a season that is not a usual one \
-                             */
+#define CLOSING_SHARE                                                                              \
+    0.04 /* of the time: calibration and evaluation, before it is known better                     \
+          */
+#define CLOSING_MAX      15.0 /* seconds */
+#define LANE_SPEED       40e9 /* operations a second: about half of one core's peak */
+#define SEASON_WITNESSES 64   /* series whose seasons are put to the vote of all */
+#define SEASON_SUPPORT                                                                             \
+    0.5 /* share of the series that must show a season that is not a usual one                     \
+         */
 
 struct training {
     const struct train_request *request;
@@ -110,7 +112,7 @@ static void group_seasons(struct training *training)
     size_t length = training->data.typical_length;
     feature_usual_seasons(request->series[0].step_ms, length, seasons);
     size_t needed = (size_t)ceil(SEASON_SUPPORT * (double)request->series_count);
-    for (size_t i = 0; i < request->series_count; i++) {
+    for (size_t i = 0; i < request->series_count && i < SEASON_WITNESSES; i++) {
         for (size_t k = 0; k < SEASONS_MAX; k++) {
             uint32_t season = request->series[i].seasons[k];
             size_t support = 0;
@@ -308,12 +310,20 @@ static void fill_record(struct training *training)
     record->trained_at_ms = clock_wall_ms();
     record->window_start_ms = INT64_MAX;
     record->window_end_ms = INT64_MIN;
-    for (size_t i = 0; i < training->set.count; i++) {
-        const struct training_series *item = &training->set.items[i];
-        int64_t start = item->series->start_ms;
-        int64_t end = start + (int64_t)item->last * item->series->step_ms;
-        record->window_start_ms = start < record->window_start_ms ? start : record->window_start_ms;
-        record->window_end_ms = end > record->window_end_ms ? end : record->window_end_ms;
+    /* Series too short to hold anything back do not count: the gate looks at what comes after. */
+    for (int pass = 0; pass < 2 && record->window_end_ms == INT64_MIN; pass++) {
+        for (size_t i = 0; i < training->set.count; i++) {
+            const struct training_series *item = &training->set.items[i];
+            int64_t start = item->series->start_ms;
+            int64_t end = start + (int64_t)item->last * item->series->step_ms;
+            bool counts = pass == 1 || item->last < item->series->count;
+            if (start < record->window_start_ms) {
+                record->window_start_ms = start;
+            }
+            if (counts && end > record->window_end_ms) {
+                record->window_end_ms = end;
+            }
+        }
     }
     record->seed = request->seed;
     record->steps = training->steps;
@@ -355,11 +365,8 @@ enum status model_train(const struct train_request *request, struct snapshot **o
                                 .phase = "preparing"};
     training.lanes = request->lanes > 0 ? request->lanes : lanes_default();
     training.lanes = training.lanes < SHARD_COUNT ? training.lanes : SHARD_COUNT;
-    status = blas_check((unsigned)training.lanes, error);
-    if (status == STATUS_OK) {
-        report(&training, 0.0);
-        status = prepare(&training, error);
-    }
+    report(&training, 0.0);
+    status = prepare(&training, error);
     for (size_t i = 0; i < training.recipe.member_count && status == STATUS_OK; i++) {
         status = train_member(&training, i, error);
     }

@@ -10,6 +10,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/memory.h"
+#include "model/tape/blas.h"
 #include "model/training/lanes.h"
 #include "model/training/optimizer.h"
 
@@ -425,7 +426,13 @@ enum status trainer_run(const struct trainer_request *request, struct trainer_re
                               .started_ns = clock_monotonic_ns()};
     const struct params *params = &request->member->params;
     lock_init(&trainer.lock);
-    enum status status = make_memory(&trainer, error);
+    enum status status = blas_check((unsigned)request->lanes, error);
+    if (status == STATUS_OK && request->member->weights == NULL) {
+        status = member_make_weights(request->member, error);
+    }
+    if (status == STATUS_OK) {
+        status = make_memory(&trainer, error);
+    }
     if (status == STATUS_OK) {
         status = run_once(&trainer, 1.0, error);
     }
