@@ -88,9 +88,9 @@ static void connection_changed(void *context, struct MHD_Connection *connection,
     }
 }
 
-/* The URI lies in the connection's own buffer and is kept by us. Without its question mark the
- * library finds no arguments to split: each would take room in the pool, and a few hundred of them
- * leave a request that is neither answered nor ended. */
+/* The URI lies in the connection's own buffer, and we keep a copy. The library would next split the
+ * query into arguments that nobody reads, each with room in the pool, and a few hundred of them
+ * leave a request that is neither answered nor ended: so it finds an empty query. */
 static void *request_line(void *context, const char *uri, struct MHD_Connection *connection)
 {
     struct exchange *exchange = exchange_of(connection);
@@ -99,7 +99,7 @@ static void *request_line(void *context, const char *uri, struct MHD_Connection 
         exchange_head(exchange, uri);
         char *mark = strchr(uri, '?');
         if (mark != NULL) {
-            *mark = '&';
+            mark[1] = '\0';
         }
     }
     return exchange;

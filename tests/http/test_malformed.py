@@ -180,3 +180,13 @@ def test_a_foreign_host_is_refused(daemon):
     """A page of another site that resolves to this machine gets nothing."""
     answer = daemon.get("/api/v1/series", Host="evil.example")
     assert 400 <= answer.status < 500, answer
+
+
+def test_hundreds_of_parameters_are_answered(daemon):
+    before = daemon.get("/api/v1/status").json["http"]["active"]
+    for path, name, count in (("/api/v1/forecast", "series", 600), ("/healthz", "x", 2000)):
+        query = "&".join(f"{name}=a{i}" for i in range(count))
+        head = f"GET {path}?{query} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        answer = daemon.raw(head.encode())
+        assert answer.startswith(b"HTTP/1.1 "), (path, answer[:80])
+    assert daemon.get("/api/v1/status").json["http"]["active"] <= before, "requests were never ended"
