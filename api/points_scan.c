@@ -239,12 +239,19 @@ static inline bool same_identity(const struct identity *entry, struct slice seri
 struct identity *points_cache_find(struct points_cache *cache, struct slice series,
                                    struct slice labels)
 {
+    uint32_t guess = cache->next < cache->count ? cache->next : 0;
+    if (guess < cache->count && same_identity(&cache->entries[guess], series, labels)) {
+        cache->next = guess + 1;
+        return &cache->entries[guess];
+    }
     uint64_t hash = identity_hash(series, labels);
     size_t set = (hash >> 20) & (POINTS_CACHE_SETS - 1);
     for (size_t way = 0; way < POINTS_CACHE_WAYS; way++) {
+        uint32_t index = cache->indices[set][way];
         if (cache->hashes[set][way] == hash &&
-            same_identity(&cache->entries[set][way], series, labels)) {
-            return &cache->entries[set][way];
+            same_identity(&cache->entries[index], series, labels)) {
+            cache->next = index + 1;
+            return &cache->entries[index];
         }
     }
     return NULL;
@@ -258,7 +265,8 @@ static size_t choose_way(const struct points_cache *cache, size_t set)
         if (cache->hashes[set][way] == 0) {
             return way;
         }
-        if (cache->entries[set][way].serial < cache->entries[set][chosen].serial) {
+        if (cache->entries[cache->indices[set][way]].serial <
+            cache->entries[cache->indices[set][chosen]].serial) {
             chosen = way;
         }
     }
@@ -271,10 +279,14 @@ void points_cache_put(struct points_cache *cache, struct slice series, struct sl
     uint64_t hash = identity_hash(series, labels);
     size_t set = (hash >> 20) & (POINTS_CACHE_SETS - 1);
     size_t way = choose_way(cache, set);
-    struct identity *entry = &cache->entries[set][way];
-    if (series.length + labels.length + text_length > sizeof(entry->bytes)) {
+    if (series.length + labels.length + text_length > sizeof(cache->entries[0].bytes)) {
         return;
     }
+    if (cache->hashes[set][way] == 0) { /* as many entries as places: there is always one left */
+        cache->indices[set][way] = (uint16_t)cache->count++;
+    }
+    struct identity *entry = &cache->entries[cache->indices[set][way]];
+    cache->next = cache->indices[set][way] + 1u;
     cache->hashes[set][way] = hash;
     entry->serial = cache->serial;
     entry->number = number;
