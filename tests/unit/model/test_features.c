@@ -1,0 +1,239 @@
+/* Tests of features: scales, masks, lags, phases, gaps, nothing from beyond the origin; lag mixing.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "base/memory.h"
+#include "base/random.h"
+#include "model/network.h"
+#include "tests/unit/model/model_test.h"
+
+#include <string.h>
+
+#define LENGTH  200
+#define CONTEXT 24
+#define HORIZON 6
+#define STEPS   8 /* horizon rounded up to patches of 4 */
+#define HOUR    INT64_C(3600000)
+
+static double values[LENGTH];
+static struct feature_plan plan;
+static real steps[(CONTEXT + STEPS) * 22];
+static real context[CONTEXT];
+static real lags[LAGS_MAX * HORIZON];
+
+static int setup(UNUSED void **state)
+{
+    struct error error = {0};
+    for (int t = 0; t < LENGTH; t++) {
+        values[t] = 10.0 + (t * 7 % 24) + 0.01 * t;
+    }
+    plan = (struct feature_plan){.step_ms = HOUR, .horizon = HORIZON};
+    feature_plan_choose(&plan, (uint32_t[SEASONS_MAX]){24, 0, 0}, LENGTH);
+    assert_ok(feature_plan_init(&plan, &error));
+    return 0;
+}
+
+static int teardown(UNUSED void **state)
+{
+    feature_plan_release(&plan);
+    return 0;
+}
+
+static struct feature_shape shape_of(enum scale_kind scale, bool asinh_too)
+{
+    return (struct feature_shape){.context = CONTEXT,
+                                  .steps = STEPS,
+                                  .scale = scale,
+                                  .recent = 12,
+                                  .floor = 0.1,
+                                  .asinh = asinh_too,
+                                  .use_lags = true,
+                                  .use_periods = true};
+}
+
+static struct window_source source_at(size_t origin)
+{
+    return (struct window_source){.values = values,
+                                  .known = origin,
+                                  .origin = origin,
+                                  .origin_step = (int64_t)origin,
+                                  .statistics = series_statistics(values, LENGTH)};
+}
+
+static void fill(const struct feature_shape *shape, const struct window_source *source,
+                 struct window_scale *scale)
+{
+    struct window_inputs out = {.steps = steps, .context = context, .lags = lags};
+    *scale = window_scale(shape, source);
+    window_fill(&plan, shape, source, scale, &out);
+}
+
+static void chooses_lags_beyond_the_horizon(UNUSED void **state)
+{
+    struct feature_plan chosen = {.step_ms = HOUR, .horizon = 48};
+    feature_plan_choose(&chosen, (uint32_t[SEASONS_MAX]){24, 168, 0}, 700);
+    assert_int_equal(chosen.lag_count, 5);
+    assert_int_equal(chosen.lags[0], 48);
+    assert_int_equal(chosen.lags[2], 96);
+    assert_int_equal(chosen.lags[3], 168);
+    assert_int_equal(chosen.lags[4], 336);
+    assert_int_equal(chosen.period_count, 2);
+    feature_plan_choose(&chosen, (uint32_t[SEASONS_MAX]){24, 168, 0}, 30000);
+    assert_int_equal(chosen.lags[5], 364 * 24);
+    assert_int_equal(chosen.periods[2], 8766);
+    feature_plan_choose(&chosen, (uint32_t[SEASONS_MAX]){0, 0, 0}, 700);
+    assert_int_equal(chosen.lag_count, 0);
+    uint32_t usual[SEASONS_MAX];
+    feature_usual_seasons(HOUR, 700, usual);
+    assert_int_equal(usual[0], 24);
+    assert_int_equal(usual[1], 168);
+    feature_usual_seasons(24 * HOUR, 700, usual);
+    assert_int_equal(usual[0], 7);
+    feature_usual_seasons(HOUR, 60, usual);
+    assert_int_equal(usual[0], 0);
+}
+
+static void fills_values_masks_lags_and_phases(UNUSED void **state)
+{
+    struct feature_shape shape = shape_of(SCALE_STANDARD, false);
+    struct window_source source = source_at(120);
+    struct window_scale scale;
+    size_t width = feature_count(&plan, &shape);
+    assert_int_equal(width, 2 + 2 * plan.lag_count + 2);
+    fill(&shape, &source, &scale);
+    for (size_t i = 0; i < CONTEXT + STEPS; i++) {
+        const real *step = steps + i * width;
+        size_t at = 120 - CONTEXT + i;
+        bool known = i < CONTEXT;
+        assert_close((double)step[1], known ? 1.0 : 0.0, 0);
+        assert_close((double)step[0], known ? (values[at] - scale.shift) / scale.scale : 0.0, 1e-5);
+        for (size_t n = 0; n < plan.lag_count; n++) {
+            bool lag_known = at - plan.lags[n] < 120;
+            assert_close((double)step[3 + 2 * n], lag_known ? 1.0 : 0.0, 0);
+            double lagged = (values[at - plan.lags[n]] - scale.shift) / scale.scale;
+            assert_close((double)step[2 + 2 * n], lag_known ? lagged : 0.0, 1e-5);
+        }
+        double angle = 2.0 * M_PI * (double)(at % 24) / 24.0;
+        assert_close((double)step[width - 2], sin(angle), 1e-6);
+        assert_close((double)step[width - 1], cos(angle), 1e-6);
+    }
+    assert_close((double)context[CONTEXT - 1], (values[119] - scale.shift) / scale.scale, 1e-5);
+    assert_close((double)lags[0], (values[120 - plan.lags[0]] - scale.shift) / scale.scale, 1e-5);
+}
+
+static void sees_nothing_from_the_origin_on(UNUSED void **state)
+{
+    static real before[sizeof(steps) / sizeof(steps[0])];
+    struct feature_shape shape = shape_of(SCALE_MEAN_ABS, true);
+    struct window_source source = source_at(100);
+    struct window_scale scale;
+    fill(&shape, &source, &scale);
+    memcpy(before, steps, sizeof(steps));
+    double kept[LENGTH];
+    memcpy(kept, values, sizeof(values));
+    for (int t = 100; t < LENGTH; t++) {
+        values[t] = 1e6;
+    }
+    fill(&shape, &source, &scale);
+    memcpy(values, kept, sizeof(values));
+    assert_memory_equal(before, steps, sizeof(steps));
+}
+
+static void scales_go_there_and_back(UNUSED void **state)
+{
+    for (int kind = SCALE_STANDARD; kind <= SCALE_PAPER; kind++) {
+        for (int asinh_too = 0; asinh_too < 2; asinh_too++) {
+            struct feature_shape shape = shape_of((enum scale_kind)kind, asinh_too != 0);
+            struct window_source source = source_at(120);
+            struct window_scale scale;
+            fill(&shape, &source, &scale);
+            assert_true(scale.scale > 0.0);
+            for (double value = -50.0; value < 100.0; value += 7.3) {
+                double back = window_restored(&scale, (double)window_scaled(&scale, value));
+                assert_close(back, value, 1e-4 * (1.0 + fabs(value)));
+            }
+            /* The vectorised asinh agrees with the library's. */
+            size_t width = feature_count(&plan, &shape);
+            for (size_t i = 0; i < CONTEXT; i++) {
+                double expected = (double)window_scaled(&scale, values[120 - CONTEXT + i]);
+                assert_close((double)steps[i * width], expected, 2e-6);
+            }
+        }
+    }
+}
+
+static void gaps_and_starts_are_masked(UNUSED void **state)
+{
+    double kept = values[115];
+    values[115] = (double)NAN;
+    struct feature_shape shape = shape_of(SCALE_STANDARD, false);
+    struct window_source source = source_at(120);
+    struct window_scale scale;
+    fill(&shape, &source, &scale);
+    size_t width = feature_count(&plan, &shape);
+    assert_close((double)steps[(CONTEXT - 5) * width], 0.0, 0);
+    assert_close((double)steps[(CONTEXT - 5) * width + 1], 0.0, 0);
+    assert_close((double)context[CONTEXT - 5], scale.base, 1e-6);
+    source = source_at(3); /* most of the context lies before the series */
+    fill(&shape, &source, &scale);
+    assert_close((double)steps[(CONTEXT - 4) * width + 1], 0.0, 0);
+    assert_close((double)steps[(CONTEXT - 3) * width + 1], 1.0, 0);
+    for (size_t i = 0; i < (CONTEXT + STEPS) * width; i++) {
+        assert_true(isfinite(steps[i]));
+    }
+    values[115] = kept;
+}
+
+static void lag_mix_has_the_right_gradient(UNUSED void **state)
+{
+    struct error error = {0};
+    struct params params;
+    struct param_spec spec = {.shape = {3, 5, 0}, .init = PARAM_NORMAL, .gain = 1.0};
+    assert_ok(params_init(&params, &error));
+    size_t id = params_add(&params, &spec, "w");
+    real *weights = params_slab_new(&params);
+    real *gradient = params_slab_new(&params);
+    params_initialise(&params, weights, 1);
+    struct tape tape;
+    struct tape_size size = {1u << 16, 1u << 16, 16};
+    assert_ok(tape_init(&tape, &size, &error));
+    tape_begin(&tape, TAPE_TRAIN, &params, weights, gradient, 0, 0);
+    struct tensor *x = tape_input(&tape, (size_t[]){2, 3, 5, 0});
+    struct tensor *cotangent = tape_input(&tape, (size_t[]){2, 5, 0});
+    struct random random;
+    random_init(&random, 3, 3);
+    for (size_t i = 0; i < tensor_size(x); i++) {
+        x->data[i] = (real)random_normal(&random);
+    }
+    for (size_t i = 0; i < tensor_size(cotangent); i++) {
+        cotangent->data[i] = (real)random_normal(&random);
+    }
+    struct tensor *y = op_lag_mix(&tape, x, tape_param(&tape, id));
+    tape_backward(&tape, op_inner(&tape, y, cotangent));
+    for (size_t n = 0; n < 3; n++) {
+        for (size_t h = 0; h < 5; h++) {
+            double expected = 0.0;
+            for (size_t b = 0; b < 2; b++) {
+                expected +=
+                    (double)cotangent->data[b * 5 + h] * (double)x->data[(b * 3 + n) * 5 + h];
+            }
+            assert_close((double)gradient[params.items[id].offset + n * 5 + h], expected, 1e-5);
+        }
+    }
+    tape_release(&tape);
+    mem_free(weights);
+    mem_free(gradient);
+    params_release(&params);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(chooses_lags_beyond_the_horizon),
+        cmocka_unit_test(fills_values_masks_lags_and_phases),
+        cmocka_unit_test(sees_nothing_from_the_origin_on),
+        cmocka_unit_test(scales_go_there_and_back),
+        cmocka_unit_test(gaps_and_starts_are_masked),
+        cmocka_unit_test(lag_mix_has_the_right_gradient),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
