@@ -48,7 +48,7 @@ for package in $wanted; do
 done
 [ -n "$missing" ] || exit 0
 
-printf 'missing packages:%s\n' "$missing"
+printf 'installing what is missing:%s\n' "$missing"
 if [ "$(id -u)" -eq 0 ]; then
     as_root=
 elif command -v sudo >/dev/null 2>&1; then
@@ -71,4 +71,4 @@ if ! { $as_root apt-get update -q >"$log" 2>&1 &&
     printf '    apt-get update && apt-get install -y --no-install-recommends%s\n' "$missing" >&2
     exit 1
 fi
-printf 'installed\n'
+printf 'packages installed\n'
