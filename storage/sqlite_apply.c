@@ -197,11 +197,20 @@ void sqlite_mark_clean(struct sqlite_state *state, struct sqlite_series *series)
     series->dirty_seq = 0;
 }
 
+void sqlite_settle(struct sqlite_state *state, struct sqlite_series *next)
+{
+    if (state->loose != NULL && state->loose != next) {
+        tail_settle(&state->loose->tail);
+    }
+    state->loose = next;
+}
+
 static void point_apply(struct sqlite_state *state, struct sqlite_series *series,
                         const struct batch_op *op, struct write_result *result)
 {
     struct tail *tail = &series->tail;
     uint32_t waiting = tail->fresh + tail->late_count;
+    sqlite_settle(state, series);
     enum tail_outcome outcome = tail_write(tail, op->point);
     state->pending += tail->fresh + tail->late_count - waiting;
     bool existed = op->exists || outcome == TAIL_REPLACED;
@@ -229,6 +238,7 @@ static void batch_apply(struct sqlite_state *state, struct write_batch *batch, u
     lock_acquire(lock);
     for (size_t i = 0; i < batch->op_count; i++) {
         if (i % APPLY_STRIDE == APPLY_STRIDE - 1) {
+            sqlite_settle(state, NULL);
             lock_release(lock); /* let readers in */
             lock_acquire(lock);
         }
@@ -244,6 +254,7 @@ static void batch_apply(struct sqlite_state *state, struct write_batch *batch, u
         }
     }
     changes_apply(state, batch, batch->op_count, &change, seq);
+    sqlite_settle(state, NULL);
     lock_release(lock);
 }
 

@@ -190,6 +190,16 @@ static enum status merged_reserve(struct sqlite_state *state, size_t need, struc
     return STATUS_OK;
 }
 
+/* Whether all of them fit into one chunk; its blob is in state->blob. */
+static bool chunk_whole(struct sqlite_state *state, const struct point *points, size_t count,
+                        size_t *bytes)
+{
+    *bytes = count > CHUNK_POINTS_MAX
+                 ? 0
+                 : chunk_encode(points, count, state->blob, CHUNK_TARGET_BYTES);
+    return *bytes > 0;
+}
+
 /* How many of the first points make the next chunk; its blob is in state->blob. A small rest is not
  * left alone: then the points are halved, which leaves room for more late points on both sides. */
 static size_t chunk_cut(struct sqlite_state *state, const struct point *points, size_t count,
@@ -214,8 +224,10 @@ static enum status row_rewrite(struct sqlite_state *state, struct sqlite_series 
                                struct error *error)
 {
     for (size_t at = 0; at < count;) {
-        size_t bytes;
-        size_t taken = chunk_cut(state, points + at, count - at, halve, &bytes);
+        size_t bytes, taken = count - at;
+        if (!chunk_whole(state, points + at, taken, &bytes)) {
+            taken = chunk_cut(state, points + at, taken, halve, &bytes);
+        }
         enum status status = at == 0 ? chunk_update(state, id, points, taken, bytes, error)
                                      : chunk_add(state, series, points + at, taken, bytes, error);
         if (status != STATUS_OK) {

@@ -149,6 +149,7 @@ static enum status entry_replay(struct sqlite_state *state, uint64_t seq,
                    sqlite_has_behind(state, series, change->point.time_ms);
     bool late = change->point.time_ms <= tail->chunk_last_ms;
     size_t bytes = tail_bytes(tail);
+    sqlite_settle(state, series); /* what is loose is found by tail_write at the latest */
     uint32_t waiting = tail->fresh + tail->late_count;
     if (tail_reserve(tail, 1, late, storage->options.tail_points, error) != STATUS_OK) {
         return error->status;
@@ -254,6 +255,7 @@ enum status sqlite_load(struct sqlite_state *state, struct error *error)
         status != STATUS_OK ? status : each_row(state, SQL_SERIES_LAST_ID, last_id_read, error);
     status = status != STATUS_OK ? status : each_row(state, SQL_STATES_READ, state_read, error);
     status = status != STATUS_OK ? status : each_row(state, SQL_JOURNAL_READ, row_replay, error);
+    sqlite_settle(state, NULL);
     status =
         status != STATUS_OK ? status : each_row(state, SQL_CHUNK_COUNT, chunk_count_read, error);
     state->trashing = true; /* to be looked at by the first slice */

@@ -95,6 +95,7 @@ struct sqlite_state {
     struct journal_writer journal;
     uint64_t last_seq;    /* of the newest committed journal row */
     uint64_t trimmed_seq; /* rows up to this one are gone */
+    struct sqlite_series *loose; /* written to, and not settled yet */
     uint64_t journal_entries; /* ever written or replayed by this process */
     uint64_t journal_high;    /* so many entries may wait in the journal, overwrites among them */
 
@@ -159,6 +160,8 @@ void sqlite_unstage(struct write_group *group);
 void sqlite_apply(struct sqlite_state *state, struct write_group *group, uint64_t seq);
 void sqlite_mark_dirty(struct sqlite_state *state, struct sqlite_series *series, uint64_t seq);
 void sqlite_mark_clean(struct sqlite_state *state, struct sqlite_series *series);
+/* Settles what was written last, unless it is `next`, which is going to be written. */
+void sqlite_settle(struct sqlite_state *state, struct sqlite_series *next);
 /* Fills the window of a series from its newest chunks, up to the limits; failure leaves it as it
  * was. */
 void sqlite_warm(struct sqlite_state *state, struct sqlite_series *series);

@@ -8,7 +8,11 @@
 
 #include <string.h>
 
-enum { WINDOW_MIN = 4, LATE_MIN = 4 };
+enum {
+    WINDOW_MIN = 4,
+    LATE_MIN = 4,
+    LOOSE_MAX = 1024, /* points out of order that are merged at a time: 16 KiB of stack */
+};
 
 size_t points_lower_bound(const struct point *points, size_t count, int64_t time_ms)
 {
@@ -47,6 +51,7 @@ static void drop_oldest(struct tail *tail, uint32_t count)
         return;
     }
     CHECK(count <= tail->count - tail->fresh);
+    tail_settle(tail);
     tail->from_ms = tail_points(tail)[count - 1].time_ms + 1;
     tail->begin += count;
     tail->count -= count;
@@ -108,23 +113,70 @@ enum status tail_reserve(struct tail *tail, size_t points, size_t late, size_t w
     return STATUS_OK;
 }
 
-static bool sorted_put(struct point *points, uint32_t *count, struct point point)
+/* Merges the loose points at the end with the others, from the newest down. */
+static void settle(struct point *points, size_t count, uint32_t *loose)
 {
-    size_t at = points_lower_bound(points, *count, point.time_ms);
-    if (at < *count && points[at].time_ms == point.time_ms) {
-        points[at].value = point.value;
+    struct point moved[LOOSE_MAX];
+    size_t left = *loose, firm = count - left;
+    if (left == 0) {
+        return;
+    }
+    memcpy(moved, points + firm, left * sizeof *moved);
+    for (; left > 0; left--) {
+        size_t at = points_lower_bound(points, firm, moved[left - 1].time_ms);
+        memmove(points + at + left, points + at, (firm - at) * sizeof *points);
+        points[at + left - 1] = moved[left - 1];
+        firm = at;
+    }
+    *loose = 0;
+}
+
+void tail_settle(struct tail *tail)
+{
+    settle(tail->block == NULL ? NULL : tail->block + tail->begin, tail->count,
+           &tail->window_loose);
+    settle(tail->late, tail->late_count, &tail->late_loose);
+}
+
+static bool replace(struct point *points, size_t count, size_t at, struct point point)
+{
+    if (at == count || points[at].time_ms != point.time_ms) {
+        return false;
+    }
+    points[at].value = point.value;
+    return true;
+}
+
+/* True where the time was there. */
+static bool put(struct point *points, uint32_t *count, uint32_t *loose, struct point point)
+{
+    uint32_t firm = *count - *loose;
+    size_t at = points_lower_bound(points, firm, point.time_ms);
+    if (replace(points, firm, at, point)) {
         return true;
     }
-    memmove(points + at + 1, points + at, (*count - at) * sizeof *points);
-    points[at] = point;
+    if (at == firm && *loose == 0) {
+        points[(*count)++] = point;
+        return false;
+    }
+    struct point *recent = points + firm;
+    at = points_lower_bound(recent, *loose, point.time_ms);
+    if (replace(recent, *loose, at, point)) {
+        return true;
+    }
+    memmove(recent + at + 1, recent + at, (*loose - at) * sizeof *recent);
+    recent[at] = point;
     ++*count;
+    if (++*loose == LOOSE_MAX) {
+        settle(points, *count, loose);
+    }
     return false;
 }
 
 enum tail_outcome tail_write(struct tail *tail, struct point point)
 {
     struct point *window = tail->block == NULL ? NULL : tail->block + tail->begin;
-    if (point.time_ms > tail->chunk_last_ms &&
+    if (point.time_ms > tail->chunk_last_ms && tail->window_loose == 0 &&
         (tail->count == 0 || window[tail->count - 1].time_ms < point.time_ms)) {
         CHECK(tail->begin + tail->count < tail->capacity);
         window[tail->count++] = point;
@@ -135,12 +187,12 @@ enum tail_outcome tail_write(struct tail *tail, struct point point)
     bool behind_chunks = point.time_ms <= tail->chunk_last_ms;
     if (behind_chunks) {
         CHECK(tail->late_count < tail->late_capacity);
-        replaced = sorted_put(tail->late, &tail->late_count, point);
+        replaced = put(tail->late, &tail->late_count, &tail->late_loose, point);
     }
     if (point.time_ms >= tail->from_ms) {
         CHECK(tail->begin + tail->count < tail->capacity);
         uint32_t before = tail->count;
-        replaced |= sorted_put(window, &tail->count, point);
+        replaced |= put(window, &tail->count, &tail->window_loose, point);
         tail->fresh += behind_chunks ? 0 : tail->count - before;
     }
     return replaced ? TAIL_REPLACED : TAIL_INSERTED;

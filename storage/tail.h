@@ -11,6 +11,9 @@
  * it goes to the late list (and into the window too, where that reaches so far back), and
  * compaction merges it.
  *
+ * Points that come out of order are gathered behind each list and merged in lots: between tail_write
+ * and tail_settle only the writer may look, and sees a list in two sorted parts.
+ *
  * Threads: changed by the writer thread under the store's lock, read by others under that lock. The
  * writer may read without it.
  */
@@ -32,6 +35,7 @@ struct tail {
     uint32_t begin, count, capacity;
     uint32_t fresh;
     uint32_t late_count, late_capacity;
+    uint32_t window_loose, late_loose; /* so many at the end are sorted among themselves only */
 };
 
 enum tail_outcome {
@@ -51,8 +55,9 @@ size_t tail_bytes(const struct tail *tail);
 enum status tail_reserve(struct tail *tail, size_t points, size_t late, size_t window_max,
                          struct error *error) MUST_USE;
 
-/* Within the room that tail_reserve made. */
+/* Within the room that tail_reserve made. To be settled before the lock is released. */
 enum tail_outcome tail_write(struct tail *tail, struct point point);
+void tail_settle(struct tail *tail);
 
 /* True where the time lies behind what is in memory: only a chunk can tell whether it exists. */
 static inline bool tail_is_behind(const struct tail *tail, int64_t time_ms)

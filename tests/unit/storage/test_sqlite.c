@@ -313,6 +313,33 @@ static void damage_met_by_a_commit(void **state)
     storage_reader_close(reader);
 }
 
+/* What is changed inside of full chunks stays in them; only what no longer fits makes new ones. */
+static void late_points_split_no_more_than_they_must(void **state)
+{
+    struct place *place = *state;
+    struct error error = {0};
+    struct storage_stats before, after;
+    for (int64_t time = 0; time < 40000; time += 20000) { /* with a gap between them */
+        assert_int_equal(write_points(place, time, 10000, &error), STATUS_OK);
+    }
+    assert_int_equal(writer_compact(place->writer, &error), STATUS_OK);
+    storage_stats(place->storage, &before);
+    for (int i = 0; i < 10; i++) { /* the same values again */
+        assert_int_equal(write_points(place, 500 + i * 700, 100, &error), STATUS_OK);
+        assert_int_equal(writer_compact(place->writer, &error), STATUS_OK);
+    }
+    storage_stats(place->storage, &after);
+    assert_true(after.chunks <= before.chunks + 10);
+    assert_int_equal(sql_number(place, "SELECT count(*) FROM chunk WHERE id >= 0 AND count < 400"),
+                     0);
+    assert_int_equal(write_points(place, 10000, 10000, &error), STATUS_OK);
+    assert_int_equal(writer_compact(place->writer, &error), STATUS_OK);
+    storage_stats(place->storage, &after);
+    assert_int_equal(after.points, 30000);
+    assert_true(after.chunks <= before.chunks * 2 + 10);
+    assert_int_equal(storage_check(place->storage, NULL, NULL, &error), STATUS_OK);
+}
+
 /* The same points over and over: nothing new waits in memory, yet the journal must not grow for ever. */
 static void overwriting_keeps_the_journal_short(void **state)
 {
@@ -377,6 +404,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(recovery_replaces_the_connection, setup, teardown),
         cmocka_unit_test_setup_teardown(damage_is_found_and_set_aside, setup, teardown),
         cmocka_unit_test_setup_teardown(damage_met_by_a_commit, setup, teardown),
+        cmocka_unit_test_setup_teardown(late_points_split_no_more_than_they_must, setup, teardown),
         cmocka_unit_test_setup_teardown(overwriting_keeps_the_journal_short, setup, teardown),
         cmocka_unit_test_setup_teardown(long_reader_holds_nobody_up, setup, teardown),
         cmocka_unit_test_setup_teardown(damaged_journal_is_refused, setup, teardown),
