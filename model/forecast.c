@@ -56,8 +56,8 @@ static float finite_or(float value, double fallback)
 
 /* No forecast is certain: each level keeps at least its share of a small band about the median, so
  * that "low = high", as for a constant series, never stands for "no interval". */
-#define LEAST_SPREAD          1e-4
-#define LEAST_SPREAD_ABSOLUTE 1e-9
+#define LEAST_SPREAD          1e-6 /* of the median: some ten steps of a float */
+#define LEAST_SPREAD_ABSOLUTE 1e-18
 
 /* The levels' normal scores as a share of the outermost one's. */
 static const double level_scores[QUANTILE_COUNT] = {-1.0,      -0.653865, -0.429406, -0.267557,

@@ -10,11 +10,12 @@
 
 #include <math.h>
 
-#define GAPS_MAX 1024 /* the newest ones decide */
-#define SECOND   INT64_C(1000)
-#define MINUTE   (60 * SECOND)
-#define HOUR     (60 * MINUTE)
-#define DAY      (24 * HOUR)
+#define GAPS_MAX  1024 /* the newest ones decide */
+#define VALUE_MAX 1e37 /* models compute in float: what is larger counts as missing */
+#define SECOND    INT64_C(1000)
+#define MINUTE    (60 * SECOND)
+#define HOUR      (60 * MINUTE)
+#define DAY       (24 * HOUR)
 
 static const int64_t canonical[] = {
     1 * SECOND,  2 * SECOND,  5 * SECOND,  10 * SECOND, 15 * SECOND, 20 * SECOND, 30 * SECOND,
@@ -90,7 +91,7 @@ static bool sampler_next(struct sampler *sampler, struct point *sample)
     while (sampler->next < sampler->count) {
         struct point point = sampler->points[sampler->next];
         sampler->next++;
-        if (isnan(point.value)) {
+        if (!(fabs(point.value) <= VALUE_MAX)) {
             continue;
         }
         if (!sampler->counter) {

@@ -150,6 +150,10 @@ static void walk(const struct model_series *series, double slope, double *scratc
         size_t lag = step + 1 + offset;
         while ((lag >= lag_next || lag_done == 0) && lag_next < used) {
             size_t found = collect_errors(y, used, lag_next, slope, scratch);
+            if (found > 0 && found < FEW_ERRORS) {
+                scratch[found] = slope * (double)lag_next; /* the slope itself is a guess */
+                found++;
+            }
             if (found >= 8 || (found > 0 && lag_done == 0)) {
                 spread_of(scratch, found, spread);
                 lag_done = lag_next;

@@ -69,9 +69,38 @@ static void no_forecast_is_certain(UNUSED void **state)
         assert_true(baseline_forecast(BASELINE_LAST_VALUE, &series, scratch, &forecast));
         double low = (double)quantiles[0], high = (double)quantiles[(QUANTILE_COUNT - 1) * HORIZON];
         assert_true(low < high);
-        assert_true(high - low <= fmax(1.1e-4 * fabs(constants[c]), 1.1e-9));
+        assert_true(high - low <= fmax(1.2e-6 * fabs(constants[c]), 1.2e-18));
         assert_close(quantiles[QUANTILE_MEDIAN * HORIZON], constants[c], 1e-6 * fabs(constants[c]));
     }
+}
+
+/* Picofarads and air pressure keep the band that their own changes give. */
+static void the_least_band_stays_below_a_real_one(UNUSED void **state)
+{
+    static const double offsets[] = {0.0, 101325.0}, units[] = {1e-12, 0.3};
+    for (size_t c = 0; c < 2; c++) {
+        struct forecast forecast = blank();
+        double values[64];
+        for (size_t i = 0; i < 64; i++) {
+            values[i] = offsets[c] + units[c] * (i % 2 ? 1.0 : -1.0);
+        }
+        struct model_series series = plain_series(values, 64, 1000);
+        assert_true(baseline_forecast(BASELINE_LAST_VALUE, &series, scratch, &forecast));
+        double low = (double)quantiles[HORIZON], high = (double)quantiles[9 * HORIZON];
+        assert_true(high - low > 1.9 * units[c]);
+        assert_true(high - low < 4.1 * units[c]);
+    }
+}
+
+static void two_points_are_no_certainty(UNUSED void **state)
+{
+    struct forecast forecast = blank();
+    double values[] = {5.0, 6.0};
+    struct model_series series = plain_series(values, 2, 1000);
+    assert_true(baseline_forecast(BASELINE_DRIFT, &series, scratch, &forecast));
+    assert_close(mean[0], 7.0, 1e-6);
+    assert_true((double)quantiles[HORIZON] < 6.7);
+    assert_true((double)quantiles[9 * HORIZON] > 7.3);
 }
 
 static void seasonal_naive_has_the_empirical_spread(UNUSED void **state)
@@ -146,6 +175,8 @@ int main(void)
         cmocka_unit_test(interpolates_levels),
         cmocka_unit_test(finishes_forecasts),
         cmocka_unit_test(no_forecast_is_certain),
+        cmocka_unit_test(the_least_band_stays_below_a_real_one),
+        cmocka_unit_test(two_points_are_no_certainty),
         cmocka_unit_test(seasonal_naive_has_the_empirical_spread),
         cmocka_unit_test(last_value_and_drift),
         cmocka_unit_test(spread_of_the_last_value_grows),

@@ -106,6 +106,18 @@ static void handles_times_before_the_epoch(UNUSED void **state)
     assert_int_equal(start, -2 * MINUTE);
 }
 
+/* Neither a wrong zero nor an infinite mean comes of what a float cannot hold. */
+static void leaves_out_what_no_float_holds(UNUSED void **state)
+{
+    struct point points[] = {{0, 1.7e308}, {1, 1.7e308}, {MINUTE, -1e39}, {2 * MINUTE, 1e30}};
+    double values[4];
+    int64_t start;
+    assert_int_equal(grid_fill(points, 4, MINUTE, false, INT64_MAX, values, 4, &start), 3);
+    assert_true(isnan(values[0]));
+    assert_true(isnan(values[1]));
+    assert_close(values[2], 1e30, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -115,6 +127,7 @@ int main(void)
         cmocka_unit_test(leaves_out_the_open_cell_and_what_is_too_old),
         cmocka_unit_test(turns_counters_into_rates),
         cmocka_unit_test(handles_times_before_the_epoch),
+        cmocka_unit_test(leaves_out_what_no_float_holds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
