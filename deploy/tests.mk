@@ -54,7 +54,7 @@ test: ## the core suites, under 20 minutes on two cores
 	    check/gradient,DOUBLE=1 check/http check/crash
 
 # Address and undefined behaviour over everything that parses or stores; threads over what shares.
-ASAN_SUITES = $(filter unit/%,$(SUITES)) contract
+ASAN_SUITES = $(filter unit/%,$(SUITES)) contract reference backbone golden
 TSAN_SUITES = $(filter unit/storage unit/server unit/api contract,$(SUITES))
 .PHONY: test-sanitized
 test-sanitized: ## the suites again under ASan and UBSan, then under TSan
@@ -68,13 +68,29 @@ test-sanitized: ## the suites again under ASan and UBSan, then under TSan
 	    $(patsubst %,check/%$(comma)SAN=thread,$(TSAN_SUITES) http)
 
 .PHONY: golden
-golden: ## run the golden vectors of a folder: make golden GOLDEN=DIR
-	$(Q)GOLDEN="$(abspath $(GOLDEN))" $(MAKE) --no-print-directory check/golden
+golden: build/golden ## run the golden vectors of a folder: make golden GOLDEN=DIR
+	$(Q)GOLDEN="$(if $(GOLDEN),$(abspath $(GOLDEN)))" $(BUILD)/tests/golden/test_golden
 
 .PHONY: bench
-bench: ## every figure, as ratios within one run where it has a partner
+bench: ## every figure, as ratios within one run where it has a partner; DATA=DIR for full accuracy
 	$(Q)$(MAKE) --no-print-directory -j$(CORES) all build/bench
-	$(Q)for program in $(wildcard $(PROGRAMS_bench)); do $$program || exit 1; done
+	$(Q)sh tests/bench/run.sh $(BUILD)
+
+# Each harness under ASan and UBSan for FUZZ_SECONDS; corpora are kept, findings fail.
+FUZZ_SECONDS ?= 60
+FUZZERS = $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+.PHONY: fuzz
+fuzz: ## fuzz every parser, FUZZ_SECONDS each
+	$(Q)sh deploy/install-deps.sh build test fuzz
+	$(Q)$(MAKE) --no-print-directory -j$(CORES) CC=clang-14 SAN=fuzzer-no-link,address,undefined build/fuzz/all
+	$(Q)sh tests/fuzz/run.sh $(BUILD)/fuzzer-no-link-address-undefined $(FUZZ_SECONDS) $(FUZZERS)
+
+.PHONY: build/fuzz/all
+build/fuzz/all: $(addprefix $(BUILD)/tests/fuzz/,$(FUZZERS))
+$(addprefix $(BUILD)/tests/fuzz/,$(FUZZERS)): $(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o \
+    $(foreach l,$(below_api),$(call lib,$(l)))
+	$(if $(Q),@echo "  link    $@")
+	$(Q)$(CC) $(ALLFLAGS) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS)
 
 FORMATTED = $(wildcard base/*.[ch] storage/*.[ch] model/*.[ch] model/*/*.[ch] \
     model/ops/kernels/*.[ch] api/*.[ch] server/*.[ch] tests/*/*.[ch] tests/unit/*/*.[ch])

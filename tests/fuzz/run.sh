@@ -1,0 +1,25 @@
+#!/bin/sh
+# Runs fuzz harnesses for a bounded time each on their corpora; any finding fails.
+# SPDX-License-Identifier: Apache-2.0
+#
+# usage: run.sh BUILD-FOLDER SECONDS HARNESS...   Closing line: "N passed, N failed".
+set -u
+build=$1 seconds=$2
+shift 2
+passed=0 failed=0
+for harness in "$@"; do
+    corpus=tests/fuzz/corpus/${harness#fuzz_}
+    found=$build/fuzz-found/$harness
+    mkdir -p "$corpus" "$found/new"
+    if "$build/tests/fuzz/$harness" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 \
+        -print_final_stats=1 -artifact_prefix="$found/" "$found/new" "$corpus" >"$found/log" 2>&1; then
+        passed=$((passed + 1))
+        printf '  ok    %-24s %s\n' "$harness" "$(grep -E 'number_of_executed_units' "$found/log" | tr -s ' :')"
+    else
+        failed=$((failed + 1))
+        tail -n 30 "$found/log"
+        printf 'FAILED  %s, input under %s\n' "$harness" "$found"
+    fi
+done
+printf '%s passed, %s failed\n' "$passed" "$failed"
+[ "$failed" -eq 0 ]
