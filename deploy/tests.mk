@@ -82,7 +82,8 @@ FUZZERS = $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 .PHONY: fuzz
 fuzz: ## fuzz every parser, FUZZ_SECONDS each
 	$(Q)sh deploy/install-deps.sh build test fuzz
-	$(Q)$(MAKE) --no-print-directory -j$(CORES) CC=clang-14 SAN=fuzzer-no-link,address,undefined build/fuzz/all
+	$(Q)$(MAKE) --no-print-directory -j$(CORES) CC=clang-14 \
+	    SAN=fuzzer-no-link,address,undefined build/fuzz/all
 	$(Q)sh tests/fuzz/run.sh $(BUILD)/fuzzer-no-link-address-undefined $(FUZZ_SECONDS) $(FUZZERS)
 
 .PHONY: build/fuzz/all
