@@ -167,8 +167,8 @@ train() {
 }
 
 failure=
-get /api/v1/models || :
-if [ -n "$(value id)" ]; then
+get /readyz || :
+if [ "$(value models)" = true ]; then
     say model "kept from the last run; the daemon retrains it every hour"
 elif train; then
     say model "trained in about $train_seconds seconds; the daemon goes on retraining every hour"
