@@ -85,7 +85,7 @@ static size_t count_resets(const struct forecast_desk *desk, const struct series
                            size_t maximum)
 {
     size_t resets = 0;
-    if (!info->settings.has_kind || info->settings.kind != SERIES_COUNTER) {
+    if (!series_is_counter(info)) {
         return 0;
     }
     size_t count = info->points < maximum ? (size_t)info->points : maximum;
@@ -279,8 +279,25 @@ static void finish(struct forecast_made *made)
     if (made->missing * 9 > made->observed) {
         made->warnings |= WARNING_GAPS;
     }
+    if (series_is_counter(info)) {
+        made->warnings |= WARNING_RATE;
+    }
     mem_free(made->values);
     made->values = NULL;
+}
+
+/* Whether a series of several may be left out of the answer for what `error` says. */
+static bool skip(const struct forecast_order *order, struct forecast_made *made,
+                 struct model_series *series, struct error *error)
+{
+    if (!order->skip_short || !error->code || strcmp(error->code, "insufficient_history") != 0) {
+        return false;
+    }
+    forecast_made_release(made);
+    made->skipped = true;
+    memset(series, 0, sizeof(*series)); /* of no step: no model looks at it */
+    memset(error, 0, sizeof(*error));
+    return true;
 }
 
 enum status forecast_make(struct forecast_desk *desk, const struct forecast_order *order,
@@ -292,7 +309,9 @@ enum status forecast_make(struct forecast_desk *desk, const struct forecast_orde
     for (size_t i = 0; i < order->count && status == STATUS_OK; i++) {
         made[i].id = order->ids[i];
         status = prepare(desk, order, &made[i], &series[i], error);
-        if (status != STATUS_OK) {
+        if (status != STATUS_OK && skip(order, &made[i], &series[i], error)) {
+            status = STATUS_OK;
+        } else if (status != STATUS_OK) {
             name_series(desk, order->ids[i], error);
         }
     }
@@ -300,10 +319,10 @@ enum status forecast_make(struct forecast_desk *desk, const struct forecast_orde
         run_models(desk, made, series, order->count);
     }
     for (size_t i = 0; i < order->count && status == STATUS_OK; i++) {
-        if (!made[i].served_by) {
+        if (!made[i].served_by && !made[i].skipped) {
             status = run_baselines(desk, &made[i], &series[i], error);
         }
-        if (status == STATUS_OK) {
+        if (status == STATUS_OK && !made[i].skipped) {
             finish(&made[i]);
         }
     }

@@ -28,6 +28,7 @@ enum forecast_warning {
     WARNING_STALE = 2,          /* no point for many steps */
     WARNING_SHORT_HISTORY = 4,  /* fewer than SHORT_HISTORY values */
     WARNING_GAPS = 8,           /* more than a tenth of the values are missing */
+    WARNING_RATE = 16,          /* of a counter: values are its rise per second */
 };
 #define SHORT_HISTORY 10
 
@@ -45,6 +46,7 @@ struct forecast_made {
     size_t observed, missing, resets;
     size_t trained_horizon;
     unsigned warnings;
+    bool skipped;   /* too few values, and the order allows that: nothing but id and info holds */
     float *block;   /* holds the arrays of `forecast` */
     double *values; /* the grid; only while it is made */
 };
@@ -52,12 +54,14 @@ void forecast_made_release(struct forecast_made *made);
 
 /* Forecasts of up to DESK_SERIES_MAX series. `horizon_ms` 0: `steps` for each. STATUS_INVALID with
  * insufficient_history, or bad_parameter where a horizon has more than `steps_max` steps; the error
- * names the series. On failure nothing is left to release. */
+ * names the series. With `skip_short` a series of too few values is marked as skipped instead. On
+ * failure nothing is left to release. */
 struct forecast_order {
     const uint32_t *ids;
     size_t count;
     int64_t horizon_ms;
     size_t steps, steps_max;
+    bool skip_short;
 };
 enum status forecast_make(struct forecast_desk *desk, const struct forecast_order *order,
                           struct forecast_made *made, struct error *error) MUST_USE;
@@ -69,6 +73,9 @@ enum status forecast_facts(struct forecast_desk *desk, const struct series_info 
 enum series_state series_state_of(struct api_services *services, const struct series_info *info,
                                   const struct series_facts *facts, int64_t now_ms);
 const char *series_state_name(enum series_state state);
+
+/* Whether a series is forecast by its rise per second. */
+bool series_is_counter(const struct series_info *info);
 
 /* After this long without a point a series of the step counts as stale. */
 int64_t stale_after_ms(int64_t step_ms);

@@ -125,6 +125,9 @@ static enum status each_number(struct forecast_query *out, const char *name, con
             return error_code(error, "bad_parameter", name);
         }
         double low = bands ? (1.0 - number / 100.0) / 2.0 : number;
+        if (bands && !(number > 0.0)) {
+            low = (double)NAN; /* no band at all: refused below */
+        }
         enum status status = forecast_query_add_level(out, name, low, error);
         if (status == STATUS_OK && bands) {
             status = forecast_query_add_level(out, name, 1.0 - low, error);

@@ -15,21 +15,24 @@
 
 /* ---------------------------------------------------------------- numbers */
 
-/* Enough digits that rounding stays below a thousandth of the band. */
+/* Enough digits that rounding stays below a thousandth of the mean band and a tenth of any. */
 static int digits_for(const struct forecast *forecast)
 {
-    double spread = 0.0, scale = 0.0;
+    double spread = 0.0, scale = 0.0, narrowest = 0.0;
     size_t horizon = forecast->horizon;
     for (size_t h = 0; h < horizon; h++) {
-        spread += (double)forecast->quantiles[HIGH_INDEX * horizon + h] -
-                  (double)forecast->quantiles[LOW_INDEX * horizon + h];
-        scale = fmax(scale, fabs((double)forecast->mean[h]));
+        double band = (double)forecast->quantiles[HIGH_INDEX * horizon + h] -
+                      (double)forecast->quantiles[LOW_INDEX * horizon + h];
+        double size = fabs((double)forecast->mean[h]);
+        spread += band;
+        scale = fmax(scale, size);
+        narrowest = band > 0.0 ? fmax(narrowest, size / band) : narrowest;
     }
     spread /= (double)horizon;
     if (!(spread > 0.0) || !(scale > 0.0)) {
         return DIGITS_MIN;
     }
-    double digits = ceil(log10(scale / spread)) + 3.0;
+    double digits = fmax(ceil(log10(scale / spread)) + 3.0, ceil(log10(narrowest)) + 1.0);
     return digits < DIGITS_MIN ? DIGITS_MIN : (digits > DIGITS_MAX ? DIGITS_MAX : (int)digits);
 }
 
@@ -134,6 +137,9 @@ static void add_warnings(const struct forecast_made *made, struct text *out)
     }
     if (made->warnings & WARNING_GAPS) {
         add_warning(out, "gaps", "more than a tenth of the recent values are missing", 0);
+    }
+    if (made->warnings & WARNING_RATE) {
+        add_warning(out, "counter_rate", "values are the rise of the counter per second", 0);
     }
     text_add_char(out, ']');
 }
@@ -345,10 +351,25 @@ void forecast_render_begin(const struct forecast_query *query, struct text *out)
 
 void forecast_render_end(const struct forecast_query *query, struct text *out)
 {
-    if (query->format == FORMAT_JSON) {
-        text_add_string(out, "]}");
-    } else if (query->format == FORMAT_TABLE) {
+    if (query->format != FORMAT_CSV) {
         text_add_char(out, ']');
+    }
+}
+
+void forecast_render_skipped(const struct forecast_query *query, const char *series,
+                             size_t series_length, bool first, struct text *out)
+{
+    if (query->format == FORMAT_JSON) {
+        text_add_string(out, first ? ",\"skipped\":[{\"series\":" : ",{\"series\":");
+        text_add_json_string(out, series, series_length);
+        text_add_string(out, ",\"code\":\"insufficient_history\"}");
+    }
+}
+
+void forecast_render_close(const struct forecast_query *query, bool any_skipped, struct text *out)
+{
+    if (query->format == FORMAT_JSON) {
+        text_add_string(out, any_skipped ? "]}" : "}");
     }
 }
 

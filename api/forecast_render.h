@@ -19,6 +19,11 @@ struct forecast_history {
 void forecast_render_begin(const struct forecast_query *query, struct text *out);
 void forecast_render_end(const struct forecast_query *query, struct text *out);
 
+/* After that: a series that has no forecast, which only JSON can say, and the end of the answer. */
+void forecast_render_skipped(const struct forecast_query *query, const char *series,
+                             size_t series_length, bool first, struct text *out);
+void forecast_render_close(const struct forecast_query *query, bool any_skipped, struct text *out);
+
 /* One forecast; `first`: none stands before it. Returns where the room for data_age_ms begins, 0
  * where the format has none. */
 size_t forecast_render(const struct forecast_query *query, const struct forecast_made *made,

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,6 +29,19 @@ static void note_state(struct api_services *services, const struct forecast_quer
     answer->good_until_ms = INT64_MAX;
 }
 
+/* A series that is not in the answer: any new point may put it there. */
+static void note_skipped(struct live_answer *answer, const struct forecast_made *made)
+{
+    answer->series[answer->series_count++] = (struct live_series){
+        .id = made->id,
+        .generation = made->info.generation,
+        .step_ms = 1,
+        .cell = made->info.last_ms,
+        .last_ms = made->info.last_ms,
+        .skipped = true,
+    };
+}
+
 static void note_series(struct live_answer *answer, const struct forecast_made *made, size_t age_at)
 {
     int64_t step_ms = made->facts.step_ms, last_ms = made->info.last_ms;
@@ -44,6 +58,24 @@ static void note_series(struct live_answer *answer, const struct forecast_made *
     }
 }
 
+/* A counter's readings as its rise per second, the quantity that is forecast; NAN where unknown. */
+static void to_rates(struct point *points, size_t count)
+{
+    struct point before = {0, (double)NAN};
+    for (size_t i = 0; i < count; i++) {
+        struct point now = points[i];
+        points[i].value = (double)NAN;
+        if (isnan(now.value)) {
+            continue;
+        }
+        if (!isnan(before.value)) {
+            double rise = now.value >= before.value ? now.value - before.value : now.value;
+            points[i].value = fmax(rise, 0.0) * 1000.0 / (double)(now.time_ms - before.time_ms);
+        }
+        before = now;
+    }
+}
+
 static enum status read_history(struct forecast_desk *desk, const struct forecast_query *query,
                                 const struct forecast_made *made, struct forecast_history *history,
                                 struct error *error)
@@ -55,6 +87,9 @@ static enum status read_history(struct forecast_desk *desk, const struct forecas
     size_t count = 0, first = 0;
     if (desk_read(desk, made->id, HISTORY_POINTS_MAX, &count, error) != STATUS_OK) {
         return error->status;
+    }
+    if (series_is_counter(&made->info)) {
+        to_rates(desk->points, count);
     }
     while (first < count && desk->points[first].time_ms <= made->info.last_ms - query->history_ms) {
         first++;
@@ -78,12 +113,37 @@ static enum status render_one(struct forecast_desk *desk, const struct forecast_
     return STATUS_OK;
 }
 
+/* The series without a forecast, named behind the others; an error where there are no others. */
+static enum status name_skipped(struct forecast_desk *desk, const struct forecast_query *query,
+                                const struct live_answer *answer, size_t rendered, struct text *out,
+                                struct error *error)
+{
+    if (rendered == 0) {
+        error_set(error, STATUS_INVALID, "none of the %zu series has two values to forecast from",
+                  answer->series_count);
+        return error_code(error, "insufficient_history", "series");
+    }
+    size_t skipped = 0;
+    forecast_render_end(query, out);
+    for (size_t i = 0; i < answer->series_count; i++) {
+        if (answer->series[i].skipped) {
+            char text[SERIES_TEXT_MAX];
+            size_t length =
+                storage_series_text(desk->services->storage, answer->series[i].id, text);
+            forecast_render_skipped(query, text, length, skipped++ == 0, out);
+        }
+    }
+    forecast_render_close(query, skipped > 0, out);
+    return text_status(out, "the answer", error);
+}
+
 /* The whole answer to *out, and what it depends on to *answer (its series are to be freed). */
 static enum status make_answer(struct forecast_desk *desk, const struct forecast_query *query,
                                struct text *out, struct live_answer *answer, struct error *error)
 {
     struct forecast_made made[DESK_SERIES_MAX];
     enum status status = STATUS_OK;
+    size_t rendered = 0;
     note_state(desk->services, query, answer);
     answer->series = mem_alloc(query->count * sizeof(*answer->series));
     if (!answer->series) {
@@ -98,18 +158,20 @@ static enum status make_answer(struct forecast_desk *desk, const struct forecast
             .horizon_ms = query->horizon_ms,
             .steps = query->steps,
             .steps_max = query->steps_max,
+            .skip_short = query->count > 1,
         };
         status = forecast_make(desk, &order, made, error);
         bool is_made = status == STATUS_OK;
         for (size_t i = 0; i < order.count && is_made; i++) {
-            if (status == STATUS_OK) {
-                status = render_one(desk, query, &made[i], at + i == 0, out, answer, error);
+            if (made[i].skipped) {
+                note_skipped(answer, &made[i]);
+            } else if (status == STATUS_OK) {
+                status = render_one(desk, query, &made[i], rendered++ == 0, out, answer, error);
             }
             forecast_made_release(&made[i]);
         }
     }
-    forecast_render_end(query, out);
-    return status == STATUS_OK ? text_status(out, "the answer", error) : status;
+    return status == STATUS_OK ? name_skipped(desk, query, answer, rendered, out, error) : status;
 }
 
 /* Keeps a copy of a finished answer under its query. Without memory it is not kept, that is all. */

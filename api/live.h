@@ -36,6 +36,7 @@ struct live_series {
     int64_t step_ms, cell; /* of the newest point */
     int64_t last_ms;       /* its time: data_age_ms counts from here */
     size_t age_at;         /* where the room for data_age_ms is in the bytes; 0: none */
+    bool skipped;          /* it had too few values */
 };
 
 struct live_answer {

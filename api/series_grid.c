@@ -39,12 +39,16 @@ static int64_t closed_until(const struct series_info *info, const struct series_
     return floor_to(info->last_ms, facts->step_ms) + facts->step_ms <= now_ms ? INT64_MAX : now_ms;
 }
 
+bool series_is_counter(const struct series_info *info)
+{
+    return info->settings.has_kind && info->settings.kind == SERIES_COUNTER;
+}
+
 static size_t fill(struct forecast_desk *desk, const struct series_info *info,
                    const struct series_facts *facts, size_t points, double *values, size_t maximum,
                    int64_t *start_ms)
 {
-    bool counter = info->settings.has_kind && info->settings.kind == SERIES_COUNTER;
-    return grid_fill(desk->points, points, facts->step_ms, counter,
+    return grid_fill(desk->points, points, facts->step_ms, series_is_counter(info),
                      closed_until(info, facts, clock_wall_ms()), values, maximum, start_ms);
 }
 
@@ -137,6 +141,9 @@ enum status forecast_grid(struct forecast_desk *desk, const struct series_info *
     series->step_ms = facts->step_ms;
     memcpy(series->seasons, facts->seasons, sizeof(series->seasons));
     series->minimum = settings->has_minimum ? settings->minimum : -(double)INFINITY;
+    if (series_is_counter(info) && !settings->has_minimum) {
+        series->minimum = 0.0; /* of the rate */
+    }
     series->maximum = settings->has_maximum ? settings->maximum : (double)INFINITY;
     series->integer = settings->has_integer && settings->integer;
     series->time_zone = settings->time_zone[0] ? settings->time_zone : NULL;

@@ -8,7 +8,7 @@ import io
 import math
 import random
 
-from daemon import now_ms, quote
+from daemon import JSON, now_ms, quote
 
 STEP = 60000
 KEYS = {"series", "step_ms", "origin", "issued_at", "data_age_ms", "state", "served_by", "fallback_reason",
@@ -128,6 +128,22 @@ def test_a_series_too_young_does_not_spoil_the_others(daemon):
     feed(daemon, "flock.d", [1])
     answer = daemon.get("/api/v1/forecast?series=flock.c&series=flock.d")
     assert answer.status == 422 and answer.json["code"] == "insufficient_history", answer
+
+
+def test_a_counter_is_forecast_by_its_rate_and_says_so(daemon):
+    rises = [0, 120, 0, 0, 360, 60] * 30
+    values, total = [], 0
+    for i, rise in enumerate(rises):
+        total = rise if i == 50 else total + rise  # it begins again from zero
+        values.append(total)
+    feed(daemon, "turns_total", values)
+    answer = daemon.request("PATCH", "/api/v1/series/turns_total", '{"kind":"counter","season":0}', JSON)
+    assert answer.status == 200, answer
+    one = forecast(daemon, "turns_total", "&steps=5&history=6m&quantiles=0.01,0.5,0.99")
+    assert [warning["code"] for warning in one["warnings"]] == ["counter_rate"], one["warnings"]
+    assert one["quality"]["resets"] == 1, one["quality"]
+    assert one["history"]["values"] == [rise / 60 for rise in rises[-6:]], one["history"]
+    assert min(one["quantiles"]["0.01"]) >= 0 and max(one["quantiles"]["0.99"]) < 20, one["quantiles"]
 
 
 def test_unknown_series(daemon):
