@@ -9,9 +9,10 @@
 #include <math.h>
 #include <string.h>
 
-#define DAY_MS        INT64_C(86400000)
-#define INPUT_LIMIT   (real)30
-#define RESTORE_LIMIT 12.0 /* of an asinh output: sinh(12) = 81,000 scales away is far enough */
+#define DAY_MS         INT64_C(86400000)
+#define INPUT_LIMIT    (real)30
+#define SMALLEST_SCALE 1e-9
+#define RESTORE_LIMIT  12.0 /* of an asinh output: sinh(12) = 81,000 scales away is far enough */
 
 /* ---------------------------------------------------------------- the plan */
 
@@ -123,7 +124,8 @@ struct series_statistics series_statistics(const double *values, size_t count)
             non_negative = non_negative && values[i] >= 0.0;
         }
     }
-    struct series_statistics found = {.deviation = 1e-9, .mean_abs = 1e-9, .non_negative = false};
+    struct series_statistics found = {
+        .deviation = SMALLEST_SCALE, .mean_abs = SMALLEST_SCALE, .non_negative = false};
     if (!(n > 0.0)) {
         return found;
     }
@@ -134,8 +136,10 @@ struct series_statistics series_statistics(const double *values, size_t count)
         square += isnan(away) ? 0.0 : away * away;
     }
     found.mean = mean;
-    found.deviation = fmax(fmax(sqrt(square / n), 1e-9), 1e-6 * fabs(mean));
-    found.mean_abs = fmax(absolute / n, 1e-9);
+    /* Relative to the series: its unit may be tiny. All zeros keep the smallest scale. */
+    double deviation = fmax(sqrt(square / n), 1e-6 * fabs(mean));
+    found.deviation = deviation > 0.0 ? deviation : SMALLEST_SCALE;
+    found.mean_abs = absolute > 0.0 ? absolute / n : SMALLEST_SCALE;
     found.non_negative = non_negative;
     return found;
 }

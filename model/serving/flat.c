@@ -27,7 +27,7 @@ static bool is_flat(const double *values, size_t length, double *value)
         low = fmin(low, v);
         high = fmax(high, v);
         seen++;
-        if (high - low > SAME * fmax(1.0, fabs(v))) {
+        if (high - low > SAME * fabs(v)) {
             return false;
         }
     }
@@ -42,7 +42,7 @@ static double share_equal(const double *values, size_t count, double value)
     for (size_t i = 0; i < count; i++) {
         if (!isnan(values[i])) {
             seen++;
-            equal += fabs(values[i] - value) <= SAME * fmax(1.0, fabs(value)) ? 1 : 0;
+            equal += fabs(values[i] - value) <= SAME * fabs(value) ? 1 : 0;
         }
     }
     return seen > 0 ? (double)equal / (double)seen : -1.0;

@@ -14,7 +14,6 @@
 #define HORIZON_PARTS 3
 #define POINTS_MIN    50  /* in a part; fewer leave it as it is */
 #define RATIO_OUTSIDE 9.0 /* where the forecast has no width and the actual lies elsewhere */
-#define TINY          1e-12
 
 /* |y - median| over the half-width at `level` (above the median) or its mirror image. */
 static double ratio_of(const struct forecast *forecast, size_t level, size_t h, double actual)
@@ -24,10 +23,10 @@ static double ratio_of(const struct forecast *forecast, size_t level, size_t h, 
     size_t side = actual >= median ? level : QUANTILE_COUNT - 1 - level;
     double width = fabs((double)forecast->quantiles[side * horizon + h] - median);
     double away = fabs(actual - median);
-    if (width < TINY * (1.0 + fabs(median))) {
-        return away < TINY * (1.0 + fabs(median)) ? 0.0 : RATIO_OUTSIDE;
+    if (!(width > 0.0)) {
+        return away > 0.0 ? RATIO_OUTSIDE : 0.0;
     }
-    return away / width;
+    return fmin(away / width, RATIO_OUTSIDE);
 }
 
 static size_t collect(const struct evaluation *evaluation, size_t level, size_t from, size_t to,

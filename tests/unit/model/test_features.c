@@ -161,6 +161,29 @@ static void scales_go_there_and_back(UNUSED void **state)
     }
 }
 
+/* Picofarads or bytes: the network sees the same. */
+static void units_do_not_matter(UNUSED void **state)
+{
+    static real large[sizeof(steps) / sizeof(steps[0])];
+    for (int kind = SCALE_STANDARD; kind <= SCALE_MEAN_ABS; kind++) {
+        struct feature_shape shape = shape_of((enum scale_kind)kind, true);
+        struct window_source source = source_at(120);
+        struct window_scale scale;
+        fill(&shape, &source, &scale);
+        memcpy(large, steps, sizeof(steps));
+        double small[LENGTH];
+        for (int t = 0; t < LENGTH; t++) {
+            small[t] = values[t] * 1e-14;
+        }
+        source.values = small;
+        source.statistics = series_statistics(small, LENGTH);
+        fill(&shape, &source, &scale);
+        for (size_t i = 0; i < (CONTEXT + STEPS) * feature_count(&plan, &shape); i++) {
+            assert_close((double)steps[i], (double)large[i], 1e-5);
+        }
+    }
+}
+
 static void gaps_and_starts_are_masked(UNUSED void **state)
 {
     double kept = values[115];
@@ -232,6 +255,7 @@ int main(void)
         cmocka_unit_test(fills_values_masks_lags_and_phases),
         cmocka_unit_test(sees_nothing_from_the_origin_on),
         cmocka_unit_test(scales_go_there_and_back),
+        cmocka_unit_test(units_do_not_matter),
         cmocka_unit_test(gaps_and_starts_are_masked),
         cmocka_unit_test(lag_mix_has_the_right_gradient),
     };
