@@ -100,13 +100,14 @@ enum status status_fast(struct call *call, struct error *error)
     text_add_time(&json, services->started_ms);
     text_add_format(&json,
                     "\",\"uptime_seconds\":%lld,\"series\":%u,\"points\":%llu,\"bytes\":%llu,"
-                    "\"wal_bytes\":%llu,\"writable\":%s,\"memory\":{\"allocated\":%zu,\"peak\":%zu,"
+                    "\"wal_bytes\":%llu,\"journal_points\":%llu,\"writable\":%s,\"memory\":{"
+                    "\"allocated\":%zu,\"peak\":%zu,"
                     "\"tail\":%llu,\"live\":%zu},\"live_answers\":%zu",
                     (long long)((clock_wall_ms() - services->started_ms) / 1000), stats.series,
                     (unsigned long long)stats.points, (unsigned long long)stats.bytes_on_disk,
-                    (unsigned long long)stats.wal_bytes, stats.writable ? "true" : "false",
-                    mem_bytes_in_use(), mem_bytes_peak(), (unsigned long long)stats.tail_bytes,
-                    live.bytes, live.answers);
+                    (unsigned long long)stats.wal_bytes, (unsigned long long)stats.journal_points,
+                    stats.writable ? "true" : "false", mem_bytes_in_use(), mem_bytes_peak(),
+                    (unsigned long long)stats.tail_bytes, live.bytes, live.answers);
     add_training(services, &json);
     add_limits(call->limits, &json);
     if (services->describe) {
