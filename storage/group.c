@@ -64,7 +64,9 @@ static enum status entry_create(struct storage *storage, struct write_group *gro
     if (entry == NULL) {
         return error_set(error, STATUS_NO_MEMORY, "could not allocate a new series");
     }
+    lock_acquire(&storage->lock);
     storage->directory.last_id = id;
+    lock_release(&storage->lock);
     entry->created_ms = clock_wall_ms();
     storage->driver->entry_init(entry);
     text_table_insert(&group->created_names, entry);

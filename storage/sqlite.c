@@ -237,6 +237,28 @@ static char *path_join(const char *directory, const char *name)
     return length < 0 || (size_t)length >= sizeof path ? NULL : mem_copy_text(path, (size_t)length);
 }
 
+static void directory_sync(const char *directory)
+{
+    int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0) {
+        (void)fsync(fd); /* the names of new files; a failure shows again at the first commit */
+        close(fd);
+    }
+}
+
+/* The name of a directory just made is an entry of the one above. */
+static void parent_sync(char *path)
+{
+    char *slash = strrchr(path, '/');
+    if (slash == NULL || slash == path) {
+        directory_sync(slash == NULL ? "." : "/");
+        return;
+    }
+    *slash = '\0';
+    directory_sync(path);
+    *slash = '/';
+}
+
 static enum status directory_make(const char *directory, struct error *error)
 {
     char path[PATH_BYTES];
@@ -249,9 +271,13 @@ static enum status directory_make(const char *directory, struct error *error)
         if (path[i] == '/' || path[i] == '\0') {
             char kept = path[i];
             path[i] = '\0';
-            if (mkdir(path, 0750) != 0 && errno != EEXIST) {
+            bool made = mkdir(path, 0750) == 0;
+            if (!made && errno != EEXIST) {
                 return error_set(error, errno == ENOSPC ? STATUS_NO_SPACE : STATUS_IO,
                                  "could not make directory \"%.200s\": %s", path, strerror(errno));
+            }
+            if (made) {
+                parent_sync(path);
             }
             path[i] = kept;
         }
@@ -279,15 +305,6 @@ static enum status directory_lock(struct sqlite_state *state, struct error *erro
         return error_hint(error, "Stop the other forecastd, or use another directory.");
     }
     return STATUS_OK;
-}
-
-static void directory_sync(const char *directory)
-{
-    int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0) {
-        (void)fsync(fd); /* the names of new files; a failure shows again at the first commit */
-        close(fd);
-    }
 }
 
 /* ---------------------------------------------------------------- open, close, recover */
@@ -358,6 +375,7 @@ static enum status sqlite_open_store(struct storage *storage, const char *path, 
     size_t points = storage->options.tail_bytes_max / sizeof(struct point);
     state->pending_low = points / 4;
     state->pending_high = points / 2;
+    state->evict_above = storage->options.tail_bytes_max;
     state->journal_high = 2 * (uint64_t)state->pending_high;
     state->directory = mem_copy_text(path, strlen(path));
     state->file = path_join(path, "forecastd.db");

@@ -18,7 +18,10 @@
 #include <sqlite3.h>
 #include <string.h>
 
-enum { APPLY_STRIDE = 4096 }; /* operations under one hold of the lock */
+enum {
+    APPLY_STRIDE = 4096, /* operations under one hold of the lock */
+    EVICT_STRIDE = 1024, /* series, likewise */
+};
 
 /* ---------------------------------------------------------------- does a point exist */
 
@@ -340,13 +343,12 @@ void sqlite_warm(struct sqlite_state *state, struct sqlite_series *series)
 
 /* Under the lock. A second-chance clock: whoever was used since the hand came by last is passed
  * over once; who is chosen keeps its fresh points and three quarters of the others, so one in
- * steady use settles at a size. */
-static bool evict_one(struct sqlite_state *state)
+ * steady use settles at a size. Looks at EVICT_STRIDE series at most. */
+static void evict_some(struct sqlite_state *state, size_t target)
 {
     struct storage *storage = state->storage;
     struct series_directory *directory = &storage->directory;
-    uint64_t limit = 2 * ((uint64_t)directory->last_id + 1);
-    for (uint64_t step = 0; step < limit; step++) {
+    for (int i = 0; i < EVICT_STRIDE && storage->counters.tail_bytes > target; i++) {
         uint32_t id = state->evict_hand < directory->last_id ? state->evict_hand + 1 : 1;
         state->evict_hand = id;
         struct sqlite_series *series = sqlite_series_of(series_directory_at(directory, id));
@@ -359,23 +361,27 @@ static bool evict_one(struct sqlite_state *state)
         }
         size_t before = tail_bytes(&series->tail);
         tail_shrink(&series->tail, (series->tail.count - series->tail.fresh) / 4 * 3);
-        size_t after = tail_bytes(&series->tail);
-        storage->counters.tail_bytes -= before - after;
-        if (after < before) {
-            return true;
-        }
+        storage->counters.tail_bytes -= before - tail_bytes(&series->tail);
     }
-    return false;
 }
 
 void sqlite_evict(struct sqlite_state *state)
 {
     struct storage *storage = state->storage;
     size_t maximum = storage->options.tail_bytes_max;
-    bool over = storage->counters.tail_bytes > maximum;
-    while (over) {
-        lock_acquire(&storage->lock);
-        over = evict_one(state) && storage->counters.tail_bytes > maximum - maximum / 16;
-        lock_release(&storage->lock);
+    size_t target = maximum - maximum / 16;
+    uint64_t twice_round = 2 * ((uint64_t)storage->directory.last_id + 1), in_vain = 0;
+    if (storage->counters.tail_bytes <= state->evict_above) {
+        return;
     }
+    while (storage->counters.tail_bytes > target && in_vain < twice_round) {
+        size_t before = storage->counters.tail_bytes;
+        lock_acquire(&storage->lock);
+        evict_some(state, target);
+        lock_release(&storage->lock);
+        in_vain = storage->counters.tail_bytes < before ? 0 : in_vain + EVICT_STRIDE;
+    }
+    /* Where the rest is all fresh: not again before there is noticeably more. */
+    size_t left = storage->counters.tail_bytes;
+    state->evict_above = left > maximum ? left + maximum / 16 : maximum;
 }

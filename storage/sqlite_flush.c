@@ -27,12 +27,11 @@ enum { STATE_VERSION = 1 };
 
 /* ---------------------------------------------------------------- state of a series */
 
-size_t sqlite_state_put(const struct sqlite_series *series, unsigned char *out)
+size_t sqlite_state_put(const struct series_entry *entry, uint64_t flushed_seq, unsigned char *out)
 {
-    const struct series_entry *entry = &series->entry;
     unsigned char *at = out + 4;
     *at++ = STATE_VERSION;
-    at = varint_put(at, series->flushed_seq);
+    at = varint_put(at, flushed_seq);
     at = varint_put(at, entry->points);
     at = varint_put(at, entry->late);
     at = varint_put(at, entry->updated);
@@ -310,22 +309,22 @@ static enum status open_read(struct sqlite_state *state, struct sqlite_series *s
     return row_read(state, series, SQL_OPEN_READ, row, flush, error);
 }
 
-static enum status open_write(struct sqlite_state *state, struct sqlite_series *series,
+static enum status open_write(struct sqlite_state *state, const struct series_entry *entry,
                               const struct point *points, size_t count, size_t bytes, bool update,
                               struct error *error)
 {
     unsigned char packed[SQLITE_STATE_BYTES_MAX];
     enum sqlite_statement which = update ? SQL_OPEN_UPDATE : SQL_OPEN_PUT;
     struct sqlite3_stmt *statement = state->statements[which];
-    sqlite3_bind_int64(statement, 1, -(int64_t)series->entry.id);
+    sqlite3_bind_int64(statement, 1, -(int64_t)entry->id);
     if (!update) {
-        sqlite3_bind_int64(statement, 2, series->entry.id);
+        sqlite3_bind_int64(statement, 2, entry->id);
         if (count > 0) {
             sqlite3_bind_int64(statement, 3, points[0].time_ms);
         }
     }
     sqlite3_bind_int64(statement, 4, (int64_t)count);
-    size_t length = sqlite_state_put(series, packed);
+    size_t length = sqlite_state_put(entry, state->last_seq, packed);
     sqlite3_bind_blob(statement, 5, packed, (int)length, SQLITE_STATIC);
     sqlite3_bind_blob(statement, 6, bytes > 0 ? (const void *)state->blob : "", (int)bytes,
                       SQLITE_STATIC);
@@ -451,12 +450,11 @@ enum status sqlite_flush_series(struct sqlite_state *state, struct sqlite_series
     if (flush->lost > series->entry.points) {
         flush->lost = series->entry.points;
     }
-    struct sqlite_series after = *series;
-    after.flushed_seq = state->last_seq;
+    struct series_entry after = series->entry;
     if (flush->lost > 0) {
-        after.entry.points -= flush->lost;
-        after.entry.generation++;
-        after.entry.first_ms =
+        after.points -= flush->lost;
+        after.generation++;
+        after.first_ms =
             flush->first_ms != INT64_MAX ? flush->first_ms : series->entry.first_ms;
     }
     bool update = open.found && total > 0 && points[0].time_ms == open.first_ms;

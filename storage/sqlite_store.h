@@ -121,6 +121,7 @@ struct sqlite_state {
     int wal_pages;
     bool io_failed; /* the connection must be replaced before the next commit */
     uint32_t evict_hand, retain_hand;
+    size_t evict_above; /* bytes of tails; more than the limit where nothing could be given back */
     uint32_t wanted[SQLITE_WANTED_MAX]; /* guarded by lock: read from disk lately, worth a window */
     size_t wanted_count;                /* guarded by lock */
     int64_t truncate_after_ns;
@@ -198,7 +199,7 @@ enum status sqlite_flush_series(struct sqlite_state *state, struct sqlite_series
 
 /* State of a series beside its open chunk: statistics as of flushed_seq. */
 enum { SQLITE_STATE_BYTES_MAX = 4 + 1 + 8 * VARINT_MAX + 1 + 8 };
-size_t sqlite_state_put(const struct sqlite_series *series, unsigned char *out);
+size_t sqlite_state_put(const struct series_entry *entry, uint64_t flushed_seq, unsigned char *out);
 bool sqlite_state_next(struct sqlite_series *series, const unsigned char *bytes, size_t length);
 
 /* ---- sqlite_read.c, sqlite_check.c */

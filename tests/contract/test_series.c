@@ -314,10 +314,10 @@ static void acknowledged(void *context, const struct write_result *result)
 static void *submit_many(void *context)
 {
     struct submitter *self = context;
-    char own[32];
-    snprintf(own, sizeof own, "own{n=\"%d\"}", self->number);
+    char own[40];
     for (int i = 0; i < SUBMITS; i++) {
         struct write_batch *batch;
+        snprintf(own, sizeof own, "own{n=\"%d\",k=\"%d\"}", self->number, i / 10);
         struct error error = {0};
         uint32_t a, b;
         if (write_batch_new(self->fixture->storage, 2, &batch, &error) != STATUS_OK ||
@@ -345,9 +345,14 @@ static void *read_meanwhile(void *context)
     }
     void *failed = NULL;
     for (int i = 0; i < 400; i++) {
-        uint32_t id = storage_series_find(f->storage, "shared", 6);
-        size_t count = 0;
+        uint32_t id = storage_series_find(f->storage, "shared", 6), ids[SUBMITS];
+        size_t count = storage_series_list(f->storage, NULL, 0, ids, SUBMITS);
         bool complete;
+        for (size_t k = 0; k < count; k++) { /* listed means there */
+            struct series_info about;
+            failed = storage_series_info(f->storage, ids[k], &about, &error) == STATUS_OK ? failed
+                                                                                         : context;
+        }
         if (id == 0) {
             continue;
         }
