@@ -51,8 +51,8 @@ enum status model_config_check(const struct model_config *config, struct error *
         error_hint(error, "Use the quantile head with it.");
         return error_code(error, "bad_value", "head");
     }
-    /* A pattern that the options alone decide may still not close at the recipe's lengths: the
-     * backbone is made for one length that is about theirs, dense first to check the rest. */
+    /* Made for one length as an example; whether a pattern closes at the recipe's lengths is only
+     * known when a model is trained, which says so too. */
     struct backbone_shape shape = {.length = 64, .season = 0};
     struct backbone_model *model = NULL;
     enum status status = backbone_create(config->backbone, config->options, &shape, &model, error);

@@ -14,9 +14,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SHORT_LENGTH  600  /* series shorter than this get the short context */
-#define SMALL_SECONDS 90.0 /* budgets below this train two members only */
-#define REPEATS       1.2  /* passes over the windows from which on members are regularised */
+#define HORIZON_TOKENS 128
+#define SHORT_LENGTH   600  /* series shorter than this get the short context */
+#define SMALL_SECONDS  90.0 /* budgets below this train two members only */
+#define REPEATS        1.2  /* passes over the windows from which on members are regularised */
 
 struct preset {
     const char *member;  /* as member_config_parse reads it, context and patch left out */
@@ -63,6 +64,20 @@ static void add_known_options(const struct backbone *backbone, const char *optio
     }
 }
 
+/* Long horizons take longer patches, so that a window keeps a trainable number of tokens. */
+static void coarsen(const struct recipe_data *data, struct member_config *member)
+{
+    static const int64_t ladder[] = {1, 2, 3, 4, 6, 12, 24, 48, 96};
+    for (size_t i = 0; i < ARRAY_COUNT(ladder); i++) {
+        bool longer = ladder[i] > member->patch;
+        if (longer && (int64_t)data->horizon > HORIZON_TOKENS * member->patch) {
+            member->patch = ladder[i];
+        }
+    }
+    int64_t patches = member->context / member->patch;
+    member->context = (patches > 1 ? patches : 1) * member->patch;
+}
+
 /* Patch and context of a member. The longest context is the first of a list that 65 % of a shorter
  * series hold; the others see a week of hours, or less where series are short. */
 static void fit_window(const struct preset *preset, const struct recipe_data *data,
@@ -80,6 +95,7 @@ static void fit_window(const struct preset *preset, const struct recipe_data *da
         }
         member->context = (int64_t)longest[i].context;
         member->patch = (int64_t)longest[i].patch;
+        coarsen(data, member);
         return;
     }
     size_t patch = preset->patch;
@@ -89,6 +105,7 @@ static void fit_window(const struct preset *preset, const struct recipe_data *da
     size_t context = data->shorter_length < SHORT_LENGTH ? 96 : 168;
     member->patch = (int64_t)patch;
     member->context = (int64_t)context;
+    coarsen(data, member);
 }
 
 static enum status fill_member(const struct model_config *config, const struct preset *preset,
