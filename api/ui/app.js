@@ -297,10 +297,11 @@ function drawFacts(forecast, trouble) {
 // ---------------------------------------------------------------- training
 
 let training = false;
+let listAgain = () => {};
 async function refreshJobs() {
   const { jobs } = await get("api/v1/jobs");
   const job = jobs.find((one) => one.state === "running") ?? jobs.find((one) => one.state === "queued");
-  if (training && !job) refreshView();
+  if (training && !job) { refreshView(); listAgain(); }
   training = Boolean(job);
   $("training").hidden = !job;
   if (!job) return;
@@ -335,5 +336,5 @@ text("first-reading", `curl ${location.origin}/api/v1/points -H 'Content-Type: a
 text("first-import", `curl ${location.origin}/api/v1/import -H 'Content-Type: text/csv' --data-binary @readings.csv`);
 
 refreshView = repeat(refreshChosen, () => Math.min(10 * SECOND, Math.max(2 * SECOND, state.step / 4)));
-repeat(refreshList, () => (state.series.length ? LIST_EVERY : 1500));
+listAgain = repeat(refreshList, () => (state.series.length ? LIST_EVERY : 1500));
 repeat(refreshJobs, () => (training ? JOBS_EVERY : 2 * JOBS_EVERY));

@@ -114,13 +114,14 @@ await check("searching narrows the list", async () => {
 });
 
 await check("when the training is over the page says who serves", async () => {
-  const left = Number(TRAIN_SECONDS) * 1000 - (Date.now() - begun) + 30000;
+  const left = Number(TRAIN_SECONDS) * 1000 - (Date.now() - begun) + 120000;
   await page.waitForSelector("#training[hidden]", { timeout: left, state: "attached" });
   await page.waitForTimeout(1500);
   const served = await page.textContent("#served");
   expect(served.length > 3, "nobody serves");
   console.log(`  served by ${served}, ${await page.textContent("#served-note")}`);
   await fanIsDrawn(page);
+  await page.waitForSelector("#list .dot.learned", { timeout: 8000 });
 });
 
 await check("a hover reads the chart", async () => {
