@@ -155,6 +155,9 @@ enum status models_promote(struct call *call, struct error *error)
     if (status == STATUS_NOT_FOUND) {
         return unknown_model(call->argument, error);
     }
+    if (status == STATUS_CONFLICT) {
+        return error_code(error, "not_promotable", NULL);
+    }
     return status == STATUS_OK ? answer_champion(call, 0, call->argument, error) : status;
 }
 

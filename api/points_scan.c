@@ -77,11 +77,12 @@ static inline const char *plain_integer(const char *at, const char *end, int64_t
 {
     const char *start = at;
     int64_t sum = 0;
-    while (at < end && *at >= '0' && *at <= '9' && at - start < 19) {
+    while (at < end && *at >= '0' && *at <= '9' && at - start < 18) {
         sum = sum * 10 + (*at++ - '0');
     }
-    if (at == start || at - start > 18 || at == end || *start == '0' || *at == '.' || *at == 'e' ||
-        *at == 'E') {
+    bool longer =
+        at < end && ((*at >= '0' && *at <= '9') || *at == '.' || *at == 'e' || *at == 'E');
+    if (at == start || at == end || *start == '0' || longer) {
         return NULL;
     }
     *value = sum;

@@ -49,7 +49,7 @@ void refusals_write_tail(const struct refusals *refusals, const char *request_id
         text_add_format(
             text,
             ",\"type\":\"urn:forecastd:error:points_refused\",\"title\":\"Some points were "
-            "refused\",\"status\":422,\"detail\":\"%llu points were refused, the others "
+            "refused\",\"status\":422,\"detail\":\"%llu of the points were refused, all others "
             "are stored\",\"code\":\"points_refused\",\"param\":null,\"hint\":\"Each of "
             "the errors says what is wrong; sending the rest again is harmless.\","
             "\"request_id\":\"%s\",\"errors\":[",

@@ -248,6 +248,7 @@ struct metrics {
     uint64_t series, points, missing_actuals, series_without_scale;
     double smape, nd, mase, owa; /* owa NaN unless asked for */
     double rho[9], wql;          /* 0.1 ... 0.9 */
+    double rho_low, rho_high;    /* 0.025, 0.975 */
     double cover80, width80, cover95, msis95, quantile_crossings;
     double naive2_smape, naive2_mase;
 };

@@ -133,6 +133,8 @@ static void add_metrics(struct text *json, const char *model, const struct metri
     add_metric(json, "MASE", metrics->mase);
     text_add_format(json, ",\"series_without_MASE_scale\":%llu",
                     (unsigned long long)metrics->series_without_scale);
+    add_metric(json, "rho0.025", metrics->rho_low);
+    add_metric(json, "rho0.975", metrics->rho_high);
     for (int i = 0; i < 9; i++) {
         char name[16];
         snprintf(name, sizeof(name), "rho0.%d", i + 1);

@@ -159,7 +159,12 @@ int command_export(int argc, char **argv)
     }
     if (status == STATUS_OK) {
         status = command_store_open(&export.store, &sources, STORE_READ, &error);
-        if (status == STATUS_OK) {
+        uint32_t first;
+        if (status == STATUS_OK && export.selector != NULL &&
+            storage_series_list(export.store.storage, export.selector, 0, &first, 1) == 0) {
+            status = error_set(&error, STATUS_NOT_FOUND, "no series matches '%s'", series);
+            command_store_close(&export.store);
+        } else if (status == STATUS_OK) {
             status = export_all(&export, &error);
             command_store_close(&export.store);
         }

@@ -40,8 +40,10 @@ static void judge(struct gate_result *result)
                  result->champion);
     } else {
         result->promote = true;
-        snprintf(result->reason, sizeof(result->reason), "wQL %.4g, baseline %.4g, champion %.4g",
-                 result->challenger, result->baseline, result->champion);
+        int used = snprintf(result->reason, sizeof(result->reason), "wQL %.4g, baseline %.4g, ",
+                            result->challenger, result->baseline);
+        snprintf(result->reason + used, sizeof(result->reason) - (size_t)used,
+                 isfinite(result->champion) ? "champion %.4g" : "no champion", result->champion);
     }
 }
 

@@ -145,6 +145,8 @@ void metrics_finish(const struct metrics_sum *sum, struct metrics *out)
         total += out->rho[i];
     }
     out->wql = total / 9.0;
+    out->rho_low = 2.0 * sum->pinball[0] / sum->absolute;
+    out->rho_high = 2.0 * sum->pinball[QUANTILE_COUNT - 1] / sum->absolute;
 }
 
 void metrics_owa(const struct metrics_sum *naive2, struct metrics *out)

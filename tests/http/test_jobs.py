@@ -60,6 +60,10 @@ def test_train_serves_and_survives_a_restart():
         model = daemon.get(f"/api/v1/models/{models[0]['id']}")
         assert model.status == 200 and model.json["id"] == models[0]["id"], model
         assert daemon.get("/api/v1/models/none-such").status == 404
+        assert "nan" not in str(ended["result"]) + models[0]["verdict"], (ended, models)
+        if models[0]["champion"]:
+            again = daemon.post_json(f"/api/v1/models/{models[0]['id']}/promote", {})
+            assert again.status == 409 and again.json["code"] == "not_promotable", again
 
         path = "/api/v1/forecast?series=" + quote('load{zone="a"}')
         [one] = daemon.get(path).json["forecasts"]

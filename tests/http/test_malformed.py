@@ -65,7 +65,8 @@ def test_objects_with_wrong_members(daemon):
                   {"series": "a", "timestamp": "2024-05-01T12:00:00", "value": 1},
                   {"series": "a", "timestamp": "2024-13-01T12:00:00Z", "value": 1},
                   {"series": "a", "timestamp": True, "value": 1}, {"series": "a", "timestamp": -5, "value": 1},
-                  {"series": "a", "timestamp": 1e300, "value": 1}, {"series": "a", "points": 5},
+                  {"series": "a", "timestamp": 1e300, "value": 1}, {"series": "a", "timestamp": 10**18 - 1, "value": 1},
+                  {"series": "a", "timestamp": 10**19 - 1, "value": 1}, {"series": "a", "timestamp": 10**25, "value": 1}, {"series": "a", "points": 5},
                   {"series": "a", "points": [5]}, {"series": "a", "points": [[stamp]]},
                   {"series": "a", "points": [[stamp, 1, 2]]}, {"series": "a", "points": [[stamp, "x"]]},
                   {"series": "a", "points": {"x": 1}}, {"series": "a\u0007b", "value": 1}):
@@ -174,6 +175,16 @@ def test_half_a_body_then_silence(daemon):
         daemon_link.close()
     assert daemon.get("/healthz").status == 200
     assert daemon.get("/api/v1/series/half").status == 404
+
+
+def test_every_refusal_has_a_hint(daemon):
+    for method, path, body in (("POST", "/api/v1/points", "null"), ("PATCH", "/api/v1/series/after", '{"min":"x"}'),
+                               ("POST", "/api/v1/forecast", '{"series":5}'), ("POST", "/api/v1/train", "[]"),
+                               ("POST", "/api/v1/models/rollback", "{}"),
+                               ("GET", "/api/v1/forecast?series=after&quantiles=x", None),
+                               ("GET", "/api/v1/series/after/points?start=9&end=8", None)):
+        body = check(daemon, daemon.request(method, path, body, JSON if body else {}), (400, 409))
+        assert body["hint"], (path, body)
 
 
 def test_a_foreign_host_is_refused(daemon):

@@ -2,6 +2,9 @@
 
 SPDX-License-Identifier: Apache-2.0
 """
+import csv
+import json
+import math
 import os
 import signal
 import subprocess
@@ -212,8 +215,43 @@ def test_commands_on_a_store():
     assert code == 0, said
     lines = out.strip().split("\n")
     assert lines[0].startswith("series_id,timestamp,value") and len(lines) == 401, lines[:2]
+    code, out, said = daemon.command("export", "--series", "nobody")
+    assert code == 1 and not out and "nobody" in said, (code, out, said)
     code, out, _ = run("backbones")
     assert code == 0 and "logsparse" in out
+    daemon.remove()
+
+
+def test_backtest_figures_are_those_of_its_forecasts():
+    daemon = Daemon()
+    path, written = os.path.join(daemon.folder, "in.csv"), os.path.join(daemon.folder, "out.csv")
+    rows = [(50 + 20 * math.sin(i * math.pi / 12) + i * 7919 % 11, 900 + i * 104729 % 97 + i % 24) for i in range(300)]
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("time,a,b\n")
+        for i, (a, b) in enumerate(rows):
+            file.write(f"2024-01-{1 + i // 24:02}T{i % 24:02}:00:00Z,{a:.3f},{b}\n")
+    code, out, said = run("backtest", path, "--horizon", "12", "--windows", "2", "--season", "24", "--steps", "1",
+                          "--forecasts", written, "--json")
+    assert code == 0, said
+    champion = json.loads(out)["models"]["champion"]
+    with open(written, encoding="utf-8") as file:
+        forecasts = list(csv.DictReader(file))
+    assert len(forecasts) == 2 * 2 * 12, len(forecasts)
+    levels = [name for name in forecasts[0] if name.startswith("q")]
+    assert levels == ["q0.025"] + [f"q0.{i}" for i in range(1, 10)] + ["q0.975"], levels
+    pinball, absolute, inside = dict.fromkeys(levels, 0.0), 0.0, 0
+    for line in forecasts:
+        name, window = line["series_id"].split("#")
+        actual = round(rows[300 - 24 + 12 * (int(window) - 1) + int(line["step"]) - 1]["ab".index(name)], 3)
+        absolute += abs(actual)
+        inside += float(line["q0.1"]) <= actual <= float(line["q0.9"])
+        for level in levels:
+            miss = actual - float(line[level])
+            pinball[level] += max(float(level[1:]) * miss, (float(level[1:]) - 1) * miss)
+    for level in levels:
+        want = 2 * pinball[level] / absolute
+        assert abs(champion["rho" + level[1:]] - want) < 1e-6 * want, (level, champion, want)
+    assert abs(champion["cover80"] - inside / len(forecasts)) < 1e-9, champion
     daemon.remove()
 
 
