@@ -1,5 +1,5 @@
-/* A group of batches on its way through a commit: resolved before it, published or abandoned after
- * it. SPDX-License-Identifier: Apache-2.0
+/* A group of batches on its way through a commit: resolved before, published or abandoned after.
+ * SPDX-License-Identifier: Apache-2.0
  *
  * Everything that can fail (memory, unknown ids) happens in group_prepare. What follows a
  * successful commit only moves pointers, so the memory can never fall behind the disk.

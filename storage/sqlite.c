@@ -1,5 +1,5 @@
-/* Driver "sqlite": a journal row a transaction, compressed chunks behind it, one writing
- * connection. SPDX-License-Identifier: Apache-2.0
+/* Driver "sqlite": a journal row a transaction, compressed chunks behind it, one connection writes.
+ * SPDX-License-Identifier: Apache-2.0
  *
  * Purpose. Sensors report one value of very many series at a time, forecasting reads many values of
  * one series: the obvious table (series, time, value) is slow for one of the two, whatever its key.
@@ -15,11 +15,11 @@
  * Rules of order
  *     1. Memory changes only after COMMIT said yes; everything that can fail comes before it.
  *     2. A flush takes everything a series has waiting, writes its chunks, its statistics and the
- * number of the last journal row they include (flushed_seq), in one transaction.
+ *        number of the last journal row they include (flushed_seq), in one transaction.
  *     3. Journal rows go from the front, once no series needs them. Rows that are left are replayed
- * in order, so an old value can never come back over a newer one.
+ *        in order, so an old value can never come back over a newer one.
  *     4. Readers copy from memory first and read the file second: what is flushed in between is
- * then seen twice, never missed, and merging by time makes it one.
+ *        then seen twice, never missed, and merging by time makes it one.
  *
  * One connection writes and checkpoints. SQLite 3.40.1 has the WAL-reset bug (3.7.0 to 3.51.2): two
  * connections that write or checkpoint at the same moment can damage the file. Readers therefore

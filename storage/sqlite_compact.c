@@ -21,14 +21,15 @@
 enum {
     FLUSH_SERIES_MAX = 16384, /* chosen for one transaction */
     FLUSH_COST = 16,          /* to read and write a series' open chunk, in points */
-    CHECKPOINT_PAGES = 4096, /* passive checkpoint beyond so many pages in the log */
-    TRUNCATE_PAGES = 16384,  /* 64 MiB: wait for readers and begin anew */
+    CHECKPOINT_PAGES = 4096,  /* passive checkpoint beyond so many pages in the log */
+    TRUNCATE_PAGES = 16384,   /* 64 MiB: wait for readers and begin anew */
     TRUNCATE_EVERY_MS = 2000,
     CHECKPOINT_WAIT_MS = 20,
     TRIM_ROWS = 16, /* journal rows go in lots: each DELETE costs a search */
     SLICE_POINTS = 16384,
     RETAIN_SERIES = 256, /* looked at in one slice */
     RETAIN_FLUSHES = 32,
+    RETAIN_CHUNKS = 1024, /* deleted in one slice */
 };
 
 /* ---------------------------------------------------------------- flush */
@@ -105,13 +106,13 @@ static void flush_apply(struct sqlite_state *state, const struct sqlite_flush *f
     if (flush->cutoff_ms != INT64_MIN) {
         tail_drop_before(&series->tail, flush->cutoff_ms);
     }
+    if (flush->first_ms != INT64_MAX) {
+        series->entry.first_ms = flush->first_ms;
+    }
     if (flush->lost > 0) {
         series->entry.points -= flush->lost;
         series->entry.generation++;
         counters->points -= flush->lost;
-        if (flush->first_ms != INT64_MAX) {
-            series->entry.first_ms = flush->first_ms;
-        }
         if (flush->cutoff_ms == INT64_MIN) {
             tail_drop_old(&series->tail); /* points of a damaged chunk: memory is no better */
         }
@@ -264,8 +265,7 @@ static enum status compact_all(struct sqlite_state *state, struct error *error)
     return checkpoint(state, SQLITE_CHECKPOINT_TRUNCATE, error);
 }
 
-/* ---------------------------------------------------------------- windows that readers asked for
- */
+/* ---------------------------------------------------------------- windows readers asked for */
 
 static void warm_wanted(struct sqlite_state *state)
 {
@@ -318,6 +318,8 @@ enum status sqlite_retain(struct storage *storage, int64_t now_ms, bool *more, s
     struct sqlite_state *state = storage->state;
     struct series_directory *directory = &storage->directory;
     sqlite_flush_choose(state, 0); /* makes room for the list */
+    state->drop_budget = RETAIN_CHUNKS;
+    state->retain_again = 0;
     size_t room = state->flush_capacity < RETAIN_FLUSHES ? state->flush_capacity : RETAIN_FLUSHES;
     for (int looked = 0; looked < RETAIN_SERIES && state->flush_count < room; looked++) {
         if (state->retain_hand >= directory->last_id) {
@@ -334,5 +336,12 @@ enum status sqlite_retain(struct storage *storage, int64_t now_ms, bool *more, s
         }
     }
     *more = state->retain_hand != 0;
-    return state->flush_count > 0 ? flush_alone(state, error) : STATUS_OK;
+    if (state->flush_count > 0 && flush_alone(state, error) != STATUS_OK) {
+        return error->status;
+    }
+    if (state->retain_again != 0) {
+        state->retain_hand = state->retain_again - 1;
+        *more = true;
+    }
+    return STATUS_OK;
 }

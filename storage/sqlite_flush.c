@@ -2,8 +2,9 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  *     late points behind the open chunk   each into the full chunk whose span it falls into; a
- * chunk that outgrows its size is split everything else                     merged with the open
- * chunk; full chunks are cut off its front, the rest becomes the new open chunk
+ *                                         chunk that outgrows its size is split
+ *     everything else                     merged with the open chunk; full chunks are cut off its
+ *                                         front, the rest becomes the new open chunk
  *
  * All of a series' waiting points go at once, so that one number tells what the journal still holds
  * of it: rows up to flushed_seq hold nothing new. That number, the statistics as of it, and the
@@ -193,9 +194,8 @@ static enum status merged_reserve(struct sqlite_state *state, size_t need, struc
 static bool chunk_whole(struct sqlite_state *state, const struct point *points, size_t count,
                         size_t *bytes)
 {
-    *bytes = count > CHUNK_POINTS_MAX
-                 ? 0
-                 : chunk_encode(points, count, state->blob, CHUNK_TARGET_BYTES);
+    *bytes =
+        count > CHUNK_POINTS_MAX ? 0 : chunk_encode(points, count, state->blob, CHUNK_TARGET_BYTES);
     return *bytes > 0;
 }
 
@@ -334,9 +334,10 @@ static enum status open_write(struct sqlite_state *state, const struct series_en
 /* ---------------------------------------------------------------- the whole series */
 
 /* Deletes or shortens full chunks before the cutoff (retention). The first survivor's time, or
- * INT64_MAX, goes to flush->first_ms. */
+ * INT64_MAX, goes to flush->first_ms. Where the budget of deletions is spent, the cutoff moves back
+ * to the first chunk that is left. */
 static enum status chunks_drop(struct sqlite_state *state, struct sqlite_series *series,
-                               int64_t cutoff_ms, struct sqlite_flush *flush, struct error *error)
+                               struct sqlite_flush *flush, struct error *error)
 {
     for (;;) {
         struct row row;
@@ -352,7 +353,12 @@ static enum status chunks_drop(struct sqlite_state *state, struct sqlite_series 
         if (!row.found || row.id < 0) {
             return STATUS_OK;
         }
-        size_t gone = points_lower_bound(state->decoded, row.count, cutoff_ms);
+        size_t gone = points_lower_bound(state->decoded, row.count, flush->cutoff_ms);
+        if (gone == row.count && state->drop_budget == 0) {
+            flush->cutoff_ms = flush->first_ms = row.first_ms;
+            state->retain_again = state->retain_again == 0 ? series->entry.id : state->retain_again;
+            return STATUS_OK;
+        }
         flush->lost += gone;
         if (gone < row.count) {
             flush->first_ms = state->decoded[gone].time_ms;
@@ -362,6 +368,7 @@ static enum status chunks_drop(struct sqlite_state *state, struct sqlite_series 
         }
         sqlite3_bind_int64(state->statements[SQL_CHUNK_DELETE], 1, row.id);
         state->chunks_added--;
+        state->drop_budget--;
         if (sqlite_run(state, SQL_CHUNK_DELETE, "delete a chunk", error) != STATUS_OK) {
             return error->status;
         }
@@ -405,8 +412,7 @@ enum status sqlite_flush_series(struct sqlite_state *state, struct sqlite_series
     }
     int64_t open_first = open.found ? open.first_ms : INT64_MAX;
     if (late_merge(state, series, open_first, &merged_late, flush, error) != STATUS_OK ||
-        (cutoff_ms != INT64_MIN &&
-         chunks_drop(state, series, cutoff_ms, flush, error) != STATUS_OK)) {
+        (cutoff_ms != INT64_MIN && chunks_drop(state, series, flush, error) != STATUS_OK)) {
         return error->status;
     }
     /* 2. What makes the new open chunk. The scratch was used meanwhile: read it again. */
@@ -418,13 +424,14 @@ enum status sqlite_flush_series(struct sqlite_state *state, struct sqlite_series
     if (open_merge(state, series, &open, merged_late, &total, error) != STATUS_OK) {
         return error->status;
     }
-    /* Where the newest chunk was damaged, what is left may end earlier: the end does not move back. */
+    /* Where the newest chunk was damaged, what is left may end earlier: the end does not move back.
+     */
     if (total > 0 && state->merged[total - 1].time_ms > flush->chunk_last_ms) {
         flush->chunk_last_ms = state->merged[total - 1].time_ms;
     }
     const struct point *points = state->merged;
     if (cutoff_ms != INT64_MIN) {
-        size_t gone = points_lower_bound(points, total, cutoff_ms);
+        size_t gone = points_lower_bound(points, total, flush->cutoff_ms);
         flush->lost += gone;
         points += gone;
         total -= gone;
@@ -454,8 +461,9 @@ enum status sqlite_flush_series(struct sqlite_state *state, struct sqlite_series
     if (flush->lost > 0) {
         after.points -= flush->lost;
         after.generation++;
-        after.first_ms =
-            flush->first_ms != INT64_MAX ? flush->first_ms : series->entry.first_ms;
+    }
+    if (flush->first_ms != INT64_MAX) {
+        after.first_ms = flush->first_ms;
     }
     bool update = open.found && total > 0 && points[0].time_ms == open.first_ms;
     state->chunks_added += open.id == 0;

@@ -93,11 +93,11 @@ struct sqlite_state {
     struct sqlite3_stmt *statements[SQL_STATEMENTS];
 
     struct journal_writer journal;
-    uint64_t last_seq;    /* of the newest committed journal row */
-    uint64_t trimmed_seq; /* rows up to this one are gone */
+    uint64_t last_seq;           /* of the newest committed journal row */
+    uint64_t trimmed_seq;        /* rows up to this one are gone */
     struct sqlite_series *loose; /* written to, and not settled yet */
-    uint64_t journal_entries; /* ever written or replayed by this process */
-    uint64_t journal_high;    /* so many entries may wait in the journal, overwrites among them */
+    uint64_t journal_entries;    /* ever written or replayed by this process */
+    uint64_t journal_high; /* so many entries may wait in the journal, overwrites among them */
 
     struct sqlite_series *dirty_head, *dirty_last; /* by rising dirty_seq */
     size_t pending;                                /* points in memory that no chunk has */
@@ -121,6 +121,9 @@ struct sqlite_state {
     int wal_pages;
     bool io_failed; /* the connection must be replaced before the next commit */
     uint32_t evict_hand, retain_hand;
+    uint32_t
+        retain_again; /* the first series that has more to drop than the budget allowed; 0: none */
+    size_t drop_budget; /* chunks that retention may still delete in this transaction */
     size_t evict_above; /* bytes of tails; more than the limit where nothing could be given back */
     uint32_t wanted[SQLITE_WANTED_MAX]; /* guarded by lock: read from disk lately, worth a window */
     size_t wanted_count;                /* guarded by lock */

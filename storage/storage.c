@@ -27,8 +27,7 @@ struct storage_reader {
 
 static const struct storage_driver *const drivers[] = {&memory_driver, &sqlite_driver};
 
-/* ---------------------------------------------------------------- the driver's writing functions
- */
+/* ---------------------------------------------------------------- the driver's writing calls */
 
 void storage_fault_set(struct storage *storage, uint64_t nth, enum status status)
 {

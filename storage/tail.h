@@ -11,8 +11,8 @@
  * it goes to the late list (and into the window too, where that reaches so far back), and
  * compaction merges it.
  *
- * Points that come out of order are gathered behind each list and merged in lots: between tail_write
- * and tail_settle only the writer may look, and sees a list in two sorted parts.
+ * Points that come out of order are gathered behind each list and merged in lots: between
+ * tail_write and tail_settle only the writer may look, and sees a list in two sorted parts.
  *
  * Threads: changed by the writer thread under the store's lock, read by others under that lock. The
  * writer may read without it.

@@ -1,5 +1,5 @@
-/* The writer thread: takes what is queued, commits it as one transaction, tells everybody, tidies
- * up. SPDX-License-Identifier: Apache-2.0
+/* The writer thread: takes what is queued, commits it as one transaction, tells everybody, tidies.
+ * SPDX-License-Identifier: Apache-2.0
  *
  * Design. While one commit waits for the disk the next one gathers in the queue, so the number of
  * requests a sync grows with the load by itself; there is no timer and no waiting "for more". A
@@ -10,7 +10,7 @@
  *     2. Batches are committed in the order of submission; a group is a stretch of the queue.
  *     3. A batch that deletes a series is a group of its own (batch.h).
  *     4. Compaction, checkpoints and retention run between commits, a few milliseconds at a time
- * while anybody waits, and only here: one thread, one connection (sqlite.c says why).
+ *        while anybody waits, and only here: one thread, one connection (sqlite.c says why).
  *
  * Failure: when a transaction fails, every batch in it gets the error and nothing of it exists. The
  * store is then "not writable": each further group first asks the driver whether it works again,

@@ -351,7 +351,7 @@ static void *read_meanwhile(void *context)
         for (size_t k = 0; k < count; k++) { /* listed means there */
             struct series_info about;
             failed = storage_series_info(f->storage, ids[k], &about, &error) == STATUS_OK ? failed
-                                                                                         : context;
+                                                                                          : context;
         }
         if (id == 0) {
             continue;

@@ -340,7 +340,46 @@ static void late_points_split_no_more_than_they_must(void **state)
     assert_int_equal(storage_check(place->storage, NULL, NULL, &error), STATUS_OK);
 }
 
-/* The same points over and over: nothing new waits in memory, yet the journal must not grow for ever. */
+/* More chunks than one slice of retention deletes, of two series. */
+static void retention_in_slices(void **state)
+{
+    enum { POINTS = 400000, OLD = 300000 };
+    struct place *place = *state;
+    struct error error = {0};
+    struct write_batch *batch;
+    struct storage_stats stats;
+    struct series_info about;
+    struct series_settings settings = {.has_retention = true, .retention_ms = 1000000000};
+    uint32_t series;
+    int64_t edge = clock_wall_ms() - settings.retention_ms - OLD * INT64_C(1000);
+    for (int s = 0; s < 2; s++) {
+        assert_int_equal(write_batch_new(place->storage, POINTS, &batch, &error), STATUS_OK);
+        assert_int_equal(write_batch_series(batch, s == 0 ? "a" : "b", 1, &series, &error), 0);
+        for (int i = 0; i < POINTS; i++) { /* values that hardly compress */
+            struct point point = {edge + i * INT64_C(1000) - (i < OLD ? 100000000 : -100000000),
+                                  1.0 / (i + 3)};
+            assert_int_equal(write_batch_point(batch, series, point, &error), STATUS_OK);
+        }
+        assert_int_equal(writer_write_take(place->writer, batch, NULL, &error), STATUS_OK);
+    }
+    assert_int_equal(writer_compact(place->writer, &error), STATUS_OK);
+    assert_true(sql_number(place, "SELECT count(*) FROM chunk WHERE series = 2") > 2048);
+    assert_int_equal(write_batch_new(place->storage, 1, &batch, &error), STATUS_OK);
+    assert_int_equal(write_batch_settings(batch, 1, &settings, &error), STATUS_OK);
+    assert_int_equal(write_batch_settings(batch, 2, &settings, &error), STATUS_OK);
+    assert_int_equal(writer_write_take(place->writer, batch, NULL, &error), STATUS_OK);
+    assert_int_equal(writer_compact(place->writer, &error), STATUS_OK);
+    storage_stats(place->storage, &stats);
+    assert_int_equal(stats.points, 2 * (POINTS - OLD));
+    assert_int_equal(storage_series_info(place->storage, 2, &about, &error), STATUS_OK);
+    assert_int_equal(about.points, POINTS - OLD);
+    assert_int_equal(about.first_ms, edge + OLD * INT64_C(1000) + 100000000);
+    assert_int_equal(storage_check(place->storage, NULL, NULL, &error), STATUS_OK);
+    assert_int_equal(stats.chunks, sql_number(place, "SELECT count(*) FROM chunk"));
+}
+
+/* The same points over and over: nothing new waits in memory, yet the journal must not grow for
+ * ever. */
 static void overwriting_keeps_the_journal_short(void **state)
 {
     struct place *place = *state;
@@ -405,6 +444,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(damage_is_found_and_set_aside, setup, teardown),
         cmocka_unit_test_setup_teardown(damage_met_by_a_commit, setup, teardown),
         cmocka_unit_test_setup_teardown(late_points_split_no_more_than_they_must, setup, teardown),
+        cmocka_unit_test_setup_teardown(retention_in_slices, setup, teardown),
         cmocka_unit_test_setup_teardown(overwriting_keeps_the_journal_short, setup, teardown),
         cmocka_unit_test_setup_teardown(long_reader_holds_nobody_up, setup, teardown),
         cmocka_unit_test_setup_teardown(damaged_journal_is_refused, setup, teardown),
