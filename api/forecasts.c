@@ -134,7 +134,8 @@ static enum status name_skipped(struct forecast_desk *desk, const struct forecas
         }
     }
     forecast_render_close(query, skipped > 0, out);
-    return text_status(out, "the answer", error);
+    enum status status = text_status(out, "the answer", error);
+    return status == STATUS_TOO_LARGE ? error_code(error, "answer_too_large", NULL) : status;
 }
 
 /* The whole answer to *out, and what it depends on to *answer (its series are to be freed). */

@@ -27,7 +27,8 @@ static const struct problem_code codes[] = {
     {"unsupported_media_type", 415, "Unsupported media type", NULL},
     {"unsupported_encoding", 415, "Unsupported content encoding",
      "Send the body as it is, or with Content-Encoding: gzip where the route takes points."},
-    {"bad_framing", 400, "Unclear length of the body", "Send one Content-Length, or chunked."},
+    {"bad_framing", 400, "Unclear host or length of the body",
+     "Send one Host, and one Content-Length or chunked."},
     {"bad_host", 400, "Host not known", "Ask by address, or name the host in server.hosts."},
     {"body_too_large", 413, "Body too large", "Send the data in several requests."},
     /* query and body */
@@ -53,6 +54,8 @@ static const struct problem_code codes[] = {
     {"too_many_points", 413, "Too many points in one request", "Send them in several requests."},
     {"too_many_series", 400, "Too many series in one answer",
      "Narrow the selector, or ask in several requests."},
+    {"answer_too_large", 400, "The answer would be too large",
+     "Ask for fewer series, steps, levels or less history."},
     {"bad_series_name", 400, "Unreadable series name",
      "Write name{key=\"value\"} with the quotes, percent-encoded in a URL."},
     {"bad_selector", 400, "Unreadable selector",

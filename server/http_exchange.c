@@ -286,8 +286,9 @@ static int begin(struct exchange *exchange, const char *method)
     bool has_body = exchange->body_declared > 0 || head.transfers > 0;
     bool decided = true;
     if (!head_framing_is_sound(&head)) {
-        fill_problem(exchange, STATUS_INVALID, "bad_framing",
-                     "length of the body is stated twice or in a form that is not supported");
+        fill_problem(
+            exchange, STATUS_INVALID, "bad_framing",
+            "host or length of the body is stated twice or in a form that is not supported");
         return answer_raw(exchange);
     }
     if (!head_host_allowed(exchange->http, head.host)) {

@@ -47,6 +47,7 @@ static enum MHD_Result gather_header(void *context, enum MHD_ValueKind kind, con
     case 'h':
         if (strcasecmp(key, "host") == 0) {
             head->host = value;
+            head->hosts++;
         }
         break;
     case 'e':
@@ -149,7 +150,8 @@ bool head_host_allowed(const struct http *http, const char *host)
 
 bool head_framing_is_sound(const struct head *head)
 {
-    if (head->lengths > 1 || head->transfers > 1 || (head->lengths > 0 && head->transfers > 0)) {
+    if (head->hosts > 1 || head->lengths > 1 || head->transfers > 1 ||
+        (head->lengths > 0 && head->transfers > 0)) {
         return false;
     }
     if (head->transfers == 1 && strcasecmp(head->transfer, "chunked") != 0) {

@@ -80,7 +80,7 @@ struct http {
 /* What the head says, gathered in one pass over the headers. */
 struct head {
     const char *content_type, *encoding, *length, *transfer, *request_id, *accept, *host, *expect;
-    int lengths, transfers;
+    int lengths, transfers, hosts;
 };
 void head_gather(struct MHD_Connection *connection, struct head *head);
 /* False for what would let two readers of one byte stream see different requests, and bad lengths.

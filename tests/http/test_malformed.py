@@ -4,11 +4,14 @@ SPDX-License-Identifier: Apache-2.0
 """
 import gzip
 import json
+import os
 import re
 
-from daemon import CSV, JSON, NDJSON, now_ms
+from daemon import CSV, JSON, NDJSON, ROOT, now_ms
 
 SETTINGS = ["ingest.max_body=1MiB"]
+with open(os.path.join(ROOT, "docs", "errors.md"), encoding="utf-8") as file:
+    CODES = set(re.findall(r"^\| `(\w+)` \|", file.read(), re.MULTILINE))
 GOOD = json.dumps({"series": "after", "timestamp": now_ms(), "value": 1})
 
 
@@ -22,7 +25,7 @@ def check(daemon, answer, statuses):
     for key in ("type", "title", "status", "detail", "code"):
         assert body.get(key), (key, body)
     assert body["status"] == answer.status
-    assert re.fullmatch(r"[a-z0-9_]+", body["code"]), body
+    assert body["code"] in CODES, ("not in docs/errors.md", body)
     assert "hint" in body and "param" in body and body.get("request_id"), body
     after = daemon.request("POST", "/api/v1/points", GOOD, JSON)
     assert after.status == 200, ("the next request", after)
@@ -191,6 +194,24 @@ def test_a_foreign_host_is_refused(daemon):
     """A page of another site that resolves to this machine gets nothing."""
     answer = daemon.get("/api/v1/series", Host="evil.example")
     assert 400 <= answer.status < 500, answer
+
+
+def test_two_hosts_are_refused(daemon):
+    for second in (b"localhost", b"evil.example"):
+        answer = daemon.raw(b"GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\nHost: " + second +
+                            b"\r\nConnection: close\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 400 ") and b"bad_framing" in answer, answer[:300]
+
+
+def test_an_answer_over_the_limit(daemon):
+    start = (now_ms() // 60000 - 20) * 60000
+    for first in range(0, 450, 50):
+        batch = [{"series": f"crowd.{k}", "points": [[start + i * 60000, i % 7 / 3 + k] for i in range(15)]}
+                 for k in range(first, first + 50)]
+        assert daemon.points(batch).status == 200
+    levels = ",".join(f"0.{i:02}" for i in range(1, 31))
+    body = {"series": '{__name__=~"crowd.*"}', "steps": 1024, "quantiles": levels}
+    assert check(daemon, daemon.post_json("/api/v1/forecast", body), 400)["code"] == "answer_too_large"
 
 
 def test_hundreds_of_parameters_are_answered(daemon):
