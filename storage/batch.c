@@ -229,13 +229,15 @@ enum status write_batch_series(struct write_batch *batch, const char *text, size
     }
     struct storage *storage = batch->storage;
     uint32_t id = 0;
-    bool full = false;
+    bool full = false, busy = false;
     lock_acquire(&storage->names_lock);
     const struct series_entry *entry = text_table_find(&storage->names, hash, text, length);
     if (entry != NULL) {
         id = entry->id;
-    } else if (storage->names.count + storage->promised >= storage->options.series_max) {
+    } else if (storage->names.count + batch->promised >= storage->options.series_max) {
         full = true;
+    } else if (storage->names.count + storage->promised >= storage->options.series_max) {
+        busy = true; /* batches on their way may mean the same new series: nobody knows yet */
     } else {
         storage->promised++;
         batch->promised++;
@@ -245,6 +247,11 @@ enum status write_batch_series(struct write_batch *batch, const char *text, size
         error_set(error, STATUS_TOO_LARGE, "cannot create another series: the store holds %u",
                   storage->options.series_max);
         return error_code(error, "series_limit", "series");
+    }
+    if (busy) {
+        return error_set(error, STATUS_BUSY,
+                         "could not name a new series: the last ones that the "
+                         "store has room for are being created");
     }
     bool anew = id != 0 && deleted_here(batch, id);
     batch->series[batch->series_count] = (struct batch_series){

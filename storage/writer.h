@@ -27,7 +27,8 @@ void write_batch_free(struct write_batch *batch);
 
 /* The batch's own number of a series by canonical text (as series_name_write made it: not checked
  * again). A new series is created with the commit. STATUS_TOO_LARGE with code series_limit where
- * the store is full. Fast: tens of nanoseconds for a known series. */
+ * the store is full, STATUS_BUSY where batches on their way may take the last places. Fast: tens of
+ * nanoseconds for a known series. */
 enum status write_batch_series(struct write_batch *batch, const char *text, size_t length,
                                uint32_t *series, struct error *error) MUST_USE;
 

@@ -198,7 +198,12 @@ static void series_limit(void **state)
     assert_int_equal(write_batch_series(batch, "d", 1, &number, &error), STATUS_TOO_LARGE);
     assert_string_equal(error.code, "series_limit");
     batch_point(batch, "a", 2, 1);
+    struct write_batch *other = batch_begin(f); /* may mean the same series: not refused for good */
+    assert_int_equal(write_batch_series(other, "b", 1, &number, &error), STATUS_BUSY);
     batch_commit(f, batch);
+    assert_int_equal(write_batch_series(other, "b", 1, &number, &error), STATUS_OK);
+    assert_int_equal(write_batch_series(other, "d", 1, &number, &error), STATUS_TOO_LARGE);
+    write_batch_free(other);
     assert_int_equal(storage_series_count(f->storage), 3);
     put(f, "c", 2, 2);
     delete_series(f, "c");
