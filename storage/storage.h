@@ -35,7 +35,7 @@ struct storage_reader;
 struct storage_options {
     const char *url;       /* "memory:" or "sqlite:DIRECTORY" (made where it is missing) */
     bool relaxed;          /* storage.durability = relaxed: synchronous=NORMAL */
-    bool read_only;        /* forecastd check, export: nothing is created or changed */
+    bool read_only;        /* forecastd check, export: changes nothing; SQLite may add -wal, -shm */
     uint32_t series_max;   /* 0 = 100,000; further new series are refused (series_limit) */
     uint32_t tail_points;  /* 0 = 2,048: points of a series kept in memory, at most */
     size_t tail_bytes_max; /* 0 = 24 MiB: for the tails of all series together; up to half of it
