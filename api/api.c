@@ -171,6 +171,9 @@ static enum api_outcome run_handler(struct call *call, route_handler handler, en
     if (status == STATUS_OK) {
         status = handler(call, error);
     }
+    if (status == STATUS_NOT_FOUND && !error->code) { /* deleted while the request ran */
+        error_code(error, "unknown_series", NULL);
+    }
     if (status != STATUS_OK) {
         call->outcome = API_DONE;
         answer_problem(call, error, NULL);

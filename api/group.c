@@ -45,8 +45,12 @@ static enum status each_series(struct api_worker *worker, step_visit visit, void
                 info.points < OBSERVED_MIN) {
                 continue;
             }
-            if (forecast_facts(worker->desk, &info, true, &facts, error) != STATUS_OK) {
-                return error->status;
+            enum status known = forecast_facts(worker->desk, &info, true, &facts, error);
+            if (known == STATUS_NOT_FOUND) {
+                continue; /* deleted since */
+            }
+            if (known != STATUS_OK) {
+                return known;
             }
             if (facts.step_ms > 0 && visit(context, &info, facts.step_ms, error) != STATUS_OK) {
                 return error->status;
@@ -140,12 +144,15 @@ static enum status load_one(void *context, const struct series_info *info, int64
     double *values = NULL;
     struct model_series series;
     struct series_facts facts;
-    if (forecast_grid(loading->worker->desk, info, loading->values_max, &values, &series, &facts,
-                      error) != STATUS_OK) {
-        return error->status;
+    enum status status = forecast_grid(loading->worker->desk, info, loading->values_max, &values,
+                                       &series, &facts, error);
+    if (status != STATUS_OK && status != STATUS_NOT_FOUND) {
+        return status;
     }
+    /* Meanwhile it may have been deleted, or been given another step. */
+    bool changed = status == STATUS_NOT_FOUND || series.step_ms != step_ms;
     size_t bytes = series.count * sizeof(double);
-    if (count_observed(series.values, series.count) < OBSERVED_MIN ||
+    if (changed || count_observed(series.values, series.count) < OBSERVED_MIN ||
         loading->bytes + bytes > loading->bytes_max) {
         mem_free(values);
         group->left_out++;
