@@ -23,8 +23,8 @@ enum log_level { LOG_ERROR, LOG_WARNING, LOG_INFO, LOG_DEBUG };
 void log_set_level(enum log_level level);
 void log_set_json(int json);
 
-void log_line(enum log_level level, const char *module, const char *message, const char *format, ...)
-    PRINTF_LIKE(4, 5);
+void log_line(enum log_level level, const char *module, const char *message, const char *format,
+              ...) PRINTF_LIKE(4, 5);
 
 #define log_error(module, message, ...) log_line(LOG_ERROR, module, message, __VA_ARGS__)
 #define log_warning(module, message, ...) log_line(LOG_WARNING, module, message, __VA_ARGS__)

@@ -36,7 +36,8 @@ struct series_label {
  * byte needed); sorts `labels` in place. STATUS_INVALID names the fault (codes bad_series_name,
  * bad_label, duplicate_label, too_many_labels). Fast: called for each point of an ingest body. */
 enum status series_name_write(struct slice name, struct series_label *labels, size_t label_count,
-                              char out[SERIES_TEXT_MAX], size_t *length, struct error *error) MUST_USE;
+                              char out[SERIES_TEXT_MAX], size_t *length,
+                              struct error *error) MUST_USE;
 
 /* Canonical text from what a user typed: name, name{a="x"} or {"name",a="x"}, blanks allowed. */
 enum status series_name_parse(const char *text, size_t length, char out[SERIES_TEXT_MAX],

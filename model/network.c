@@ -9,60 +9,6 @@ static const real levels[QUANTILE_COUNT] = {(real)0.025, (real)0.1, (real)0.2,  
                                             (real)0.4,   (real)0.5, (real)0.6,  (real)0.7,
                                             (real)0.8,   (real)0.9, (real)0.975};
 
-/* ---------------------------------------------------------------- lag mix */
-
-/* dw[n, h] += sum_b dy[b, h] x[b, n, h] */
-static void lag_mix_backward(struct tape *tape, const struct node *node)
-{
-    const struct tensor *x = node->in[0];
-    size_t lags = x->shape[1];
-    size_t horizon = x->shape[2];
-    const real *dy = tape_grad_of(node->out);
-    real *dw = tape_grad_sum(tape, node->in[1]);
-    if (dy == NULL || dw == NULL) {
-        return;
-    }
-    for (size_t b = 0; b < x->shape[0]; b++) {
-        for (size_t n = 0; n < lags; n++) {
-            const real *row = x->data + (b * lags + n) * horizon;
-            for (size_t h = 0; h < horizon; h++) {
-                dw[n * horizon + h] += dy[b * horizon + h] * row[h];
-            }
-        }
-    }
-}
-
-static const struct op lag_mix = {.name = "lag_mix", .backward = lag_mix_backward};
-
-struct tensor *op_lag_mix(struct tape *tape, struct tensor *x, struct tensor *w)
-{
-    CHECK(x->axes == 3 && w->axes == 2);
-    CHECK(w->shape[0] == x->shape[1] && w->shape[1] == x->shape[2]);
-    CHECK(!x->wants_grad);
-    size_t lags = x->shape[1];
-    size_t horizon = x->shape[2];
-    struct tensor *y = tape_tensor(tape, (size_t[]){x->shape[0], horizon, 0});
-    if (tape_computes(tape)) {
-        for (size_t b = 0; b < x->shape[0]; b++) {
-            real *out = y->data + b * horizon;
-            for (size_t h = 0; h < horizon; h++) {
-                out[h] = 0;
-            }
-            for (size_t n = 0; n < lags; n++) {
-                const real *row = x->data + (b * lags + n) * horizon;
-                for (size_t h = 0; h < horizon; h++) {
-                    out[h] += row[h] * w->data[n * horizon + h];
-                }
-            }
-        }
-    }
-    struct tensor *inputs[] = {x, w};
-    tape_record(tape, &lag_mix, y, inputs, 2, NULL, 0);
-    return y;
-}
-
-/* ---------------------------------------------------------------- network */
-
 static bool has_skip(const struct member *member)
 {
     return member->config.skip && member->config.head == HEAD_QUANTILE;
@@ -109,7 +55,7 @@ static struct tensor *skip(const struct member *member, struct tape *tape,
                                  tape_param(tape, member->skip_bias)); /* [B, H] */
     if (batch->lags != NULL) {
         struct tensor *w = tape_param(tape, member->skip_lags);
-        y = op_add(tape, y, op_lag_mix(tape, batch->lags, w));
+        y = op_add(tape, y, op_mix(tape, batch->lags, w));
     }
     return op_expand(tape, y, QUANTILE_COUNT); /* [B, H, Q] */
 }

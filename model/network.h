@@ -40,7 +40,4 @@ struct tensor *network_loss(const struct member *member, struct tape *tape,
 struct tensor *network_step(const struct member *member, struct tape *tape, struct tensor *steps,
                             void *state);
 
-/* y[B, H] = sum_n x[B, n, H] w[n, H] for a constant x (no gradient flows into x). */
-struct tensor *op_lag_mix(struct tape *tape, struct tensor *x, struct tensor *w);
-
 #endif

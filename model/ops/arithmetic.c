@@ -138,3 +138,54 @@ struct tensor *op_inner(struct tape *tape, struct tensor *x, const struct tensor
     tape_record(tape, &inner_op, y, &x, 1, kept, 0);
     return y;
 }
+
+/* dw[n, h] += sum_b dy[b, h] x[b, n, h];  dx[b, n, h] += dy[b, h] w[n, h] */
+static void mix_back(struct tape *tape, const struct node *node)
+{
+    struct tensor *x = node->in[0];
+    struct tensor *w = node->in[1];
+    size_t rows = x->shape[1];
+    size_t width = x->shape[2];
+    const real *dy = tape_grad_of(node->out);
+    real *dx = tape_grad_sum(tape, x);
+    real *dw = tape_grad_sum(tape, w);
+    for (size_t b = 0; b < x->shape[0]; b++) {
+        for (size_t i = 0; i < rows * width; i++) {
+            size_t at = b * rows * width + i;
+            real d = dy[b * width + i % width];
+            if (dw != NULL) {
+                dw[i] += d * x->data[at];
+            }
+            if (dx != NULL) {
+                dx[at] += d * w->data[i];
+            }
+        }
+    }
+}
+
+const struct op mix_op = {.name = "mix", .backward = mix_back};
+
+struct tensor *op_mix(struct tape *tape, struct tensor *x, struct tensor *w)
+{
+    CHECK(x->axes == 3 && w->axes == 2);
+    CHECK(w->shape[0] == x->shape[1] && w->shape[1] == x->shape[2]);
+    size_t rows = x->shape[1];
+    size_t width = x->shape[2];
+    struct tensor *y = tape_tensor(tape, (size_t[]){x->shape[0], width, 0});
+    if (tape_computes(tape)) {
+        for (size_t b = 0; b < x->shape[0]; b++) {
+            real *out = y->data + b * width;
+            const real *in = x->data + b * rows * width;
+            for (size_t h = 0; h < width; h++) {
+                real sum = 0;
+                for (size_t n = 0; n < rows; n++) {
+                    sum += in[n * width + h] * w->data[n * width + h];
+                }
+                out[h] = sum;
+            }
+        }
+    }
+    struct tensor *inputs[] = {x, w};
+    tape_record(tape, &mix_op, y, inputs, 2, NULL, 0);
+    return y;
+}

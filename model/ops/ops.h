@@ -34,6 +34,9 @@ struct tensor *op_expand(struct tape *tape, struct tensor *x, size_t count);
 /* y[1] = sum_i x_i c_i with a constant of x's shape: a scalar to start backward from anywhere. */
 struct tensor *op_inner(struct tape *tape, struct tensor *x, const struct tensor *constant);
 
+/* y[B, H] = sum_n x[B, n, H] w[n, H]: at each place h a mix of N values with weights of its own. */
+struct tensor *op_mix(struct tape *tape, struct tensor *x, struct tensor *w);
+
 /* ---------------------------------------------------------------- linear.c */
 
 /* y[..., out] = x[..., in] W^T + b with W [out, in], b [out] or NULL. One product over all rows. */

@@ -6,7 +6,7 @@
 
 #include "model/tape/op.h"
 
-extern const struct op add_op, scale_op, expand_op, inner_op;
+extern const struct op add_op, scale_op, expand_op, inner_op, mix_op;
 extern const struct op linear_op, causal_conv_op;
 extern const struct op layer_norm_op, softmax_op;
 extern const struct op gelu_op, gelu_exact_op, relu_op, swish_op, tanh_op, softplus_op, glu_op;

@@ -11,6 +11,7 @@ const struct op *const op_table[] = {
     &scale_op,
     &expand_op,
     &inner_op,
+    &mix_op,
     &linear_op,
     &causal_conv_op,
     &layer_norm_op,

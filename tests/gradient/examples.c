@@ -100,6 +100,11 @@ static struct tensor *run_glu(IN)
     return op_glu(tape, in[0]);
 }
 
+static struct tensor *run_mix(IN)
+{
+    return op_mix(tape, in[0], in[1]);
+}
+
 static struct tensor *run_dropout(IN)
 {
     return op_dropout(tape, in[0], 0.4);
@@ -227,6 +232,7 @@ const struct example examples[] = {
     {"scale", "", {{3, 5}}, run_scale},
     {"expand", "", {{2, 3}}, run_expand},
     {"inner", "", {{3, 4}}, run_inner},
+    {"mix", "", {{2, 3, 5}, {3, 5}}, run_mix},
     {"linear", "bias", {{2, 3, 4}, {5, 4}, {5}}, run_linear},
     {"linear", "no bias", {{3, 4}, {2, 4}}, run_linear_plain},
     {"causal_conv", "kernel 3", {{2, 5, 3}, {4, 3, 3}, {4}}, run_causal_conv},

@@ -106,6 +106,26 @@ static void check_inner(struct trial *t)
     compare(t, op_inner(&t->tape, a, c));
 }
 
+static void check_mix(struct trial *t)
+{
+    struct tensor *a = draw(t, some(t, 5), some(t, 6), some(t, 50));
+    size_t rows = a->shape[1];
+    size_t width = a->shape[2];
+    struct tensor *w = draw(t, 1, rows, width);
+    w = op_reshape(&t->tape, w, (size_t[]){rows, width, 0});
+    for (size_t b = 0; b < a->shape[0]; b++) {
+        for (size_t h = 0; h < width; h++) {
+            double sum = 0;
+            for (size_t n = 0; n < rows; n++) {
+                sum += (double)a->data[(b * rows + n) * width + h] *
+                       (double)w->data[n * width + h];
+            }
+            t->expected[b * width + h] = sum;
+        }
+    }
+    compare(t, op_mix(&t->tape, a, w));
+}
+
 static void check_concat(struct trial *t)
 {
     size_t n = some(t, 9);
@@ -538,6 +558,7 @@ static const struct {
     {"scale", check_scale},
     {"expand", check_expand},
     {"inner", check_inner},
+    {"mix", check_mix},
     {"linear", check_linear},
     {"causal_conv", check_causal_conv},
     {"layer_norm", check_layer_norm},

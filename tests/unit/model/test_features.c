@@ -206,48 +206,6 @@ static void gaps_and_starts_are_masked(UNUSED void **state)
     values[115] = kept;
 }
 
-static void lag_mix_has_the_right_gradient(UNUSED void **state)
-{
-    struct error error = {0};
-    struct params params;
-    struct param_spec spec = {.shape = {3, 5, 0}, .init = PARAM_NORMAL, .gain = 1.0};
-    assert_ok(params_init(&params, &error));
-    size_t id = params_add(&params, &spec, "w");
-    real *weights = params_slab_new(&params);
-    real *gradient = params_slab_new(&params);
-    params_initialise(&params, weights, 1);
-    struct tape tape;
-    struct tape_size size = {1u << 16, 1u << 16, 16};
-    assert_ok(tape_init(&tape, &size, &error));
-    tape_begin(&tape, TAPE_TRAIN, &params, weights, gradient, 0, 0);
-    struct tensor *x = tape_input(&tape, (size_t[]){2, 3, 5, 0});
-    struct tensor *cotangent = tape_input(&tape, (size_t[]){2, 5, 0});
-    struct random random;
-    random_init(&random, 3, 3);
-    for (size_t i = 0; i < tensor_size(x); i++) {
-        x->data[i] = (real)random_normal(&random);
-    }
-    for (size_t i = 0; i < tensor_size(cotangent); i++) {
-        cotangent->data[i] = (real)random_normal(&random);
-    }
-    struct tensor *y = op_lag_mix(&tape, x, tape_param(&tape, id));
-    tape_backward(&tape, op_inner(&tape, y, cotangent));
-    for (size_t n = 0; n < 3; n++) {
-        for (size_t h = 0; h < 5; h++) {
-            double expected = 0.0;
-            for (size_t b = 0; b < 2; b++) {
-                expected +=
-                    (double)cotangent->data[b * 5 + h] * (double)x->data[(b * 3 + n) * 5 + h];
-            }
-            assert_close((double)gradient[params.items[id].offset + n * 5 + h], expected, 1e-5);
-        }
-    }
-    tape_release(&tape);
-    mem_free(weights);
-    mem_free(gradient);
-    params_release(&params);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -257,7 +215,6 @@ int main(void)
         cmocka_unit_test(scales_go_there_and_back),
         cmocka_unit_test(units_do_not_matter),
         cmocka_unit_test(gaps_and_starts_are_masked),
-        cmocka_unit_test(lag_mix_has_the_right_gradient),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
