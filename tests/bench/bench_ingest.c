@@ -9,7 +9,9 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #define RUNS 3
 
@@ -65,6 +67,25 @@ static void measure(const char *program, const char *name, size_t requests, size
                 rates[0], rates[RUNS - 1], p99, memory);
 }
 
+/* A short training, so that the next start has a champion to load. */
+static void train(int port)
+{
+    static char body[65536];
+    const char *wish = "{\"seconds\":15}";
+    load_request(port, "POST", "/api/v1/train", "application/json", wish, strlen(wish), NULL, 0,
+                 NULL);
+    for (int i = 0; i < 120; i++) {
+        load_request(port, "GET", "/api/v1/models", "text/plain", NULL, 0, body, sizeof(body),
+                     NULL);
+        if (strstr(body, "\"champion\":true") != NULL) {
+            return;
+        }
+        usleep(500000);
+    }
+    fprintf(stderr, "bench: no champion after a minute\n");
+    exit(1);
+}
+
 /* 1,000 series x 10,000 ticks: bytes a point after compaction, peak memory, start with all of it.
  */
 static void measure_disk(const char *program)
@@ -81,6 +102,7 @@ static void measure_disk(const char *program)
         readings_free(&readings);
     }
     double memory = bench_resident_mb(daemon.pid, 1);
+    train(daemon.port);
     bench_print("ingest_10m_points_4_connections", 1e7 / seconds, "points/s",
                 "10,000,000 points in all, 1,000 a request");
     double stopping = bench_seconds();
@@ -89,7 +111,7 @@ static void measure_disk(const char *program)
     bench_print("disk", (double)bench_folder_bytes(folder) / 1e7, "B/point", "goal <= 1.6");
     bench_print("ingest_peak_memory", memory, "MB", "goal <= 60");
     daemon = bench_daemon_start(program, folder, NULL);
-    bench_print("start_10m_points", daemon.start_ms, "ms", "goal <= 1000");
+    bench_print("start_10m_points_and_champion", daemon.start_ms, "ms", "goal <= 1000");
     bench_daemon_stop(&daemon);
     bench_folder_remove(folder);
 }
