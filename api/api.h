@@ -120,8 +120,12 @@ struct api_limits {
     size_t forecast_series_max; /* 500 */
     size_t horizon_default;     /* steps */
     size_t horizon_max;         /* 1,024 */
+    char quantiles[128];        /* forecast.quantiles, "0.1,0.5,0.9" */
     size_t live_bytes_max;      /* memory for live forecasts, 32 MiB */
 };
+
+/* STATUS_INVALID where `text` is not a list of levels in (0,1) as forecast.quantiles wants it. */
+enum status api_quantiles_check(const char *text, struct error *error) MUST_USE;
 
 struct live;         /* live forecasts: api/live.h */
 struct points_cache; /* api/points_reader.h */

@@ -7,6 +7,7 @@
 #include "base/series_name.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,6 +21,7 @@ void forecast_query_init(struct api_services *services, struct forecast_query *o
     out->horizon_ms = 0;
     out->steps = limits->horizon_default;
     out->steps_max = limits->horizon_max;
+    snprintf(out->preset, sizeof(out->preset), "%s", limits->quantiles);
     out->level_count = 0;
     out->history_ms = 0;
     out->format = FORMAT_JSON;
@@ -146,6 +148,17 @@ enum status forecast_query_quantiles(struct forecast_query *out, const char *tex
     return each_number(out, "quantiles", text, false, error);
 }
 
+enum status api_quantiles_check(const char *text, struct error *error)
+{
+    struct forecast_query query = {.level_count = 0};
+    enum status status = forecast_query_quantiles(&query, text, error);
+    if (status == STATUS_OK && query.level_count == 0) {
+        error_set(error, STATUS_INVALID, "\"quantiles\" is empty");
+        status = error_code(error, "bad_parameter", "quantiles");
+    }
+    return status;
+}
+
 enum status forecast_query_bands(struct forecast_query *out, const char *text, struct error *error)
 {
     return each_number(out, "level", text, true, error);
@@ -167,15 +180,17 @@ enum status forecast_query_format(struct forecast_query *out, const char *text, 
 
 enum status forecast_query_finish(struct forecast_query *out, struct error *error)
 {
-    static const double preset[] = {0.1, 0.5, 0.9};
     if (out->count == 0) {
         error_set(error, STATUS_INVALID, "the parameter \"series\" is missing");
         error_code(error, "missing_parameter", "series");
         return error_hint(error, "Give a series or a selector: series=name{key=\"value\"}.");
     }
     if (out->level_count == 0) {
-        memcpy(out->levels, preset, sizeof(preset));
-        out->level_count = ARRAY_COUNT(preset);
+        const char *preset = out->preset[0] != '\0' ? out->preset : "0.1,0.5,0.9";
+        enum status status = forecast_query_quantiles(out, preset, error);
+        if (status != STATUS_OK) {
+            return status;
+        }
     }
     for (size_t i = 1; i < out->level_count; i++) {
         double moved = out->levels[i];

@@ -23,6 +23,7 @@ struct forecast_query {
     size_t steps, steps_max;
     double levels[FORECAST_LEVELS_MAX]; /* rising, in (0,1) */
     size_t level_count;
+    char preset[128];   /* levels where none are asked for */
     int64_t history_ms; /* 0: none */
     enum forecast_format format;
 };

@@ -51,6 +51,8 @@ const struct option config_options[] = {
      0, "Largest body of a request."},
     {"forecast.horizon", OPTION_INT, "48", 1, 1024, NULL, FIELD(horizon), 0, 0,
      "Steps that a model is trained for and a forecast has by default."},
+    {"forecast.quantiles", OPTION_TEXT, "0.1,0.5,0.9", 0, 0, NULL, FIELD(quantiles), 1, 0,
+     "Levels of an answer where the request names none, each in (0,1)."},
     {"model.backbone", OPTION_TEXT, "logsparse", 0, 0, NULL, FIELD(backbone), 0, 0,
      "The network; forecastd backbones lists them with their options."},
     {"model.head", OPTION_TEXT, "quantile", 0, 0, NULL, FIELD(head), 0, 0,
@@ -80,7 +82,7 @@ static bool is_section(const char *name, const char *section)
 
 static bool not_built_yet(const char *name)
 {
-    static const char *const names[] = {"auth", "tls", "mqtt", "forecast.quantiles"};
+    static const char *const names[] = {"auth", "tls", "mqtt"};
     for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
         if (is_section(name, names[i])) {
             return true;
@@ -164,6 +166,16 @@ static enum status check_model(const struct config *config, struct error *error)
     struct model_config model;
     config_model(config, &model);
     return model_config_check(&model, error);
+}
+
+static enum status check_quantiles(const struct config *config, struct error *error)
+{
+    if (api_quantiles_check(config->quantiles, error) == STATUS_OK) {
+        return STATUS_OK;
+    }
+    error_set(error, STATUS_INVALID, "'forecast.quantiles' cannot be '%s'", config->quantiles);
+    error_code(error, "bad_value", "forecast.quantiles");
+    return error_hint(error, "Give levels in (0,1) with commas between, such as 0.1,0.5,0.9.");
 }
 
 static enum status read_file(struct config *config, const char *path, struct error *error)
@@ -282,6 +294,7 @@ void config_limits(const struct config *config, struct api_limits *limits)
         .horizon_max = 1024,
         .live_bytes_max = (size_t)32 << 20,
     };
+    snprintf(limits->quantiles, sizeof(limits->quantiles), "%s", config->quantiles);
 }
 
 size_t config_reload(struct config *config, const struct config *next)
@@ -330,6 +343,9 @@ enum status config_load(const struct config_sources *sources, struct config *con
     }
     if (status == STATUS_OK) {
         status = read_sets(config, sources, error);
+    }
+    if (status == STATUS_OK) {
+        status = check_quantiles(config, error);
     }
     return status == STATUS_OK ? check_model(config, error) : status;
 }

@@ -30,6 +30,7 @@ struct config {
     int64_t max_future_ms, max_series, max_body;
     /* forecast */
     int64_t horizon;
+    char quantiles[128]; /* "0.1,0.5,0.9" */
     /* model */
     char backbone[24], head[16];
     char model_options[256];

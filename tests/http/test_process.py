@@ -275,3 +275,16 @@ def test_check_finds_damage():
 
 for one in (test_sigterm_during_training,):
     one.slow = True
+
+
+def test_default_quantiles_come_from_the_configuration():
+    daemon = Daemon("forecast.quantiles=0.05,0.95").start()
+    try:
+        begin = now_ms() // 60000 * 60000 - 600000
+        assert daemon.points([{"series": "q", "timestamp": begin + i * 60000, "value": i} for i in range(10)]).status == 200
+        levels = daemon.get("/api/v1/forecast?series=q&steps=2").json["forecasts"][0]["quantiles"]
+        assert list(levels) == ["0.05", "0.95"], levels
+        levels = daemon.get("/api/v1/forecast?series=q&steps=2&level=80").json["forecasts"][0]["quantiles"]
+        assert list(levels) == ["0.1", "0.9"], levels
+    finally:
+        daemon.remove()

@@ -103,6 +103,8 @@ static void mistakes_stop_the_start_by_name(void **state)
     FAILS(NULL, "log.format=xml", "log.format", "xml", "logfmt");
     FAILS(NULL, "train.every", "section.key=value");
     FAILS(NULL, "auth.tokens=/x", "auth.tokens", "not built yet");
+    FAILS(NULL, "forecast.quantiles=0.1,2", "forecast.quantiles", "0.1,2");
+    FAILS(NULL, "forecast.quantiles=", "forecast.quantiles", "cannot be");
     FAILS(NULL, "tls.cert=/x", "tls.cert", "not built yet");
     FAILS(NULL, "mqtt.broker=x", "mqtt.broker", "not built yet");
     FAILS(NULL, "model.backbone=nothing", "nothing");
