@@ -321,7 +321,10 @@ void http_stop(struct http *http, int64_t grace_ms)
         cut_clients(http, true);
         clock_sleep_ms(5);
     }
-    /* What is still with a worker or the writer must be resumed before the library may stop. */
+    /* What is still with a worker or the writer must be resumed before the library may stop, and a
+     * kept-alive connection must not begin another request in between: it counts as active before
+     * it looks at `closing`, so after this either it is seen below or it sees the flag. */
+    atomic_store(&http->closing, true);
     for (int64_t waited = 0; atomic_load(&http->active) > 0; waited += 5) {
         cut_clients(http, false);
         clock_sleep_ms(5);

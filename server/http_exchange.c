@@ -226,7 +226,7 @@ void exchange_head(struct exchange *exchange, const char *uri)
     exchange->uri[length] = '\0';
     exchange->started_ns = clock_monotonic_ns();
     exchange->status = 0;
-    atomic_fetch_add_explicit(&exchange->http->active, 1, memory_order_relaxed);
+    atomic_fetch_add(&exchange->http->active, 1); /* before begin() looks at `closing` */
     set_phase(exchange, PHASE_HEAD, exchange->started_ns);
 }
 
@@ -281,6 +281,9 @@ static void prepare_request(struct exchange *exchange, const char *method, const
 static int begin(struct exchange *exchange, const char *method)
 {
     struct head head = {0};
+    if (atomic_load(&exchange->http->closing)) {
+        return 0; /* the library closes the connection */
+    }
     head_gather(exchange->connection, &head);
     prepare_request(exchange, method, &head);
     bool has_body = exchange->body_declared > 0 || head.transfers > 0;

@@ -70,6 +70,7 @@ struct http {
     uint64_t id_prefix, id_next;       /* request ids; network thread only */
     size_t body_bytes, body_bytes_max; /* of all bodies; network thread only */
     atomic_size_t active, connections;
+    atomic_bool closing; /* no request begins any more: see http_stop */
     _Atomic uint64_t cut, refused_busy;
     struct lock lock;
     struct exchange *exchanges; /* guarded by lock, as below */
