@@ -150,6 +150,7 @@ struct snapshot_record {
     size_t horizon;
     int64_t trained_at_ms, window_start_ms, window_end_ms;
     uint64_t seed, steps, parameters, bytes;
+    uint64_t data_generation; /* CRC-32C over the series trained on: same data, same number */
     size_t series, members;
     double seconds;
     double sparse_share; /* largest share of causal pairs that a member's pattern leaves out */

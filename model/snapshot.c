@@ -205,6 +205,7 @@ void snapshot_describe(const struct snapshot *snapshot, struct text *json)
     text_add_string(json, "\",\"");
     text_add_time(json, record->window_end_ms);
     text_add_string(json, "\"]");
+    add_int(json, "data_generation", record->data_generation);
     add_int(json, "seed", record->seed);
     add_int(json, "steps", record->steps);
     add_double(json, "seconds", record->seconds);

@@ -43,6 +43,7 @@ static void set_record(struct checkpoint *out, const struct snapshot_record *rec
     checkpoint_set_format(out, "trained_at_ms", "%" PRId64, record->trained_at_ms);
     checkpoint_set_format(out, "window_start_ms", "%" PRId64, record->window_start_ms);
     checkpoint_set_format(out, "window_end_ms", "%" PRId64, record->window_end_ms);
+    checkpoint_set_format(out, "data_generation", "%" PRIu64, record->data_generation);
     checkpoint_set_format(out, "seed", "%" PRIu64, record->seed);
     checkpoint_set_format(out, "steps", "%" PRIu64, record->steps);
     checkpoint_set_format(out, "series", "%zu", record->series);
@@ -356,6 +357,7 @@ static enum status read_record(const struct checkpoint *file, struct snapshot *s
     }
     copy_text(file, "id", record->id, sizeof(record->id));
     copy_text(file, "decision", record->decision, sizeof(record->decision));
+    record->data_generation = read_unsigned(file, "data_generation");
     record->seed = read_unsigned(file, "seed");
     record->steps = read_unsigned(file, "steps");
     record->series = (size_t)read_unsigned(file, "series");

@@ -6,6 +6,7 @@
  */
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/memory.h"
 #include "model/order.h"
 #include "model/training/combine.h"
@@ -302,6 +303,19 @@ static enum status prepare(struct training *training, struct error *error)
     return STATUS_OK;
 }
 
+/* Which data: a checksum over grid and values of every series, in their order. */
+static uint64_t data_generation(const struct train_request *request)
+{
+    uint32_t crc = 0;
+    for (size_t i = 0; i < request->series_count; i++) {
+        const struct model_series *series = &request->series[i];
+        crc = hash_crc32c(crc, &series->start_ms, sizeof(series->start_ms));
+        crc = hash_crc32c(crc, &series->step_ms, sizeof(series->step_ms));
+        crc = hash_crc32c(crc, series->values, series->count * sizeof(*series->values));
+    }
+    return crc;
+}
+
 static void fill_record(struct training *training)
 {
     const struct train_request *request = training->request;
@@ -326,6 +340,7 @@ static void fill_record(struct training *training)
         }
     }
     record->seed = request->seed;
+    record->data_generation = data_generation(request);
     record->steps = training->steps;
     record->series = training->set.count;
     snapshot_summarise(snapshot);

@@ -138,6 +138,12 @@ static void measure_under_training(int port)
     post(port, "/api/v1/train", "{\"seconds\":30}");
     usleep(3000000);
     double busy = get_for(port, 1, 5).p99_ms, busy16 = get_for(port, 16, 5).p99_ms;
+    char jobs[8192];
+    load_request(port, "GET", "/api/v1/jobs", "text/plain", NULL, 0, jobs, sizeof(jobs), NULL);
+    if (strstr(jobs, "\"state\":\"running\"") == NULL) {
+        fprintf(stderr, "bench: no training ran while it was measured: %s\n", jobs);
+        exit(1);
+    }
     bench_print("get_p99_under_training_1", busy / idle, "ratio", "goal <= 1.5 (%.3f ms, idle %.3f ms)",
                 busy, idle);
     bench_print("get_p99_under_training_16", busy16 / idle16, "ratio",

@@ -221,6 +221,7 @@ static void loads_what_it_saved(UNUSED void **state)
                         QUANTILE_COUNT * HORIZON * sizeof(float));
     const struct snapshot_record *copy = snapshot_record(loaded);
     assert_string_equal(copy->id, "1h-7");
+    assert_true(record->data_generation != 0 && copy->data_generation == record->data_generation);
     assert_int_equal(copy->parameters, record->parameters);
     assert_int_equal(copy->window_end_ms, record->window_end_ms);
     assert_close(copy->wql, record->wql, 0);
