@@ -184,7 +184,7 @@ test: ## the core suites, under 20 minutes on two cores
 	$(Q)sh deploy/install-deps.sh build demo test
 	$(Q)$(MAKE) --no-print-directory -j$(CORES) DEVELOPER=1 all $(addprefix build/,$(CORE_SUITES))
 	$(Q)DEVELOPER=1 sh deploy/test.sh lint $(addprefix check/,$(CORE_SUITES)) \
-	    check/gradient,DOUBLE=1 check/http check/crash
+	    check/gradient,DOUBLE=1 check/backbone,DOUBLE=1 check/http check/crash
 
 # Address and undefined behaviour over everything that parses or stores; threads over what shares.
 ASAN_SUITES = $(filter unit/%,$(SUITES)) contract reference backbone golden

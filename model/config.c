@@ -44,20 +44,20 @@ enum status model_config_check(const struct model_config *config, struct error *
                    HORIZON_MAX);
         return error_code(error, "out_of_bounds", "horizon");
     }
-    const struct backbone *backbone = backbone_find(config->backbone);
-    if (gaussian && backbone != NULL && !backbone->streaming) {
-        error_set(error, STATUS_INVALID, "backbone \"%s\" cannot decode step by step",
-                  backbone->name);
-        error_hint(error, "Use the quantile head with it.");
-        return error_code(error, "bad_value", "head");
-    }
     /* Made for one length as an example; whether a pattern closes at the recipe's lengths is only
      * known when a model is trained, which says so too. */
     struct backbone_shape shape = {.length = 64, .season = 0};
     struct backbone_model *model = NULL;
     enum status status = backbone_create(config->backbone, config->options, &shape, &model, error);
-    if (status == STATUS_OK) {
-        backbone_release(model);
+    if (status != STATUS_OK) {
+        return status;
     }
+    if (gaussian && !(model->streaming && model->causal)) {
+        error_set(error, STATUS_INVALID, "backbone \"%s\" cannot decode step by step%s",
+                  config->backbone, model->causal ? "" : " as an encoder");
+        error_hint(error, "Use the quantile head with it.");
+        status = error_code(error, "bad_value", "head");
+    }
+    backbone_release(model);
     return status;
 }

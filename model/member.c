@@ -142,7 +142,8 @@ enum status member_new(const struct member_config *config, const struct feature_
     member->config = *config;
     fill_shape(member, plan, seasons);
     size_t patch = (size_t)config->patch;
-    struct backbone_shape shape = {.length = member->tokens, .season = seasons[0] / patch};
+    struct backbone_shape shape = {
+        .length = member->tokens, .season = seasons[0] / patch, .ahead = member->horizon_tokens};
     status = backbone_create(config->backbone, config->options, &shape, &member->backbone, error);
     if (status == STATUS_OK) {
         status = params_init(&member->params, error);
@@ -185,6 +186,8 @@ void member_initialise(struct member *member, uint64_t seed)
             member->weights[param->offset + j] *= factor;
         }
     }
+    backbone_refresh(member->backbone, &member->params, member->weights,
+                     &(struct backbone_moment){.seed = seed});
 }
 
 void member_free(struct member *member)

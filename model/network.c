@@ -104,9 +104,6 @@ struct tensor *network_loss(const struct member *member, struct tape *tape,
     } else {
         loss = op_pinball(tape, flat, batch->target, batch->weight, levels, factor);
     }
-    const struct backbone *backbone = member->backbone->backbone;
-    if (backbone->penalty != NULL) {
-        loss = op_add(tape, loss, backbone->penalty(member->backbone, tape));
-    }
-    return loss;
+    struct tensor *penalty = backbone_penalty(member->backbone, tape);
+    return penalty != NULL ? op_add(tape, loss, penalty) : loss;
 }

@@ -181,6 +181,7 @@ static void describe_member(const struct member *member, struct text *json)
     add_int(json, "window", backbone->window);
     add_double(json, "sparse_share", backbone->sparse_share);
     add_int(json, "parameters", member->params.trained);
+    backbone_describe(backbone, &member->params, member->weights, json);
     add_key(json, "config");
     text_add_char(json, '"');
     member_config_print(&member->config, json); /* plain key=value text: nothing to escape */

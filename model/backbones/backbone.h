@@ -5,11 +5,14 @@
  * backbone_model` is one of them with options and patterns fixed for a length. A model is made
  * once, read only afterwards, may be shared by threads, and holds no weights: those are in slabs.
  *
- *     backbone_create("logsparse", "window=16 kernel=3", &shape, &model, &error)   checks
- * everything backbone_declare(model, &params, "backbone")                                 once,
- * keeps the ids y = backbone_forward(model, tape, x, NULL)                                   train,
- * or whole windows state: backbone_state_bytes, backbone_state_reset, then backbone_forward(...,
- * state) with the first T steps, then with one step (or a few) at a time, in infer mode
+ * Checks everything:
+ *     backbone_create("logsparse", "window=16 kernel=3", &shape, &model, &error)
+ * Once; keeps the ids:
+ *     backbone_declare(model, &params, "backbone")
+ * Training, or whole windows:
+ *     y = backbone_forward(model, tape, x, NULL)
+ * Step by step: backbone_state_bytes, backbone_state_reset, then backbone_forward(..., state) with
+ * the first T steps, then with one step (or a few) at a time, in infer mode.
  */
 #ifndef MODEL_BACKBONES_BACKBONE_H
 #define MODEL_BACKBONES_BACKBONE_H
@@ -25,9 +28,16 @@
 struct backbone_shape {
     size_t length; /* T at most, tokens in a window: context and horizon */
     size_t season; /* in tokens, 0 = none: lower bound of the automatic restart length */
+    size_t ahead;  /* tokens at the end of a window that stand for the horizon, not for values */
 };
 
 struct backbone_model;
+
+/* Where training stands. */
+struct backbone_moment {
+    uint64_t seed, step;
+    double progress;
+};
 
 struct backbone {
     const char *name;  /* "logsparse" */
@@ -36,8 +46,8 @@ struct backbone {
     const struct option *options;
     size_t option_count;
     size_t options_bytes; /* of the struct that the option table fills */
-    bool causal;          /* outputs before t do not depend on inputs from t on */
-    bool streaming;       /* has a state: one more step without computing all of them again */
+    bool causal;          /* with its presets; a model says what holds for its options */
+    bool streaming;       /* likewise */
 
     /* Cross-field rules and patterns; *model is freed with release. The options are copied. */
     enum status (*create)(const void *options, const struct backbone_shape *shape,
@@ -46,16 +56,23 @@ struct backbone {
     void (*declare)(struct backbone_model *model, struct params *params, const char *prefix);
     struct tensor *(*forward)(const struct backbone_model *model, struct tape *tape,
                               struct tensor *x, void *state);
-    /* NULL where streaming is false. */
+    /* NULL where no options make it stream. */
     size_t (*state_bytes)(const struct backbone_model *model, size_t batch);
     void (*state_reset)(const struct backbone_model *model, void *state, size_t batch);
 
-    /* Optional, NULL where not needed: an extra loss term [1] (after forward, same tape); a fix-up
-     * of the weights after an optimiser step; a periodic redraw of what is random but not trained.
-     */
+    /* Optional, NULL where not needed. */
+
+    /* An extra loss term [1], after forward on the same tape; training only. */
     struct tensor *(*penalty)(const struct backbone_model *model, struct tape *tape);
-    void (*settle)(const struct backbone_model *model, real *values);
-    void (*refresh)(struct backbone_model *model, uint64_t step);
+    /* Brings weights back into their bounds after an optimiser step. */
+    void (*settle)(const struct backbone_model *model, const struct params *params, real *values);
+    /* Draws the fixed parameters (param_spec.fixed) anew where it is time to: always at step 0,
+     * before training; then before each step, with the progress of training in [0, 1]. */
+    void (*refresh)(const struct backbone_model *model, const struct params *params, real *values,
+                    const struct backbone_moment *moment);
+    /* What training has made of the model, as members of a JSON object: ,"spans":[...] */
+    void (*describe)(const struct backbone_model *model, const struct params *params,
+                     const real *values, struct text *json);
 };
 
 /* Every backbone's model begins with this. */
@@ -65,6 +82,8 @@ struct backbone_model {
     struct backbone_shape shape;
     size_t width; /* D of input and output */
     size_t layers;
+    bool causal;    /* outputs before t do not depend on inputs from t on; false: an encoder */
+    bool streaming; /* has a state: one more step without computing all of them again */
     size_t state_steps_max; /* steps that a state takes in all: shape.length with learned positions,
                                SIZE_MAX without; 0 = no state */
     size_t window;          /* of the pattern, 0 where it has none: for the model's record */
@@ -86,6 +105,14 @@ enum status backbone_create(const char *name, const char *options,
                             const struct backbone_shape *shape, struct backbone_model **model,
                             struct error *error) MUST_USE;
 void backbone_release(struct backbone_model *model); /* NULL is fine */
+
+/* The optional parts, which do nothing where the backbone has none; penalty gives NULL then. */
+struct tensor *backbone_penalty(const struct backbone_model *model, struct tape *tape);
+void backbone_settle(const struct backbone_model *model, const struct params *params, real *values);
+void backbone_refresh(const struct backbone_model *model, const struct params *params, real *values,
+                      const struct backbone_moment *moment);
+void backbone_describe(const struct backbone_model *model, const struct params *params,
+                       const real *values, struct text *json);
 
 /* The effective options as "key=value key=value", for the snapshot's record; create reads it back.
  */

@@ -12,7 +12,7 @@
  * of width D / H (head_width=D), a position table or biases by distance added inside the backbone.
  */
 #include "model/backbones/backbone.h"
-#include "model/layers/layers.h"
+#include "model/backbones/stack.h"
 
 #include "base/check.h"
 #include "base/memory.h"
@@ -21,7 +21,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define LAYERS_MAX 16
 #define WINDOW_MIN ((size_t)16)
 #define RESTARTS   4 /* the automatic restart length is a quarter of the window, or the season */
 
@@ -29,20 +28,16 @@
 
 enum logsparse_pattern { LOG, LOCAL_LOG, LOCAL_LOG_RESTART, DENSE };
 enum logsparse_positions { POSITIONS_LEARNED, POSITIONS_RELATIVE, POSITIONS_NONE };
-enum logsparse_norm { NORM_PRE, NORM_POST };
 
 struct logsparse_options {
-    int64_t width, layers, heads, head_width, inner, kernel, pattern, window, restart;
-    int64_t positions, norm, activation;
-    double dropout;
+    struct stack_options stack;
+    int64_t head_width, kernel, pattern, window, restart, positions;
 };
 
 struct logsparse_layer {
     struct conv_layer qk;
     struct linear_layer v, out;
     size_t bias; /* [H, offsets], or SIZE_MAX */
-    struct norm_layer attention_norm, feed_norm;
-    struct feed_forward_layer feed;
 };
 
 struct logsparse {
@@ -51,9 +46,8 @@ struct logsparse {
     struct pattern pattern;
     size_t projected; /* H h */
     size_t capacity;  /* steps that a state keeps */
-    size_t positions; /* [T, D], or SIZE_MAX */
+    struct stack stack;
     struct logsparse_layer layers[LAYERS_MAX];
-    struct norm_layer last_norm; /* pre-norm only */
 };
 
 static const struct logsparse *logsparse_of(const struct backbone_model *model)
@@ -170,17 +164,6 @@ static void logsparse_release(struct backbone_model *model)
     mem_free(self);
 }
 
-static enum status check_heads(const struct logsparse_options *options, struct error *error)
-{
-    if (options->head_width == 0 && options->width % options->heads != 0) {
-        (void)error_set(error, STATUS_INVALID, "cannot divide width %lld into %lld heads",
-                        (long long)options->width, (long long)options->heads);
-        (void)error_hint(error, "Choose heads that divide the width, or set head_width.");
-        return error_code(error, "bad_value", "heads");
-    }
-    return STATUS_OK;
-}
-
 static enum status logsparse_create(const void *options, const struct backbone_shape *shape,
                                     struct backbone_model **model, struct error *error)
 {
@@ -191,18 +174,15 @@ static enum status logsparse_create(const void *options, const struct backbone_s
     }
     extern const struct backbone logsparse_backbone;
     memcpy(&self->options, options, sizeof(self->options));
-    size_t width = (size_t)self->options.width;
-    size_t heads = (size_t)self->options.heads;
-    self->model = (struct backbone_model){
-        .backbone = &logsparse_backbone,
-        .options = &self->options,
-        .shape = *shape,
-        .width = width,
-        .layers = (size_t)self->options.layers,
-    };
+    const struct stack_options *stack = &self->options.stack;
+    stack_model_init(&self->model, &logsparse_backbone, stack, shape);
+    self->model.options = &self->options;
     (void)snprintf(self->model.pattern, sizeof(self->model.pattern), "%s",
                    pattern_names[self->options.pattern]);
-    enum status status = check_heads(&self->options, error);
+    enum status status = STATUS_OK;
+    if (self->options.head_width == 0) {
+        status = stack_check_heads(stack, error);
+    }
     if (status == STATUS_OK) {
         status = make_pattern(self, error);
     }
@@ -214,7 +194,8 @@ static enum status logsparse_create(const void *options, const struct backbone_s
         return status;
     }
     self->projected =
-        self->options.head_width > 0 ? heads * (size_t)self->options.head_width : width;
+        (size_t)(self->options.head_width > 0 ? stack->heads * self->options.head_width
+                                              : stack->width);
     self->capacity = self->pattern.kind == PATTERN_OFFSETS
                          ? self->pattern.offsets[self->pattern.offset_count - 1] + 1
                          : shape->length;
@@ -243,15 +224,9 @@ static void declare_layer(struct logsparse *self, struct params *params, const c
     layer->bias = SIZE_MAX;
     if (self->options.positions == POSITIONS_RELATIVE) {
         struct param_spec spec = {
-            .shape = {(size_t)self->options.heads, self->pattern.offset_count}};
+            .shape = {(size_t)self->options.stack.heads, self->pattern.offset_count}};
         layer->bias = params_add(params, &spec, "%s.attention.bias", prefix);
     }
-    layer->attention_norm =
-        norm_layer_declare(params, width, param_name(name, prefix, "attention.norm"));
-    layer->feed_norm = norm_layer_declare(params, width, param_name(name, prefix, "feed.norm"));
-    layer->feed = feed_forward_declare(params, width, (size_t)self->options.inner,
-                                       (enum activation)self->options.activation,
-                                       self->options.dropout, param_name(name, prefix, "feed"));
 }
 
 static void logsparse_declare(struct backbone_model *model, struct params *params,
@@ -259,20 +234,10 @@ static void logsparse_declare(struct backbone_model *model, struct params *param
 {
     struct logsparse *self = (struct logsparse *)(void *)model;
     char name[PARAM_NAME_MAX];
-    self->positions = SIZE_MAX;
-    if (self->options.positions == POSITIONS_LEARNED) {
-        struct param_spec spec = {
-            .shape = {model->shape.length, model->width}, .init = PARAM_NORMAL, .gain = 0.02};
-        self->positions = params_add(params, &spec, "%s.positions", prefix);
-    }
+    bool learned = self->options.positions == POSITIONS_LEARNED;
+    stack_declare(&self->stack, model, &self->options.stack, learned, params, prefix);
     for (size_t i = 0; i < model->layers; i++) {
-        char part[16];
-        (void)snprintf(part, sizeof(part), "layer%u", (unsigned)(i % LAYERS_MAX));
-        declare_layer(self, params, param_name(name, prefix, part), &self->layers[i]);
-    }
-    if (self->options.norm == NORM_PRE) {
-        self->last_norm =
-            norm_layer_declare(params, model->width, param_name(name, prefix, "norm"));
+        declare_layer(self, params, stack_layer_name(name, prefix, i), &self->layers[i]);
     }
 }
 
@@ -329,31 +294,18 @@ static void state_layer(const struct logsparse *self, struct logsparse_state *st
     };
 }
 
-/* tail = the last K - 1 steps of [tail, x]. */
-static void advance_tail(struct tensor *tail, const struct tensor *x)
-{
-    size_t width = x->shape[2];
-    size_t kept = tail->shape[1];
-    size_t steps = x->shape[1];
-    size_t taken = steps < kept ? steps : kept;
-    for (size_t b = 0; b < x->shape[0]; b++) {
-        real *to = tail->data + b * kept * width;
-        const real *from = x->data + (b * steps + steps - taken) * width;
-        memmove(to, to + taken * width, (kept - taken) * width * sizeof(real));
-        memcpy(to + (kept - taken) * width, from, taken * width * sizeof(real));
-    }
-}
-
 /* ---------------------------------------------------------------- forward */
 
 /* x [B, T, D] -> [B, T, D]: convolution for queries and keys, sparse attention, output projection.
  */
-static struct tensor *attend(const struct logsparse *self, size_t i, struct tape *tape,
-                             struct tensor *x, struct logsparse_state *state)
+static struct tensor *attend(const void *model, size_t i, struct tape *tape, struct tensor *x,
+                             void *memory)
 {
+    const struct logsparse *self = model;
+    struct logsparse_state *state = memory;
     const struct logsparse_layer *layer = &self->layers[i];
     struct attention attention = {
-        .heads = (size_t)self->options.heads,
+        .heads = (size_t)self->options.stack.heads,
         .pattern = &self->pattern,
         .bias = layer->bias != SIZE_MAX ? tape_param(tape, layer->bias) : NULL,
     };
@@ -366,32 +318,11 @@ static struct tensor *attend(const struct logsparse *self, size_t i, struct tape
     struct tensor *qk = conv_layer(tape, &layer->qk, x, tail.data != NULL ? &tail : NULL);
     struct tensor *v = linear_layer(tape, &layer->v, x);
     if (tail.data != NULL) {
-        advance_tail(&tail, x);
+        stack_advance_tail(&tail, x);
     }
     struct tensor *y = state != NULL ? attention_append(tape, qk, v, &attention, &cache)
                                      : op_attention(tape, qk, v, &attention);
     return linear_layer(tape, &layer->out, y);
-}
-
-static struct tensor *run_layer(const struct logsparse *self, size_t i, struct tape *tape,
-                                struct tensor *x, struct logsparse_state *state)
-{
-    const struct logsparse_layer *layer = &self->layers[i];
-    double dropout = self->options.dropout;
-    if (self->options.norm == NORM_PRE) {
-        /* u = x + Attn(LN(x)); y = u + FFN(LN(u)) */
-        struct tensor *a =
-            attend(self, i, tape, norm_layer(tape, &layer->attention_norm, x), state);
-        struct tensor *u = op_add(tape, x, op_dropout(tape, a, dropout));
-        struct tensor *f = feed_forward(tape, &layer->feed, norm_layer(tape, &layer->feed_norm, u));
-        return op_add(tape, u, op_dropout(tape, f, dropout));
-    }
-    /* u = LN(x + Attn(x)); y = LN(u + FFN(u)) */
-    struct tensor *a = attend(self, i, tape, x, state);
-    struct tensor *u =
-        norm_layer(tape, &layer->attention_norm, op_add(tape, x, op_dropout(tape, a, dropout)));
-    struct tensor *f = feed_forward(tape, &layer->feed, u);
-    return norm_layer(tape, &layer->feed_norm, op_add(tape, u, op_dropout(tape, f, dropout)));
 }
 
 static struct tensor *logsparse_forward(const struct backbone_model *model, struct tape *tape,
@@ -402,16 +333,8 @@ static struct tensor *logsparse_forward(const struct backbone_model *model, stru
     bool moves = state != NULL && tape_computes(tape);
     size_t first = moves ? state->steps : 0;
     CHECK(!moves || first + x->shape[1] <= model->state_steps_max);
-    if (self->positions != SIZE_MAX) {
-        x = op_add_table(tape, x, tape_param(tape, self->positions), first);
-    }
-    for (size_t i = 0; i < model->layers; i++) {
-        size_t mark = tape_mark(tape);
-        x = tape_keep(tape, mark, run_layer(self, i, tape, x, state));
-    }
-    if (self->options.norm == NORM_PRE) {
-        x = norm_layer(tape, &self->last_norm, x);
-    }
+    struct stack_mixer mixer = {.mix = attend, .self = self, .state = state};
+    x = stack_forward(&self->stack, &self->options.stack, tape, x, first, &mixer);
     if (moves) {
         state->steps += x->shape[1];
     }
@@ -421,19 +344,12 @@ static struct tensor *logsparse_forward(const struct backbone_model *model, stru
 /* ---------------------------------------------------------------- registration */
 
 static const char *const position_names[] = {"learned", "relative", "none", NULL};
-static const char *const norm_names[] = {"pre", "post", NULL};
-static const char *const activation_names[] = {"gelu", "relu", "swish", "gelu_exact", NULL};
-
 #define FIELD(name) OPTION_FIELD(struct logsparse_options, name)
 
 static const struct option logsparse_options[] = {
-    {"width", OPTION_INT, "64", 4, 1024, NULL, FIELD(width), 0, 0, "Width of a token inside."},
-    {"layers", OPTION_INT, "3", 1, LAYERS_MAX, NULL, FIELD(layers), 0, 0, "Layers stacked."},
-    {"heads", OPTION_INT, "4", 1, 64, NULL, FIELD(heads), 0, 0, "Attention heads."},
+    STACK_OPTIONS(struct logsparse_options, "256"),
     {"head_width", OPTION_INT, "0", 0, 1024, NULL, FIELD(head_width), 0, 0,
      "Width of one head; 0 = width / heads (the paper's code uses the full width)."},
-    {"inner", OPTION_INT, "256", 1, 8192, NULL, FIELD(inner), 0, 0,
-     "Width inside the feed-forward part."},
     {"kernel", OPTION_INT, "3", 1, 64, NULL, FIELD(kernel), 0, 0,
      "Steps that a query and a key are made from (the paper's k)."},
     {"pattern", OPTION_CHOICE, "local_log_restart", 0, 0, pattern_names, FIELD(pattern), 0, 0,
@@ -445,12 +361,6 @@ static const struct option logsparse_options[] = {
      "Distance after which the log steps begin again; 0 = max(season, length / 4)."},
     {"positions", OPTION_CHOICE, "learned", 0, 0, position_names, FIELD(positions), 0, 0,
      "A learned table over the window, biases by distance, or nothing."},
-    {"norm", OPTION_CHOICE, "pre", 0, 0, norm_names, FIELD(norm), 0, 0,
-     "Layer norm before each part, or after the sum as in the paper."},
-    {"activation", OPTION_CHOICE, "gelu", 0, 0, activation_names, FIELD(activation), 0, 0,
-     "Activation of the feed-forward part (paper: relu)."},
-    {"dropout", OPTION_DOUBLE, "0.1", 0, 0.9, NULL, FIELD(dropout), 0, 0,
-     "Share of values dropped while training."},
 };
 
 const struct backbone logsparse_backbone = {

@@ -101,6 +101,34 @@ void backbone_release(struct backbone_model *model)
     }
 }
 
+struct tensor *backbone_penalty(const struct backbone_model *model, struct tape *tape)
+{
+    return model->backbone->penalty != NULL ? model->backbone->penalty(model, tape) : NULL;
+}
+
+void backbone_settle(const struct backbone_model *model, const struct params *params, real *values)
+{
+    if (model->backbone->settle != NULL) {
+        model->backbone->settle(model, params, values);
+    }
+}
+
+void backbone_refresh(const struct backbone_model *model, const struct params *params, real *values,
+                      const struct backbone_moment *moment)
+{
+    if (model->backbone->refresh != NULL) {
+        model->backbone->refresh(model, params, values, moment);
+    }
+}
+
+void backbone_describe(const struct backbone_model *model, const struct params *params,
+                       const real *values, struct text *json)
+{
+    if (model->backbone->describe != NULL) {
+        model->backbone->describe(model, params, values, json);
+    }
+}
+
 void backbone_options_print(const struct backbone_model *model, struct text *out)
 {
     for (size_t i = 0; i < model->backbone->option_count; i++) {
@@ -121,7 +149,7 @@ struct tensor *backbone_forward(const struct backbone_model *model, struct tape 
     CHECK(x->axes == 3);
     CHECK(x->shape[2] == model->width);
     CHECK(state != NULL || x->shape[1] <= model->shape.length);
-    CHECK(state == NULL || (model->backbone->streaming && tape->mode == TAPE_INFER));
+    CHECK(state == NULL || (model->streaming && tape->mode == TAPE_INFER));
     struct tensor *y = model->backbone->forward(model, tape, x, state);
     CHECK(tensor_same_shape(x, y));
     return y;
@@ -129,12 +157,12 @@ struct tensor *backbone_forward(const struct backbone_model *model, struct tape 
 
 size_t backbone_state_bytes(const struct backbone_model *model, size_t batch)
 {
-    CHECK(model->backbone->streaming);
+    CHECK(model->streaming);
     return model->backbone->state_bytes(model, batch);
 }
 
 void backbone_state_reset(const struct backbone_model *model, void *state, size_t batch)
 {
-    CHECK(model->backbone->streaming);
+    CHECK(model->streaming);
     model->backbone->state_reset(model, state, batch);
 }

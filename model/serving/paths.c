@@ -22,7 +22,7 @@ enum status paths_init(struct paths *paths, const struct member *member, struct 
 {
     *paths = (struct paths){.member = member};
     const struct backbone *backbone = member->backbone->backbone;
-    if (!backbone->streaming) {
+    if (!member->backbone->streaming || !member->backbone->causal) {
         return error_set(error, STATUS_INVALID,
                          "cannot sample paths with backbone \"%s\": it has no state",
                          backbone->name);

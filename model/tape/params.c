@@ -53,6 +53,8 @@ size_t params_add(struct params *params, const struct param_spec *spec, const ch
         .init = spec->init,
         .gain = spec->gain,
         .decay = spec->decay,
+        .fixed = spec->fixed,
+        .rate = spec->rate != 0 ? spec->rate : 1,
     };
     va_list arguments;
     va_start(arguments, name);
@@ -68,7 +70,7 @@ size_t params_add(struct params *params, const struct param_spec *spec, const ch
         param->axes++;
     }
     CHECK(param->axes > 0);
-    params->trained += param->size;
+    params->trained += param->fixed ? 0 : param->size;
     params->size += (param->size + PARAM_ALIGNMENT - 1) / PARAM_ALIGNMENT * PARAM_ALIGNMENT;
     return params->count++;
 }

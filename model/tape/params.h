@@ -34,7 +34,9 @@ struct param_spec {
     size_t shape[TENSOR_AXES_MAX]; /* the first zero ends it */
     enum param_init init;
     double gain;
-    bool decay; /* weight decay applies: matrices yes; biases, norms and tables no */
+    bool decay;  /* weight decay applies: matrices yes; biases, norms and tables no */
+    bool fixed;  /* drawn, never trained: has no gradient, is stored in snapshots like the others */
+    double rate; /* factor of the learning rate; 0 means 1 */
 };
 
 struct param {
@@ -44,7 +46,8 @@ struct param {
     size_t offset, size; /* in reals, from the start of a slab */
     enum param_init init;
     double gain;
-    bool decay;
+    bool decay, fixed;
+    double rate; /* never 0 */
 };
 
 struct params {
@@ -52,7 +55,7 @@ struct params {
     size_t count;
     size_t capacity;
     size_t size;    /* reals in a slab, gaps included */
-    size_t trained; /* reals that are parameters, gaps not counted */
+    size_t trained; /* reals that are trained: without gaps and fixed ones */
 };
 
 enum status params_init(struct params *params, struct error *error) MUST_USE;

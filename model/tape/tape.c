@@ -189,12 +189,12 @@ struct tensor *tape_param(struct tape *tape, size_t id)
     *tensor = (struct tensor){.axes = param->axes, .grad_place = SIZE_MAX, .grad_begun = true};
     memcpy(tensor->shape, param->shape, sizeof(tensor->shape));
     if (tape->measuring) {
-        tensor->wants_grad = tape->mode == TAPE_TRAIN;
+        tensor->wants_grad = tape->mode == TAPE_TRAIN && !param->fixed;
         return tensor;
     }
     /* Ops only read data; the slab of values belongs to whoever began the tape. */
     memcpy(&tensor->data, &(const real *){tape->param_values + param->offset}, sizeof(real *));
-    if (tape->mode == TAPE_TRAIN && tape->param_gradients != NULL) {
+    if (tape->mode == TAPE_TRAIN && tape->param_gradients != NULL && !param->fixed) {
         tensor->wants_grad = true;
         tensor->grad = tape->param_gradients + param->offset;
     }

@@ -94,7 +94,6 @@ void optimizer_step(struct optimizer *optimizer, real *weights, const real *grad
     const struct optimizer_schedule *schedule = &optimizer->schedule;
     double count = (double)step;
     struct adamw update = {
-        .rate = (real)rate,
         .beta1 = (real)BETA1,
         .beta2 = (real)schedule->beta2,
         .epsilon = (real)EPSILON,
@@ -106,7 +105,12 @@ void optimizer_step(struct optimizer *optimizer, real *weights, const real *grad
     for (size_t i = from; i < to; i++) {
         const struct param *param = &optimizer->params->items[i];
         size_t at = param->offset;
-        update.decay = (real)(param->decay ? schedule->decay : 0.0);
+        if (param->fixed) {
+            memcpy(optimizer->average + at, weights + at, param->size * sizeof(real));
+            continue;
+        }
+        update.rate = (real)(rate * param->rate);
+        update.decay = (real)(param->decay ? schedule->decay / param->rate : 0.0);
         kernels()->adamw(param->size, &update, weights + at, gradient + at, optimizer->moment + at,
                          optimizer->square + at, optimizer->average + at);
     }

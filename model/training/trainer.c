@@ -324,7 +324,8 @@ static void work(void *context, struct lanes *lanes, size_t lane)
 {
     struct trainer *trainer = context;
     const struct params *params = &trainer->member->params;
-    const struct backbone *backbone = trainer->member->backbone->backbone;
+    const struct backbone_model *backbone = trainer->member->backbone;
+    real *weights = trainer->member->weights;
     size_t from = range_start(params, lane, lanes->count);
     size_t to = range_start(params, lane + 1, lanes->count);
     for (;;) {
@@ -337,6 +338,13 @@ static void work(void *context, struct lanes *lanes, size_t lane)
         }
         uint64_t step = trainer->step; /* lane 0 moves on while others still update */
         double rate = trainer->rate;
+        if (backbone->backbone->refresh != NULL) {
+            struct backbone_moment moment = {trainer->seed, step, trainer->progress};
+            if (lane == 0) {
+                backbone_refresh(backbone, params, weights, &moment);
+            }
+            lanes_wait(lanes);
+        }
         for (size_t shard = lane; shard < SHARD_COUNT; shard += lanes->count) {
             run_shard(trainer, &trainer->tapes[lane], shard);
         }
@@ -348,13 +356,13 @@ static void work(void *context, struct lanes *lanes, size_t lane)
             note_loss(trainer, norm);
         }
         if (isfinite(norm)) {
-            optimizer_step(&trainer->optimizer, trainer->member->weights, trainer->slabs[0], norm,
-                           step, rate, from, to);
+            optimizer_step(&trainer->optimizer, weights, trainer->slabs[0], norm, step, rate, from,
+                           to);
         }
-        if (backbone->settle != NULL) {
+        if (backbone->backbone->settle != NULL) {
             lanes_wait(lanes);
             if (lane == 0) {
-                backbone->settle(trainer->member->backbone, trainer->member->weights);
+                backbone_settle(backbone, params, weights);
             }
         }
     }

@@ -6,7 +6,7 @@
 
 #include "model/ops/ops.h"
 
-#define EXAMPLE_INPUTS_MAX 4
+#define EXAMPLE_INPUTS_MAX 8
 
 struct example {
     const char *op;   /* as in op_table */
@@ -16,7 +16,17 @@ struct example {
     struct tensor *(*run)(struct tape *tape, struct tensor *const *in);
 };
 
-extern const struct example examples[];
-extern const size_t example_count;
+/* One table a family of ops, in a file of its own: examples_<family>.c. */
+struct example_family {
+    const struct example *examples;
+    size_t count;
+};
+extern const struct example_family *const example_families[];
+extern const size_t example_family_count;
+
+extern const struct example_family examples_basic;
+
+/* A constant of its own random stream. */
+struct tensor *example_constant(struct tape *tape, const size_t *shape, uint64_t stream);
 
 #endif
