@@ -209,6 +209,17 @@ bench: ## every figure, as ratios within one run where it has a partner; DATA=DI
 	$(Q)$(MAKE) --no-print-directory -j$(CORES) all build/bench
 	$(Q)sh tests/bench/run.sh $(BUILD)
 
+# The papers' claims: cost always, accuracy where DATA=DIR is given (3 seeds, 3 sets, ACCURACY_SECONDS each:
+# an hour and a half on two cores). Writes docs/backbones.csv and the tables of docs/backbones.md.
+ACCURACY_SECONDS ?= 60
+.PHONY: bench-backbones
+bench-backbones: ## cost and accuracy of every backbone: docs/backbones.md and its CSV; DATA=DIR for accuracy
+	$(Q)$(MAKE) --no-print-directory -j$(CORES) all build/bench
+	$(Q)$(PYTHON) tests/bench/backbones.py cost $(BUILD) docs/backbones.csv
+	$(Q)$(if $(DATA),$(PYTHON) tests/bench/backbones.py accuracy $(BUILD)/forecastd $(DATA) docs/backbones.csv \
+	    --seconds $(ACCURACY_SECONDS))
+	$(Q)$(PYTHON) tests/bench/backbones.py page docs/backbones.csv docs/backbones.md
+
 # Each harness under ASan and UBSan for FUZZ_SECONDS; corpora are kept, findings fail.
 FUZZ_SECONDS ?= 60
 FUZZERS = $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
