@@ -9,10 +9,12 @@
 #include <stdio.h>
 #include <string.h>
 
+extern const struct backbone linformer_backbone;
 extern const struct backbone logsparse_backbone;
 
 const struct backbone *const backbone_table[] = {
     &logsparse_backbone,
+    &linformer_backbone,
 };
 
 const size_t backbone_table_count = ARRAY_COUNT(backbone_table);

@@ -36,6 +36,20 @@ struct attention_head {
     real *d_bias;          /* [T] by distance, or [offset_count]; added to; NULL = not wanted */
 };
 
+/* Scores of some queries against keys: each query sees a prefix of the keys (attention_block.c). */
+struct score_rows {
+    size_t rows, step;   /* step: of scores and slopes, whole vectors */
+    size_t seen, growth; /* row r sees keys 0 .. seen + r * growth - 1 */
+    const real *bias;    /* [biased] added to the first keys, or NULL */
+    size_t biased;
+    real *scores;  /* in: scores; out: probabilities, zeros behind what is seen */
+    real *log_sum; /* [rows] */
+    /* backward only */
+    real *slopes;            /* in: dO V^T; out: the scores' gradients */
+    const real *d_out, *out; /* [rows, width] of step out_step */
+    size_t width, out_step;
+};
+
 struct adamw {
     real rate, decay, beta1, beta2, epsilon;
     real correction1, correction2; /* 1 - beta^t */
@@ -78,6 +92,10 @@ struct kernels {
     size_t (*attention_sparse_scratch)(size_t length, size_t width, size_t offsets);
     void (*attention_sparse)(const struct attention_head *head);
     void (*attention_sparse_back)(const struct attention_head *head);
+
+    /* In place, with scores written up to a whole vector behind what is seen. */
+    void (*score_rows)(const struct score_rows *rows);
+    void (*score_rows_back)(const struct score_rows *rows);
 
     /* Sum over the rows of weight * pinball; gradient times factor is written (beta 0) or added. */
     double (*pinball)(size_t rows, size_t levels, const real *forecast, const real *target,

@@ -127,6 +127,77 @@ struct attention_cache {
 struct tensor *attention_append(struct tape *tape, struct tensor *qk, struct tensor *v,
                                 const struct attention *attention, struct attention_cache *cache);
 
+/* ---------------------------------------------------------------- project_time.c,
+ * attention_block.c
+ */
+
+#define TIME_LEVELS_MAX 20
+
+/* How op_project_time cuts time. Level 0: node n is made of steps n*block .. n*block + block - 1.
+ * Level j + 1: node n is made of the summaries of nodes n*group .. n*group + group - 1 of level j.
+ */
+struct time_summaries {
+    size_t counts[TIME_LEVELS_MAX]; /* nodes of each level; none behind the first 0 */
+    size_t block, group;
+    size_t column;         /* level 0 uses w's columns column .. column + block - 1 */
+    size_t channel, width; /* of x: which channels are summarised */
+};
+
+size_t time_summaries_nodes(const struct time_summaries *shape); /* of all levels */
+
+/* y[B, nodes*k, width]: each node's k mixes over time of what it is made of, level 0 first. Level
+ * 0: y = w x with w [k, N], the levels above: y = up y' with up [k, group*k] (NULL where there are
+ * none). Weights with a first axis H more are a head's own: head i has channels i*h .. i*h+h-1. */
+struct tensor *op_project_time(struct tape *tape, struct tensor *x, struct tensor *w,
+                               struct tensor *up, const struct time_summaries *shape);
+
+/* Who sees whom in op_attention_block. Block b is steps b*block .. b*block + block - 1. A query
+ * sees its own block up to itself, with `previous` the whole block before too, and summaries of the
+ * blocks before these: with group 0 all of level 0; else the last `group` to 2*group - 1 nodes of a
+ * level, and before them the nodes of the next level, so that near history is seen finely, and all
+ * of it with a number of summaries that grows as the logarithm of the length. */
+struct block_attention {
+    size_t heads, width; /* H, H h */
+    size_t block;        /* 0: there are no blocks, every query sees all summaries and no step */
+    size_t group;
+    bool previous;
+};
+
+/* Nodes of each level that queries 0 .. length - 1 see, for op_project_time: counts, block and
+ * group are filled in. counts[0] is 0 where no block is seen as summary. */
+void block_attention_levels(const struct block_attention *attention, size_t length,
+                            struct time_summaries *shape);
+
+/* Biases a head: slots of [H, slots]; one a node of level 0 with group 0, else 2*group a level. */
+size_t block_attention_slots(const struct block_attention *attention, size_t length);
+
+/* y[B, T, H h]. qk [B, T, H h or 2 H h]: the queries, then (with blocks) the keys; v [B, T, H h],
+ * only with blocks. summary_keys, summary_values [B, M, H h] as op_project_time makes them of the
+ * counts above (NULL where these are 0), or [B, M, h] for all heads. bias [H, slots] is added to
+ * the scores of a node's summaries: slot i of a level is the node i before the last one seen; or
+ * NULL. Keeps one log-sum a row and head, and recomputes probabilities on the way back. */
+struct block_inputs {
+    struct tensor *qk, *v, *summary_keys, *summary_values, *bias;
+};
+struct tensor *op_attention_block(struct tape *tape, const struct block_inputs *in,
+                                  const struct block_attention *attention);
+
+/* The state of decoding: keys and values of the current block and, if seen, the one before, and
+ * the summaries of all levels (room for `shape`'s counts) times k. */
+struct block_cache {
+    real *keys, *values;                 /* [B, block or 2*block, H h] */
+    real *summary_keys, *summary_values; /* [B, nodes*k, H h] */
+    size_t batch, length;                /* length: steps before this call; the caller counts */
+    struct time_summaries shape;
+    const struct tensor *w[2], *up[2]; /* that summarise keys, values */
+};
+
+/* Infer mode: attends from the T new steps and takes them into the cache; a block that is complete
+ * is summarised once. Equals op_attention_block on the whole sequence. */
+struct tensor *attention_block_append(struct tape *tape, const struct block_inputs *in,
+                                      const struct block_attention *attention,
+                                      struct block_cache *cache);
+
 /* ---------------------------------------------------------------- loss.c: all give y[1] */
 
 /* factor * sum_i w_i sum_q max(p_q e, (p_q - 1) e), e = target_i - forecast_iq.

@@ -5,6 +5,8 @@
 
 #include "base/check.h"
 
+#include <string.h>
+
 const struct backbone_case cases[] = {
     {"logsparse", "width=16 heads=2 inner=24 window=3 restart=12"},
     {"logsparse", "width=16 heads=2 inner=24 window=2 pattern=local_log layers=5"},
@@ -13,8 +15,42 @@ const struct backbone_case cases[] = {
                   "activation=relu kernel=6 positions=none"},
     {"logsparse", "width=16 heads=4 inner=24 pattern=dense kernel=1 positions=relative"},
     {"logsparse", "width=16 heads=4 inner=24 pattern=dense kernel=2 layers=2"},
+    {"linformer", "width=16 heads=2 inner=24 block=4 summary=2 group=2 sharing=headwise"},
+    {"linformer", "width=16 heads=2 inner=24 block=5 summary=3 group=3 previous=no sharing=none"},
+    {"linformer", "width=12 heads=3 inner=24 block=7 summary=2 group=1 sharing=key_value "
+                  "positions=none"},
+    {"linformer", "width=16 heads=4 inner=24 block=3 summary=1 group=2 previous=no layers=2 "
+                  "sharing=layerwise norm=post"},
+    {"linformer", "width=16 heads=4 inner=24 block=100"},
+    {"linformer", "width=16 heads=2 inner=24 mode=encoder rank=5 sharing=headwise"},
+    {"linformer", "width=12 heads=3 inner=24 mode=encoder rank=6 sharing=none positions=none"},
+    {"linformer", "width=16 heads=2 inner=24 mode=encoder sharing=key_value norm=post"},
+    {"linformer", "width=16 heads=2 inner=24 mode=encoder rank=7 sharing=layerwise"},
 };
 const size_t case_count = ARRAY_COUNT(cases);
+
+/* E = F = I in every layer, no bias: a summary is the steps themselves. */
+static void linformer_identity(const struct params *params, real *weights,
+                               const struct params *other_params, real *other_weights)
+{
+    (void)params, (void)weights;
+    for (size_t i = 0; i < other_params->count; i++) {
+        const struct param *param = &other_params->items[i];
+        const char *part = strrchr(param->name, '.') + 1;
+        real *values = other_weights + param->offset;
+        if (strcmp(part, "e") == 0 || strcmp(part, "f") == 0) {
+            size_t columns = param->shape[param->axes - 1];
+            size_t rows = param->shape[param->axes - 2];
+            for (size_t k = 0; k < param->size; k++) {
+                values[k] = k / columns % rows == k % columns;
+            }
+        } else if (strstr(param->name, "attention.bias") != NULL) {
+            memset(values, 0, param->size * sizeof(real));
+        }
+    }
+}
+
+#define DENSE_UNPLACED "width=16 heads=2 pattern=dense kernel=1 positions=none"
 
 const struct backbone_equal equals[] = {
     {"logsparse", "width=16 heads=2 pattern=dense kernel=1", "logsparse",
@@ -23,6 +59,19 @@ const struct backbone_equal equals[] = {
      2e-6, NULL},
     {"logsparse", "width=16 heads=2 pattern=dense positions=none", "logsparse",
      "width=16 heads=2 pattern=local_log_restart window=48 positions=none", 2e-6, NULL},
+    /* s = c with E = F = I, and c >= L */
+    {"logsparse", "width=16 heads=2 pattern=dense kernel=1", "linformer",
+     "width=16 heads=2 block=8 summary=8 group=1", 4e-6, linformer_identity},
+    {"logsparse", DENSE_UNPLACED, "linformer",
+     "width=16 heads=2 block=5 summary=5 group=1 previous=no sharing=none positions=none", 4e-6,
+     linformer_identity},
+    {"logsparse", DENSE_UNPLACED, "linformer",
+     "width=16 heads=2 block=7 summary=7 group=1 sharing=layerwise positions=none", 4e-6,
+     linformer_identity},
+    {"logsparse", "width=16 heads=2 pattern=dense kernel=1", "linformer",
+     "width=16 heads=2 block=48", 2e-6, linformer_identity},
+    {"logsparse", "width=16 heads=2 pattern=dense kernel=1", "linformer",
+     "width=16 heads=2 block=1000 previous=no", 2e-6, linformer_identity},
 };
 const size_t equal_count = ARRAY_COUNT(equals);
 
@@ -34,5 +83,12 @@ const struct backbone_refusal refusals[] = {
     {"logsparse", "colour=red", 336, "unknown_option", "colour"},
     {"logsparse", "layers=0", 336, "out_of_bounds", "layers"},
     {"logsparse", "kernel", 336, "bad_value", "kernel"},
+    {"linformer", "heads=5", 64, "bad_value", "5 heads"},
+    {"linformer", "mode=encoder block=16", 64, "bad_value", "mode=causal"},
+    {"linformer", "mode=encoder group=4", 64, "bad_value", "mode=causal"},
+    {"linformer", "rank=16", 64, "bad_value", "mode=encoder"},
+    {"linformer", "block=4 summary=8", 64, "bad_value", "at most as long as the block"},
+    {"linformer", "sharing=all", 64, "bad_value", "layerwise"},
+    {"linformer", "kernel=3", 64, "unknown_option", "kernel"},
 };
 const size_t refusal_count = ARRAY_COUNT(refusals);

@@ -40,6 +40,9 @@ size_t KERNEL(kernel_attention_sparse_scratch)(size_t length, size_t width, size
 void KERNEL(kernel_attention_sparse)(const struct attention_head *head);
 void KERNEL(kernel_attention_sparse_back)(const struct attention_head *head);
 
+void KERNEL(kernel_score_rows)(const struct score_rows *rows);
+void KERNEL(kernel_score_rows_back)(const struct score_rows *rows);
+
 extern const struct kernels KERNEL(kernel_table);
 
 #endif
