@@ -29,6 +29,13 @@ const struct backbone_case cases[] = {
 };
 const size_t case_count = ARRAY_COUNT(cases);
 
+const struct backbone_case saved[] = {
+    {"logsparse", "positions=relative head_width=12"},
+    {"linformer", "mode=encoder sharing=key_value"},
+    {"linformer", "block=8 summary=2 group=2 sharing=layerwise"},
+};
+const size_t saved_count = ARRAY_COUNT(saved);
+
 /* E = F = I in every layer, no bias: a summary is the steps themselves. */
 static void linformer_identity(const struct params *params, real *weights,
                                const struct params *other_params, real *other_weights)

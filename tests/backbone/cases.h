@@ -1,7 +1,8 @@
 /* The settings that the backbone suite runs through: one table for all backbones.
  * SPDX-License-Identifier: Apache-2.0
  *
- * A new backbone adds rows in cases.c; the properties themselves are in test_backbone.c.
+ * A new backbone adds rows in cases.c (without one it fails); the properties themselves are in
+ * test_backbone.c and test_learning.c.
  */
 #ifndef TESTS_BACKBONE_CASES_H
 #define TESTS_BACKBONE_CASES_H
@@ -16,6 +17,10 @@ struct backbone_case {
 };
 extern const struct backbone_case cases[];
 extern const size_t case_count;
+
+/* Modes besides the presets that are trained a little, saved and loaded (test_learning.c). */
+extern const struct backbone_case saved[];
+extern const size_t saved_count;
 
 /* Two settings that mean the same: the degenerate ones, where an approximation is vacuous. Weights
  * of the same name and size are copied from one to the other; `arrange` (may be NULL) sets what is

@@ -44,6 +44,7 @@ static struct tensor *input_of(struct tape *tape, size_t batch, size_t length, s
                                const real *values)
 {
     struct tensor *x = tape_input(tape, (size_t[]){batch, length, width, 0});
+    x->wants_grad = tape->mode == TAPE_TRAIN;
     if (x->data != NULL) {
         memcpy(x->data, values, tensor_size(x) * sizeof(real));
     }
@@ -132,7 +133,8 @@ static const char *without_dropout(size_t i)
     return text;
 }
 
-/* Inputs from t on times ten (and more): outputs before t keep every bit, in training mode. */
+/* Inputs from t on times ten (and more): outputs before t keep every bit, in training mode. Every
+ * t, so every border of a block, chunk or segment too. */
 static void test_prefix_invariance(void **state)
 {
     (void)state;
@@ -142,7 +144,7 @@ static void test_prefix_invariance(void **state)
         size_t width = f.model->width;
         real *before = mem_alloc_aligned(f.size * sizeof(real));
         memcpy(before, run(&f, TAPE_TRAIN, f.x)->data, f.size * sizeof(real));
-        for (size_t t = 1; t < LENGTH; t += 7) {
+        for (size_t t = 1; t < LENGTH; t++) {
             real *changed = random_reals(f.size, 2);
             for (size_t k = 0; k < f.size; k++) {
                 bool later = k / width % LENGTH >= t;
@@ -252,39 +254,68 @@ static double loss_at(struct fixture *f)
     return (double)loss_of(f->model, &f->tape, x)->data[0];
 }
 
-/* The whole model's gradient along a random direction of all weights, dropout on (same mask). */
+/* The slope along `direction` of `values`, whose gradient is given, against central differences. */
+static void check_slope(struct fixture *f, const char *what, real *values, const real *gradient,
+                        const real *direction, size_t size)
+{
+    const double step = sizeof(real) == 8 ? 1e-6 : 1e-3;
+    const double allowed = sizeof(real) == 8 ? 1e-6 : 5e-2; /* a ReLU's kink may be crossed */
+    double slope = 0;
+    double length = 0;
+    for (size_t k = 0; k < size; k++) {
+        slope += (double)direction[k] * (double)gradient[k];
+        length += (double)gradient[k] * (double)gradient[k];
+    }
+    for (size_t k = 0; k < size; k++) {
+        values[k] += (real)step * direction[k];
+    }
+    double high = loss_at(f);
+    for (size_t k = 0; k < size; k++) {
+        values[k] -= 2 * (real)step * direction[k];
+    }
+    double low = loss_at(f);
+    for (size_t k = 0; k < size; k++) {
+        values[k] += (real)step * direction[k];
+    }
+    double by_differences = (high - low) / (2 * step);
+    if (!(length > 0 && fabs(by_differences - slope) <= allowed * sqrt(length))) {
+        fail_msg("%s: slope %.9g, by differences %.9g, gradient's length %.4g", what, slope,
+                 by_differences, sqrt(length));
+    }
+}
+
+/* The whole model's gradient along random directions of all trained weights and of all inputs,
+ * dropout on (same mask). */
 static void test_whole_gradient(void **state)
 {
     (void)state;
-    const double step = sizeof(real) == 8 ? 1e-6 : 1e-3;
-    const double allowed = sizeof(real) == 8 ? 1e-6 : 5e-2; /* a ReLU's kink may be crossed */
     for (size_t i = 0; i < case_count; i++) {
         struct fixture f;
+        char what[320];
         open_fixture(&f, cases[i].backbone, cases[i].options);
         begin(&f, TAPE_TRAIN);
         struct tensor *x = input_of(&f.tape, BATCH, LENGTH, f.model->width, f.x);
         tape_backward(&f.tape, loss_of(f.model, &f.tape, x));
+        real *weights = mem_alloc_aligned(f.params.size * sizeof(real));
+        real *inputs = mem_alloc_aligned(f.size * sizeof(real));
+        memcpy(weights, f.gradients, f.params.size * sizeof(real));
+        memcpy(inputs, tape_gradient(&f.tape, x), f.size * sizeof(real));
         real *direction = random_reals(f.params.size, 4);
-        double slope = 0;
-        double length = 0;
-        for (size_t k = 0; k < f.params.size; k++) {
-            slope += (double)direction[k] * (double)f.gradients[k];
-            length += (double)f.gradients[k] * (double)f.gradients[k];
+        for (size_t p = 0; p < f.params.count; p++) { /* what is drawn has no gradient */
+            const struct param *param = &f.params.items[p];
+            if (param->fixed) {
+                memset(direction + param->offset, 0, param->size * sizeof(real));
+            }
         }
-        for (size_t k = 0; k < f.params.size; k++) {
-            f.weights[k] += (real)step * direction[k];
-        }
-        double high = loss_at(&f);
-        for (size_t k = 0; k < f.params.size; k++) {
-            f.weights[k] -= 2 * (real)step * direction[k];
-        }
-        double low = loss_at(&f);
-        double by_differences = (high - low) / (2 * step);
-        if (!(fabs(by_differences - slope) <= allowed * sqrt(length))) {
-            fail_msg("%s: slope %.9g, by differences %.9g, gradient's length %.4g",
-                     cases[i].options, slope, by_differences, sqrt(length));
-        }
+        (void)snprintf(what, sizeof(what), "%s %s, weights", cases[i].backbone, cases[i].options);
+        check_slope(&f, what, f.weights, weights, direction, f.params.size);
+        real *input_direction = random_reals(f.size, 6);
+        (void)snprintf(what, sizeof(what), "%s %s, inputs", cases[i].backbone, cases[i].options);
+        check_slope(&f, what, f.x, inputs, input_direction, f.size);
+        mem_free(input_direction);
         mem_free(direction);
+        mem_free(inputs);
+        mem_free(weights);
         close_fixture(&f);
     }
 }
@@ -326,6 +357,65 @@ static void test_measured_bytes_suffice(void **state)
         assert_int_equal(small.values.peak, size.value_bytes);
         tape_release(&small);
         close_fixture(&f);
+    }
+}
+
+/* The table and the cases name the same backbones, and each has the presets' mode among its cases.
+ */
+static void test_every_backbone_has_cases(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < backbone_table_count; i++) {
+        const struct backbone *backbone = backbone_table[i];
+        bool found = false;
+        bool equal = false;
+        for (size_t c = 0; c < case_count; c++) {
+            if (strcmp(cases[c].backbone, backbone->name) == 0) {
+                struct fixture f;
+                open_fixture(&f, cases[c].backbone, cases[c].options);
+                found = found || (f.model->causal == backbone->causal &&
+                                  f.model->streaming == backbone->streaming);
+                assert_true(!f.model->streaming || backbone->state_bytes != NULL);
+                assert_int_equal(f.model->state_steps_max > 0, f.model->streaming);
+                close_fixture(&f);
+            }
+        }
+        for (size_t e = 0; e < equal_count; e++) {
+            equal = equal || strcmp(equals[e].backbone, backbone->name) == 0 ||
+                    strcmp(equals[e].other_backbone, backbone->name) == 0;
+        }
+        if (!found || !equal) {
+            fail_msg("%s has no %s in cases.c", backbone->name,
+                     found ? "degenerate setting" : "case of its presets' mode");
+        }
+        assert_ptr_equal(backbone_find(backbone->name), backbone);
+    }
+}
+
+/* The presets say what causal and streaming mean in the list of backbones. */
+static void test_presets_are_as_declared(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < backbone_table_count; i++) {
+        struct error error = {0};
+        struct backbone_model *model;
+        struct backbone_shape shape = {.length = 192, .season = 24, .ahead = 24};
+        if (backbone_create(backbone_table[i]->name, "", &shape, &model, &error) != STATUS_OK) {
+            fail_msg("%s: %s", backbone_table[i]->name, error.text);
+        }
+        assert_int_equal(model->causal, backbone_table[i]->causal);
+        assert_int_equal(model->streaming, backbone_table[i]->streaming);
+        struct text text;
+        text_init(&text, 1024);
+        backbone_options_print(model, &text);
+        struct backbone_model *again;
+        if (backbone_create(backbone_table[i]->name, text.bytes, &shape, &again, &error) !=
+            STATUS_OK) {
+            fail_msg("%s %s: %s", backbone_table[i]->name, text.bytes, error.text);
+        }
+        text_release(&text);
+        backbone_release(again);
+        backbone_release(model);
     }
 }
 
@@ -419,6 +509,8 @@ static void test_presets_close(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_backbone_has_cases),
+        cmocka_unit_test(test_presets_are_as_declared),
         cmocka_unit_test(test_prefix_invariance),
         cmocka_unit_test(test_step_equals_whole),
         cmocka_unit_test(test_modes_agree_and_repeat),
