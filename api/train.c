@@ -13,23 +13,27 @@
 #define STEPS_MAX      10000000
 #define JOBS_BYTES_MAX (256u << 10)
 
-static enum status check_backbone(const char *name, struct error *error)
+/* What the scheduler will train: the configuration's head with this backbone, whose options are at
+ * their presets unless it is the configured one. */
+static enum status check_backbone(const struct model_config *configured, const char *name,
+                                  struct error *error)
 {
-    char known[200] = "";
-    for (size_t i = 0; i < backbone_count(); i++) {
-        const char *there = backbone_info(i).name;
-        if (strcmp(there, name) == 0) {
-            return STATUS_OK;
-        }
-        size_t used = strlen(known);
-        snprintf(known + used, sizeof(known) - used, "%s%s", used ? ", " : "", there);
+    enum status status = backbone_check(name, error);
+    if (status != STATUS_OK) {
+        return error_code(error, "bad_field", "backbone");
     }
-    error_set(error, STATUS_INVALID, "there is no backbone \"%.40s\"", name);
-    error_code(error, "bad_field", "backbone");
-    return error_hint(error, "There are: %s.", known);
+    if (configured->backbone[0] == '\0' || strcmp(configured->backbone, name) == 0) {
+        return STATUS_OK;
+    }
+    struct model_config config = *configured;
+    snprintf(config.backbone, sizeof(config.backbone), "%s", name);
+    config.options[0] = '\0';
+    status = model_config_check(&config, error);
+    return status == STATUS_OK ? status : error_code(error, "bad_field", "backbone");
 }
 
-static enum status read_job(const struct json_t *body, struct job *job, struct error *error)
+static enum status read_job(const struct json_t *body, const struct model_config *configured,
+                            struct job *job, struct error *error)
 {
     const char *backbone = NULL;
     int64_t steps = 0, seed = 0;
@@ -47,7 +51,7 @@ static enum status read_job(const struct json_t *body, struct job *job, struct e
         status = json_read_text(body, "backbone", &backbone, error);
     }
     if (status == STATUS_OK && backbone) {
-        status = check_backbone(backbone, error);
+        status = check_backbone(configured, backbone, error);
         snprintf(job->backbone, sizeof(job->backbone), "%s", backbone);
     }
     job->steps = (uint64_t)steps;
@@ -79,7 +83,7 @@ enum status train_post(struct call *call, struct error *error)
     if (status != STATUS_OK) {
         return status;
     }
-    status = read_job(body, &job, error);
+    status = read_job(body, &call->services->model_config, &job, error);
     json_free(body);
     if (status == STATUS_OK) {
         status = job_add(call->services->jobs, &job, error);

@@ -104,6 +104,12 @@ struct backbone_info {
 size_t backbone_count(void);
 struct backbone_info backbone_info(size_t index);
 
+/* STATUS_INVALID (unknown_backbone, unknown_option) where there is none of the name, with a hint
+ * that lists those that there are. backbone_check_option wants a backbone that there is. */
+enum status backbone_check(const char *name, struct error *error) MUST_USE;
+enum status backbone_check_option(const char *backbone, const char *option,
+                                  struct error *error) MUST_USE;
+
 /* STATUS_INVALID with the option's name and bounds. */
 enum status model_config_check(const struct model_config *config, struct error *error) MUST_USE;
 

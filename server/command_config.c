@@ -1,4 +1,4 @@
-/* forecastd config: the effective configuration, the example file, a check; forecastd backbones.
+/* forecastd config: the effective configuration, the example file, a check.
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "server/command.h"
@@ -80,52 +80,4 @@ int command_config(int argc, char **argv)
     }
     config_print_effective(&config, &out);
     return print_text(&out);
-}
-
-/* Asks the route itself, over a store in memory, so that the two cannot differ. */
-int command_backbones(int argc, char **argv)
-{
-    struct command_line line = {
-        .command = "backbones",
-        .synopsis = "",
-        .about = "Prints what GET /api/v1/backbones says: the networks with their options.",
-        .argc = argc,
-        .argv = argv,
-    };
-    struct config_sources sources = {0};
-    struct command_store store;
-    struct error error = {0};
-    int word = command_next(&line);
-    if (word == WORD_STOP) {
-        return command_exit(&line);
-    }
-    if (word != WORD_END) {
-        return command_usage(&line, "unexpected argument '%s'", line.value);
-    }
-    if (command_store_open(&store, &sources, STORE_MEMORY, &error) != STATUS_OK) {
-        return command_fail(&error);
-    }
-    struct api_response response = {0};
-    struct api_request request = {.method = API_GET,
-                                  .path = "/api/v1/backbones",
-                                  .query = "",
-                                  .content_type = "",
-                                  .body = "",
-                                  .request_id = "command",
-                                  .response = &response};
-    int code = EXIT_FAILED;
-    if (api_begin(&store.services, &request, 0, &response) == API_DECLINED &&
-        api_fast(&store.services, &request, &response) == API_DECLINED) {
-        api_handle(store.worker, &request, &response);
-    }
-    if (response.body != NULL) {
-        FILE *out = response.status == 200 ? stdout : stderr;
-        bool written =
-            fwrite(response.body, 1, response.body_length, out) == response.body_length &&
-            fputc('\n', out) == '\n' && fflush(out) == 0;
-        code = written && response.status == 200 ? EXIT_DONE : EXIT_FAILED;
-    }
-    api_response_release(&response);
-    command_store_close(&store);
-    return code;
 }

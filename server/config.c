@@ -91,17 +91,6 @@ static bool not_built_yet(const char *name)
     return false;
 }
 
-static const struct backbone_info *find_backbone(const char *name, struct backbone_info *info)
-{
-    for (size_t i = 0; i < backbone_count(); i++) {
-        *info = backbone_info(i);
-        if (strcmp(info->name, name) == 0) {
-            return info;
-        }
-    }
-    return NULL;
-}
-
 /* Replaces or appends key=value in the blank-separated list of the backbone's options. */
 static enum status set_model_option(struct config *config, const char *key, const char *value,
                                     const char *origin, struct error *error)
@@ -146,20 +135,17 @@ enum status config_set(struct config *config, const char *name, const char *valu
 /* The backbone is known only when all layers are read, so its options are checked last. */
 static enum status check_model(const struct config *config, struct error *error)
 {
-    struct backbone_info info;
-    if (find_backbone(config->backbone, &info) == NULL) {
-        error_set(error, STATUS_INVALID, "no backbone is called '%s'", config->backbone);
-        error_code(error, "bad_value", "model.backbone");
-        return error_hint(error, "Run 'forecastd backbones' for the list.");
+    enum status status = backbone_check(config->backbone, error);
+    if (status != STATUS_OK) {
+        return error_code(error, error->code, "model.backbone");
     }
     for (const char *item = config->model_options; *item != '\0';) {
         char key[64];
         size_t length = strcspn(item, " "), key_length = strcspn(item, "=");
         snprintf(key, sizeof(key), "%.*s", (int)key_length, item);
-        if (options_find(info.options, info.option_count, key) == NULL) {
-            error_set(error, STATUS_INVALID, "unknown option 'model.%s': backbone '%s' has no '%s'",
-                      key, info.name, key);
-            return error_code(error, "unknown_option", key);
+        status = backbone_check_option(config->backbone, key, error);
+        if (status != STATUS_OK) {
+            return status;
         }
         item += length + (item[length] == ' ');
     }

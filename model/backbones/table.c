@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "model/backbones/backbone.h"
+#include "model/model.h"
 
 #include "base/check.h"
 #include "base/memory.h"
@@ -22,6 +23,9 @@ const size_t backbone_table_count = ARRAY_COUNT(backbone_table);
 /* Longest "key=value" of an option text. */
 #define PAIR_MAX 96
 
+/* Longest list of names in a hint. */
+#define NAMES_MAX 220
+
 const struct backbone *backbone_find(const char *name)
 {
     for (size_t i = 0; i < backbone_table_count; i++) {
@@ -32,9 +36,12 @@ const struct backbone *backbone_find(const char *name)
     return NULL;
 }
 
-static enum status unknown_backbone(const char *name, struct error *error)
+enum status backbone_check(const char *name, struct error *error)
 {
-    char known[160] = "";
+    if (backbone_find(name) != NULL) {
+        return STATUS_OK;
+    }
+    char known[NAMES_MAX] = "";
     for (size_t i = 0; i < backbone_table_count; i++) {
         size_t used = strlen(known);
         (void)snprintf(known + used, sizeof(known) - used, "%s%s", i > 0 ? ", " : "",
@@ -43,6 +50,24 @@ static enum status unknown_backbone(const char *name, struct error *error)
     (void)error_set(error, STATUS_INVALID, "there is no backbone \"%.32s\"", name);
     (void)error_hint(error, "Known backbones: %s.", known);
     return error_code(error, "unknown_backbone", "backbone");
+}
+
+enum status backbone_check_option(const char *name, const char *option, struct error *error)
+{
+    const struct backbone *backbone = backbone_find(name);
+    CHECK(backbone != NULL);
+    if (options_find(backbone->options, backbone->option_count, option) != NULL) {
+        return STATUS_OK;
+    }
+    char known[NAMES_MAX] = "";
+    for (size_t i = 0; i < backbone->option_count; i++) {
+        size_t used = strlen(known);
+        (void)snprintf(known + used, sizeof(known) - used, "%s%s", i > 0 ? ", " : "",
+                       backbone->options[i].name);
+    }
+    (void)error_set(error, STATUS_INVALID, "backbone \"%s\" has no option \"%.40s\"", name, option);
+    (void)error_hint(error, "It has: %s.", known);
+    return error_code(error, "unknown_option", option);
 }
 
 /* Reads "key=value key=value" into the struct of the option table. */
@@ -63,8 +88,11 @@ static enum status read_options(const struct backbone *backbone, const char *tex
             return error_code(error, "bad_value", "options");
         }
         *equals = '\0';
-        enum status status = options_set(backbone->options, backbone->option_count, target, pair,
-                                         equals + 1, "backbone options", error);
+        enum status status = backbone_check_option(backbone->name, pair, error);
+        if (status == STATUS_OK) {
+            status = options_set(backbone->options, backbone->option_count, target, pair,
+                                 equals + 1, "backbone options", error);
+        }
         if (status != STATUS_OK) {
             return status;
         }
@@ -78,16 +106,17 @@ enum status backbone_create(const char *name, const char *options,
                             struct error *error)
 {
     *model = NULL;
-    const struct backbone *backbone = backbone_find(name);
-    if (backbone == NULL) {
-        return unknown_backbone(name, error);
+    enum status status = backbone_check(name, error);
+    if (status != STATUS_OK) {
+        return status;
     }
+    const struct backbone *backbone = backbone_find(name);
     void *values = mem_zeroed(1, backbone->options_bytes);
     if (values == NULL) {
         return error_set(error, STATUS_NO_MEMORY, "could not reserve the options of a backbone");
     }
     options_defaults(backbone->options, backbone->option_count, values);
-    enum status status = read_options(backbone, options, values, error);
+    status = read_options(backbone, options, values, error);
     if (status == STATUS_OK) {
         status = backbone->create(values, shape, model, error);
     }

@@ -111,6 +111,10 @@ def test_bad_requests(daemon):
     for body in ({"seconds": 0}, {"seconds": "3"}, {"backbone": "nobody"}, {"seed": -1}, {"unknown": 1}):
         answer = daemon.post_json("/api/v1/train", body)
         assert answer.status in (400, 422), (body, answer)
+    answer = daemon.post_json("/api/v1/train", {"backbone": "nobody"})
+    known = [one["name"] for one in daemon.get("/api/v1/backbones").json["backbones"]]
+    assert answer.status == 400 and answer.json["param"] == "backbone", answer
+    assert "nobody" in answer.json["detail"] and all(name in answer.json["hint"] for name in known), answer
     assert daemon.get("/api/v1/jobs/none").status == 404
     assert daemon.request("DELETE", "/api/v1/jobs/none").status == 404
 

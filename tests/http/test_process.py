@@ -217,9 +217,63 @@ def test_commands_on_a_store():
     assert lines[0].startswith("series_id,timestamp,value") and len(lines) == 401, lines[:2]
     code, out, said = daemon.command("export", "--series", "nobody")
     assert code == 1 and not out and "nobody" in said, (code, out, said)
-    code, out, _ = run("backbones")
-    assert code == 0 and "logsparse" in out
     daemon.remove()
+
+
+def listed():
+    code, out, said = run("backbones", "--json")
+    assert code == 0, said
+    return {one["name"]: one for one in json.loads(out)["backbones"]}
+
+
+def test_backbones_are_listed_for_people_and_programs():
+    code, out, said = run("backbones")
+    assert code == 0, said
+    for name, one in listed().items():
+        assert f"{name}: {one['help']}" in out and one["paper"] in out, (name, out)
+        code, alone, said = run("backbones", name)
+        assert code == 0 and alone in out, (name, alone, said)
+        assert ("causal, " in alone) == one["causal"] or "not causal" in alone, alone
+        for option in one["options"]:
+            line = [line for line in alone.split("\n") if line.startswith(f"  {option['name']} ")]
+            assert len(line) == 1 and option["default"] in line[0], (option, alone)
+            assert option["help"] in alone, (option, alone)
+    code, out, said = run("backbones", "lstm")
+    assert code == 1 and not out and all(name in said for name in ("lstm", *listed())), (code, out, said)
+    assert run("backbones", "--json", "logsparse")[0] == 2
+
+
+def test_wrong_backbones_and_options_are_refused_with_what_is_possible():
+    known = listed()
+    folder = Daemon()
+    file, table = os.path.join(folder.folder, "c.yaml"), os.path.join(folder.folder, "in.csv")
+    with open(table, "w", encoding="utf-8") as out:
+        out.write("time,a\n2024-01-01T00:00:00Z,1\n")
+    cases = [(("model.backbone=lstm",), ("lstm", *known))]
+    for name, one in known.items():
+        names = [option["name"] for option in one["options"]]
+        cases.append(((f"model.backbone={name}", "model.colour=red"), (name, "colour", *names)))
+        cases.append(((f"model.backbone={name}", "model.width=0"), ("width", "0")))
+        if "heads" in names:
+            cases.append(((f"model.backbone={name}", "model.width=64", "model.heads=5"), ("heads",)))
+    cases.append((("model.backbone=linformer", "model.kernel=3"), ("kernel", "linformer", "sharing")))
+    cases.append((("model.backbone=linformer", "model.mode=encoder", "model.block=8"), ("block", "mode=causal")))
+    cases.append((("model.backbone=linformer", "model.mode=encoder", "model.head=gaussian"), ("encoder", "quantile")))
+    for settings, words in cases:
+        flags = [word for setting in settings for word in ("--set", setting)]
+        with open(file, "w", encoding="utf-8") as out:
+            out.write("model:\n" + "".join("  {}: {}\n".format(*s[len("model."):].split("=")) for s in settings))
+        for arguments in (("config", "--check", *flags), ("config", "--check", "--config", file),
+                          ("backtest", table, "--horizon", "1", *flags)):
+            code, _, said = run(*arguments)
+            assert code != 0 and all(word in said for word in words), (arguments, words, said)
+    for name in known:
+        assert run("config", "--check", "--set", f"model.backbone={name}")[0] == 0, name
+    code, _, said = run("backtest", table, "--horizon", "1", "--backbone", "lstm")
+    assert code != 0 and all(name in said for name in ("lstm", *known)), said
+    said = serve_fails("--set", "model.backbone=linformer", "--set", "model.kernel=3")
+    assert "sharing" in said, said
+    folder.remove()
 
 
 def test_backtest_figures_are_those_of_its_forecasts():

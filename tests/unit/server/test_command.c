@@ -176,7 +176,18 @@ static void configuration_is_printed_and_checked(void **state)
     assert_int_equal(run(command_config, "--options", NULL), EXIT_DONE);
     assert_non_null(strstr(out, "ingest.max_body"));
     assert_int_equal(run(command_backbones, NULL), EXIT_DONE);
-    assert_non_null(strstr(out, "logsparse"));
+    for (size_t i = 0; i < backbone_count(); i++) {
+        struct backbone_info info = backbone_info(i);
+        assert_non_null(strstr(out, info.help));
+        assert_non_null(strstr(out, info.paper));
+    }
+    assert_int_equal(run(command_backbones, "linformer", NULL), EXIT_DONE);
+    assert_non_null(strstr(out, "none | headwise | key_value | layerwise"));
+    assert_null(strstr(out, "logsparse: "));
+    assert_int_equal(run(command_backbones, "--json", NULL), EXIT_DONE);
+    assert_memory_equal(out, "{\"backbones\":[", 14);
+    assert_int_equal(run(command_backbones, "lstm", NULL), EXIT_FAILED);
+    assert_int_equal(run(command_backbones, "--json", "linformer", NULL), EXIT_USAGE);
 }
 
 static void a_file_goes_in_and_comes_out(void **state)
