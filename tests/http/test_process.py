@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -241,6 +242,17 @@ def test_backbones_are_listed_for_people_and_programs():
     code, out, said = run("backbones", "lstm")
     assert code == 1 and not out and all(name in said for name in ("lstm", *listed())), (code, out, said)
     assert run("backbones", "--json", "logsparse")[0] == 2
+
+
+def test_the_readme_tells_of_every_backbone():
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    with open(os.path.join(root, "README.md"), encoding="utf-8") as file:
+        rows = [line.strip("|\n").split("|") for line in file if line.startswith("| `")]
+    told = {row[0].strip(" `"): re.findall(r"`(\w+)`", row[2]) for row in rows if len(row) == 3}
+    for name, one in listed().items():
+        assert told.get(name), (name, told)
+        for option in told[name]:
+            assert option in [other["name"] for other in one["options"]], (name, option)
 
 
 def test_wrong_backbones_and_options_are_refused_with_what_is_possible():
