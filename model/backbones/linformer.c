@@ -148,12 +148,13 @@ static void fit(struct linformer *self)
         size_t block = larger(BLOCK_PRESET, (size_t)options->summary);
         size_t group = options->group > 0 ? (size_t)options->group : GROUP_PRESET;
         self->summary = (size_t)options->summary;
-        self->attention.block = options->block > 0 ? (size_t)options->block : block;
+        block = options->block > 0 ? (size_t)options->block : block;
+        self->attention.block = smaller(block, length);
         self->attention.group = group > 1 ? group : 0;
         self->attention.previous = options->previous;
         block_attention_levels(&self->attention, length, &self->shape);
         self->model.state_steps_max = length;
-        self->model.window = self->attention.block * (options->previous ? 2 : 1);
+        self->model.window = smaller(self->attention.block * (options->previous ? 2 : 1), length);
     }
     (void)snprintf(self->model.pattern, sizeof(self->model.pattern), "%s",
                    mode_names[options->mode]);

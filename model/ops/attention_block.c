@@ -343,18 +343,15 @@ static void check_inputs(const struct block_inputs *in, const struct block_atten
 static void fit(struct block_kept *kept, const struct block_inputs *in, size_t length)
 {
     size_t rows = in->summary_keys != NULL ? in->summary_keys->shape[1] : 0;
-    if (kept->attention.block == 0) {
-        kept->levels.counts[0] = 1;
-        kept->summary = rows;
-        kept->keys_max = (rows + 15) / 16 * 16;
-        return;
+    kept->levels.counts[0] = 1; /* without blocks */
+    if (kept->attention.block > 0) {
+        block_attention_levels(&kept->attention, length, &kept->levels);
     }
-    block_attention_levels(&kept->attention, length, &kept->levels);
     size_t nodes = time_summaries_nodes(&kept->levels);
     CHECK((nodes == 0) == (rows == 0));
     kept->summary = nodes > 0 ? rows / nodes : 0;
     CHECK(kept->summary * nodes == rows);
-    kept->keys_max = block_keys_max(&kept->attention, length, kept->summary);
+    kept->keys_max = block_keys_max(&kept->attention, &kept->levels, kept->summary);
 }
 
 struct tensor *op_attention_block(struct tape *tape, const struct block_inputs *in,

@@ -21,7 +21,8 @@ void block_ranges_of(const struct block_attention *attention, size_t block,
                      struct block_ranges *ranges);
 
 /* Keys that one block's queries see at most, own steps included, rounded up to whole vectors. */
-size_t block_keys_max(const struct block_attention *attention, size_t length, size_t summary);
+size_t block_keys_max(const struct block_attention *attention, const struct time_summaries *levels,
+                      size_t summary);
 
 /* One head of one series: where keys and values lie. With `d_` pointers the way back adds there. */
 struct block_head {

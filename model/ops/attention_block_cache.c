@@ -158,13 +158,7 @@ struct tensor *attention_block_append(struct tape *tape, const struct block_inpu
     size_t steps = in->qk->shape[1];
     size_t all = attention->width;
     size_t width = all / attention->heads;
-    size_t nodes_max = 0;
-    for (size_t level = 0; level < TIME_LEVELS_MAX; level++) {
-        size_t most = attention->group > 0 ? 2 * attention->group : cache->shape.counts[level];
-        nodes_max += cache->shape.counts[level] < most ? cache->shape.counts[level] : most;
-    }
-    size_t keys_max = nodes_max * summary_rows(cache) + 2 * attention->block;
-    keys_max = (keys_max + 15) / 16 * 16;
+    size_t keys_max = block_keys_max(attention, &cache->shape, summary_rows(cache));
     struct tensor *out = tape_tensor(tape, (size_t[]){in->qk->shape[0], steps, all, 0});
     size_t mark = tape_scratch_begin(tape);
     real *scratch = tape_bytes(

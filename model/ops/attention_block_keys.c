@@ -51,17 +51,15 @@ size_t block_attention_slots(const struct block_attention *attention, size_t len
     return attention->group > 0 ? levels * 2 * attention->group : shape.counts[0];
 }
 
-size_t block_keys_max(const struct block_attention *attention, size_t length, size_t summary)
+size_t block_keys_max(const struct block_attention *attention, const struct time_summaries *levels,
+                      size_t summary)
 {
-    struct time_summaries shape = {0};
-    block_attention_levels(attention, length, &shape);
     size_t nodes = 0;
     for (size_t level = 0; level < TIME_LEVELS_MAX; level++) {
-        size_t most = attention->group > 0 ? 2 * attention->group : shape.counts[level];
-        nodes += shape.counts[level] < most ? shape.counts[level] : most;
+        size_t most = attention->group > 0 ? 2 * attention->group : levels->counts[level];
+        nodes += levels->counts[level] < most ? levels->counts[level] : most;
     }
-    size_t own = attention->block * (attention->previous ? 2 : 1);
-    size_t keys = nodes * summary + (own < length ? own : length);
+    size_t keys = nodes * summary + attention->block * (attention->previous ? 2 : 1);
     return (keys + VECTOR_MAX - 1) / VECTOR_MAX * VECTOR_MAX;
 }
 

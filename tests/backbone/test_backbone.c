@@ -254,32 +254,40 @@ static double loss_at(struct fixture *f)
     return (double)loss_of(f->model, &f->tape, x)->data[0];
 }
 
-/* The slope along `direction` of `values`, whose gradient is given, against central differences. */
-static void check_slope(struct fixture *f, const char *what, real *values, const real *gradient,
-                        const real *direction, size_t size)
+/* Values of the model or its inputs, their gradient, and a direction to go along. */
+struct slope {
+    const char *what;
+    real *values;
+    const real *gradient, *direction;
+    size_t size;
+};
+
+static void move(const struct slope *along, double step)
+{
+    for (size_t k = 0; k < along->size; k++) {
+        along->values[k] += (real)step * along->direction[k];
+    }
+}
+
+/* The gradient along the direction against central differences. */
+static void check_slope(struct fixture *f, const struct slope *along)
 {
     const double step = sizeof(real) == 8 ? 1e-6 : 1e-3;
     const double allowed = sizeof(real) == 8 ? 1e-6 : 5e-2; /* a ReLU's kink may be crossed */
     double slope = 0;
     double length = 0;
-    for (size_t k = 0; k < size; k++) {
-        slope += (double)direction[k] * (double)gradient[k];
-        length += (double)gradient[k] * (double)gradient[k];
+    for (size_t k = 0; k < along->size; k++) {
+        slope += (double)along->direction[k] * (double)along->gradient[k];
+        length += (double)along->gradient[k] * (double)along->gradient[k];
     }
-    for (size_t k = 0; k < size; k++) {
-        values[k] += (real)step * direction[k];
-    }
+    move(along, step);
     double high = loss_at(f);
-    for (size_t k = 0; k < size; k++) {
-        values[k] -= 2 * (real)step * direction[k];
-    }
+    move(along, -2 * step);
     double low = loss_at(f);
-    for (size_t k = 0; k < size; k++) {
-        values[k] += (real)step * direction[k];
-    }
+    move(along, step);
     double by_differences = (high - low) / (2 * step);
     if (!(length > 0 && fabs(by_differences - slope) <= allowed * sqrt(length))) {
-        fail_msg("%s: slope %.9g, by differences %.9g, gradient's length %.4g", what, slope,
+        fail_msg("%s: slope %.9g, by differences %.9g, gradient's length %.4g", along->what, slope,
                  by_differences, sqrt(length));
     }
 }
@@ -308,10 +316,10 @@ static void test_whole_gradient(void **state)
             }
         }
         (void)snprintf(what, sizeof(what), "%s %s, weights", cases[i].backbone, cases[i].options);
-        check_slope(&f, what, f.weights, weights, direction, f.params.size);
+        check_slope(&f, &(struct slope){what, f.weights, weights, direction, f.params.size});
         real *input_direction = random_reals(f.size, 6);
         (void)snprintf(what, sizeof(what), "%s %s, inputs", cases[i].backbone, cases[i].options);
-        check_slope(&f, what, f.x, inputs, input_direction, f.size);
+        check_slope(&f, &(struct slope){what, f.x, inputs, input_direction, f.size});
         mem_free(input_direction);
         mem_free(direction);
         mem_free(inputs);
