@@ -16,6 +16,10 @@
  * grows as the logarithm of the length; with all blocks at the finest level cost would grow as
  * L^1.5 at best. Biases by head and by how many summaries lie between tell them apart. Shorter
  * windows need nothing: blocks are counted from the first step.
+ *
+ * The preset is the causal form, since the encoder is not clearly better for direct forecasts:
+ * after 25 steps at width 16 its wQL was 0.059 against 0.045 on two series of load, and 0.030
+ * against 0.031 on eleven of M4 Hourly.
  */
 #include "model/backbones/backbone.h"
 #include "model/backbones/stack.h"

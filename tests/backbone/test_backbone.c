@@ -328,6 +328,35 @@ static void test_whole_gradient(void **state)
     }
 }
 
+/* Decoding with a state, `count` steps a time: a tape of the measured bytes is enough, also later
+ * in the window, and the state keeps to its bytes (a red zone behind it stays as it is). */
+static void check_state_bytes(struct fixture *f, size_t count)
+{
+    struct error error = {0};
+    size_t bytes = backbone_state_bytes(f->model, BATCH);
+    unsigned char *state = mem_alloc_aligned(bytes + 64);
+    memset(state, 0xa5, bytes + 64);
+    backbone_state_reset(f->model, state, BATCH);
+    struct tape tape;
+    assert_int_equal(tape_measure(&tape, TAPE_INFER, &f->params, &error), STATUS_OK);
+    (void)backbone_forward(f->model, &tape, input_of(&tape, BATCH, count, f->model->width, NULL),
+                           state);
+    struct tape_size size = tape_size(&tape);
+    tape_release(&tape);
+    assert_int_equal(tape_init(&tape, &size, &error), STATUS_OK);
+    for (size_t t = 0; t + count <= LENGTH; t += count) {
+        tape_begin(&tape, TAPE_INFER, &f->params, f->weights, NULL, 1, 1);
+        struct tensor *x = input_of(&tape, BATCH, count, f->model->width, f->x);
+        (void)backbone_forward(f->model, &tape, x, state);
+        assert_true(tape.values.peak <= size.value_bytes);
+    }
+    for (size_t i = 0; i < 64; i++) {
+        assert_int_equal(state[bytes + i], 0xa5);
+    }
+    tape_release(&tape);
+    mem_free(state);
+}
+
 /* The tape was made with the measured bytes; every run above held to them. Smaller shapes do too,
  * and inference takes less than training. */
 static void test_measured_bytes_suffice(void **state)
@@ -364,6 +393,10 @@ static void test_measured_bytes_suffice(void **state)
                                input_of(&small, BATCH, LENGTH, f.model->width, f.x), NULL);
         assert_int_equal(small.values.peak, size.value_bytes);
         tape_release(&small);
+        if (f.model->streaming) {
+            check_state_bytes(&f, 1);
+            check_state_bytes(&f, LENGTH / 2);
+        }
         close_fixture(&f);
     }
 }
