@@ -85,7 +85,7 @@ static void point_gradients(struct block_head *head, struct tensor *const in[5],
     if (gradients[0] != NULL && head->keys != NULL) {
         head->d_keys = gradients[0] + (head->keys - in[0]->data);
     }
-    if (gradients[1] != NULL) {
+    if (gradients[1] != NULL && head->values != NULL) {
         head->d_values = gradients[1] + (head->values - in[1]->data);
     }
     if (gradients[2] != NULL) {
