@@ -32,6 +32,7 @@ const struct op *const op_table[] = {
     &attention_op,
     &attention_sparse_op,
     &attention_rows_op,
+    &attention_span_op,
     &pinball_op,
     &gaussian_nll_op,
     &student_nll_op,
