@@ -278,7 +278,7 @@ static void adaptive_span_describe(const struct backbone_model *model, const str
             double z = (double)values[spans->offset + i];
             z = self->options.dynamic ? 1 / (1 + exp(-z)) : z;
             text_add_string(json, i > 0 ? "," : "");
-            text_add_double_digits(json, z * (double)self->span, 4);
+            text_add_double_digits(json, z * (double)self->span, 6);
         }
         text_add_char(json, ']');
     }

@@ -13,6 +13,15 @@ const struct backbone_case cases[] = {
                   "activation=relu kernel=6 positions=none"},
     {"logsparse", "width=16 heads=4 inner=24 pattern=dense kernel=1 positions=relative"},
     {"logsparse", "width=16 heads=4 inner=24 pattern=dense kernel=2 layers=2"},
+    {"adaptive_span", "width=16 heads=4 inner=24 span_init=0.26"},
+    {"adaptive_span", "width=12 heads=3 inner=24 span=20 ramp=5 span_init=0.37 positions=layer "
+                      "include_self=false layers=2"},
+    {"adaptive_span", "width=16 heads=2 inner=24 span=11 ramp=1 span_init=0.5 positions=none "
+                      "norm=post activation=relu"},
+    {"adaptive_span", "width=16 heads=2 inner=24 span=30 ramp=7 dynamic=true layers=2"},
+    {"adaptive_span", "width=16 heads=2 inner=24 dynamic=true include_self=false ramp=3 layers=2 "
+                      "positions=none"},
+    {"adaptive_span", "width=16 heads=2 inner=24 span=16 span_init=1 learn=false layers=2"},
 };
 const size_t case_count = ARRAY_COUNT(cases);
 
@@ -23,6 +32,10 @@ const struct backbone_equal equals[] = {
      2e-6, NULL},
     {"logsparse", "width=16 heads=2 pattern=dense positions=none", "logsparse",
      "width=16 heads=2 pattern=local_log_restart window=48 positions=none", 2e-6, NULL},
+    {"logsparse", "width=16 heads=2 pattern=dense kernel=1 positions=none", "adaptive_span",
+     "width=16 heads=2 positions=none span_init=1", 2e-6, NULL},
+    {"adaptive_span", "width=16 heads=2 span=20 span_init=1 ramp=3", "adaptive_span",
+     "width=16 heads=2 span=20 span_init=1 ramp=9 learn=false", 2e-6, NULL},
 };
 const size_t equal_count = ARRAY_COUNT(equals);
 
@@ -34,5 +47,9 @@ const struct backbone_refusal refusals[] = {
     {"logsparse", "colour=red", 336, "unknown_option", "colour"},
     {"logsparse", "layers=0", 336, "out_of_bounds", "layers"},
     {"logsparse", "kernel", 336, "bad_value", "kernel"},
+    {"adaptive_span", "heads=5", 336, "bad_value", "5 heads"},
+    {"adaptive_span", "span_init=1.5", 336, "out_of_bounds", "span_init"},
+    {"adaptive_span", "dynamic=true span_init=1", 336, "bad_value", "below 1"},
+    {"adaptive_span", "dynamic=true learn=false", 336, "bad_value", "learn=true"},
 };
 const size_t refusal_count = ARRAY_COUNT(refusals);
