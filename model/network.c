@@ -105,5 +105,9 @@ struct tensor *network_loss(const struct member *member, struct tape *tape,
         loss = op_pinball(tape, flat, batch->target, batch->weight, levels, factor);
     }
     struct tensor *penalty = backbone_penalty(member->backbone, tape);
-    return penalty != NULL ? op_add(tape, loss, penalty) : loss;
+    if (penalty == NULL) {
+        return loss;
+    }
+    real share = (real)batch->count / (real)member->config.batch;
+    return op_add(tape, loss, op_scale(tape, penalty, share));
 }

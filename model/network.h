@@ -31,7 +31,9 @@ struct window_inputs network_row(const struct member *member, const struct netwo
 struct tensor *network_forward(const struct member *member, struct tape *tape,
                                const struct network_batch *batch);
 
-/* Loss of the batch: factor * sum over windows and steps (see trainer.c for the factor). */
+/* Loss of the batch: factor * sum over windows and steps (see trainer.c for the factor). The
+ * backbone's penalty counts in proportion to the windows, once for a whole batch of the config's.
+ */
 struct tensor *network_loss(const struct member *member, struct tape *tape,
                             const struct network_batch *batch, struct tensor *output, real factor);
 

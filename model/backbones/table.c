@@ -12,10 +12,12 @@
 
 extern const struct backbone linformer_backbone;
 extern const struct backbone logsparse_backbone;
+extern const struct backbone adaptive_span_backbone;
 
 const struct backbone *const backbone_table[] = {
     &logsparse_backbone,
     &linformer_backbone,
+    &adaptive_span_backbone,
 };
 
 const size_t backbone_table_count = ARRAY_COUNT(backbone_table);

@@ -16,6 +16,10 @@ struct attention_kept {
 size_t attention_head_width(const struct tensor *v, const struct attention *attention);
 real attention_scale(const struct tensor *v, const struct attention *attention);
 
+/* Copies keys and values of the new steps' `step`th into their places of the ring. */
+void attention_cache_join(struct attention_cache *cache, const struct tensor *qk,
+                          const struct tensor *v, size_t step);
+
 /* PATTERN_ROWS: plain loops over index lists. Returns the bytes that the way back asks for. */
 size_t attention_rows_forward(struct tape *tape, const struct attention_kept *kept,
                               const struct tensor *qk, const struct tensor *v, struct tensor *out);

@@ -75,9 +75,8 @@ static void read_ring(const struct reader *reader, const real *q, real factor, r
     }
 }
 
-/* Copies the new steps' keys and values into their places of the ring. */
-static void join(const struct tensor *qk, const struct tensor *v, size_t step,
-                 struct attention_cache *cache)
+void attention_cache_join(struct attention_cache *cache, const struct tensor *qk,
+                          const struct tensor *v, size_t step)
 {
     size_t all = tensor_width(v);
     size_t slot = (cache->length + step) % cache->capacity;
@@ -94,7 +93,7 @@ static struct tensor *prime(struct tape *tape, struct tensor *qk, struct tensor 
                             const struct attention *attention, struct attention_cache *cache)
 {
     for (size_t t = 0; tape_computes(tape) && t < qk->shape[1]; t++) {
-        join(qk, v, t, cache);
+        attention_cache_join(cache, qk, v, t);
     }
     return op_attention(tape, qk, v, attention);
 }
@@ -118,7 +117,7 @@ struct tensor *attention_append(struct tape *tape, struct tensor *qk, struct ten
     size_t mark = tape_scratch_begin(tape);
     real *scores = tape_bytes(tape, cache->capacity * sizeof(real));
     for (size_t t = 0; tape_computes(tape) && t < steps; t++) {
-        join(qk, v, t, cache);
+        attention_cache_join(cache, qk, v, t);
         for (size_t b = 0; b < cache->batch; b++) {
             size_t row = b * steps + t;
             for (size_t h = 0; h < attention->heads; h++) {

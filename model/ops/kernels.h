@@ -50,6 +50,28 @@ struct score_rows {
     size_t width, out_step;
 };
 
+/* One head of one series with a soft span, rows `step` reals apart (attention_span.c). */
+struct attention_span_head {
+    size_t length, width; /* T, h */
+    const real *q, *k, *v;
+    size_t qk_step, v_step;
+    real *out, *log_sum; /* [T, h] (step v_step), [T] */
+    real scale;
+    size_t nearest;    /* distance of the nearest key: 0 the step itself, 1 the one before */
+    size_t span;       /* S: not more keys than these */
+    real ramp;         /* R */
+    const real *reach; /* R + z S of each query, `reach_step` apart (0: the same for all) */
+    size_t reach_step;
+    const real *positions; /* [S, h], added to the key at each distance, or NULL */
+    bool untrimmed;        /* touches keys of weight 0 too */
+    real *scratch;         /* attention_span_scratch reals */
+    /* backward only; added to */
+    const real *d_out;
+    real *d_q, *d_k, *d_v;
+    real *d_reach;     /* step as above */
+    real *d_positions; /* NULL = not wanted */
+};
+
 struct adamw {
     real rate, decay, beta1, beta2, epsilon;
     real correction1, correction2; /* 1 - beta^t */
@@ -96,6 +118,9 @@ struct kernels {
     /* In place, with scores written up to a whole vector behind what is seen. */
     void (*score_rows)(const struct score_rows *rows);
     void (*score_rows_back)(const struct score_rows *rows);
+    size_t (*attention_span_scratch)(size_t length, size_t width, size_t span);
+    void (*attention_span)(const struct attention_span_head *head);
+    void (*attention_span_back)(const struct attention_span_head *head);
 
     /* Sum over the rows of weight * pinball; gradient times factor is written (beta 0) or added. */
     double (*pinball)(size_t rows, size_t levels, const real *forecast, const real *target,

@@ -198,6 +198,38 @@ struct tensor *attention_block_append(struct tape *tape, const struct block_inpu
                                       const struct block_attention *attention,
                                       struct block_cache *cache);
 
+/* ---------------------------------------------------------------- attention_span.c */
+
+/* Attention whose heads see as far as they have learned to (Sukhbaatar et al. 2019). */
+struct attention_span {
+    size_t heads;
+    size_t span;              /* S: keys that a query sees at most */
+    real ramp;                /* R > 0: keys over which the soft mask falls from 1 to 0 */
+    bool excludes_self;       /* the nearest key is the step before, as in the paper's code; the
+                                 first step then sees nothing and gets zeros */
+    bool untrimmed;           /* computes keys of weight 0 too, with the same result: to compare */
+    struct tensor *spans;     /* z in [0, 1]: [H], or [B, T, H] for a span of each query's own */
+    struct tensor *positions; /* [S, h], added to the keys by distance, for all heads; or NULL */
+};
+
+/* y[B, T, H h] = sum over e of m(e) exp(s) v / sum of m(e) exp(s) for qk [B, T, 2 H h], v [B, T, H
+ * h] as in op_attention; e = 0 .. S-1 counts from the nearest key, m(e) = clamp((R + z S - e) / R,
+ * 0, 1), s = q . (k + positions_e) / sqrt(h). Time grows with T (z S + R) of each head: keys beyond
+ * are not touched, on neither way. z gets the gradient of the ramp, 0 < m < 1; where no key lies on
+ * it that is 0. */
+struct tensor *op_attention_span(struct tape *tape, struct tensor *qk, struct tensor *v,
+                                 const struct attention_span *attention);
+
+/* Infer mode: as attention_append. The cache holds S keys, one more where self is excluded; each
+ * head reads only those within its span. */
+struct tensor *attention_span_append(struct tape *tape, struct tensor *qk, struct tensor *v,
+                                     const struct attention_span *attention,
+                                     struct attention_cache *cache);
+
+/* The spans that the n-th attention_span on the tape was given, for a penalty on them; NULL behind
+ * the last. Train mode. */
+struct tensor *attention_span_spans(const struct tape *tape, size_t n);
+
 /* ---------------------------------------------------------------- loss.c: all give y[1] */
 
 /* factor * sum_i w_i sum_q max(p_q e, (p_q - 1) e), e = target_i - forecast_iq.

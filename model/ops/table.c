@@ -34,6 +34,7 @@ const struct op *const op_table[] = {
     &attention_rows_op,
     &project_time_op,
     &attention_block_op,
+    &attention_span_op,
     &pinball_op,
     &gaussian_nll_op,
     &student_nll_op,

@@ -458,6 +458,8 @@ enum status trainer_run(const struct trainer_request *request, struct trainer_re
     }
     if (status == STATUS_OK) {
         memcpy(request->member->weights, trainer.optimizer.average, params->size * sizeof(real));
+        /* The average has seen the weights before they were settled. */
+        backbone_settle(request->member->backbone, params, request->member->weights);
         uint64_t steps = trainer.step - 1;
         *result = (struct trainer_result){
             .steps = steps,

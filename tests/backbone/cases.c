@@ -26,6 +26,15 @@ const struct backbone_case cases[] = {
     {"linformer", "width=12 heads=3 inner=24 mode=encoder rank=6 sharing=none positions=none"},
     {"linformer", "width=16 heads=2 inner=24 mode=encoder sharing=key_value norm=post"},
     {"linformer", "width=16 heads=2 inner=24 mode=encoder rank=7 sharing=layerwise"},
+    {"adaptive_span", "width=16 heads=4 inner=24 span_init=0.26"},
+    {"adaptive_span", "width=12 heads=3 inner=24 span=20 ramp=5 span_init=0.37 positions=layer "
+                      "include_self=false layers=2"},
+    {"adaptive_span", "width=16 heads=2 inner=24 span=11 ramp=1 span_init=0.5 positions=none "
+                      "norm=post activation=relu"},
+    {"adaptive_span", "width=16 heads=2 inner=24 span=30 ramp=7 dynamic=true layers=2"},
+    {"adaptive_span", "width=16 heads=2 inner=24 dynamic=true include_self=false ramp=3 layers=2 "
+                      "positions=none"},
+    {"adaptive_span", "width=16 heads=2 inner=24 span=16 span_init=1 learn=false layers=2"},
 };
 const size_t case_count = ARRAY_COUNT(cases);
 
@@ -79,6 +88,10 @@ const struct backbone_equal equals[] = {
      "width=16 heads=2 block=48", 2e-6, linformer_identity},
     {"logsparse", "width=16 heads=2 pattern=dense kernel=1", "linformer",
      "width=16 heads=2 block=1000 previous=no", 2e-6, linformer_identity},
+    {"logsparse", "width=16 heads=2 pattern=dense kernel=1 positions=none", "adaptive_span",
+     "width=16 heads=2 positions=none span_init=1", 2e-6, NULL},
+    {"adaptive_span", "width=16 heads=2 span=20 span_init=1 ramp=3", "adaptive_span",
+     "width=16 heads=2 span=20 span_init=1 ramp=9 learn=false", 2e-6, NULL},
 };
 const size_t equal_count = ARRAY_COUNT(equals);
 
@@ -97,5 +110,9 @@ const struct backbone_refusal refusals[] = {
     {"linformer", "block=4 summary=8", 64, "bad_value", "at most as long as the block"},
     {"linformer", "sharing=all", 64, "bad_value", "layerwise"},
     {"linformer", "kernel=3", 64, "unknown_option", "kernel"},
+    {"adaptive_span", "heads=5", 336, "bad_value", "5 heads"},
+    {"adaptive_span", "span_init=1.5", 336, "out_of_bounds", "span_init"},
+    {"adaptive_span", "dynamic=true span_init=1", 336, "bad_value", "below 1"},
+    {"adaptive_span", "dynamic=true learn=false", 336, "bad_value", "learn=true"},
 };
 const size_t refusal_count = ARRAY_COUNT(refusals);

@@ -22,6 +22,7 @@ static const struct {
 } mechanisms[] = {
     {"logsparse_conv", golden_logsparse},
     {"linformer", golden_linformer},
+    {"adaptive_span", golden_adaptive_span},
     {"common", golden_common},
 };
 

@@ -73,6 +73,7 @@ enum status vectors_tape(const struct vectors *vectors, struct tape *tape,
 /* The mechanisms: false (with a problem noted) where the unit or an option is unknown. */
 bool golden_logsparse(struct vectors *vectors, struct tape *tape);
 bool golden_linformer(struct vectors *vectors, struct tape *tape);
+bool golden_adaptive_span(struct vectors *vectors, struct tape *tape);
 bool golden_common(struct vectors *vectors, struct tape *tape);
 
 #endif

@@ -8,5 +8,6 @@
 const struct example_family *const example_families[] = {
     &examples_basic,
     &examples_linformer,
+    &examples_span,
 };
 const size_t example_family_count = ARRAY_COUNT(example_families);

@@ -26,6 +26,7 @@ struct reference_family {
 };
 extern const struct reference_family references_basic;
 extern const struct reference_family references_linformer;
+extern const struct reference_family references_span;
 
 /* 1 to `most`. */
 size_t trial_some(struct trial *t, size_t most);

@@ -42,6 +42,9 @@ void KERNEL(kernel_attention_sparse_back)(const struct attention_head *head);
 
 void KERNEL(kernel_score_rows)(const struct score_rows *rows);
 void KERNEL(kernel_score_rows_back)(const struct score_rows *rows);
+size_t KERNEL(kernel_attention_span_scratch)(size_t length, size_t width, size_t span);
+void KERNEL(kernel_attention_span)(const struct attention_span_head *head);
+void KERNEL(kernel_attention_span_back)(const struct attention_span_head *head);
 
 extern const struct kernels KERNEL(kernel_table);
 
