@@ -14,6 +14,7 @@ extern const struct op dropout_op;
 extern const struct op concat_op, slice_op, slice_time_op;
 extern const struct op add_table_op, embed_op;
 extern const struct op attention_op, attention_sparse_op, attention_rows_op;
+extern const struct op linear_attention_op, head_norm_op;
 extern const struct op pinball_op, gaussian_nll_op, student_nll_op;
 
 #endif

@@ -32,6 +32,8 @@ const struct op *const op_table[] = {
     &attention_op,
     &attention_sparse_op,
     &attention_rows_op,
+    &linear_attention_op,
+    &head_norm_op,
     &pinball_op,
     &gaussian_nll_op,
     &student_nll_op,

@@ -22,6 +22,7 @@ static const struct {
 } mechanisms[] = {
     {"logsparse_conv", golden_logsparse},
     {"common", golden_common},
+    {"performer", golden_performer},
 };
 
 static bool run_mechanism(struct vectors *vectors, struct tape *tape)

@@ -60,6 +60,7 @@ void trial_compare(struct trial *t, const struct tensor *y)
 
 static const struct reference_family *const families[] = {
     &references_basic,
+    &references_linear,
 };
 
 static const struct reference *find_reference(const char *op)

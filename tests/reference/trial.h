@@ -25,6 +25,7 @@ struct reference_family {
     size_t count;
 };
 extern const struct reference_family references_basic;
+extern const struct reference_family references_linear;
 
 /* 1 to `most`. */
 size_t trial_some(struct trial *t, size_t most);
