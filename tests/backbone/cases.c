@@ -13,6 +13,13 @@ const struct backbone_case cases[] = {
                   "activation=relu kernel=6 positions=none"},
     {"logsparse", "width=16 heads=4 inner=24 pattern=dense kernel=1 positions=relative"},
     {"logsparse", "width=16 heads=4 inner=24 pattern=dense kernel=2 layers=2"},
+    {"performer", "width=16 heads=2 inner=24 window=5"},
+    {"performer", "width=16 heads=4 inner=24 layers=2 local=0 features=40 positions=none"},
+    {"performer", "width=16 heads=2 inner=24 local=0 normalise=false norm=post layers=2"},
+    {"performer", "width=24 heads=3 inner=24 local=2 window=300 map=relu layers=2"},
+    {"performer", "width=16 heads=2 inner=24 local=0 map=relu project_relu=true features=19"},
+    {"performer", "width=16 heads=2 inner=24 mode=encoder window=4 layers=2"},
+    {"performer", "width=16 heads=2 inner=24 mode=encoder local=0 map=relu layers=2"},
 };
 const size_t case_count = ARRAY_COUNT(cases);
 
@@ -33,6 +40,11 @@ const struct backbone_refusal refusals[] = {
     {"logsparse", "heads=5", 336, "bad_value", "5 heads"},
     {"logsparse", "colour=red", 336, "unknown_option", "colour"},
     {"logsparse", "layers=0", 336, "out_of_bounds", "layers"},
+    {"performer", "heads=5", 336, "bad_value", "5 heads"},
+    {"performer", "heads=2 local=2", 336, "bad_value", "none is linear"},
+    {"performer", "map=relu features=64", 336, "bad_value", "project_relu=true"},
+    {"performer", "window=0", 336, "out_of_bounds", "window"},
+    {"performer", "gain_max=9", 336, "out_of_bounds", "gain_max"},
     {"logsparse", "kernel", 336, "bad_value", "kernel"},
 };
 const size_t refusal_count = ARRAY_COUNT(refusals);
