@@ -31,7 +31,7 @@ static void begin(struct sample *s, size_t length, size_t width, double size)
 {
     struct error error = {0};
     *s = (struct sample){.length = length, .width = width};
-    struct tape_size bytes = {16 << 20, 1 << 20, 64};
+    struct tape_size bytes = {64 << 20, 1 << 20, 64};
     assert_int_equal(tape_init(&s->tape, &bytes, &error), STATUS_OK);
     tape_begin(&s->tape, TAPE_INFER, &none, NULL, NULL, 1, 1);
     s->qk = tape_input(&s->tape, (size_t[]){1, length, 2 * width, 0});
