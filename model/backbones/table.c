@@ -10,14 +10,15 @@
 #include <stdio.h>
 #include <string.h>
 
-extern const struct backbone linformer_backbone;
-extern const struct backbone logsparse_backbone;
-extern const struct backbone adaptive_span_backbone;
+extern const struct backbone logsparse_backbone, adaptive_span_backbone, performer_backbone,
+    linformer_backbone;
 
+/* In the order of the papers in the README. */
 const struct backbone *const backbone_table[] = {
     &logsparse_backbone,
-    &linformer_backbone,
     &adaptive_span_backbone,
+    &performer_backbone,
+    &linformer_backbone,
 };
 
 const size_t backbone_table_count = ARRAY_COUNT(backbone_table);

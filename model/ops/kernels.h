@@ -79,6 +79,14 @@ struct adamw {
     real average_decay;
 };
 
+/* Groups of `width` values, each divided by its root mean square and times a gain (head_norm.c). */
+struct head_norm {
+    size_t groups, width;
+    const real *gain; /* [gains]; group g takes gain[g % gains] */
+    size_t gains;
+    real epsilon; /* added to the mean of squares */
+};
+
 struct kernels {
     const char *level;
 
@@ -128,6 +136,25 @@ struct kernels {
     void (*pinball_back)(size_t rows, size_t levels, const real *forecast, const real *target,
                          const real *weight, const real *level, real factor, real beta,
                          real *d_forecast);
+
+    /* Linear attention, rows of `features` values. Largest of each row; x = e^(x - shift of the
+     * row)
+     * + floor, and back from phi = that x: slope = slope (phi - floor) in place with its sums a
+     * row; x = max(x, 0) + floor, and back: slope = 0 where phi is the floor. */
+    void (*feature_tops)(size_t rows, size_t features, const real *x, real *tops);
+    void (*feature_exp)(size_t rows, size_t features, const real *shift, real floor, real *x);
+    void (*feature_relu)(size_t n, real floor, real *x);
+    void (*feature_exp_back)(size_t rows, size_t features, real floor, const real *phi, real *slope,
+                             real *sums);
+    void (*feature_relu_back)(size_t n, real floor, const real *phi, real *slope);
+    /* scores[rows, rows] at (t, s): times e^(tops[s] - tops[t]) for s <= t, zero for s > t; tops
+     * never fall; NULL: all the same. */
+    void (*running_mask)(size_t rows, const real *tops, real *scores);
+
+    /* The way back adds to dx and d_gain. */
+    void (*head_norm)(const struct head_norm *norm, const real *x, real *y);
+    void (*head_norm_back)(const struct head_norm *norm, const real *x, const real *dy, real *dx,
+                           real *d_gain);
 
     /* One AdamW step: w -= rate * decay * w, then w -= rate * (m / correction1) / (sqrt(v /
      * correction2) + epsilon), with m, v updated from gradient_scale * g first. average (may be

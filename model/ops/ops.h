@@ -230,6 +230,49 @@ struct tensor *attention_span_append(struct tape *tape, struct tensor *qk, struc
  * the last. Train mode. */
 struct tensor *attention_span_spans(const struct tape *tape, size_t n);
 
+/* ---------------------------------------------------------------- attention_linear.c, head_norm.c
+ */
+
+enum feature_map { FEATURES_SOFTMAX, FEATURES_RELU };
+
+/* Attention with a kernel of positive features, phi(q) . phi(k) in place of e^(q . k / sqrt(h)):
+ *     softmax: phi(x) = e^(W c x - |c x|^2 / 2) + floor,     relu: phi(x) = max(W c x, 0) + floor
+ * (the paper's factor m^-1/2 cancels). Time and memory grow with T, not with its square. */
+struct linear_attention {
+    size_t heads;
+    enum feature_map map;
+    const struct tensor *projection; /* W [m, h], a constant for the gradient, shared by the heads;
+                                        NULL: no W, m = h (relu only) */
+    real scale;                      /* c; 0 means h^(-1/4) */
+    bool encoder;                    /* every query sees all keys, the future too */
+    /* Added to each feature. With the softmax map a floor other than 0, of either kind, brings the
+     * published stabiliser: one maximum over all keys of the window, so nothing is strictly causal
+     * any more. Only for comparison with published code. */
+    real feature_floor;
+    real denominator_floor; /* added to each component of the running sum of keys; with the softmax
+                               map in units of m^(-1/2) phi; not for encoders */
+};
+
+/* y[B, T, H h]: y_t = sum_s phi(q_t) . phi(k_s) v_s / sum_s phi(q_t) . phi(k_s) per head, over s <=
+ * t. qk [B, T, 2 H h]: the queries of all heads, then the keys; v [B, T, H h]. Queries are kept in
+ * range by their own maximum, keys by a running one with which the sums are rescaled; gradients
+ * stop at both. The sums at the borders of chunks of 64 steps are kept for the way back. */
+struct tensor *op_linear_attention(struct tape *tape, struct tensor *qk, struct tensor *v,
+                                   const struct linear_attention *attention);
+
+/* Infer mode: the next T steps of each series; `sums` (of this many reals a series, at first set by
+ * the reset) moves on. Equals op_linear_attention on the whole sequence; steps have no bound. Not
+ * an op: no way back. Causal, and without floors if the map is softmax. */
+size_t linear_attention_state_size(const struct linear_attention *attention, size_t width);
+void linear_attention_state_reset(const struct linear_attention *attention, size_t width,
+                                  size_t batch, real *sums);
+struct tensor *linear_attention_append(struct tape *tape, struct tensor *qk, struct tensor *v,
+                                       const struct linear_attention *attention, real *sums);
+
+/* y = gain_(g mod G) x / sqrt(mean of x^2 + 1e-6) over each group g of `width` neighbouring values
+ * of the last axis; gain [G], the groups of a row are a multiple of G: queries and keys by head. */
+struct tensor *op_head_norm(struct tape *tape, struct tensor *x, struct tensor *gain, size_t width);
+
 /* ---------------------------------------------------------------- loss.c: all give y[1] */
 
 /* factor * sum_i w_i sum_q max(p_q e, (p_q - 1) e), e = target_i - forecast_iq.

@@ -35,6 +35,8 @@ const struct op *const op_table[] = {
     &project_time_op,
     &attention_block_op,
     &attention_span_op,
+    &linear_attention_op,
+    &head_norm_op,
     &pinball_op,
     &gaussian_nll_op,
     &student_nll_op,

@@ -35,6 +35,13 @@ const struct backbone_case cases[] = {
     {"adaptive_span", "width=16 heads=2 inner=24 dynamic=true include_self=false ramp=3 layers=2 "
                       "positions=none"},
     {"adaptive_span", "width=16 heads=2 inner=24 span=16 span_init=1 learn=false layers=2"},
+    {"performer", "width=16 heads=2 inner=24 window=5"},
+    {"performer", "width=16 heads=4 inner=24 layers=2 local=0 features=40 positions=none"},
+    {"performer", "width=16 heads=2 inner=24 local=0 normalise=false norm=post layers=2"},
+    {"performer", "width=24 heads=3 inner=24 local=2 window=300 map=relu layers=2"},
+    {"performer", "width=16 heads=2 inner=24 local=0 map=relu project_relu=true features=19"},
+    {"performer", "width=16 heads=2 inner=24 mode=encoder window=4 layers=2"},
+    {"performer", "width=16 heads=2 inner=24 mode=encoder local=0 map=relu layers=2"},
 };
 const size_t case_count = ARRAY_COUNT(cases);
 
@@ -66,6 +73,22 @@ static void linformer_identity(const struct params *params, real *weights,
     }
 }
 
+/* Keys of zero: every key weighs the same, in exact attention and in any number of features. */
+static void without_keys(const struct params *params, real *weights,
+                         const struct params *other_params, real *other_weights)
+{
+    for (size_t i = 0; i < params->count; i++) {
+        const struct param *param = &params->items[i];
+        if (strstr(param->name, "attention.qk.") == NULL) {
+            continue;
+        }
+        size_t half = param->size / 2;
+        size_t other = params_find(other_params, param->name);
+        memset(weights + param->offset + half, 0, half * sizeof(real));
+        memset(other_weights + other_params->items[other].offset + half, 0, half * sizeof(real));
+    }
+}
+
 #define DENSE_UNPLACED "width=16 heads=2 pattern=dense kernel=1 positions=none"
 
 const struct backbone_equal equals[] = {
@@ -90,6 +113,10 @@ const struct backbone_equal equals[] = {
      "width=16 heads=2 block=1000 previous=no", 2e-6, linformer_identity},
     {"logsparse", "width=16 heads=2 pattern=dense kernel=1 positions=none", "adaptive_span",
      "width=16 heads=2 positions=none span_init=1", 2e-6, NULL},
+    {"logsparse", DENSE_UNPLACED, "performer",
+     "width=16 heads=2 local=0 normalise=false positions=none", 4e-6, without_keys},
+    {"logsparse", DENSE_UNPLACED, "performer",
+     "width=16 heads=2 local=0 normalise=false map=relu positions=none", 4e-6, without_keys},
     {"adaptive_span", "width=16 heads=2 span=20 span_init=1 ramp=3", "adaptive_span",
      "width=16 heads=2 span=20 span_init=1 ramp=9 learn=false", 2e-6, NULL},
 };
@@ -102,6 +129,11 @@ const struct backbone_refusal refusals[] = {
     {"logsparse", "heads=5", 336, "bad_value", "5 heads"},
     {"logsparse", "colour=red", 336, "unknown_option", "colour"},
     {"logsparse", "layers=0", 336, "out_of_bounds", "layers"},
+    {"performer", "heads=5", 336, "bad_value", "5 heads"},
+    {"performer", "heads=2 local=2", 336, "bad_value", "none is linear"},
+    {"performer", "map=relu features=64", 336, "bad_value", "project_relu=true"},
+    {"performer", "window=0", 336, "out_of_bounds", "window"},
+    {"performer", "gain_max=9", 336, "out_of_bounds", "gain_max"},
     {"logsparse", "kernel", 336, "bad_value", "kernel"},
     {"linformer", "heads=5", 64, "bad_value", "5 heads"},
     {"linformer", "mode=encoder block=16", 64, "bad_value", "mode=causal"},

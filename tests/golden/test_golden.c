@@ -24,6 +24,7 @@ static const struct {
     {"linformer", golden_linformer},
     {"adaptive_span", golden_adaptive_span},
     {"common", golden_common},
+    {"performer", golden_performer},
 };
 
 static bool run_mechanism(struct vectors *vectors, struct tape *tape)

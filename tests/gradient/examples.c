@@ -9,5 +9,6 @@ const struct example_family *const example_families[] = {
     &examples_basic,
     &examples_linformer,
     &examples_span,
+    &examples_linear,
 };
 const size_t example_family_count = ARRAY_COUNT(example_families);

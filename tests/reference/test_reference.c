@@ -62,6 +62,7 @@ static const struct reference_family *const families[] = {
     &references_basic,
     &references_linformer,
     &references_span,
+    &references_linear,
 };
 
 static const struct reference *find_reference(const char *op)

@@ -45,6 +45,17 @@ void KERNEL(kernel_score_rows_back)(const struct score_rows *rows);
 size_t KERNEL(kernel_attention_span_scratch)(size_t length, size_t width, size_t span);
 void KERNEL(kernel_attention_span)(const struct attention_span_head *head);
 void KERNEL(kernel_attention_span_back)(const struct attention_span_head *head);
+void KERNEL(kernel_feature_tops)(size_t rows, size_t features, const real *x, real *tops);
+void KERNEL(kernel_feature_exp)(size_t rows, size_t features, const real *shift, real floor,
+                                real *x);
+void KERNEL(kernel_feature_relu)(size_t n, real floor, real *x);
+void KERNEL(kernel_feature_exp_back)(size_t rows, size_t features, real floor, const real *phi,
+                                     real *slope, real *sums);
+void KERNEL(kernel_feature_relu_back)(size_t n, real floor, const real *phi, real *slope);
+void KERNEL(kernel_running_mask)(size_t rows, const real *tops, real *scores);
+void KERNEL(kernel_head_norm)(const struct head_norm *norm, const real *x, real *y);
+void KERNEL(kernel_head_norm_back)(const struct head_norm *norm, const real *x, const real *dy,
+                                   real *dx, real *d_gain);
 
 extern const struct kernels KERNEL(kernel_table);
 
