@@ -10,9 +10,11 @@
 #include <string.h>
 
 extern const struct backbone logsparse_backbone;
+extern const struct backbone longformer_backbone;
 
 const struct backbone *const backbone_table[] = {
     &logsparse_backbone,
+    &longformer_backbone,
 };
 
 const size_t backbone_table_count = ARRAY_COUNT(backbone_table);

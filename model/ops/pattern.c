@@ -63,6 +63,25 @@ enum status pattern_log_sparse(const struct pattern_log_sparse *shape, struct pa
     return STATUS_OK;
 }
 
+enum status pattern_window(const struct pattern_window *shape, struct pattern *out,
+                           struct error *error)
+{
+    CHECK(shape->length > 0 && shape->dilation > 0);
+    size_t most = (shape->length - 1) / shape->dilation;
+    size_t count = (shape->window < most ? shape->window : most) + 1;
+    *out = (struct pattern){
+        .kind = PATTERN_OFFSETS, .length = shape->length, .both_ways = shape->both_ways};
+    out->offsets = mem_zeroed(count, sizeof(uint32_t));
+    if (out->offsets == NULL) {
+        return error_set(error, STATUS_NO_MEMORY, "could not reserve a window of %zu offsets",
+                         count);
+    }
+    for (; out->offset_count < count; out->offset_count++) {
+        out->offsets[out->offset_count] = (uint32_t)(out->offset_count * shape->dilation);
+    }
+    return STATUS_OK;
+}
+
 enum status pattern_from_mask(const int32_t *mask, size_t length, struct pattern *out,
                               struct error *error)
 {
@@ -121,7 +140,9 @@ bool pattern_allows(const struct pattern *pattern, size_t query, size_t key)
     case PATTERN_FULL:
         return true;
     case PATTERN_OFFSETS:
-        return key <= query && holds(pattern->offsets, pattern->offset_count, query - key);
+        return (key <= query || pattern->both_ways) &&
+               holds(pattern->offsets, pattern->offset_count,
+                     key <= query ? query - key : key - query);
     case PATTERN_ROWS:
         return holds(pattern->keys + pattern->row_start[query],
                      pattern->row_start[query + 1] - pattern->row_start[query], key);
@@ -139,7 +160,8 @@ uint64_t pattern_pairs(const struct pattern *pattern, size_t length)
         return (uint64_t)length * length;
     case PATTERN_OFFSETS:
         for (size_t o = 0; o < pattern->offset_count && pattern->offsets[o] < length; o++) {
-            pairs += length - pattern->offsets[o];
+            bool twice = pattern->both_ways && pattern->offsets[o] != 0;
+            pairs += (twice ? 2 : 1) * (uint64_t)(length - pattern->offsets[o]);
         }
         return pairs;
     case PATTERN_ROWS:
@@ -240,6 +262,9 @@ bool pattern_prefers_dense(const struct pattern *pattern, size_t length)
 {
     if (pattern->kind != PATTERN_OFFSETS) {
         return pattern->kind != PATTERN_ROWS;
+    }
+    if (pattern->both_ways) {
+        return false;
     }
     double dense_pairs = (double)length * ((double)length + 1) / 2;
     return dense_pairs < DENSE_ADVANTAGE * (double)pattern_pairs(pattern, length);

@@ -15,7 +15,7 @@
 enum pattern_kind {
     PATTERN_DENSE,   /* every j <= i */
     PATTERN_FULL,    /* every j, the future too (encoders) */
-    PATTERN_OFFSETS, /* j = i - offset where that is >= 0; ascending, the first offset is 0 */
+    PATTERN_OFFSETS, /* j = i - offset where that is >= 0; ascending */
     PATTERN_ROWS,    /* keys[row_start[i] .. row_start[i + 1]), ascending, any of them */
 };
 
@@ -24,6 +24,7 @@ struct pattern {
     size_t length; /* T of the rows; for offsets the longest sequence they were made for */
     uint32_t *offsets;
     size_t offset_count;
+    bool both_ways;      /* offsets: j = i + offset too, as far as there are keys; the first is 0 */
     uint32_t *row_start; /* [length + 1] */
     uint32_t *keys;
 };
@@ -43,6 +44,15 @@ struct pattern_log_sparse {
 enum status pattern_log_sparse(const struct pattern_log_sparse *shape, struct pattern *out,
                                struct error *error) MUST_USE;
 
+/* A window in offset form: {0, r, 2 r, ... window r}, those below length; r is its dilation.
+ * STATUS_NO_MEMORY. */
+struct pattern_window {
+    size_t length, window, dilation;
+    bool both_ways;
+};
+enum status pattern_window(const struct pattern_window *shape, struct pattern *out,
+                           struct error *error) MUST_USE;
+
 /* Index lists from a mask [length, length] (row = query; not 0 = allowed): any pattern at all. */
 enum status pattern_from_mask(const int32_t *mask, size_t length, struct pattern *out,
                               struct error *error) MUST_USE;
@@ -57,7 +67,8 @@ uint64_t pattern_pairs(const struct pattern *pattern, size_t length);
 double pattern_sparse_share(const struct pattern *pattern, size_t length);
 
 /* Smallest number of stacked layers after which every cell reaches every earlier cell (exact
- * boolean closure); 0 where no number does (up to 64), or memory runs out. */
+ * boolean closure); 0 where no number does (up to 64), or memory runs out. Both ways: by the
+ * offsets back alone. */
 size_t pattern_layers_to_close(const struct pattern *pattern, size_t length);
 
 /* Whether attention over `length` steps is faster dense (measured crossover; tests/bench). */

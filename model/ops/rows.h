@@ -14,6 +14,8 @@ extern const struct op dropout_op;
 extern const struct op concat_op, slice_op, slice_time_op;
 extern const struct op add_table_op, embed_op;
 extern const struct op attention_op, attention_sparse_op, attention_rows_op;
+extern const struct op attention_beside_op, attention_across_op;
+extern const struct op take_rows_op, put_rows_op;
 extern const struct op pinball_op, gaussian_nll_op, student_nll_op;
 
 #endif

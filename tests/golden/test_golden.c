@@ -21,6 +21,7 @@ static const struct {
     bool (*run)(struct vectors *vectors, struct tape *tape);
 } mechanisms[] = {
     {"logsparse_conv", golden_logsparse},
+    {"longformer", golden_longformer},
     {"common", golden_common},
 };
 

@@ -72,6 +72,7 @@ enum status vectors_tape(const struct vectors *vectors, struct tape *tape,
 
 /* The mechanisms: false (with a problem noted) where the unit or an option is unknown. */
 bool golden_logsparse(struct vectors *vectors, struct tape *tape);
+bool golden_longformer(struct vectors *vectors, struct tape *tape);
 bool golden_common(struct vectors *vectors, struct tape *tape);
 
 #endif

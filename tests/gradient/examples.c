@@ -7,5 +7,6 @@
 
 const struct example_family *const example_families[] = {
     &examples_basic,
+    &examples_longformer,
 };
 const size_t example_family_count = ARRAY_COUNT(example_families);

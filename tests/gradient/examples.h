@@ -24,7 +24,7 @@ struct example_family {
 extern const struct example_family *const example_families[];
 extern const size_t example_family_count;
 
-extern const struct example_family examples_basic;
+extern const struct example_family examples_basic, examples_longformer;
 
 /* A constant of its own random stream. */
 struct tensor *example_constant(struct tape *tape, const size_t *shape, uint64_t stream);

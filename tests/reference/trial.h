@@ -24,7 +24,7 @@ struct reference_family {
     const struct reference *references;
     size_t count;
 };
-extern const struct reference_family references_basic;
+extern const struct reference_family references_basic, references_longformer;
 
 /* 1 to `most`. */
 size_t trial_some(struct trial *t, size_t most);
