@@ -250,6 +250,7 @@ static void head_back(const struct attention_kept *kept, const struct node *node
     real *d_bias = slopes->bias != NULL ? slopes->bias + head * pattern->offset_count : NULL;
     set_bias(kept, head, dense, room->distance, &one);
     one.scratch = room->kernel;
+    one.joint = kept->attention.beside_count > 0;
     one.d_out = tape_grad_of(node->out) + (one.out - node->out->data);
     one.d_q = slopes->qk + (one.q - qk->data);
     one.d_k = slopes->qk + (one.k - qk->data);

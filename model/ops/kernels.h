@@ -34,6 +34,7 @@ struct attention_head {
     const real *offset_bias; /* sparse only: [offset_count] or NULL */
     real *scratch;           /* attention_*_scratch reals */
     /* backward only */
+    bool joint; /* other keys belong to the softmax too: log_sum and out are those of all */
     const real *d_out;
     real *d_q, *d_k, *d_v; /* steps as above; added to */
     real *d_bias;          /* [T] by distance, or [offset_count]; added to; NULL = not wanted */

@@ -36,10 +36,12 @@ struct pattern pattern_full(size_t length);
 /* Log-sparse in offset form: a dense window {0 .. window-1} and the log steps window-1 + 2^p beyond
  * it. window 1 is the pure log pattern {0, 1, 2, 4, 8 ...}. restart R > 0 repeats the log steps (up
  * to R) from each multiple of R. All below length (the golden files' form leaves out length-1 too,
- * which has only one pair: `last_pair` 0 does that). STATUS_NO_MEMORY. */
+ * which has only one pair: `last_pair` 0 does that). first_step S > 1 begins the log steps at S
+ * instead of 1 (S, 2 S, 4 S ...), because a window reaches what lies between. STATUS_NO_MEMORY. */
 struct pattern_log_sparse {
     size_t length, window, restart;
     bool last_pair;
+    size_t first_step; /* 0 = 1 */
 };
 enum status pattern_log_sparse(const struct pattern_log_sparse *shape, struct pattern *out,
                                struct error *error) MUST_USE;
@@ -70,6 +72,9 @@ double pattern_sparse_share(const struct pattern *pattern, size_t length);
  * boolean closure); 0 where no number does (up to 64), or memory runs out. Both ways: by the
  * offsets back alone. */
 size_t pattern_layers_to_close(const struct pattern *pattern, size_t length);
+
+/* Whether that number is at most `layers`; at most 64 are tried. */
+bool pattern_closes_in(const struct pattern *pattern, size_t length, size_t layers);
 
 /* Whether attention over `length` steps is faster dense (measured crossover; tests/bench). */
 bool pattern_prefers_dense(const struct pattern *pattern, size_t length);

@@ -340,23 +340,43 @@ void KERNEL(kernel_attention)(const struct attention_head *head)
     }
 }
 
+/* D of one query: the mean of its dO V^T, so that its dS sum to zero whatever was rounded; where
+ * not all of its keys are here, dO . O. */
+static real mean_slope(const struct attention_head *head, const struct room *room, size_t i,
+                       size_t vectors, const real *p, const real *slope)
+{
+    if (head->joint || room->keys > TILE) {
+        const real *d_out = head->d_out + i * head->v_step;
+        const real *out = head->out + i * head->v_step;
+        real mean = 0;
+#pragma omp simd reduction(+ : mean)
+        for (size_t c = 0; c < head->width; c++) {
+            mean += d_out[c] * out[c];
+        }
+        return mean;
+    }
+    vector sum = {0};
+    vector mean = {0};
+    for (size_t j = 0; j < vectors * LANES; j += LANES) {
+        sum += load(p + j);
+        mean += load(p + j) * load(slope + j);
+    }
+    real total = lanes_sum(sum);
+    return lanes_sum(mean) / (total != 0 ? total : 1);
+}
+
 /* P and dS of one query in place: s holds scores, slope holds dO V^T. */
 static void row_back(const struct attention_head *head, const struct room *room, size_t i,
                      size_t vectors, real *restrict s, real *restrict slope)
 {
-    const real *d_out = head->d_out + i * head->v_step;
-    const real *out = head->out + i * head->v_step;
-    real d = 0;
-#pragma omp simd reduction(+ : d)
-    for (size_t c = 0; c < head->width; c++) {
-        d += d_out[c] * out[c];
-    }
     mask_row(head, room, i, vectors, s);
     const real log_sum = head->log_sum[i] == UNSEEN ? 0 : head->log_sum[i];
     for (size_t j = 0; j < vectors * LANES; j += LANES) {
-        vector p = vector_exp(load(s + j) - log_sum);
-        store(s + j, p);
-        store(slope + j, p * (load(slope + j) - d));
+        store(s + j, vector_exp(load(s + j) - log_sum));
+    }
+    const real mean = mean_slope(head, room, i, vectors, s, slope);
+    for (size_t j = 0; j < vectors * LANES; j += LANES) {
+        store(slope + j, load(s + j) * (load(slope + j) - mean));
     }
     for (size_t k = 0; head->d_bias != NULL && k < room->count && room->first + k <= i; k++) {
         head->d_bias[i - room->first - k] += slope[k];

@@ -135,7 +135,9 @@ static void prepare(const struct attention_head *head, bool back, struct lines *
         lines->d_v = next + 4 * size;
         next += 5 * size;
         to_lines(head->d_out, head->v_step, head, 1, lines->d_out, step);
-        to_lines(head->out, head->v_step, head, 1, lines->out, step);
+        if (head->joint) {
+            to_lines(head->out, head->v_step, head, 1, lines->out, step);
+        }
     } else {
         lines->out = next;
         next += size;
@@ -345,8 +347,20 @@ void KERNEL(kernel_attention_sparse)(const struct attention_head *head)
     add_lines(lines.out, lines.step, 1, head, head->out, head->v_step);
 }
 
+/* D of the queries t .. t + LANES - 1 where other keys belong to the softmax too: dO . O. */
+static vector joint_mean(const struct attention_head *head, const struct lines *lines, size_t t)
+{
+    vector mean = {0};
+    for (size_t c = 0; c < head->width; c++) {
+        size_t at = c * lines->step + LANES + t;
+        mean += load(lines->d_out + at) * load(lines->out + at);
+    }
+    return mean;
+}
+
 /* P and dS of the queries t .. t + LANES - 1 in place: scores and dO V^T come in. Queries behind
- * the end have P = 0. */
+ * the end have P = 0. Among its own keys D is the mean of dO V^T, so that the dS of a query sum to
+ * zero whatever was rounded. */
 static void block_back(const struct attention_head *head, const struct lines *lines,
                        struct range range, size_t t, real *restrict scores, real *restrict slopes)
 {
@@ -357,16 +371,19 @@ static void block_back(const struct attention_head *head, const struct lines *li
     }
     vector log_sum = load_some(head->log_sum + t, rows);
     log_sum = choose(log_sum == UNSEEN, (vector){0}, log_sum);
-    vector d = {0};
-    for (size_t c = 0; c < head->width; c++) {
-        size_t at = c * lines->step + LANES + t;
-        d += load(lines->d_out + at) * load(lines->out + at);
-    }
+    vector sum = {0};
+    vector mean = {0};
     for (size_t o = range.from; o < range.to; o++) {
         vector p = vector_exp(load(scores + o * lines->score_step) - log_sum);
         p = choose(within, p, (vector){0});
-        vector slope = p * (load(slopes + o * lines->score_step) - d);
         store(scores + o * lines->score_step, p);
+        sum += p;
+        mean += p * load(slopes + o * lines->score_step);
+    }
+    mean = head->joint ? joint_mean(head, lines, t) : mean / choose(sum == 0, all(1), sum);
+    for (size_t o = range.from; o < range.to; o++) {
+        vector p = load(scores + o * lines->score_step);
+        vector slope = p * (load(slopes + o * lines->score_step) - mean);
         store(slopes + o * lines->score_step, slope);
         if (head->d_bias != NULL) {
             head->d_bias[o] += lanes_sum(slope);
