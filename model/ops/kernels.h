@@ -19,18 +19,22 @@
 /* One head of one series, rows `step` reals apart (attention.c). */
 struct attention_head {
     size_t length, width; /* T, h */
+    size_t keys;          /* dense, not causal: how many keys there are; 0 = T */
     const real *q, *k, *v;
     size_t qk_step, v_step;
-    real *out, *log_sum; /* [T, h] (step v_step), [T] */
+    size_t k_step;       /* of k and d_k where it is not qk_step, else 0 */
+    real *out, *log_sum; /* [T, h] (step v_step), [T]; -INFINITY where a query sees nothing */
     real scale;
     bool causal;
     const real *bias; /* by distance: bias[i - j], -INFINITY = not seen; NULL = none; causal only */
     const uint8_t *valid;    /* [T] or NULL */
-    const uint32_t *offsets; /* sparse only: ascending, the first is 0 */
+    const uint32_t *offsets; /* sparse only: ascending */
     size_t offset_count;
+    bool both_ways; /* sparse only: the keys ahead at the same offsets too; the first is 0 */
     const real *offset_bias; /* sparse only: [offset_count] or NULL */
     real *scratch;           /* attention_*_scratch reals */
     /* backward only */
+    bool joint; /* other keys belong to the softmax too: log_sum and out are those of all */
     const real *d_out;
     real *d_q, *d_k, *d_v; /* steps as above; added to */
     real *d_bias;          /* [T] by distance, or [offset_count]; added to; NULL = not wanted */

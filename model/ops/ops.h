@@ -89,21 +89,52 @@ struct tensor *op_slice_time(struct tape *tape, struct tensor *x, size_t from, s
 /* y[B, T, D] = x[B, T, D] + table[from .. from + T, D] (table [N, D], N >= from + T): positions. */
 struct tensor *op_add_table(struct tape *tape, struct tensor *x, struct tensor *table, size_t from);
 
+/* Rows of a sequence that are chosen for each series: row n of series b is positions[b N + n],
+ * where valid[b N + n] is not 0 (no position twice in a series). Both arrays live until backward is
+ * done. */
+struct row_choice {
+    const uint32_t *positions;
+    const uint8_t *valid;
+    size_t count; /* N */
+};
+
+/* y[B, N, D] = the chosen rows of x[B, T, D]; zeros where there is none. */
+struct tensor *op_take_rows(struct tape *tape, struct tensor *x, const struct row_choice *choice);
+
+/* y[B, T, D] = x[B, T, D] with `rows` [B, N, D] in the chosen places. */
+struct tensor *op_put_rows(struct tape *tape, struct tensor *x, struct tensor *rows,
+                           const struct row_choice *choice);
+
 /* y[count, D] = table[ids[i], D] (table [N, D]). ids live until backward is done. */
 struct tensor *op_embed(struct tape *tape, struct tensor *table, const uint32_t *ids, size_t count);
 
 /* ---------------------------------------------------------------- attention.c, attention_sparse.c
  */
 
+/* Keys and values beside the sequence's own, which queries see too. */
+struct attention_beside {
+    struct tensor *k, *v;          /* [B, N, H h] each, or [1, N, H h]: the same for every series */
+    const struct pattern *pattern; /* PATTERN_OFFSETS, N = T: seen at these distances by all heads;
+                                      NULL: every query sees all N */
+    const uint8_t *valid;          /* [B, N], 0: this key is seen by nobody; NULL: all are valid */
+};
+
+#define ATTENTION_BESIDE_MAX 2
+
 /* What all attention ops share. Head i owns channels i*h .. i*h+h-1. */
 struct attention {
     size_t heads;
-    real scale;                    /* of the scores; 0 means 1 / sqrt(h) */
-    const struct pattern *pattern; /* who sees whom; lives until backward is done */
-    struct tensor *bias;           /* [H, offsets] added to the score at the pattern's offset i
-                                      (PATTERN_OFFSETS), or NULL */
+    real scale;                          /* of the scores; 0 means 1 / sqrt(h) */
+    const struct pattern *pattern;       /* who sees whom; lives until backward is done */
+    const struct pattern *head_patterns; /* [H] instead of `pattern`: each head its own, all of them
+                                            PATTERN_OFFSETS; NULL: all heads share `pattern` */
+    struct tensor *bias;      /* [H, offsets] added to the score at the pattern's offset i
+                                 (PATTERN_OFFSETS shared by the heads, not both ways), or NULL */
     const uint8_t *key_valid; /* [B, T], 0: this key is seen by nobody; NULL: all are valid. A query
                                  without any key gets zeros. Lives until backward is done. */
+    const struct attention_beside *beside; /* [beside_count], copied; one softmax over everything.
+                                              Not with PATTERN_ROWS. */
+    size_t beside_count;                   /* at most ATTENTION_BESIDE_MAX */
 };
 
 /* y[B, T, H h] = softmax(scale q k^T + bias) v per head, over the keys that the pattern allows.
@@ -114,16 +145,25 @@ struct attention {
 struct tensor *op_attention(struct tape *tape, struct tensor *qk, struct tensor *v,
                             const struct attention *attention);
 
+/* y[B, N, H h] = softmax(scale q k^T) v per head: queries q[B, N, H h] see all of k, v[B, T, H h].
+ * Only heads, scale and key_valid [B, T] are looked at. */
+struct tensor *op_attention_across(struct tape *tape, struct tensor *q, struct tensor *k,
+                                   struct tensor *v, const struct attention *attention);
+
 /* Keys and values of the steps so far, one ring a series: for decoding step by step. */
 struct attention_cache {
     real *keys, *values; /* [B, capacity, H h] */
     size_t batch, capacity;
     size_t length; /* steps seen before this call; may exceed the capacity; the caller counts */
+    real *beside_keys, *beside_values; /* [B, beside_capacity, H h]: rings for the one `beside`
+                                          with a pattern; not looked at without */
+    size_t beside_capacity;
 };
 
-/* Infer mode: appends the T new steps of qk, v to the cache and attends from them to the cache (as
- * far as the capacity reaches). Equals op_attention on the whole sequence. Not an op: no way back.
- * PATTERN_DENSE (causal) and PATTERN_OFFSETS; the pattern's length does not bound the steps. */
+/* Infer mode: appends the T new steps of qk, v (and of a `beside` with a pattern) to the cache and
+ * attends from them to the cache (as far as the capacity reaches). Equals op_attention on the whole
+ * sequence. Not an op: no way back. PATTERN_DENSE (causal) and PATTERN_OFFSETS; the pattern's
+ * length does not bound the steps. */
 struct tensor *attention_append(struct tape *tape, struct tensor *qk, struct tensor *v,
                                 const struct attention *attention, struct attention_cache *cache);
 

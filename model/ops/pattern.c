@@ -49,8 +49,9 @@ enum status pattern_log_sparse(const struct pattern_log_sparse *shape, struct pa
     }
     size_t restart = shape->restart;
     size_t reach = restart > 0 ? restart : length;
+    size_t first = shape->first_step > 0 ? shape->first_step : 1;
     for (size_t start = edge; start <= last; start += reach) {
-        for (size_t step = 1; step <= reach && start + step <= last; step *= 2) {
+        for (size_t step = first; step <= reach && start + step <= last; step *= 2) {
             marked[start + step] = 1;
         }
     }
@@ -60,6 +61,25 @@ enum status pattern_log_sparse(const struct pattern_log_sparse *shape, struct pa
         }
     }
     mem_free(marked);
+    return STATUS_OK;
+}
+
+enum status pattern_window(const struct pattern_window *shape, struct pattern *out,
+                           struct error *error)
+{
+    CHECK(shape->length > 0 && shape->dilation > 0);
+    size_t most = (shape->length - 1) / shape->dilation;
+    size_t count = (shape->window < most ? shape->window : most) + 1;
+    *out = (struct pattern){
+        .kind = PATTERN_OFFSETS, .length = shape->length, .both_ways = shape->both_ways};
+    out->offsets = mem_zeroed(count, sizeof(uint32_t));
+    if (out->offsets == NULL) {
+        return error_set(error, STATUS_NO_MEMORY, "could not reserve a window of %zu offsets",
+                         count);
+    }
+    for (; out->offset_count < count; out->offset_count++) {
+        out->offsets[out->offset_count] = (uint32_t)(out->offset_count * shape->dilation);
+    }
     return STATUS_OK;
 }
 
@@ -121,7 +141,9 @@ bool pattern_allows(const struct pattern *pattern, size_t query, size_t key)
     case PATTERN_FULL:
         return true;
     case PATTERN_OFFSETS:
-        return key <= query && holds(pattern->offsets, pattern->offset_count, query - key);
+        return (key <= query || pattern->both_ways) &&
+               holds(pattern->offsets, pattern->offset_count,
+                     key <= query ? query - key : key - query);
     case PATTERN_ROWS:
         return holds(pattern->keys + pattern->row_start[query],
                      pattern->row_start[query + 1] - pattern->row_start[query], key);
@@ -139,7 +161,8 @@ uint64_t pattern_pairs(const struct pattern *pattern, size_t length)
         return (uint64_t)length * length;
     case PATTERN_OFFSETS:
         for (size_t o = 0; o < pattern->offset_count && pattern->offsets[o] < length; o++) {
-            pairs += length - pattern->offsets[o];
+            bool twice = pattern->both_ways && pattern->offsets[o] != 0;
+            pairs += (twice ? 2 : 1) * (uint64_t)(length - pattern->offsets[o]);
         }
         return pairs;
     case PATTERN_ROWS:
@@ -155,27 +178,56 @@ double pattern_sparse_share(const struct pattern *pattern, size_t length)
     return left_out > 0 ? left_out : 0;
 }
 
-/* Offsets are the same in every row, so what a cell reaches is a set of distances: after n layers
- * the sums of n offsets. The cells between are never before the start, because steps only go back
- * to it. */
-static size_t offsets_to_close(const struct pattern *pattern, size_t length)
+/* to |= from moved up by `shift` bits; both have `words` words. */
+static void or_moved(uint64_t *restrict to, const uint64_t *restrict from, size_t words,
+                     size_t shift)
 {
-    unsigned char *reach = mem_zeroed(2 * length, 1);
+    size_t whole = shift / 64;
+    size_t bits = shift % 64;
+    if (bits == 0) {
+        for (size_t w = whole; w < words; w++) {
+            to[w] |= from[w - whole];
+        }
+        return;
+    }
+    to[whole] |= from[0] << bits;
+    for (size_t w = whole + 1; w < words; w++) {
+        to[w] |= from[w - whole] << bits | from[w - whole - 1] >> (64 - bits);
+    }
+}
+
+/* The first `length` bits are set. */
+static bool all_set(const uint64_t *set, size_t length)
+{
+    size_t w = 0;
+    for (; w < length / 64; w++) {
+        if (set[w] != UINT64_MAX) {
+            return false;
+        }
+    }
+    uint64_t rest = ((uint64_t)1 << (length % 64)) - 1;
+    return length % 64 == 0 || (set[w] & rest) == rest;
+}
+
+/* Offsets are the same in every row, so what a cell reaches is a set of distances (bits): after n
+ * layers the sums of n offsets. The cells between are never before the start, because steps only go
+ * back to it. */
+static size_t offsets_to_close(const struct pattern *pattern, size_t length, size_t layers_max)
+{
+    size_t words = length / 64 + 1;
+    uint64_t *reach = mem_zeroed(2 * words, sizeof(uint64_t));
     if (reach == NULL) {
         return 0;
     }
-    unsigned char *before = reach + length;
+    uint64_t *before = reach + words;
     size_t layers = 0;
-    for (reach[0] = 1; layers < LAYERS_MAX && memchr(reach, 0, length) != NULL; layers++) {
-        memcpy(before, reach, length);
-        for (size_t o = 1; o < pattern->offset_count && pattern->offsets[o] < length; o++) {
-            unsigned char *restrict to = reach + pattern->offsets[o];
-            for (size_t d = 0; d < length - pattern->offsets[o]; d++) {
-                to[d] |= before[d];
-            }
+    for (reach[0] = 1; layers < layers_max && !all_set(reach, length); layers++) {
+        memcpy(before, reach, words * sizeof(uint64_t));
+        for (size_t o = 0; o < pattern->offset_count && pattern->offsets[o] < length; o++) {
+            or_moved(reach, before, words, pattern->offsets[o]);
         }
     }
-    bool closed = memchr(reach, 0, length) == NULL;
+    bool closed = all_set(reach, length);
     mem_free(reach);
     return closed ? layers : 0;
 }
@@ -207,7 +259,7 @@ static bool reaches_all(size_t length, size_t words, const uint64_t *reach)
     return true;
 }
 
-static size_t rows_to_close(const struct pattern *pattern, size_t length)
+static size_t rows_to_close(const struct pattern *pattern, size_t length, size_t layers_max)
 {
     size_t words = (length + 63) / 64;
     uint64_t *reach = mem_zeroed(length * words, sizeof(uint64_t));
@@ -218,7 +270,7 @@ static size_t rows_to_close(const struct pattern *pattern, size_t length)
         reach[i * words + i / 64] |= (uint64_t)1 << (i % 64);
     }
     size_t layers = 0;
-    while (layers < LAYERS_MAX && !reaches_all(length, words, reach)) {
+    while (layers < layers_max && !reaches_all(length, words, reach)) {
         add_layer(pattern, length, words, reach);
         layers++;
     }
@@ -227,19 +279,32 @@ static size_t rows_to_close(const struct pattern *pattern, size_t length)
     return closed ? layers : 0;
 }
 
-size_t pattern_layers_to_close(const struct pattern *pattern, size_t length)
+static size_t layers_to_close(const struct pattern *pattern, size_t length, size_t layers_max)
 {
     if (pattern->kind == PATTERN_DENSE || pattern->kind == PATTERN_FULL || length == 1) {
         return 1;
     }
-    return pattern->kind == PATTERN_ROWS ? rows_to_close(pattern, length)
-                                         : offsets_to_close(pattern, length);
+    return pattern->kind == PATTERN_ROWS ? rows_to_close(pattern, length, layers_max)
+                                         : offsets_to_close(pattern, length, layers_max);
+}
+
+size_t pattern_layers_to_close(const struct pattern *pattern, size_t length)
+{
+    return layers_to_close(pattern, length, LAYERS_MAX);
+}
+
+bool pattern_closes_in(const struct pattern *pattern, size_t length, size_t layers)
+{
+    return layers_to_close(pattern, length, layers < LAYERS_MAX ? layers : LAYERS_MAX) != 0;
 }
 
 bool pattern_prefers_dense(const struct pattern *pattern, size_t length)
 {
     if (pattern->kind != PATTERN_OFFSETS) {
         return pattern->kind != PATTERN_ROWS;
+    }
+    if (pattern->both_ways) {
+        return false;
     }
     double dense_pairs = (double)length * ((double)length + 1) / 2;
     return dense_pairs < DENSE_ADVANTAGE * (double)pattern_pairs(pattern, length);

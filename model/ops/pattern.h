@@ -15,7 +15,7 @@
 enum pattern_kind {
     PATTERN_DENSE,   /* every j <= i */
     PATTERN_FULL,    /* every j, the future too (encoders) */
-    PATTERN_OFFSETS, /* j = i - offset where that is >= 0; ascending, the first offset is 0 */
+    PATTERN_OFFSETS, /* j = i - offset where that is >= 0; ascending */
     PATTERN_ROWS,    /* keys[row_start[i] .. row_start[i + 1]), ascending, any of them */
 };
 
@@ -24,6 +24,7 @@ struct pattern {
     size_t length; /* T of the rows; for offsets the longest sequence they were made for */
     uint32_t *offsets;
     size_t offset_count;
+    bool both_ways;      /* offsets: j = i + offset too, as far as there are keys; the first is 0 */
     uint32_t *row_start; /* [length + 1] */
     uint32_t *keys;
 };
@@ -35,13 +36,24 @@ struct pattern pattern_full(size_t length);
 /* Log-sparse in offset form: a dense window {0 .. window-1} and the log steps window-1 + 2^p beyond
  * it. window 1 is the pure log pattern {0, 1, 2, 4, 8 ...}. restart R > 0 repeats the log steps (up
  * to R) from each multiple of R. All below length (the golden files' form leaves out length-1 too,
- * which has only one pair: `last_pair` 0 does that). STATUS_NO_MEMORY. */
+ * which has only one pair: `last_pair` 0 does that). first_step S > 1 begins the log steps at S
+ * instead of 1 (S, 2 S, 4 S ...), because a window reaches what lies between. STATUS_NO_MEMORY. */
 struct pattern_log_sparse {
     size_t length, window, restart;
     bool last_pair;
+    size_t first_step; /* 0 = 1 */
 };
 enum status pattern_log_sparse(const struct pattern_log_sparse *shape, struct pattern *out,
                                struct error *error) MUST_USE;
+
+/* A window in offset form: {0, r, 2 r, ... window r}, those below length; r is its dilation.
+ * STATUS_NO_MEMORY. */
+struct pattern_window {
+    size_t length, window, dilation;
+    bool both_ways;
+};
+enum status pattern_window(const struct pattern_window *shape, struct pattern *out,
+                           struct error *error) MUST_USE;
 
 /* Index lists from a mask [length, length] (row = query; not 0 = allowed): any pattern at all. */
 enum status pattern_from_mask(const int32_t *mask, size_t length, struct pattern *out,
@@ -57,8 +69,12 @@ uint64_t pattern_pairs(const struct pattern *pattern, size_t length);
 double pattern_sparse_share(const struct pattern *pattern, size_t length);
 
 /* Smallest number of stacked layers after which every cell reaches every earlier cell (exact
- * boolean closure); 0 where no number does (up to 64), or memory runs out. */
+ * boolean closure); 0 where no number does (up to 64), or memory runs out. Both ways: by the
+ * offsets back alone. */
 size_t pattern_layers_to_close(const struct pattern *pattern, size_t length);
+
+/* Whether that number is at most `layers`; at most 64 are tried. */
+bool pattern_closes_in(const struct pattern *pattern, size_t length, size_t layers);
 
 /* Whether attention over `length` steps is faster dense (measured crossover; tests/bench). */
 bool pattern_prefers_dense(const struct pattern *pattern, size_t length);

@@ -11,7 +11,7 @@
 
 #include "model/tape/tensor.h"
 
-#define NODE_INPUTS_MAX 6
+#define NODE_INPUTS_MAX 8
 
 struct tape;
 struct node;

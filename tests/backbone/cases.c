@@ -42,6 +42,16 @@ const struct backbone_case cases[] = {
     {"performer", "width=16 heads=2 inner=24 local=0 map=relu project_relu=true features=19"},
     {"performer", "width=16 heads=2 inner=24 mode=encoder window=4 layers=2"},
     {"performer", "width=16 heads=2 inner=24 mode=encoder local=0 map=relu layers=2"},
+    {"longformer", "width=16 heads=4 inner=24 window=2"},
+    {"longformer", "width=16 heads=2 inner=24 window=3 registers=0 globals=3 growth=none layers=2"},
+    {"longformer", "width=12 heads=3 inner=24 window=5 registers=3 globals=0 norm=post "
+                   "activation=relu positions=none dilation=heads"},
+    {"longformer", "width=16 heads=1 inner=24 window=4 globals=40 positions=none"},
+    {"longformer", "width=16 heads=4 inner=24 mode=encoder window=2 registers=0"},
+    {"longformer", "width=12 heads=3 inner=24 mode=encoder window=3 registers=2 globals=5 "
+                   "positions=none norm=post"},
+    {"longformer",
+     "width=16 heads=2 inner=24 mode=encoder window=50 globals=0 registers=0 layers=2"},
 };
 const size_t case_count = ARRAY_COUNT(cases);
 
@@ -91,6 +101,20 @@ static void without_keys(const struct params *params, real *weights,
 
 #define DENSE_UNPLACED "width=16 heads=2 pattern=dense kernel=1 positions=none"
 
+/* Differences to the local projections are zero, as they begin. */
+static void clear_differences(const struct params *params, real *weights,
+                              const struct params *other_params, real *other_weights)
+{
+    (void)params;
+    (void)weights;
+    for (size_t i = 0; i < other_params->count; i++) {
+        const struct param *param = &other_params->items[i];
+        if (strstr(param->name, ".global_") != NULL) {
+            memset(other_weights + param->offset, 0, param->size * sizeof(real));
+        }
+    }
+}
+
 const struct backbone_equal equals[] = {
     {"logsparse", "width=16 heads=2 pattern=dense kernel=1", "logsparse",
      "width=16 heads=2 pattern=local_log window=48 kernel=1", 2e-6, NULL},
@@ -119,6 +143,15 @@ const struct backbone_equal equals[] = {
      "width=16 heads=2 local=0 normalise=false map=relu positions=none", 4e-6, without_keys},
     {"adaptive_span", "width=16 heads=2 span=20 span_init=1 ramp=3", "adaptive_span",
      "width=16 heads=2 span=20 span_init=1 ramp=9 learn=false", 2e-6, NULL},
+    {"logsparse", "width=16 heads=2 pattern=dense kernel=1", "longformer",
+     "width=16 heads=2 window=47 registers=0 globals=0 dilation=none", 2e-6, NULL},
+    {"logsparse", "width=16 heads=4 pattern=dense kernel=1 positions=none norm=post", "longformer",
+     "width=16 heads=4 window=47 registers=0 globals=0 dilation=none growth=none positions=none "
+     "norm=post",
+     2e-6, NULL},
+    /* Kg and Vg begin as copies: distances of their own mean nothing new then. */
+    {"logsparse", "width=16 heads=2 pattern=dense kernel=1", "longformer",
+     "width=16 heads=2 window=47 registers=0 globals=5 dilation=none", 2e-6, clear_differences},
 };
 const size_t equal_count = ARRAY_COUNT(equals);
 
@@ -146,5 +179,9 @@ const struct backbone_refusal refusals[] = {
     {"adaptive_span", "span_init=1.5", 336, "out_of_bounds", "span_init"},
     {"adaptive_span", "dynamic=true span_init=1", 336, "bad_value", "below 1"},
     {"adaptive_span", "dynamic=true learn=false", 336, "bad_value", "learn=true"},
+    {"longformer", "heads=5", 336, "bad_value", "5 heads"},
+    {"longformer", "mode=encoder globals=20", 12, "bad_value", "at most 12"},
+    {"longformer", "mode=sideways", 336, "bad_value", "mode"},
+    {"longformer", "globals=65", 336, "out_of_bounds", "globals"},
 };
 const size_t refusal_count = ARRAY_COUNT(refusals);

@@ -23,6 +23,7 @@ static const struct {
     {"logsparse_conv", golden_logsparse},
     {"linformer", golden_linformer},
     {"adaptive_span", golden_adaptive_span},
+    {"longformer", golden_longformer},
     {"common", golden_common},
     {"performer", golden_performer},
 };

@@ -4,31 +4,44 @@
  * Queries, keys and values are turned into channel-major lines, so that the scores of LANES
  * neighbouring queries at one offset are sums over channels of plain products: one line of queries
  * times the line of keys shifted by the offset. No gather, no sum across lanes; time and memory
- * grow with the number of allowed pairs. A line has LANES zeros before its start; what a query must
- * not see (before the start, or an invalid key) becomes -infinity. Formulas as in attention.c.
+ * grow with the number of allowed pairs. A line has LANES zeros around it; what a query must not
+ * see (outside the sequence, or an invalid key) becomes -infinity. Formulas as in attention.c.
  */
 #include "model/ops/kernels/level.h"
 
-/* Channels whose sums stay in registers on the way back to keys and values, two sums each. */
-#if VECTOR_BYTES == 64
-#define KEYS_CHANNELS 8
-#else
-#define KEYS_CHANNELS 4
-#endif
+/* Sums that stay in registers at once: enough of them to hide the latency of an addition. */
+#define OFFSETS_AT_ONCE  6
+#define CHANNELS_AT_ONCE 8
+
+/* Queries on the way back whose P and dS are there at once; a multiple of all vectors. */
+#define TILE ((size_t)1024)
 
 struct lines {
     size_t step;             /* LANES + T' + LANES */
     real *q, *k, *v, *d_out; /* line c starts at c * step + LANES */
     real *d_q, *d_k, *d_v, *out;
     real *blocked;         /* [step]: 0 or -infinity by key; NULL where all are valid */
-    real *scores, *slopes; /* forward [offsets, LANES]; back [offsets, step] */
+    real *scores, *slopes; /* forward [shifts, LANES]; back [shifts, LANES + a tile + LANES] */
     size_t score_step;
+    int32_t *shifts; /* ascending: how far behind its query a key is; negative: ahead of it */
+    size_t shift_count;
 };
+
+/* The shifts that matter somewhere: from .. to - 1. */
+struct range {
+    size_t from, to;
+};
+
+static size_t tile_of(size_t length)
+{
+    return round_lanes(length) < TILE ? round_lanes(length) : TILE;
+}
 
 size_t KERNEL(kernel_attention_sparse_scratch)(size_t length, size_t width, size_t offsets)
 {
     size_t step = 2 * LANES + round_lanes(length);
-    return (8 * width + 1 + 2 * offsets) * step;
+    size_t score_step = 2 * LANES + tile_of(length);
+    return (8 * width + 1) * step + 4 * offsets * score_step + 2 * offsets;
 }
 
 /* Rows of the head that are turned around in whole blocks; the others go one by one. */
@@ -89,6 +102,21 @@ static void add_lines(const real *restrict lines, size_t step, real factor,
     }
 }
 
+/* The offsets, in front of them those ahead where the head looks both ways. */
+static void take_shifts(const struct attention_head *head, struct lines *lines, real *memory)
+{
+    size_t count = head->offset_count;
+    size_t ahead = head->both_ways ? count - 1 : 0;
+    lines->shifts = (int32_t *)(void *)memory;
+    lines->shift_count = ahead + count;
+    for (size_t o = 0; o < count; o++) {
+        lines->shifts[ahead + o] = (int32_t)head->offsets[o];
+    }
+    for (size_t o = 0; o < ahead; o++) {
+        lines->shifts[o] = -(int32_t)head->offsets[ahead - o];
+    }
+}
+
 static void prepare(const struct attention_head *head, bool back, struct lines *lines)
 {
     size_t step = 2 * LANES + round_lanes(head->length);
@@ -97,7 +125,7 @@ static void prepare(const struct attention_head *head, bool back, struct lines *
     *lines = (struct lines){.step = step, .q = next, .k = next + size, .v = next + 2 * size};
     next += 3 * size;
     to_lines(head->q, head->qk_step, head, head->scale, lines->q, step);
-    to_lines(head->k, head->qk_step, head, 1, lines->k, step);
+    to_lines(head->k, key_step(head), head, 1, lines->k, step);
     to_lines(head->v, head->v_step, head, 1, lines->v, step);
     if (back) {
         lines->d_out = next;
@@ -107,7 +135,9 @@ static void prepare(const struct attention_head *head, bool back, struct lines *
         lines->d_v = next + 4 * size;
         next += 5 * size;
         to_lines(head->d_out, head->v_step, head, 1, lines->d_out, step);
-        to_lines(head->out, head->v_step, head, 1, lines->out, step);
+        if (head->joint) {
+            to_lines(head->out, head->v_step, head, 1, lines->out, step);
+        }
     } else {
         lines->out = next;
         next += size;
@@ -120,22 +150,21 @@ static void prepare(const struct attention_head *head, bool back, struct lines *
             lines->blocked[LANES + t] = head->valid[t] != 0 ? 0 : UNSEEN;
         }
     }
+    take_shifts(head, lines, next);
+    next += 2 * head->offset_count;
     lines->scores = next;
-    lines->slopes = next + head->offset_count * step;
-    lines->score_step = back ? step : LANES;
-    for (size_t o = 0; back && o < 2 * head->offset_count; o++) {
-        memset(lines->scores + (o + 1) * step - LANES, 0, LANES * sizeof(real));
-    }
+    lines->score_step = back ? 2 * LANES + tile_of(head->length) : LANES;
+    lines->slopes = next + lines->shift_count * lines->score_step;
 }
 
-/* How many offsets are smaller than the limit. */
-static size_t offsets_below(const struct attention_head *head, size_t limit)
+/* How many shifts are smaller than the limit. */
+static size_t shifts_below(const struct lines *lines, ptrdiff_t limit)
 {
     size_t low = 0;
-    size_t high = head->offset_count;
+    size_t high = lines->shift_count;
     while (low < high) {
         size_t middle = (low + high) / 2;
-        if (head->offsets[middle] < limit) {
+        if (lines->shifts[middle] < limit) {
             low = middle + 1;
         } else {
             high = middle;
@@ -144,88 +173,139 @@ static size_t offsets_below(const struct attention_head *head, size_t limit)
     return low;
 }
 
-/* out[o][lane] = sum over channels of a_c[t + lane] * b_c[t + lane - offset o]; four offsets at a
- * time share the loads of a. */
-static void products(const struct attention_head *head, const struct lines *lines, size_t count,
-                     size_t t, const real *a, const real *b, real *restrict out)
+/* Shifts that lead from at least one of the queries t .. t + LANES - 1 to a key. */
+static struct range shifts_of_queries(const struct attention_head *head, const struct lines *lines,
+                                      size_t t)
 {
-    const size_t step = lines->step;
-    const size_t out_step = lines->score_step;
-    const uint32_t *offset = head->offsets;
-    a += LANES + t;
-    b += LANES + t;
-    size_t o = 0;
-    for (; o + 4 <= count; o += 4) {
-        vector sum[4] = {0};
-        for (size_t c = 0; c < head->width; c++) {
-            vector x = load(a + c * step);
-            const real *y = b + c * step;
-            sum[0] += x * load(y - offset[o]);
-            sum[1] += x * load(y - offset[o + 1]);
-            sum[2] += x * load(y - offset[o + 2]);
-            sum[3] += x * load(y - offset[o + 3]);
-        }
-        for (size_t r = 0; r < 4; r++) {
-            store(out + (o + r) * out_step, sum[r]);
+    ptrdiff_t first = (ptrdiff_t)t - (ptrdiff_t)head->length + 1;
+    return (struct range){shifts_below(lines, first), shifts_below(lines, (ptrdiff_t)(t + LANES))};
+}
+
+/* Shifts that lead to at least one of the keys s .. s + LANES - 1 from the queries of the tile. */
+static struct range shifts_of_keys(const struct lines *lines, size_t s, size_t first, size_t count)
+{
+    ptrdiff_t start = (ptrdiff_t)first - (ptrdiff_t)s;
+    return (struct range){shifts_below(lines, start - (ptrdiff_t)LANES + 1),
+                          shifts_below(lines, start + (ptrdiff_t)count)};
+}
+
+/* out[o][lane] = sum over channels of a_c[t + lane] * b_c[t + lane - shift o], for the `count`
+ * shifts from o on: they share the loads of a. */
+INLINE void some_products(const struct attention_head *head, const struct lines *lines, size_t o,
+                          size_t count, const real *a, const real *b, real *out)
+{
+    vector sum[OFFSETS_AT_ONCE] = {0};
+    const real *y[OFFSETS_AT_ONCE];
+    for (size_t r = 0; r < count; r++) {
+        y[r] = b - lines->shifts[o + r];
+    }
+    for (size_t c = 0; c < head->width; c++) {
+        vector x = load(a + c * lines->step);
+        for (size_t r = 0; r < count; r++) {
+            sum[r] += x * load(y[r] + c * lines->step);
         }
     }
-    for (; o < count; o++) {
-        vector sum = {0};
-        for (size_t c = 0; c < head->width; c++) {
-            sum += load(a + c * step) * load(b + c * step - offset[o]);
-        }
-        store(out + o * out_step, sum);
+    for (size_t r = 0; r < count; r++) {
+        store(out + (o + r) * lines->score_step, sum[r]);
     }
 }
 
-/* out_c[t + lane] = sum over offsets of weight[o][lane] * b_c[t + lane - offset o]. */
-static void weighted(const struct attention_head *head, const struct lines *lines, size_t count,
-                     size_t t, const real *weight, const real *b, vector factor, real *restrict out)
+static void products(const struct attention_head *head, const struct lines *lines,
+                     struct range range, size_t t, const real *a, const real *b, real *out)
 {
-    const size_t step = lines->step;
-    const size_t weight_step = lines->score_step;
+    size_t o = range.from;
+    for (; o + OFFSETS_AT_ONCE <= range.to; o += OFFSETS_AT_ONCE) {
+        some_products(head, lines, o, OFFSETS_AT_ONCE, a + LANES + t, b + LANES + t, out);
+    }
+    for (; o < range.to; o++) {
+        some_products(head, lines, o, 1, a + LANES + t, b + LANES + t, out);
+    }
+}
+
+/* The sums of `channels` lines over shifts of weight[o] * b_c: `direction` -1 reads b at the keys
+ * of a query; 1 reads both at the queries of a key. */
+INLINE void some_weighted(const struct lines *lines, struct range range, size_t channels,
+                          ptrdiff_t direction, const real *weight, const real *b, vector *sum)
+{
+    for (size_t r = 0; r < channels; r++) {
+        sum[r] = (vector){0};
+    }
+    for (size_t o = range.from; o < range.to; o++) {
+        ptrdiff_t shift = lines->shifts[o];
+        vector w = load(weight + o * lines->score_step + (direction > 0 ? shift : 0));
+        const real *y = b + direction * shift;
+        for (size_t r = 0; r < channels; r++) {
+            sum[r] += w * load(y + r * lines->step);
+        }
+    }
+}
+
+/* out_c[t + lane] = factor * sum over shifts of weight[o][lane] * b_c[t + lane - shift o]. */
+static void weighted(const struct attention_head *head, const struct lines *lines,
+                     struct range range, size_t t, const real *weight, const real *b, vector factor,
+                     real *out)
+{
+    vector sum[CHANNELS_AT_ONCE];
     b += LANES + t;
     out += LANES + t;
     size_t c = 0;
-    for (; c + 4 <= head->width; c += 4) {
-        vector sum[4] = {0};
-        for (size_t o = 0; o < count; o++) {
-            vector w = load(weight + o * weight_step);
-            const real *y = b + c * step - head->offsets[o];
-            sum[0] += w * load(y);
-            sum[1] += w * load(y + step);
-            sum[2] += w * load(y + 2 * step);
-            sum[3] += w * load(y + 3 * step);
-        }
-        for (size_t r = 0; r < 4; r++) {
-            store(out + (c + r) * step, sum[r] * factor);
+    for (; c + CHANNELS_AT_ONCE <= head->width; c += CHANNELS_AT_ONCE) {
+        some_weighted(lines, range, CHANNELS_AT_ONCE, -1, weight, b + c * lines->step, sum);
+        for (size_t r = 0; r < CHANNELS_AT_ONCE; r++) {
+            store(out + (c + r) * lines->step, sum[r] * factor);
         }
     }
     for (; c < head->width; c++) {
-        vector sum = {0};
-        for (size_t o = 0; o < count; o++) {
-            sum += load(weight + o * weight_step) * load(b + c * step - head->offsets[o]);
+        some_weighted(lines, range, 1, -1, weight, b + c * lines->step, sum);
+        store(out + c * lines->step, sum[0] * factor);
+    }
+}
+
+/* out_c[s + lane] += sum over shifts of weight[o][s + lane + shift o] * b_c[s + lane + shift o].
+ * Weights of queries outside the tile are zeros. */
+static void add_of_keys(const struct attention_head *head, const struct lines *lines,
+                        struct range range, size_t s, const real *weight, const real *b, real *out)
+{
+    vector sum[CHANNELS_AT_ONCE];
+    b += LANES + s;
+    out += LANES + s;
+    size_t c = 0;
+    for (; c + CHANNELS_AT_ONCE <= head->width; c += CHANNELS_AT_ONCE) {
+        some_weighted(lines, range, CHANNELS_AT_ONCE, 1, weight, b + c * lines->step, sum);
+        for (size_t r = 0; r < CHANNELS_AT_ONCE; r++) {
+            real *to = out + (c + r) * lines->step;
+            store(to, load(to) + sum[r]);
         }
-        store(out + c * step, sum * factor);
+    }
+    for (; c < head->width; c++) {
+        some_weighted(lines, range, 1, 1, weight, b + c * lines->step, sum);
+        store(out + c * lines->step, load(out + c * lines->step) + sum[0]);
     }
 }
 
 /* Adds biases and makes -infinity of what must not be seen. */
-static void mask_scores(const struct attention_head *head, const struct lines *lines, size_t count,
-                        size_t t, real *restrict scores)
+static void mask_scores(const struct attention_head *head, const struct lines *lines,
+                        struct range range, size_t t, real *restrict scores)
 {
-    for (size_t o = 0; o < count; o++) {
-        vector s = load(scores + o * lines->score_step);
-        size_t offset = head->offsets[o];
+    for (size_t o = range.from; o < range.to; o++) {
+        real *restrict line = scores + o * lines->score_step;
+        ptrdiff_t first = (ptrdiff_t)t - lines->shifts[o]; /* the key of lane 0 */
+        vector s = load(line);
         if (head->offset_bias != NULL) {
             s += head->offset_bias[o];
         }
         if (lines->blocked != NULL) {
-            s += load(lines->blocked + LANES + t - offset);
+            s += load(lines->blocked + (ptrdiff_t)LANES + first);
         }
-        store(scores + o * lines->score_step, s);
-        for (size_t lane = 0; t + lane < offset && lane < LANES; lane++) {
-            scores[o * lines->score_step + lane] = UNSEEN;
+        store(line, s);
+        for (ptrdiff_t lane = 0; first + lane < 0 && lane < (ptrdiff_t)LANES; lane++) {
+            line[lane] = UNSEEN;
+        }
+        for (ptrdiff_t lane = (ptrdiff_t)LANES; lane > 0; lane--) {
+            if (first + lane <= (ptrdiff_t)head->length) {
+                break;
+            }
+            line[lane - 1] = UNSEEN;
         }
     }
 }
@@ -235,30 +315,31 @@ void KERNEL(kernel_attention_sparse)(const struct attention_head *head)
     struct lines lines;
     prepare(head, false, &lines);
     for (size_t t = 0; t < head->length; t += LANES) {
-        size_t count = offsets_below(head, t + LANES); /* reach at least one of these queries */
+        struct range range = shifts_of_queries(head, &lines, t);
         /* (1) S = scale Q K^T at the offsets */
-        products(head, &lines, count, t, lines.q, lines.k, lines.scores);
-        mask_scores(head, &lines, count, t, lines.scores);
+        products(head, &lines, range, t, lines.q, lines.k, lines.scores);
+        mask_scores(head, &lines, range, t, lines.scores);
         /* (2) P = e^(S - largest), not yet divided by its sum; a query that sees nothing gets zeros
          */
         vector top = all(UNSEEN);
-        for (size_t o = 0; o < count; o++) {
+        for (size_t o = range.from; o < range.to; o++) {
             top = larger(load(lines.scores + o * LANES), top);
         }
         mask nothing = top == UNSEEN;
         top = choose(nothing, (vector){0}, top);
         vector sum = {0};
-        for (size_t o = 0; o < count; o++) {
+        for (size_t o = range.from; o < range.to; o++) {
             vector e = vector_exp(load(lines.scores + o * LANES) - top);
             store(lines.scores + o * LANES, e);
             sum += e;
         }
         sum = choose(nothing, all(1), sum);
         for (size_t lane = 0; lane < LANES && t + lane < head->length; lane++) {
-            head->log_sum[t + lane] = top[lane] + REAL(log)(sum[lane]);
+            head->log_sum[t + lane] =
+                nothing[lane] != 0 ? UNSEEN : top[lane] + REAL(log)(sum[lane]);
         }
         /* (3) O = P V / sum */
-        weighted(head, &lines, count, t, lines.scores, lines.v, 1 / sum, lines.out);
+        weighted(head, &lines, range, t, lines.scores, lines.v, 1 / sum, lines.out);
     }
     for (size_t t = 0; t < head->length; t++) {
         memset(head->out + t * head->v_step, 0, head->width * sizeof(real));
@@ -266,10 +347,22 @@ void KERNEL(kernel_attention_sparse)(const struct attention_head *head)
     add_lines(lines.out, lines.step, 1, head, head->out, head->v_step);
 }
 
+/* D of the queries t .. t + LANES - 1 where other keys belong to the softmax too: dO . O. */
+static vector joint_mean(const struct attention_head *head, const struct lines *lines, size_t t)
+{
+    vector mean = {0};
+    for (size_t c = 0; c < head->width; c++) {
+        size_t at = c * lines->step + LANES + t;
+        mean += load(lines->d_out + at) * load(lines->out + at);
+    }
+    return mean;
+}
+
 /* P and dS of the queries t .. t + LANES - 1 in place: scores and dO V^T come in. Queries behind
- * the end have P = 0. */
-static void block_back(const struct attention_head *head, const struct lines *lines, size_t count,
-                       size_t t, real *restrict scores, real *restrict slopes)
+ * the end have P = 0. Among its own keys D is the mean of dO V^T, so that the dS of a query sum to
+ * zero whatever was rounded. */
+static void block_back(const struct attention_head *head, const struct lines *lines,
+                       struct range range, size_t t, real *restrict scores, real *restrict slopes)
 {
     size_t rows = head->length - t < LANES ? head->length - t : LANES;
     mask within = {0};
@@ -277,16 +370,20 @@ static void block_back(const struct attention_head *head, const struct lines *li
         within[lane] = -1;
     }
     vector log_sum = load_some(head->log_sum + t, rows);
-    vector d = {0};
-    for (size_t c = 0; c < head->width; c++) {
-        size_t at = c * lines->step + LANES + t;
-        d += load(lines->d_out + at) * load(lines->out + at);
-    }
-    for (size_t o = 0; o < count; o++) {
+    log_sum = choose(log_sum == UNSEEN, (vector){0}, log_sum);
+    vector sum = {0};
+    vector mean = {0};
+    for (size_t o = range.from; o < range.to; o++) {
         vector p = vector_exp(load(scores + o * lines->score_step) - log_sum);
         p = choose(within, p, (vector){0});
-        vector slope = p * (load(slopes + o * lines->score_step) - d);
         store(scores + o * lines->score_step, p);
+        sum += p;
+        mean += p * load(slopes + o * lines->score_step);
+    }
+    mean = head->joint ? joint_mean(head, lines, t) : mean / choose(sum == 0, all(1), sum);
+    for (size_t o = range.from; o < range.to; o++) {
+        vector p = load(scores + o * lines->score_step);
+        vector slope = p * (load(slopes + o * lines->score_step) - mean);
         store(slopes + o * lines->score_step, slope);
         if (head->d_bias != NULL) {
             head->d_bias[o] += lanes_sum(slope);
@@ -294,27 +391,44 @@ static void block_back(const struct attention_head *head, const struct lines *li
     }
 }
 
-/* Keys s .. s + LANES - 1: d_k_c = sum over offsets of dS q_c, d_v_c = sum of P dO_c, both of the
- * query one offset later. Queries behind the end have lines of zeros. */
-INLINE void keys_back(const struct attention_head *head, const struct lines *lines, size_t s,
-                      size_t c, size_t channels)
+/* P and dS of a tile of queries, and their dQ. */
+static void tile_of_queries(const struct attention_head *head, const struct lines *lines,
+                            size_t first, size_t count)
 {
-    size_t count = offsets_below(head, head->length - s);
-    size_t step = lines->step;
-    vector d_k[KEYS_CHANNELS] = {0};
-    vector d_v[KEYS_CHANNELS] = {0};
-    for (size_t o = 0; o < count; o++) {
-        size_t at = LANES + s + head->offsets[o];
-        vector p = load(lines->scores + o * step + at);
-        vector slope = load(lines->slopes + o * step + at);
-        for (size_t r = 0; r < channels; r++) {
-            d_k[r] += slope * load(lines->q + (c + r) * step + at);
-            d_v[r] += p * load(lines->d_out + (c + r) * step + at);
+    for (size_t o = 0; o < lines->shift_count; o++) { /* queries outside count for nothing */
+        real *ends[] = {lines->scores + o * lines->score_step,
+                        lines->slopes + o * lines->score_step};
+        for (size_t i = 0; i < 2; i++) {
+            memset(ends[i], 0, LANES * sizeof(real));
+            memset(ends[i] + LANES + round_lanes(count), 0, LANES * sizeof(real));
         }
     }
-    for (size_t r = 0; r < channels; r++) {
-        store(lines->d_k + (c + r) * step + LANES + s, d_k[r]);
-        store(lines->d_v + (c + r) * step + LANES + s, d_v[r]);
+    for (size_t t = first; t < first + count; t += LANES) {
+        struct range range = shifts_of_queries(head, lines, t);
+        real *scores = lines->scores + LANES + (t - first);
+        real *slopes = lines->slopes + LANES + (t - first);
+        /* (1) S again and dO V^T; (2) P and dS */
+        products(head, lines, range, t, lines->q, lines->k, scores);
+        mask_scores(head, lines, range, t, scores);
+        products(head, lines, range, t, lines->d_out, lines->v, slopes);
+        block_back(head, lines, range, t, scores, slopes);
+        /* (3) dQ = scale dS K, the scale at the end */
+        weighted(head, lines, range, t, slopes, lines->k, all(1), lines->d_q);
+    }
+}
+
+/* (4) dK += dS^T (scale Q), dV += P^T dO of a tile of queries. */
+static void tile_of_keys(const struct attention_head *head, const struct lines *lines, size_t first,
+                         size_t count)
+{
+    for (size_t s = 0; s < head->length; s += LANES) {
+        struct range range = shifts_of_keys(lines, s, first, count);
+        if (range.from < range.to) {
+            const real *slopes = lines->slopes + LANES + s - first;
+            const real *scores = lines->scores + LANES + s - first;
+            add_of_keys(head, lines, range, s, slopes, lines->q, lines->d_k);
+            add_of_keys(head, lines, range, s, scores, lines->d_out, lines->d_v);
+        }
     }
 }
 
@@ -322,29 +436,13 @@ void KERNEL(kernel_attention_sparse_back)(const struct attention_head *head)
 {
     struct lines lines;
     prepare(head, true, &lines);
-    for (size_t t = 0; t < head->length; t += LANES) {
-        size_t count = offsets_below(head, t + LANES);
-        real *scores = lines.scores + LANES + t;
-        real *slopes = lines.slopes + LANES + t;
-        /* (1) S again and dO V^T; (2) P and dS */
-        products(head, &lines, count, t, lines.q, lines.k, scores);
-        mask_scores(head, &lines, count, t, scores);
-        products(head, &lines, count, t, lines.d_out, lines.v, slopes);
-        block_back(head, &lines, count, t, scores, slopes);
-        /* (3) dQ = scale dS K, the scale at the end */
-        weighted(head, &lines, count, t, slopes, lines.k, all(1), lines.d_q);
-    }
-    /* (4) dK = dS^T (scale Q), dV = P^T dO */
-    for (size_t s = 0; s < head->length; s += LANES) {
-        size_t c = 0;
-        for (; c + KEYS_CHANNELS <= head->width; c += KEYS_CHANNELS) {
-            keys_back(head, &lines, s, c, KEYS_CHANNELS);
-        }
-        for (; c < head->width; c++) {
-            keys_back(head, &lines, s, c, 1);
-        }
+    memset(lines.d_k, 0, 2 * head->width * lines.step * sizeof(real)); /* d_v is next to it */
+    for (size_t first = 0; first < head->length; first += TILE) {
+        size_t count = head->length - first < TILE ? head->length - first : TILE;
+        tile_of_queries(head, &lines, first, count);
+        tile_of_keys(head, &lines, first, count);
     }
     add_lines(lines.d_q, lines.step, head->scale, head, head->d_q, head->qk_step);
-    add_lines(lines.d_k, lines.step, 1, head, head->d_k, head->qk_step);
+    add_lines(lines.d_k, lines.step, 1, head, head->d_k, key_step(head));
     add_lines(lines.d_v, lines.step, 1, head, head->d_v, head->v_step);
 }

@@ -168,7 +168,7 @@ INLINE void transpose_block(vector block[VECTOR_LANES])
 INLINE vector vector_exp(vector x)
 {
 #ifdef FORECASTD_DOUBLE
-    vector y;
+    vector y = x;
     for (size_t i = 0; i < LANES; i++) {
         y[i] = exp(x[i]);
     }
@@ -190,6 +190,11 @@ INLINE vector vector_exp(vector x)
     bits power = ((bits)shifted << 23) + (127U << 23); /* 2^n; the shift's own bits fall out */
     return choose(vanishes, (vector){0}, p * (vector)power);
 #endif
+}
+
+INLINE size_t key_step(const struct attention_head *head)
+{
+    return head->k_step != 0 ? head->k_step : head->qk_step;
 }
 
 INLINE vector vector_sigmoid(vector x)

@@ -16,7 +16,7 @@ static struct pattern make(size_t length, size_t window, size_t restart, bool la
 {
     struct error error = {0};
     struct pattern pattern;
-    struct pattern_log_sparse shape = {length, window, restart, last_pair};
+    struct pattern_log_sparse shape = {length, window, restart, last_pair, 0};
     assert_int_equal(pattern_log_sparse(&shape, &pattern, &error), STATUS_OK);
     return pattern;
 }
@@ -128,6 +128,40 @@ static void test_dense_leaves_nothing_out(void **state)
     pattern_release(&wide);
 }
 
+/* Log steps from a first step on, and windows with a stride. */
+static void test_first_step_and_windows(void **state)
+{
+    (void)state;
+    static const uint32_t stepped[] = {0, 1, 2, 3, 7, 11, 19, 23, 27, 35, 39};
+    struct error error = {0};
+    struct pattern pattern;
+    struct pattern_log_sparse shape = {40, 4, 16, true, 4};
+    assert_int_equal(pattern_log_sparse(&shape, &pattern, &error), STATUS_OK);
+    assert_int_equal(pattern.offset_count, ARRAY_COUNT(stepped));
+    assert_memory_equal(pattern.offsets, stepped, sizeof(stepped));
+    size_t layers = pattern_layers_to_close(&pattern, 40);
+    assert_true(layers > 1);
+    assert_true(pattern_closes_in(&pattern, 40, layers));
+    assert_false(pattern_closes_in(&pattern, 40, layers - 1));
+    pattern_release(&pattern);
+
+    static const uint32_t strided[] = {0, 3, 6, 9};
+    struct pattern_window window = {12, 5, 3, true};
+    assert_int_equal(pattern_window(&window, &pattern, &error), STATUS_OK);
+    assert_int_equal(pattern.offset_count, ARRAY_COUNT(strided)); /* 12 and 15 are too far */
+    assert_memory_equal(pattern.offsets, strided, sizeof(strided));
+    uint64_t pairs = 0;
+    for (size_t i = 0; i < 12; i++) {
+        for (size_t j = 0; j < 12; j++) {
+            size_t distance = i > j ? i - j : j - i;
+            assert_int_equal(pattern_allows(&pattern, i, j), distance % 3 == 0);
+            pairs += distance % 3 == 0;
+        }
+    }
+    assert_int_equal(pattern_pairs(&pattern, 12), pairs);
+    pattern_release(&pattern);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -136,6 +170,7 @@ int main(void)
         cmocka_unit_test(test_closure_table),
         cmocka_unit_test(test_rows_hold_what_the_mask_says),
         cmocka_unit_test(test_dense_leaves_nothing_out),
+        cmocka_unit_test(test_first_step_and_windows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
