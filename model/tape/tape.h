@@ -66,7 +66,7 @@ struct tape {
     size_t free_count;
 
     struct node *nodes;
-    size_t node_count, node_capacity;
+    size_t node_count, node_peak, node_capacity;
 };
 
 /* ---------------------------------------------------------------- life */
