@@ -17,6 +17,7 @@ extern const struct op attention_op, attention_sparse_op, attention_rows_op;
 extern const struct op project_time_op, attention_block_op;
 extern const struct op attention_span_op;
 extern const struct op linear_attention_op, head_norm_op;
+extern const struct op lsh_causal_op, lsh_chunked_op;
 extern const struct op pinball_op, gaussian_nll_op, student_nll_op;
 
 #endif

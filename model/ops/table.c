@@ -37,6 +37,8 @@ const struct op *const op_table[] = {
     &attention_span_op,
     &linear_attention_op,
     &head_norm_op,
+    &lsh_causal_op,
+    &lsh_chunked_op,
     &pinball_op,
     &gaussian_nll_op,
     &student_nll_op,

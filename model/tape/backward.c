@@ -20,10 +20,10 @@ void tape_grad_reserve(struct tape *tape, struct tensor *tensor)
     }
     size_t bytes = tape_rounded(tensor_size(tensor) * sizeof(real));
     size_t i = tape->free_count;
-    while (i > 0 && tape->free_list[i - 1].bytes != bytes) {
+    while (i > tape->free_first && tape->free_list[i - 1].bytes != bytes) {
         i--;
     }
-    if (i > 0) {
+    if (i > tape->free_first) {
         tensor->grad_place = tape->free_list[i - 1].offset;
         tape->free_count--;
         tape->free_list[i - 1] = tape->free_list[tape->free_count];
@@ -61,8 +61,8 @@ void tape_walk_back(struct tape *tape, size_t first)
         for (size_t k = 0; k < NODE_INPUTS_MAX; k++) {
             if (node->in[k] != NULL && node->in[k]->wants_grad) {
                 struct tensor *input = tape_tensor_owner(node->in[k]);
-                bool is_param = input->grad_begun && input->grad_place == SIZE_MAX;
-                if (!is_param) {
+                if (!input->grad_begun && input->grad_place == SIZE_MAX) {
+                    CHECK((unsigned char *)input >= tape->values.base + tape->inside);
                     tape_grad_reserve(tape, input);
                 }
             }

@@ -14,22 +14,33 @@ extern const struct op recompute_op, reversible_op;
 
 /* A stand of the tape that a run is undone to. */
 struct stand {
-    size_t mark, nodes, structs;
+    size_t mark, structs, nodes, gradient_used, free_first, free_count, inside;
 };
 
-static struct stand stand_of(const struct tape *tape)
+static struct stand stand_take(struct tape *tape)
 {
-    return (struct stand){
+    struct stand stand = {
         .mark = tape_scratch_begin(tape),
-        .nodes = tape->node_count,
         .structs = arena_mark(&tape->values),
+        .nodes = tape->node_count,
+        .gradient_used = tape->gradient_used,
+        .free_first = tape->free_first,
+        .free_count = tape->free_count,
+        .inside = tape->inside,
     };
+    tape->free_first = tape->free_count;
+    tape->inside = stand.structs;
+    return stand;
 }
 
 /* While measuring the small structs go too: nobody looks into a block afterwards. */
 static void stand_restore(struct tape *tape, struct stand stand)
 {
     tape->node_count = stand.nodes;
+    tape->gradient_used = stand.gradient_used;
+    tape->free_first = stand.free_first;
+    tape->free_count = stand.free_count;
+    tape->inside = stand.inside;
     tape_scratch_end(tape, stand.mark);
     if (tape->measuring) {
         arena_rewind(&tape->values, stand.structs);
@@ -46,18 +57,15 @@ static size_t rows_at_once(const struct tape_block *block, size_t rows)
     return block->rows != 0 && block->rows < rows ? block->rows : rows;
 }
 
-/* While measuring, parts in the middle are like the first one. */
+/* While measuring, the first one stands for all: none is larger. */
 static bool part_next(const struct tape *tape, const struct tape_block *block, size_t rows,
                       struct part *part)
 {
     size_t step = rows_at_once(block, rows);
-    size_t last = (rows - 1) / step * step;
-    part->first = part->count == 0 ? 0 : part->first + part->count;
-    if (tape->measuring && part->count != 0 && part->first < last) {
-        part->first = last;
-    }
+    bool first = part->count == 0;
+    part->first += part->count;
     part->count = part->first + step < rows ? step : rows - part->first;
-    return part->first < rows;
+    return part->first < rows && (first || !tape->measuring);
 }
 
 /* The input of a run, without data: x's shape, or some of its rows. Its gradient is added to `grad`
@@ -112,7 +120,7 @@ static void recompute_back(struct tape *tape, const struct node *node)
     struct part part = {.width = tensor_width(x)};
     while (part_next(tape, &kept->block, tensor_rows(x), &part)) {
         size_t at = part.first * part.width;
-        struct stand stand = stand_of(tape);
+        struct stand stand = stand_take(tape);
         struct tensor *leaf = leaf_of(tape, &kept->block, x, part, dx != NULL ? dx + at : NULL);
         leaf->data = tape_computes(tape) ? x->data + at : NULL;
         leaf->wants_grad = wanted;
@@ -134,7 +142,7 @@ struct tensor *tape_recompute(struct tape *tape, const struct tape_block *block,
     struct part part = {.width = tensor_width(x)};
     while (part_next(tape, block, tensor_rows(x), &part)) {
         size_t at = part.first * part.width;
-        struct stand stand = stand_of(tape);
+        struct stand stand = stand_take(tape);
         struct tensor *leaf = leaf_of(tape, block, x, part, NULL);
         leaf->data = tape_computes(tape) ? x->data + at : NULL;
         leaf->wants_grad = x->wants_grad;
@@ -214,7 +222,7 @@ static void turn_forward(struct tape *tape, const struct reversible *kept, const
     const struct tensor *shape = kept->d_half[0];
     struct part part = {.width = tensor_width(shape)};
     while (part_next(tape, turn->block, tensor_rows(shape), &part)) {
-        struct stand stand = stand_of(tape);
+        struct stand stand = stand_take(tape);
         const struct tensor *y = run_part(tape, kept, turn, part);
         exact *half = kept->half[1 - turn->from] + part.first * part.width;
         for (size_t i = 0; tape_computes(tape) && i < tensor_size(y); i++) {
@@ -230,7 +238,7 @@ static void turn_back(struct tape *tape, const struct reversible *kept, const st
     struct part part = {.width = tensor_width(shape)};
     while (part_next(tape, turn->block, tensor_rows(shape), &part)) {
         size_t at = part.first * part.width;
-        struct stand stand = stand_of(tape);
+        struct stand stand = stand_take(tape);
         struct tensor *y = run_part(tape, kept, turn, part);
         exact *half = kept->half[1 - turn->from] + at;
         for (size_t i = 0; tape_computes(tape) && i < tensor_size(y); i++) {

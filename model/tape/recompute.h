@@ -7,8 +7,10 @@
  * memory of one. It costs one more forward run of time.
  *
  * A run must be a function of its input, the parameters and the tape's random numbers only: those
- * are remembered and replayed, so dropout draws the same masks. Blocks may be nested, may use
- * tensors made before them, and may not hand inner tensors out. Measuring goes the same way.
+ * are remembered and replayed, so dropout draws the same masks. Blocks may be nested, and may not
+ * hand inner tensors out. A tensor made before the block that wants a gradient and is no parameter
+ * may be used where its gradient has been begun (tape_gradient before tape_backward). Measuring
+ * goes the same way.
  */
 #ifndef MODEL_TAPE_RECOMPUTE_H
 #define MODEL_TAPE_RECOMPUTE_H

@@ -111,6 +111,8 @@ void tape_begin(struct tape *tape, enum tape_mode mode, const struct params *par
     arena_rewind(&tape->values, 0);
     tape->gradient_used = 0;
     tape->free_count = 0;
+    tape->free_first = 0;
+    tape->inside = 0;
     tape->node_count = 0;
 }
 

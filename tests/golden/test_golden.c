@@ -23,6 +23,7 @@ static const struct {
     {"logsparse_conv", golden_logsparse},
     {"linformer", golden_linformer},
     {"adaptive_span", golden_adaptive_span},
+    {"reformer", golden_reformer},
     {"common", golden_common},
     {"performer", golden_performer},
 };

@@ -74,6 +74,7 @@ enum status vectors_tape(const struct vectors *vectors, struct tape *tape,
 bool golden_logsparse(struct vectors *vectors, struct tape *tape);
 bool golden_linformer(struct vectors *vectors, struct tape *tape);
 bool golden_adaptive_span(struct vectors *vectors, struct tape *tape);
+bool golden_reformer(struct vectors *vectors, struct tape *tape);
 bool golden_common(struct vectors *vectors, struct tape *tape);
 bool golden_performer(struct vectors *vectors, struct tape *tape);
 

@@ -10,5 +10,6 @@ const struct example_family *const example_families[] = {
     &examples_linformer,
     &examples_span,
     &examples_linear,
+    &examples_lsh,
 };
 const size_t example_family_count = ARRAY_COUNT(example_families);

@@ -59,10 +59,7 @@ void trial_compare(struct trial *t, const struct tensor *y)
 /* ---------------------------------------------------------------- all */
 
 static const struct reference_family *const families[] = {
-    &references_basic,
-    &references_linformer,
-    &references_span,
-    &references_linear,
+    &references_basic, &references_linformer, &references_span, &references_linear, &references_lsh,
 };
 
 static const struct reference *find_reference(const char *op)

@@ -28,6 +28,7 @@ extern const struct reference_family references_basic;
 extern const struct reference_family references_linformer;
 extern const struct reference_family references_span;
 extern const struct reference_family references_linear;
+extern const struct reference_family references_lsh;
 
 /* 1 to `most`. */
 size_t trial_some(struct trial *t, size_t most);
