@@ -12,6 +12,9 @@
 
 extern const struct backbone logsparse_backbone, adaptive_span_backbone, performer_backbone,
     linformer_backbone;
+extern const struct backbone linformer_backbone;
+extern const struct backbone logsparse_backbone;
+extern const struct backbone reformer_backbone;
 
 /* In the order of the papers in the README. */
 const struct backbone *const backbone_table[] = {
@@ -19,6 +22,7 @@ const struct backbone *const backbone_table[] = {
     &adaptive_span_backbone,
     &performer_backbone,
     &linformer_backbone,
+    &reformer_backbone,
 };
 
 const size_t backbone_table_count = ARRAY_COUNT(backbone_table);

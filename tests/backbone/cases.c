@@ -42,6 +42,14 @@ const struct backbone_case cases[] = {
     {"performer", "width=16 heads=2 inner=24 local=0 map=relu project_relu=true features=19"},
     {"performer", "width=16 heads=2 inner=24 mode=encoder window=4 layers=2"},
     {"performer", "width=16 heads=2 inner=24 mode=encoder local=0 map=relu layers=2"},
+    {"reformer", "width=16 heads=2 inner=24 window=6 local=2"},
+    {"reformer", "width=16 heads=4 inner=24 window=4 local=1 rounds=3 feed_chunk=50 key_norm=l2"},
+    {"reformer", "width=12 heads=3 inner=24 buckets=1 reversible=false norm=post activation=relu"},
+    {"reformer", "width=16 heads=2 inner=24 window=5 buckets=6 rounds=1 reversible=false "
+                 "feed_chunk=7 positions=none layers=2"},
+    {"reformer", "width=16 heads=2 inner=24 mode=paper chunk=8 layers=2"},
+    {"reformer",
+     "width=16 heads=2 inner=24 mode=paper chunk=7 masked=false within=true unique=true"},
 };
 const size_t case_count = ARRAY_COUNT(cases);
 
@@ -119,6 +127,23 @@ const struct backbone_equal equals[] = {
      "width=16 heads=2 local=0 normalise=false map=relu positions=none", 4e-6, without_keys},
     {"adaptive_span", "width=16 heads=2 span=20 span_init=1 ramp=3", "adaptive_span",
      "width=16 heads=2 span=20 span_init=1 ramp=9 learn=false", 2e-6, NULL},
+    /* One bucket and a window over everything: exact shared-QK attention, whatever is local,
+     * however many rounds; and in the published form one chunk, or two that look back at each
+     * other. */
+    {"reformer", "width=16 heads=2 window=48 buckets=1 rounds=1", "reformer",
+     "width=16 heads=2 window=60 buckets=1 rounds=3 local=48", 2e-6, NULL},
+    {"reformer", "width=16 heads=2 window=48 buckets=1 rounds=1", "reformer",
+     "width=16 heads=2 mode=paper chunk=48 rounds=1 buckets=4", 2e-6, NULL},
+    {"reformer", "width=16 heads=2 window=48 buckets=1 rounds=1", "reformer",
+     "width=16 heads=2 mode=paper chunk=24 rounds=1 buckets=1", 2e-6, NULL},
+    /* More rounds when forecasting. */
+    {"reformer", "width=16 heads=2 window=6 rounds=2 rounds_eval=4", "reformer",
+     "width=16 heads=2 window=6 rounds=4", 0, NULL},
+    /* Rows of the feed-forward part in blocks or at once. */
+    {"reformer", "width=16 heads=2 feed_chunk=1", "reformer", "width=16 heads=2 feed_chunk=1000",
+     2e-6, NULL},
+    {"reformer", "width=16 heads=2 reversible=false feed_chunk=11", "reformer",
+     "width=16 heads=2 reversible=false feed_chunk=1000", 2e-6, NULL},
 };
 const size_t equal_count = ARRAY_COUNT(equals);
 
@@ -146,5 +171,10 @@ const struct backbone_refusal refusals[] = {
     {"adaptive_span", "span_init=1.5", 336, "out_of_bounds", "span_init"},
     {"adaptive_span", "dynamic=true span_init=1", 336, "bad_value", "below 1"},
     {"adaptive_span", "dynamic=true learn=false", 336, "bad_value", "learn=true"},
+    {"reformer", "buckets=7", 336, "bad_value", "even number"},
+    {"reformer", "norm=post", 336, "bad_value", "reversible=false"},
+    {"reformer", "heads=5", 336, "bad_value", "5 heads"},
+    {"reformer", "rounds=0", 336, "out_of_bounds", "rounds"},
+    {"reformer", "mode=chunked", 336, "bad_value", "paper"},
 };
 const size_t refusal_count = ARRAY_COUNT(refusals);
