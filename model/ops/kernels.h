@@ -76,6 +76,49 @@ struct attention_span_head {
     real *d_positions; /* NULL = not wanted */
 };
 
+/* How often a query has a key in all rounds of the published form: chunk and bucket by [round, T].
+ */
+struct lsh_counts {
+    size_t rounds, length, chunks;
+    const uint32_t *chunk;
+    const uint16_t *bucket; /* only entries of the query's bucket count; NULL: all of them */
+};
+
+#define LSH_LANES_MAX 16
+
+/* One round of hashing of one head: queries as rows [count, h'], rotation [half, h]. */
+struct lsh_hash {
+    size_t count, width, padded, half; /* width: h, padded: h' */
+    const real *q, *rotation;
+    real *scratch;
+};
+
+#define LSH_TILE 64 /* entries that are gathered at once */
+
+/* One list of hashed attention, of one head of one series (lsh.c): entries that ask, and keys, both
+ * by their position. Rows by position are [T, h'], h' the head's width in whole vectors with zeros
+ * behind it. An entry sees the keys of its range that are more than `near` steps earlier (any but
+ * its own position where not masked). */
+struct lsh_list {
+    size_t width, entries;                     /* h'; how many ask */
+    const uint32_t *query;                     /* [entries] positions */
+    const uint32_t *from, *to;                 /* [entries] keys from .. to - 1; ascending */
+    const uint32_t *key;                       /* positions */
+    const uint32_t *query_bucket, *key_bucket; /* must be equal; NULL: need not */
+    const struct lsh_counts *counts; /* scores are less by their log; NULL: they are not */
+    size_t near;
+    bool masked;
+    real bias;        /* added to every score */
+    size_t tile_keys; /* at least the keys from the first to the last of any LSH_TILE entries */
+    const real *q, *k, *v; /* queries carry the scale */
+    real *scratch;         /* lsh_scratch reals */
+    /* forward: sums so far, relative to e^top; top begins at -infinity, the others at zero */
+    real *out, *top, *sum;
+    /* backward: d[T] = d_out . out; the last three are added to, d_q without the scale */
+    const real *d_out, *log_sum, *d;
+    real *d_q, *d_k, *d_v;
+};
+
 struct adamw {
     real rate, decay, beta1, beta2, epsilon;
     real correction1, correction2; /* 1 - beta^t */
@@ -133,6 +176,13 @@ struct kernels {
     size_t (*attention_span_scratch)(size_t length, size_t width, size_t span);
     void (*attention_span)(const struct attention_span_head *head);
     void (*attention_span_back)(const struct attention_span_head *head);
+
+    /* bucket_t = arg max of [rotation q_t, -rotation q_t]; scratch of 4 LSH_LANES_MAX h' reals. */
+    void (*lsh_buckets)(const struct lsh_hash *hash, uint16_t *bucket);
+    size_t (*lsh_width)(size_t width); /* h' */
+    size_t (*lsh_scratch)(size_t width, size_t tile_keys);
+    void (*lsh)(const struct lsh_list *list);
+    void (*lsh_back)(const struct lsh_list *list);
 
     /* Sum over the rows of weight * pinball; gradient times factor is written (beta 0) or added. */
     double (*pinball)(size_t rows, size_t levels, const real *forecast, const real *target,

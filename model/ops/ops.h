@@ -313,6 +313,59 @@ struct tensor *linear_attention_append(struct tape *tape, struct tensor *qk, str
  * of the last axis; gain [G], the groups of a row are a multiple of G: queries and keys by head. */
 struct tensor *op_head_norm(struct tape *tape, struct tensor *x, struct tensor *gain, size_t width);
 
+/* ---------------------------------------------------------------- lsh.c, lsh_cache.c */
+
+/* Hashed attention (Kitaev et al. 2020): queries are their own keys, keys are normalised, and a
+ * query sees keys that a random rotation puts into the same bucket. A query never sees itself,
+ * unless nothing else is seen; then the output is its value. */
+struct lsh {
+    size_t heads;
+    real scale;     /* of the scores; 0 means 1 / sqrt(h) */
+    size_t rounds;  /* of hashing; a key that several rounds find counts several times */
+    size_t buckets; /* 1: no hash, all keys are in one bucket; otherwise even */
+    /* [h, R, buckets / 2] for all heads or [H, h, R, buckets / 2], R >= rounds; a constant. NULL
+     * for one bucket. bucket = arg max of [q rot, -q rot]. */
+    const struct tensor *rotations;
+    bool rms; /* keys are q / sqrt(mean q^2 + 1e-6); false: q / |q| */
+
+    /* op_lsh_causal: keys are the latest `window` earlier ones of the bucket in each round, and in
+     * each round too the latest `local` ones whatever their bucket, none twice in a round. */
+    size_t window, local;
+
+    /* op_lsh_chunked: the entries (round, t) sorted by (round, bucket, t), cut into chunks; an
+     * entry sees its chunk and the one before, circularly. */
+    size_t chunk;
+    bool masked; /* no keys later than the query */
+    bool within; /* keys of the query's own round and bucket only */
+    bool unique; /* scores are less by log(how often the query has the key in all rounds) */
+};
+
+/* y[B, T, H h] = softmax(scale q k^T) v over those keys, for qk, v [B, T, H h]. Keeps buckets
+ * and one log-sum a row; memory O(T). No gradient through the hash.
+ * Causal: the keys of t depend on the tokens up to t only; with one bucket and window >= T it is
+ * exact attention with shared queries and keys. */
+struct tensor *op_lsh_causal(struct tape *tape, struct tensor *qk, struct tensor *v,
+                             const struct lsh *lsh);
+
+/* Keys, values and buckets of the steps so far: for decoding step by step. */
+struct lsh_cache {
+    size_t batch, capacity;
+    size_t length;       /* steps seen before this call; the caller counts */
+    real *keys, *values; /* [B, capacity, H h] */
+    uint32_t *newest;    /* [B, H, rounds, buckets]: the bucket's newest step + 1; 0 = none */
+    uint32_t *earlier;   /* [B, H, rounds, capacity]: the step before in the same bucket + 1 */
+};
+
+/* Infer mode: appends the T new steps to the cache (length + T <= capacity) and attends from them.
+ * Equals op_lsh_causal on the whole sequence up to rounding. Not an op: no way back. */
+struct tensor *lsh_append(struct tape *tape, struct tensor *qk, struct tensor *v,
+                          const struct lsh *lsh, const struct lsh_cache *cache);
+
+/* The published form: which keys a query meets depends on the tokens behind it too, even where
+ * masked. */
+struct tensor *op_lsh_chunked(struct tape *tape, struct tensor *qk, struct tensor *v,
+                              const struct lsh *lsh);
+
 /* ---------------------------------------------------------------- loss.c: all give y[1] */
 
 /* factor * sum_i w_i sum_q max(p_q e, (p_q - 1) e), e = target_i - forecast_iq.

@@ -41,6 +41,8 @@ const struct op *const op_table[] = {
     &head_norm_op,
     &attention_beside_op,
     &attention_across_op,
+    &lsh_causal_op,
+    &lsh_chunked_op,
     &pinball_op,
     &gaussian_nll_op,
     &student_nll_op,

@@ -20,6 +20,7 @@ struct op {
     const char *name;
     /* Adds to the gradients of the inputs that want one; out's gradient is complete by then. */
     void (*backward)(struct tape *tape, const struct node *node);
+    bool replays;     /* the way back runs ops of its own (recompute.h): measuring goes it too */
     double tolerance; /* relative, of the gradient check in double precision; 0 = 1e-6 */
 };
 

@@ -1,7 +1,7 @@
-/* The eager tape: arenas, nodes, the walk back, and the measuring of all of them.
+/* The eager tape: arenas, tensors, nodes, and the measuring of all of them (way back: backward.c).
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "model/tape/tape.h"
+#include "model/tape/backward.h"
 
 #include "base/check.h"
 #include "base/memory.h"
@@ -12,24 +12,12 @@
 #define MEASURE_NODES ((size_t)8192)
 #define MEASURE_BYTES ((size_t)8 << 20)
 
-/* What the arena takes for a block: whole cache lines, never nothing. */
-static size_t rounded(size_t bytes)
-{
-    return ((bytes != 0 ? bytes : 1) + 63) & ~(size_t)63;
-}
-
 static void count(struct tape *tape, size_t bytes)
 {
-    tape->counted += rounded(bytes);
+    tape->counted += tape_rounded(bytes);
     if (tape->counted > tape->counted_peak) {
         tape->counted_peak = tape->counted;
     }
-}
-
-/* Reshaped tensors have their base's memory, so its gradient too. */
-static struct tensor *owner(struct tensor *tensor)
-{
-    return tensor->base != NULL ? tensor->base : tensor;
 }
 
 /* ---------------------------------------------------------------- life */
@@ -64,7 +52,7 @@ struct tape_size tape_size(const struct tape *tape)
     return (struct tape_size){
         .value_bytes = tape->measuring ? tape->counted_peak : tape->values.peak,
         .gradient_bytes = tape->gradient_peak,
-        .nodes = tape->node_count,
+        .nodes = tape->node_peak,
     };
 }
 
@@ -93,8 +81,8 @@ enum status tape_init(struct tape *tape, const struct tape_size *size, struct er
     if (status != STATUS_OK) {
         return status;
     }
-    tape->gradient_base = mem_alloc_aligned(rounded(size->gradient_bytes));
-    tape->gradient_capacity = rounded(size->gradient_bytes);
+    tape->gradient_base = mem_alloc_aligned(tape_rounded(size->gradient_bytes));
+    tape->gradient_capacity = tape_rounded(size->gradient_bytes);
     if (tape->gradient_base == NULL) {
         tape_release(tape);
         return error_set(error, STATUS_NO_MEMORY, "could not reserve %zu bytes for gradients",
@@ -123,6 +111,8 @@ void tape_begin(struct tape *tape, enum tape_mode mode, const struct params *par
     arena_rewind(&tape->values, 0);
     tape->gradient_used = 0;
     tape->free_count = 0;
+    tape->free_first = 0;
+    tape->inside = 0;
     tape->node_count = 0;
 }
 
@@ -248,7 +238,7 @@ struct tensor *tape_keep(struct tape *tape, size_t mark, struct tensor *tensor)
     if (moves) {
         /* Its struct was made before it, so there is room in front; one block over both places is
          * ours to write and to read (the sanitizer would object otherwise). */
-        unsigned char *place = first + rounded(sizeof(kept));
+        unsigned char *place = first + tape_rounded(sizeof(kept));
         CHECK(from >= place);
         CHECK(arena_alloc(&tape->values, (size_t)(from - first) + bytes) == first);
         memmove(place, from, bytes);
@@ -262,7 +252,7 @@ struct tensor *tape_keep(struct tape *tape, size_t mark, struct tensor *tensor)
     return result;
 }
 
-/* ---------------------------------------------------------------- the way back */
+/* ---------------------------------------------------------------- nodes */
 
 void tape_record(struct tape *tape, const struct op *op, struct tensor *out,
                  struct tensor *const *inputs, size_t input_count, void *context,
@@ -283,117 +273,5 @@ void tape_record(struct tape *tape, const struct op *op, struct tensor *out,
     CHECK(tape->node_count < tape->node_capacity);
     tape->nodes[tape->node_count] = node;
     tape->node_count++;
-}
-
-/* Takes a place for the tensor's gradient: one given back of the same size, or a new one. */
-static void grad_reserve(struct tape *tape, struct tensor *tensor)
-{
-    if (tensor->grad != NULL || tensor->grad_place != SIZE_MAX) {
-        return;
-    }
-    size_t bytes = rounded(tensor_size(tensor) * sizeof(real));
-    size_t i = tape->free_count;
-    while (i > 0 && tape->free_list[i - 1].bytes != bytes) {
-        i--;
-    }
-    if (i > 0) {
-        tensor->grad_place = tape->free_list[i - 1].offset;
-        tape->free_count--;
-        tape->free_list[i - 1] = tape->free_list[tape->free_count];
-    } else {
-        tensor->grad_place = tape->gradient_used;
-        tape->gradient_used += bytes;
-        tape->gradient_peak = larger(tape->gradient_peak, tape->gradient_used);
-    }
-    if (!tape->measuring) {
-        CHECK(tape->gradient_used <= tape->gradient_capacity);
-        tensor->grad = (void *)(tape->gradient_base + tensor->grad_place);
-    }
-}
-
-static void grad_give_back(struct tape *tape, struct tensor *tensor)
-{
-    if (tape->free_count < TAPE_FREE_MAX) {
-        tape->free_list[tape->free_count] = (struct tape_free){
-            .offset = tensor->grad_place,
-            .bytes = rounded(tensor_size(tensor) * sizeof(real)),
-        };
-        tape->free_count++;
-    }
-    tensor->grad = NULL;
-    tensor->grad_place = SIZE_MAX;
-}
-
-void tape_backward(struct tape *tape, struct tensor *loss)
-{
-    CHECK(tape->mode == TAPE_TRAIN);
-    CHECK(tensor_size(loss) == 1 && loss->base == NULL);
-    if (!loss->wants_grad) {
-        return; /* nothing that is trained feeds into it */
-    }
-    grad_reserve(tape, loss);
-    if (tape_computes(tape)) {
-        loss->grad[0] = 1;
-        loss->grad_begun = true;
-    }
-    for (size_t i = tape->node_count; i > 0; i--) {
-        const struct node *node = &tape->nodes[i - 1];
-        if (node->out->grad_place == SIZE_MAX) {
-            continue; /* nobody used it */
-        }
-        for (size_t k = 0; k < NODE_INPUTS_MAX; k++) {
-            if (node->in[k] != NULL && node->in[k]->wants_grad) {
-                struct tensor *input = owner(node->in[k]);
-                bool is_param = input->grad_begun && input->grad_place == SIZE_MAX;
-                if (!is_param) {
-                    grad_reserve(tape, input);
-                }
-            }
-        }
-        tape->gradient_peak =
-            larger(tape->gradient_peak, tape->gradient_used + rounded(node->scratch));
-        if (tape_computes(tape)) {
-            CHECK(tape->gradient_used + rounded(node->scratch) <= tape->gradient_capacity);
-            node->op->backward(tape, node);
-        }
-        grad_give_back(tape, node->out);
-    }
-}
-
-const real *tape_gradient(struct tape *tape, struct tensor *tensor)
-{
-    return tape_grad_sum(tape, tensor);
-}
-
-real *tape_grad_target(struct tape *tape, struct tensor *tensor, real *beta)
-{
-    if (tensor == NULL || !tensor->wants_grad) {
-        return NULL;
-    }
-    struct tensor *target = owner(tensor);
-    grad_reserve(tape, target);
-    *beta = target->grad_begun ? (real)1 : (real)0;
-    target->grad_begun = true;
-    return target->grad;
-}
-
-real *tape_grad_sum(struct tape *tape, struct tensor *tensor)
-{
-    real beta = 1;
-    real *target = tape_grad_target(tape, tensor, &beta);
-    if (target != NULL && beta == 0) {
-        memset(target, 0, tensor_size(tensor) * sizeof(real));
-    }
-    return target;
-}
-
-const real *tape_grad_of(const struct tensor *out)
-{
-    return out->grad;
-}
-
-void *tape_backward_scratch(struct tape *tape, size_t bytes)
-{
-    CHECK(tape->gradient_used + bytes <= tape->gradient_capacity);
-    return tape->gradient_base + tape->gradient_used;
+    tape->node_peak = larger(tape->node_peak, tape->node_count);
 }

@@ -63,10 +63,11 @@ struct tape {
     struct tape_free {
         size_t offset, bytes;
     } free_list[TAPE_FREE_MAX];
-    size_t free_count;
+    size_t free_first, free_count; /* a block that runs again does not see those before `first` */
 
     struct node *nodes;
-    size_t node_count, node_capacity;
+    size_t node_count, node_peak, node_capacity;
+    size_t inside; /* stand of `values` where the block began whose nodes are walked; 0 = none */
 };
 
 /* ---------------------------------------------------------------- life */

@@ -52,6 +52,14 @@ const struct backbone_case cases[] = {
                    "positions=none norm=post"},
     {"longformer",
      "width=16 heads=2 inner=24 mode=encoder window=50 globals=0 registers=0 layers=2"},
+    {"reformer", "width=16 heads=2 inner=24 window=6 local=2"},
+    {"reformer", "width=16 heads=4 inner=24 window=4 local=1 rounds=3 feed_chunk=50 key_norm=l2"},
+    {"reformer", "width=12 heads=3 inner=24 buckets=1 reversible=false norm=post activation=relu"},
+    {"reformer", "width=16 heads=2 inner=24 window=5 buckets=6 rounds=1 reversible=false "
+                 "feed_chunk=7 positions=none layers=2"},
+    {"reformer", "width=16 heads=2 inner=24 mode=paper chunk=8 layers=2"},
+    {"reformer",
+     "width=16 heads=2 inner=24 mode=paper chunk=7 masked=false within=true unique=true"},
 };
 const size_t case_count = ARRAY_COUNT(cases);
 
@@ -152,6 +160,23 @@ const struct backbone_equal equals[] = {
     /* Kg and Vg begin as copies: distances of their own mean nothing new then. */
     {"logsparse", "width=16 heads=2 pattern=dense kernel=1", "longformer",
      "width=16 heads=2 window=47 registers=0 globals=5 dilation=none", 2e-6, clear_differences},
+    /* One bucket and a window over everything: exact shared-QK attention, whatever is local,
+     * however many rounds; and in the published form one chunk, or two that look back at each
+     * other. */
+    {"reformer", "width=16 heads=2 window=48 buckets=1 rounds=1", "reformer",
+     "width=16 heads=2 window=60 buckets=1 rounds=3 local=48", 2e-6, NULL},
+    {"reformer", "width=16 heads=2 window=48 buckets=1 rounds=1", "reformer",
+     "width=16 heads=2 mode=paper chunk=48 rounds=1 buckets=4", 2e-6, NULL},
+    {"reformer", "width=16 heads=2 window=48 buckets=1 rounds=1", "reformer",
+     "width=16 heads=2 mode=paper chunk=24 rounds=1 buckets=1", 2e-6, NULL},
+    /* More rounds when forecasting. */
+    {"reformer", "width=16 heads=2 window=6 rounds=2 rounds_eval=4", "reformer",
+     "width=16 heads=2 window=6 rounds=4", 0, NULL},
+    /* Rows of the feed-forward part in blocks or at once. */
+    {"reformer", "width=16 heads=2 feed_chunk=1", "reformer", "width=16 heads=2 feed_chunk=1000",
+     2e-6, NULL},
+    {"reformer", "width=16 heads=2 reversible=false feed_chunk=11", "reformer",
+     "width=16 heads=2 reversible=false feed_chunk=1000", 2e-6, NULL},
 };
 const size_t equal_count = ARRAY_COUNT(equals);
 
@@ -183,5 +208,10 @@ const struct backbone_refusal refusals[] = {
     {"longformer", "mode=encoder globals=20", 12, "bad_value", "at most 12"},
     {"longformer", "mode=sideways", 336, "bad_value", "mode"},
     {"longformer", "globals=65", 336, "out_of_bounds", "globals"},
+    {"reformer", "buckets=7", 336, "bad_value", "even number"},
+    {"reformer", "norm=post", 336, "bad_value", "reversible=false"},
+    {"reformer", "heads=5", 336, "bad_value", "5 heads"},
+    {"reformer", "rounds=0", 336, "out_of_bounds", "rounds"},
+    {"reformer", "mode=chunked", 336, "bad_value", "paper"},
 };
 const size_t refusal_count = ARRAY_COUNT(refusals);

@@ -57,6 +57,12 @@ void KERNEL(kernel_head_norm)(const struct head_norm *norm, const real *x, real 
 void KERNEL(kernel_head_norm_back)(const struct head_norm *norm, const real *x, const real *dy,
                                    real *dx, real *d_gain);
 
+void KERNEL(kernel_lsh_buckets)(const struct lsh_hash *hash, uint16_t *bucket);
+size_t KERNEL(kernel_lsh_width)(size_t width);
+size_t KERNEL(kernel_lsh_scratch)(size_t width, size_t tile_keys);
+void KERNEL(kernel_lsh)(const struct lsh_list *list);
+void KERNEL(kernel_lsh_back)(const struct lsh_list *list);
+
 extern const struct kernels KERNEL(kernel_table);
 
 #endif
