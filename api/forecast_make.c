@@ -4,6 +4,7 @@
 #include "api/desk.h"
 
 #include "api/metrics.h"
+#include "base/check.h"
 #include "base/clock.h"
 #include "base/memory.h"
 
@@ -230,6 +231,7 @@ static enum status run_baselines(struct forecast_desk *desk, struct forecast_mad
         const char *reason; /* why the next one has to serve */
     } chain[] = {
         {BASELINE_SEASONAL_NAIVE, METRIC_BY_SEASONAL_NAIVE, "no_season"},
+        {BASELINE_DAMPED_TREND, METRIC_BY_DAMPED_TREND, "no_trend"},
         {BASELINE_DRIFT, METRIC_BY_DRIFT, "no_drift"},
         {BASELINE_LAST_VALUE, METRIC_BY_LAST_VALUE, ""},
     };
@@ -241,14 +243,14 @@ static enum status run_baselines(struct forecast_desk *desk, struct forecast_mad
     if (desk_scratch(desk, 4 * series->count, error) != STATUS_OK) {
         return error->status;
     }
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < ARRAY_COUNT(chain); i++) {
         if (baseline_forecast(chain[i].baseline, series, desk->scratch, &made->forecast) &&
             all_finite(&made->forecast)) {
             made->served_by = baseline_name(chain[i].baseline);
             api_count(metrics, chain[i].metric, 1);
             return STATUS_OK;
         }
-        if (i < 2) {
+        if (chain[i].reason[0]) {
             give_reason(made, chain[i].reason);
         }
     }

@@ -1,8 +1,9 @@
 /* From stored points to a forecast: grid, seasons, and the best method that there is.
  * SPDX-License-Identifier: Apache-2.0
  *
- * The chain is champion, previous champion, seasonal naive, drift, last value. A method that cannot
- * or whose numbers are not finite hands over to the next; the result says who served it and why.
+ * The chain is champion, previous champion, seasonal naive, damped trend, drift, last value. A
+ * method that cannot or whose numbers are not finite hands over to the next; the result says who
+ * served it and why.
  *
  * Origin: the newest grid cell whose value is complete. Where the series brings one point a cell
  * (its own interval is the step) that is the cell of the newest point; where several points make a

@@ -31,6 +31,7 @@
     X(BY_CHAMPION, "forecasts", "served_by=\"champion\"", "Forecasts computed, by method.")        \
     X(BY_PREVIOUS, "forecasts", "served_by=\"previous_champion\"", "")                             \
     X(BY_SEASONAL_NAIVE, "forecasts", "served_by=\"seasonal_naive\"", "")                          \
+    X(BY_DAMPED_TREND, "forecasts", "served_by=\"damped_trend\"", "")                              \
     X(BY_DRIFT, "forecasts", "served_by=\"drift\"", "")                                            \
     X(BY_LAST_VALUE, "forecasts", "served_by=\"last_value\"", "")                                  \
     X(FALLBACK_NO_MODEL, "forecast_fallbacks", "reason=\"no_model\"",                              \

@@ -73,10 +73,17 @@ struct forecast {
  * from the outer spread. */
 double forecast_quantile(const struct forecast *forecast, size_t step, double level);
 
-enum baseline { BASELINE_LAST_VALUE, BASELINE_DRIFT, BASELINE_SEASONAL_NAIVE, BASELINE_COUNT };
-const char *baseline_name(enum baseline baseline); /* "last_value", "drift", "seasonal_naive" */
+enum baseline {
+    BASELINE_LAST_VALUE,
+    BASELINE_DRIFT,
+    BASELINE_SEASONAL_NAIVE,
+    BASELINE_DAMPED_TREND, /* exponential smoothing with damped trend and season */
+    BASELINE_COUNT
+};
+const char *baseline_name(enum baseline baseline); /* "last_value", "damped_trend" ... */
 
-/* Needs at least two observed values, the seasonal naive one full season: false where it cannot.
+/* Needs at least two observed values, the seasonal naive one full season, the damped trend eight
+ * values and a few errors: false where it cannot.
  * Spread from the empirical errors of the method on the series itself. No allocation: `scratch` has
  * 4 * series->count doubles. */
 bool baseline_forecast(enum baseline baseline, const struct model_series *series, double *scratch,
