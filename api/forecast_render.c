@@ -98,7 +98,7 @@ static void add_quality(const struct forecast_made *made, struct text *out)
     if (record && isfinite(record->mase)) {
         text_add_string(out, ",\"skill\":{\"mase\":");
         text_add_double_digits(out, or_null(record->mase), 4);
-        text_add_string(out, ",\"baseline\":\"seasonal_naive\",\"relative\":");
+        text_add_format(out, ",\"baseline\":\"%s\",\"relative\":", record->baseline);
         text_add_double_digits(out, or_null(record->wql / record->baseline_wql), 4);
         text_add_char(out, '}');
     } else {

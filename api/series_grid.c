@@ -138,6 +138,9 @@ enum status forecast_grid(struct forecast_desk *desk, const struct series_info *
     if (forecast_facts(desk, info, false, facts, error) != STATUS_OK) {
         return error->status;
     }
+    char name[SERIES_TEXT_MAX];
+    size_t length = storage_series_text(desk->services->storage, info->id, name);
+    series->key = series_key(name, length);
     series->step_ms = facts->step_ms;
     memcpy(series->seasons, facts->seasons, sizeof(series->seasons));
     series->minimum = settings->has_minimum ? settings->minimum : -(double)INFINITY;

@@ -35,7 +35,11 @@ struct model_series {
     double minimum, maximum;       /* declared bounds; -INFINITY and INFINITY where none */
     bool integer;
     const char *time_zone; /* NULL = UTC */
+    uint64_t key;          /* of the series' name, series_key; 0 = not known by name */
 };
+
+/* The same for the same name always and everywhere; never 0. */
+uint64_t series_key(const char *name, size_t length);
 
 /* The grid interval of sorted points: median gap snapped to a canonical interval (1, 2, 5, 10, 15,
  * 20, 30 s, 1 ... 30 min, 1, 2, 3, 4, 6, 8, 12 h, 1 d, 7 d; below 1 s: 100 ms multiples) where it
@@ -170,6 +174,7 @@ struct snapshot_record {
     double mase, wql, coverage80, baseline_mase,
         baseline_wql;   /* on held-back origins; NaN where unknown */
     uint64_t evaluated; /* points behind these */
+    char baseline[24];  /* which one these figures are of: the best; empty where unknown */
     char sha256[65];    /* of the file; empty before it is saved */
     char decision[160]; /* why it was promoted or kept back */
 };

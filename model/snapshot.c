@@ -60,6 +60,7 @@ void snapshot_release(struct snapshot *snapshot)
         member_free(snapshot->members[i]);
     }
     feature_plan_release(&snapshot->plan);
+    blend_release(&snapshot->blend);
     mem_free(snapshot->spread);
     mem_free(snapshot);
 }
@@ -219,9 +220,17 @@ void snapshot_describe(const struct snapshot *snapshot, struct text *json)
     add_double(json, "mase", record->mase);
     add_double(json, "wql", record->wql);
     add_double(json, "coverage80", record->coverage80);
+    add_text(json, "baseline", record->baseline);
     add_double(json, "baseline_mase", record->baseline_mase);
     add_double(json, "baseline_wql", record->baseline_wql);
     add_int(json, "evaluated", record->evaluated);
+    text_add_char(json, '}');
+    add_key(json, "blend");
+    text_add_char(json, '{');
+    bool blended = snapshot->blend.group.share > 0.0f;
+    add_text(json, "baseline", blended ? baseline_name(snapshot->blend.group.baseline) : "none");
+    add_double(json, "share", (double)snapshot->blend.group.share);
+    add_int(json, "series_of_their_own", snapshot->blend.count);
     text_add_char(json, '}');
     add_text(json, "sha256", record->sha256);
     add_text(json, "decision", record->decision);

@@ -39,6 +39,28 @@ size_t spectrum_room(size_t count)
     return 4 * bins_for(used) + 2 * used;
 }
 
+/* One pass over all blocks of `length`. */
+static void butterflies(double *re, double *im, size_t bins, size_t length)
+{
+    double angle = -2.0 * M_PI / (double)length;
+    double turn_re = cos(angle), turn_im = sin(angle);
+    for (size_t block = 0; block < bins; block += length) {
+        double w_re = 1.0, w_im = 0.0;
+        for (size_t at = block; at < block + length / 2; at++) {
+            size_t other = at + length / 2;
+            double odd_re = re[other] * w_re - im[other] * w_im;
+            double odd_im = re[other] * w_im + im[other] * w_re;
+            re[other] = re[at] - odd_re;
+            im[other] = im[at] - odd_im;
+            re[at] += odd_re;
+            im[at] += odd_im;
+            double next = w_re * turn_re - w_im * turn_im;
+            w_im = w_re * turn_im + w_im * turn_re;
+            w_re = next;
+        }
+    }
+}
+
 /* In place, `bins` complex numbers; the textbook's radix 2 with rotating factors by recurrence. */
 static void transform(double *re, double *im, size_t bins)
 {
@@ -58,23 +80,7 @@ static void transform(double *re, double *im, size_t bins)
         }
     }
     for (size_t length = 2; length <= bins; length *= 2) {
-        double angle = -2.0 * M_PI / (double)length;
-        double turn_re = cos(angle), turn_im = sin(angle);
-        double w_re = 1.0, w_im = 0.0;
-        for (size_t k = 0; k < length / 2; k++) {
-            for (size_t at = k; at < bins; at += length) {
-                size_t other = at + length / 2;
-                double odd_re = re[other] * w_re - im[other] * w_im;
-                double odd_im = re[other] * w_im + im[other] * w_re;
-                re[other] = re[at] - odd_re;
-                im[other] = im[at] - odd_im;
-                re[at] += odd_re;
-                im[at] += odd_im;
-            }
-            double next = w_re * turn_re - w_im * turn_im;
-            w_im = w_re * turn_im + w_im * turn_re;
-            w_re = next;
-        }
+        butterflies(re, im, bins, length);
     }
 }
 
@@ -289,27 +295,35 @@ struct best {
     double score;
 };
 
-/* Best period around a guess. */
-static struct best best_near(const struct spectrum *spectrum, double guess)
+static void look(const struct spectrum *spectrum, size_t low, size_t high, size_t stride,
+                 struct best *best)
 {
-    struct best best = {0, 0.0};
-    size_t middle = (size_t)llround(guess);
-    size_t reach = spectrum_resolution(spectrum, middle);
-    size_t low = middle > reach + 2 ? middle - reach : 2;
-    for (size_t period = low; period <= middle + reach; period++) {
+    for (size_t period = low > 2 ? low : 2; period <= high; period += stride) {
         if (period * CYCLES_MIN > spectrum->count) {
             break;
         }
         double score = spectrum_score(spectrum, period);
-        if (score > best.score) {
-            best = (struct best){period, score};
+        if (score > best->score) {
+            *best = (struct best){period, score};
         }
+    }
+}
+
+/* Best period around a guess: by a quarter of the resolution first, then between. */
+static struct best best_near(const struct spectrum *spectrum, size_t guess)
+{
+    struct best best = {0, 0.0};
+    size_t reach = spectrum_resolution(spectrum, guess);
+    size_t stride = reach / 4 > 0 ? reach / 4 : 1;
+    look(spectrum, guess > reach ? guess - reach : 2, guess + reach, stride, &best);
+    if (stride > 1 && best.period > 0) {
+        look(spectrum, best.period - stride + 1, best.period + stride - 1, 1, &best);
     }
     return best;
 }
 
 /* The highest peaks of the autocorrelation. */
-static size_t find_lags(const struct spectrum *spectrum, double lags[LAGS])
+static size_t find_lags(const struct spectrum *spectrum, size_t lags[LAGS])
 {
     size_t found = 0;
     const double *r = spectrum->correlation;
@@ -318,34 +332,44 @@ static size_t find_lags(const struct spectrum *spectrum, double lags[LAGS])
             continue;
         }
         size_t at = found;
-        for (; at > 0 && r[(size_t)lags[at - 1]] < r[lag]; at--) {
+        for (; at > 0 && r[lags[at - 1]] < r[lag]; at--) {
             if (at < LAGS) {
                 lags[at] = lags[at - 1];
             }
         }
         if (at < LAGS) {
-            lags[at] = (double)lag;
+            lags[at] = lag;
             found = found < LAGS ? found + 1 : found;
         }
     }
     return found;
 }
 
+static bool tried_before(const size_t *guesses, size_t index)
+{
+    for (size_t i = 0; i < index; i++) {
+        if (guesses[i] + 1 >= guesses[index] && guesses[i] <= guesses[index] + 1) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool spectrum_period(const struct spectrum *spectrum, size_t *period, double *score)
 {
-    double guesses[PEAKS * PEAK_PARENTS + LAGS];
+    size_t guesses[LAGS + PEAKS * PEAK_PARENTS];
     struct best found[ARRAY_COUNT(guesses)];
     double peaks[PEAKS];
     size_t count = find_lags(spectrum, guesses);
     size_t peak_count = find_peaks(spectrum, peaks);
     for (size_t i = 0; i < peak_count; i++) {
         for (int parent = 1; parent <= PEAK_PARENTS; parent++) {
-            guesses[count++] = (double)parent * (double)spectrum->bins / peaks[i];
+            guesses[count++] = (size_t)llround((double)parent * (double)spectrum->bins / peaks[i]);
         }
     }
     struct best best = {0, 0.0};
     for (size_t i = 0; i < count; i++) {
-        bool fits = guesses[i] * CYCLES_MIN <= (double)spectrum->count + 1.0;
+        bool fits = guesses[i] * CYCLES_MIN <= spectrum->count + 1 && !tried_before(guesses, i);
         found[i] = fits ? best_near(spectrum, guesses[i]) : (struct best){0, 0.0};
         best = found[i].score > best.score ? found[i] : best;
     }

@@ -228,7 +228,8 @@ enum status evaluation_figures(const struct evaluation *evaluation,
     struct sums model = {0};
     struct sums baselines[BASELINE_COUNT] = {{0}};
     double unknown = (double)NAN;
-    *figures = (struct evaluation_figures){unknown, unknown, unknown, unknown, unknown, 0};
+    *figures = (struct evaluation_figures){
+        unknown, unknown, unknown, unknown, unknown, 0, BASELINE_LAST_VALUE};
     enum status status = sum_all(evaluation, &model, baselines, error);
     if (status != STATUS_OK || model.points == 0) {
         return status;
@@ -244,6 +245,7 @@ enum status evaluation_figures(const struct evaluation *evaluation,
         }
         double wql = sums->loss / sums->absolute;
         if (!(wql >= figures->baseline_wql)) {
+            figures->baseline = (enum baseline)b;
             figures->baseline_wql = wql;
             figures->baseline_mase = sums->places > 0 ? sums->mase / (double)sums->places : unknown;
         }

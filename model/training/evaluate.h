@@ -50,6 +50,7 @@ void evaluation_actual(const struct evaluation *evaluation, size_t index, double
 struct evaluation_figures {
     double mase, wql, coverage80, baseline_mase, baseline_wql;
     uint64_t points;
+    enum baseline baseline; /* the best one; meaningless without points */
 };
 enum status evaluation_figures(const struct evaluation *evaluation,
                                struct evaluation_figures *figures, struct error *error) MUST_USE;
