@@ -36,6 +36,7 @@
     X(BY_LAST_VALUE, "forecasts", "served_by=\"last_value\"", "")                                  \
     X(FALLBACK_NO_MODEL, "forecast_fallbacks", "reason=\"no_model\"",                              \
       "Forecasts that the champion did not make, by reason.")                                      \
+    X(FALLBACK_OUTAGE, "forecast_fallbacks", "reason=\"outage\"", "")                              \
     X(FALLBACK_FAILED, "forecast_fallbacks", "reason=\"model_failed\"", "")                        \
     X(FALLBACK_NOT_FINITE, "forecast_fallbacks", "reason=\"not_finite\"", "")
 

@@ -39,16 +39,22 @@ static int64_t closed_until(const struct series_info *info, const struct series_
     return floor_to(info->last_ms, facts->step_ms) + facts->step_ms <= now_ms ? INT64_MAX : now_ms;
 }
 
-bool series_is_counter(const struct series_info *info)
+/* What the user declared; otherwise both the name and the newest points have to say so. */
+static bool is_counter(struct forecast_desk *desk, const struct series_info *info, size_t points)
 {
-    return info->settings.has_kind && info->settings.kind == SERIES_COUNTER;
+    if (info->settings.has_kind) {
+        return info->settings.kind == SERIES_COUNTER;
+    }
+    char name[SERIES_TEXT_MAX];
+    size_t length = storage_series_text(desk->services->storage, info->id, name);
+    return counter_name(name, length) && counter_shape(desk->points, points);
 }
 
 static size_t fill(struct forecast_desk *desk, const struct series_info *info,
                    const struct series_facts *facts, size_t points, double *values, size_t maximum,
                    int64_t *start_ms)
 {
-    return grid_fill(desk->points, points, facts->step_ms, series_is_counter(info),
+    return grid_fill(desk->points, points, facts->step_ms, facts->counter,
                      closed_until(info, facts, clock_wall_ms()), values, maximum, start_ms);
 }
 
@@ -89,6 +95,7 @@ enum status forecast_facts(struct forecast_desk *desk, const struct series_info 
     }
     facts->native_ms = grid_step(desk->points, count);
     facts->step_ms = info->settings.has_step ? info->settings.step_ms : facts->native_ms;
+    facts->counter = is_counter(desk, info, count);
     facts->generation = info->generation;
     facts->points = info->points;
     if (facts->step_ms > 0 && !cheap && find_seasons(desk, info, facts, error) != STATUS_OK) {
@@ -144,7 +151,7 @@ enum status forecast_grid(struct forecast_desk *desk, const struct series_info *
     series->step_ms = facts->step_ms;
     memcpy(series->seasons, facts->seasons, sizeof(series->seasons));
     series->minimum = settings->has_minimum ? settings->minimum : -(double)INFINITY;
-    if (series_is_counter(info) && !settings->has_minimum) {
+    if (facts->counter && !settings->has_minimum) {
         series->minimum = 0.0; /* of the rate */
     }
     series->maximum = settings->has_maximum ? settings->maximum : (double)INFINITY;

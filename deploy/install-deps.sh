@@ -19,7 +19,8 @@ packages_of() {
     fuzz)    echo clang-14 libclang-rt-14-dev llvm-14 ;;
     browser) echo chromium nodejs npm fonts-dejavu-core ;;
     runtime) # what the linked binary needs and nothing else
-        echo libmicrohttpd12 libopenblas0-pthread libjansson4 libsqlite3-0 libyaml-0-2 zlib1g tzdata ;;
+        echo libmicrohttpd12 libopenblas0-pthread libjansson4 libsqlite3-0 libyaml-0-2 zlib1g \
+            tzdata ;;
     *)  printf 'no set named "%s"; there are build, demo, test, fuzz, browser, runtime\n' "$1" >&2
         exit 2 ;;
     esac

@@ -41,7 +41,8 @@ struct model_series {
 /* The same for the same name always and everywhere; never 0. */
 uint64_t series_key(const char *name, size_t length);
 
-/* The grid interval of sorted points: median gap snapped to a canonical interval (1, 2, 5, 10, 15,
+/* The grid interval of sorted points: median gap (or the shorter one that nearly all gaps are
+ * multiples of, where points are missing) snapped to a canonical interval (1, 2, 5, 10, 15,
  * 20, 30 s, 1 ... 30 min, 1, 2, 3, 4, 6, 8, 12 h, 1 d, 7 d; below 1 s: 100 ms multiples) where it
  * is within 10 %; 0 below two distinct times. */
 int64_t grid_step(const struct point *points, size_t count);
@@ -54,11 +55,54 @@ int64_t grid_step(const struct point *points, size_t count);
 size_t grid_fill(const struct point *points, size_t count, int64_t step_ms, bool counter,
                  int64_t now_ms, double *values, size_t maximum, int64_t *start_ms);
 
+/* Points whose distance from the one before is no multiple of the step, within a tenth of it: how
+ * irregular a series is. */
+size_t grid_off_step(const struct point *points, size_t count, int64_t step_ms);
+
+/* Whether sorted points only rise, but for falls that land near zero: a counter. False below ten
+ * values, where nothing rises, and for anything negative. Monotone gauges look the same, so ask for
+ * the name too. */
+bool counter_shape(const struct point *points, size_t count);
+
+/* Whether a canonical series text is named like a counter: _total, _count, _sum, _bucket. */
+bool counter_name(const char *name, size_t length);
+
 /* Seasons by autocorrelation among the canonical ones of the step (hour, day, week, year; plus a
  * scan), strongest evidence first kept, returned shortest first. Returns how many (0 to
  * SEASONS_MAX). */
 size_t season_detect(const double *values, size_t count, int64_t step_ms,
                      uint32_t seasons[SEASONS_MAX]);
+
+/* ---------------------------------------------------------------- level shifts */
+
+/* Whether a series has lately moved to another level, and its past brought there.
+ *
+ * A shift is a change after which the values, less their season, stay away from where they were:
+ * by four times the usual spread, nine in ten of them on the far side, and further than any earlier
+ * stretch of that length went. So bursts of a bursty series are none, and a random walk rarely is.
+ * LEVEL_SHIFT_AFTER values at the new level are enough.
+ *
+ * Models and baselines scale by their context: a context of two levels fits neither. So the past is
+ * moved to the new level, by the difference, or by the ratio where a jump of ten times says that
+ * the unit was changed.
+ */
+#define LEVEL_SHIFT_AFTER 8
+
+struct level_shift {
+    size_t at; /* first value of the new level */
+    double before, after;
+    bool unit; /* ten times or more, both levels positive: another unit */
+};
+
+/* `seasons` as in struct model_series; `scratch` has 3 * count doubles. Pure. */
+bool level_shift_find(const double *values, size_t count, const uint32_t *seasons, double *scratch,
+                      struct level_shift *out);
+
+/* Moves values[0 .. at) to the new level. What never was negative stays so. */
+void level_shift_apply(const struct level_shift *shift, double *values, size_t count);
+
+/* By how much bands widen, because little is known of the new level yet. */
+double level_shift_widening(const struct level_shift *shift, size_t count);
 
 /* ---------------------------------------------------------------- forecasts */
 
@@ -76,6 +120,9 @@ struct forecast {
 /* One level in (0,1) at one step: monotone interpolation between the levels, tails extrapolated
  * from the outer spread. */
 double forecast_quantile(const struct forecast *forecast, size_t step, double level);
+
+/* Multiplies the distance of all levels from the median, then bounds them as before. */
+void forecast_widen(const struct model_series *series, double factor, struct forecast *forecast);
 
 enum baseline {
     BASELINE_LAST_VALUE,
