@@ -149,8 +149,9 @@ static enum status prepare(struct forecast_desk *desk, const struct forecast_ord
         return error_code(error, "unknown_series", "series");
     }
     if (forecast_facts(desk, &made->info, false, &facts, error) != STATUS_OK ||
-        forecast_grid(desk, &made->info, values_wanted(services, &facts), &made->values, series,
-                      &made->facts, error) != STATUS_OK) {
+        forecast_grid(desk, &made->info,
+                      &(struct grid_order){.maximum = values_wanted(services, &facts)},
+                      &made->values, series, &made->facts, error) != STATUS_OK) {
         return error->status;
     }
     count_grid(made, series);

@@ -90,10 +90,16 @@ const char *series_state_name(enum series_state state);
 int64_t stale_after_ms(int64_t step_ms);
 
 /* The newest points of a series on its grid: at most `maximum` values to *values (the caller frees
- * them with mem_free). Seasons, bounds and time zone (borrowed from `info`) are filled in; without
- * values where there are fewer than two points. */
+ * them with mem_free). With `cheap` seasons are not looked for where they are not known. Seasons,
+ * bounds and time zone (borrowed from `info`) are filled in; without values where there are fewer
+ * than two points. */
+struct grid_order {
+    size_t maximum;
+    bool cheap;
+};
 enum status forecast_grid(struct forecast_desk *desk, const struct series_info *info,
-                          size_t maximum, double **values, struct model_series *series,
-                          struct series_facts *facts, struct error *error) MUST_USE;
+                          const struct grid_order *order, double **values,
+                          struct model_series *series, struct series_facts *facts,
+                          struct error *error) MUST_USE;
 
 #endif

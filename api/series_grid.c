@@ -135,14 +135,15 @@ const char *series_state_name(enum series_state state)
 }
 
 enum status forecast_grid(struct forecast_desk *desk, const struct series_info *info,
-                          size_t maximum, double **values, struct model_series *series,
-                          struct series_facts *facts, struct error *error)
+                          const struct grid_order *order, double **values,
+                          struct model_series *series, struct series_facts *facts,
+                          struct error *error)
 {
     const struct series_settings *settings = &info->settings;
-    size_t count = 0, cells = 0;
+    size_t count = 0, cells = 0, maximum = order->maximum;
     memset(series, 0, sizeof(*series));
     *values = NULL;
-    if (forecast_facts(desk, info, false, facts, error) != STATUS_OK) {
+    if (forecast_facts(desk, info, order->cheap, facts, error) != STATUS_OK) {
         return error->status;
     }
     char name[SERIES_TEXT_MAX];

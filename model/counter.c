@@ -10,7 +10,7 @@
 
 #define POINTS_MIN    10
 #define RESET_LANDS   0.5 /* of the value before: a counter begins again near zero */
-#define RISES_A_RESET 5   /* at least: a saw is a gauge */
+#define RISES_A_RESET 20  /* at least: a saw is a gauge */
 
 bool counter_shape(const struct point *points, size_t count)
 {

@@ -185,6 +185,7 @@ typedef void (*train_report)(void *context, const struct train_progress *progres
 struct train_request {
     const struct model_series *series;
     size_t series_count;
+    size_t series_total; /* of the group, with those that were left out; 0 = series_count */
     struct model_config config;
     double seconds; /* wall-clock budget for everything; 0 = by steps only */
     uint64_t steps; /* optimiser steps of the first member, others in proportion; 0 = by seconds */
@@ -216,6 +217,8 @@ struct snapshot_record {
     uint64_t seed, steps, parameters, bytes;
     uint64_t data_generation; /* CRC-32C over the series trained on: same data, same number */
     size_t series, members;
+    size_t series_total;             /* of the group: more than `series` where these are a sample */
+    uint64_t windows, windows_total; /* drawn by the busiest member; that there were */
     double seconds;
     double sparse_share; /* largest share of causal pairs that a member's pattern leaves out */
     double mase, wql, coverage80, baseline_mase,
@@ -229,6 +232,9 @@ struct snapshot_record {
 struct snapshot *snapshot_acquire(struct snapshot *snapshot);
 void snapshot_release(struct snapshot *snapshot); /* NULL is fine */
 const struct snapshot_record *snapshot_record(const struct snapshot *snapshot);
+
+/* Whether it learned from a part of the group only: of its series, or of their windows. */
+bool snapshot_sampled(const struct snapshot_record *record);
 
 /* Name and fate, before publication and by the owner alone: a snapshot that is saved under its id
  * before it is published needs the id first. The registry keeps an id that is there, and numbers on

@@ -127,6 +127,11 @@ void snapshot_step_text(int64_t step_ms, char *text, size_t capacity)
     }
 }
 
+bool snapshot_sampled(const struct snapshot_record *record)
+{
+    return record->series < record->series_total || record->windows < record->windows_total;
+}
+
 /* ---------------------------------------------------------------- description */
 
 static void add_key(struct text *json, const char *key)
@@ -212,6 +217,15 @@ void snapshot_describe(const struct snapshot *snapshot, struct text *json)
     add_int(json, "steps", record->steps);
     add_double(json, "seconds", record->seconds);
     add_int(json, "series", record->series);
+    add_key(json, "sampling");
+    text_add_char(json, '{');
+    add_int(json, "series", record->series);
+    add_int(json, "series_total", record->series_total);
+    add_int(json, "windows", record->windows);
+    add_int(json, "windows_total", record->windows_total);
+    add_key(json, "sampled");
+    text_add_string(json, snapshot_sampled(record) ? "true" : "false");
+    text_add_char(json, '}');
     add_int(json, "parameters", record->parameters);
     add_int(json, "bytes", record->bytes);
     add_double(json, "sparse_share", record->sparse_share);

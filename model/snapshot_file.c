@@ -48,6 +48,9 @@ static void set_record(struct checkpoint *out, const struct snapshot_record *rec
     checkpoint_set_format(out, "seed", "%" PRIu64, record->seed);
     checkpoint_set_format(out, "steps", "%" PRIu64, record->steps);
     checkpoint_set_format(out, "series", "%zu", record->series);
+    checkpoint_set_format(out, "series_total", "%zu", record->series_total);
+    checkpoint_set_format(out, "windows", "%" PRIu64, record->windows);
+    checkpoint_set_format(out, "windows_total", "%" PRIu64, record->windows_total);
     checkpoint_set_format(out, "seconds", "%.3f", record->seconds);
     checkpoint_set_format(out, "mase", "%.17g", record->mase);
     checkpoint_set_format(out, "wql", "%.17g", record->wql);
@@ -391,6 +394,9 @@ static enum status read_record(const struct checkpoint *file, struct snapshot *s
     record->seed = read_unsigned(file, "seed");
     record->steps = read_unsigned(file, "steps");
     record->series = (size_t)read_unsigned(file, "series");
+    record->series_total = (size_t)read_unsigned(file, "series_total");
+    record->windows = read_unsigned(file, "windows");
+    record->windows_total = read_unsigned(file, "windows_total");
     record->evaluated = read_unsigned(file, "evaluated");
     record->seconds = read_double(file, "seconds");
     record->mase = read_double(file, "mase");

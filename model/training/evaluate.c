@@ -47,6 +47,7 @@ enum status evaluation_init(struct evaluation *evaluation, const struct evaluati
                             size_t horizon, struct error *error)
 {
     *evaluation = (struct evaluation){.horizon = horizon};
+    size_t places_max = wanted->places_max > 0 ? wanted->places_max : EVALUATED_MAX;
     size_t found = 0;
     size_t keep_each = 1;
     for (int pass = 0; pass < 2; pass++) {
@@ -67,7 +68,7 @@ enum status evaluation_init(struct evaluation *evaluation, const struct evaluati
             }
         }
         if (pass == 0) {
-            keep_each = (seen + EVALUATED_MAX - 1) / EVALUATED_MAX;
+            keep_each = (seen + places_max - 1) / places_max;
             keep_each = keep_each > 0 ? keep_each : 1;
             found = (seen + keep_each - 1) / keep_each;
             evaluation->places = mem_zeroed(found + 1, sizeof(evaluation->places[0]));

@@ -31,6 +31,7 @@ struct evaluation_wanted {
     size_t origins, history;
     int64_t from_ms; /* INT64_MIN: any */
     bool partial;
+    size_t places_max; /* of all series, thinned out evenly; 0 = EVALUATED_MAX */
 };
 enum status evaluation_init(struct evaluation *evaluation, const struct evaluation_wanted *wanted,
                             size_t horizon, struct error *error) MUST_USE;
