@@ -14,8 +14,9 @@
 
 #define VALUES_MIN     1024 /* on the grid, where the series has them */
 #define VALUES_MAX     4096
-#define OUTAGE_RUN     24  /* missing values in a row: single holes are none */
-#define GAPS_WIDEN     0.5 /* of a band, where all newest values are missing */
+#define SHIFT_VALUES   1024 /* newest ones among which a level shift is looked for */
+#define OUTAGE_RUN     24   /* missing values in a row: single holes are none */
+#define GAPS_WIDEN     0.5  /* of a band, where all newest values are missing */
 #define WIDENING_LEAST 1.05
 
 void forecast_made_release(struct forecast_made *made)
@@ -103,12 +104,15 @@ static enum status look_for_shift(struct forecast_desk *desk, struct forecast_ma
                                   const struct model_series *series, struct error *error)
 {
     struct level_shift shift;
-    if (desk_scratch(desk, 3 * series->count, error) != STATUS_OK) {
+    size_t used = series->count < SHIFT_VALUES ? series->count : SHIFT_VALUES;
+    size_t from = series->count - used;
+    if (desk_scratch(desk, 3 * used, error) != STATUS_OK) {
         return error->status;
     }
-    if (!level_shift_find(made->values, series->count, series->seasons, desk->scratch, &shift)) {
+    if (!level_shift_find(made->values + from, used, series->seasons, desk->scratch, &shift)) {
         return STATUS_OK;
     }
+    shift.at += from;
     level_shift_apply(&shift, made->values, series->count);
     made->widening *= level_shift_widening(&shift, series->count);
     made->shifted_ms = series->start_ms + (int64_t)shift.at * series->step_ms;

@@ -28,7 +28,7 @@
 #define ROUNDS       14
 #define FIRST_STEP   0.25
 #define LAST_STEP    0.03
-#define VALUES_MIN   1024 /* newest values that are looked at, */
+#define VALUES_MIN   512  /* newest values that are looked at, */
 #define SEASONS_SAW  5    /* or so many of the longest season, */
 #define VALUES_MAX   8192 /* at most */
 #define WARM_CYCLES  2    /* seasons whose errors do not count, where there are more */
