@@ -39,15 +39,12 @@ static int64_t closed_until(const struct series_info *info, const struct series_
     return floor_to(info->last_ms, facts->step_ms) + facts->step_ms <= now_ms ? INT64_MAX : now_ms;
 }
 
-/* What the user declared; otherwise both the name and the newest points have to say so. */
-static bool is_counter(struct forecast_desk *desk, const struct series_info *info, size_t points)
+/* Whether nothing is declared and the name is that of a counter: then the points decide. */
+static bool may_be_counter(const struct forecast_desk *desk, const struct series_info *info)
 {
-    if (info->settings.has_kind) {
-        return info->settings.kind == SERIES_COUNTER;
-    }
     char name[SERIES_TEXT_MAX];
     size_t length = storage_series_text(desk->services->storage, info->id, name);
-    return counter_name(name, length) && counter_shape(desk->points, points);
+    return !info->settings.has_kind && counter_name(name, length);
 }
 
 static size_t fill(struct forecast_desk *desk, const struct series_info *info,
@@ -89,13 +86,16 @@ enum status forecast_facts(struct forecast_desk *desk, const struct series_info 
         return STATUS_OK;
     }
     size_t count = 0;
+    bool open = may_be_counter(desk, info);
+    size_t wanted = cheap && !open ? CHEAP_POINTS : FACT_POINTS;
     memset(facts, 0, sizeof(*facts));
-    if (desk_read(desk, info->id, cheap ? CHEAP_POINTS : FACT_POINTS, &count, error) != STATUS_OK) {
+    if (desk_read(desk, info->id, wanted, &count, error) != STATUS_OK) {
         return error->status;
     }
     facts->native_ms = grid_step(desk->points, count);
     facts->step_ms = info->settings.has_step ? info->settings.step_ms : facts->native_ms;
-    facts->counter = is_counter(desk, info, count);
+    facts->counter = open ? counter_shape(desk->points, count)
+                          : info->settings.has_kind && info->settings.kind == SERIES_COUNTER;
     facts->generation = info->generation;
     facts->points = info->points;
     if (facts->step_ms > 0 && !cheap && find_seasons(desk, info, facts, error) != STATUS_OK) {
