@@ -3,7 +3,6 @@
  */
 #include "base/time_zone.h"
 
-#include "base/check.h"
 #include "base/lock.h"
 #include "base/memory.h"
 #include "base/time_zone_rule.h"

@@ -3,7 +3,6 @@
  */
 #include "model/blend.h"
 
-#include "base/check.h"
 #include "base/hash.h"
 #include "base/memory.h"
 #include "model/features.h"

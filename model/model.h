@@ -67,9 +67,9 @@ bool counter_shape(const struct point *points, size_t count);
 /* Whether a canonical series text is named like a counter: _total, _count, _sum, _bucket. */
 bool counter_name(const char *name, size_t length);
 
-/* Seasons by autocorrelation among the canonical ones of the step (hour, day, week, year; plus a
- * scan), strongest evidence first kept, returned shortest first. Returns how many (0 to
- * SEASONS_MAX). */
+/* Seasons by autocorrelation among the canonical ones of the step (hour, day, week, year) and by
+ * the spectrum, exact to the step where a dozen cycles or more are there. The strongest are kept
+ * and returned shortest first. Returns how many (0 to SEASONS_MAX). */
 size_t season_detect(const double *values, size_t count, int64_t step_ms,
                      uint32_t seasons[SEASONS_MAX]);
 

@@ -12,7 +12,6 @@
  */
 #include "model/training/blend_choose.h"
 
-#include "base/check.h"
 #include "base/memory.h"
 #include "model/order.h"
 #include "model/training/metrics.h"

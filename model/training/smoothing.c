@@ -18,7 +18,6 @@
  */
 #include "model/training/baseline.h"
 
-#include "base/check.h"
 
 #include <math.h>
 #include <string.h>

@@ -148,7 +148,7 @@ static void kinds_train_together(UNUSED void **state)
     struct snapshot *snapshot = NULL;
     double *memory;
     struct model_series *series = make_group(70, 300, 7, &memory);
-    struct forecaster *forecaster = train(series, 70, 10, &snapshot);
+    struct forecaster *forecaster = train(series, 70, 6, &snapshot);
     double errors[7] = {0.0};
     for (size_t i = 0; i < 70; i++) {
         errors[i % 7] += 0.1 * error_of(forecaster, &series[i], units[i % 7]);
@@ -175,7 +175,7 @@ static void one_poisoned_series_hurts_nobody(UNUSED void **state)
         for (size_t t = 0; t < 300 && wild; t++) {
             memory[9 * 300 + t] = t % 5 == 0 ? 1e30 : (t % 3 == 0 ? -1e25 : 1e-30 * (double)t);
         }
-        struct forecaster *forecaster = train(series, 10, 30, &snapshot);
+        struct forecaster *forecaster = train(series, 10, 10, &snapshot);
         for (size_t i = 0; i < 9; i++) {
             *(wild ? &poisoned : &clean) += error_of(forecaster, &series[i], 20.0) / 9.0;
         }
