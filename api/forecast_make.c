@@ -4,6 +4,7 @@
 #include "api/desk.h"
 
 #include "api/metrics.h"
+#include "base/check.h"
 #include "base/clock.h"
 #include "base/memory.h"
 
@@ -11,8 +12,12 @@
 #include <stdio.h>
 #include <string.h>
 
-#define VALUES_MIN 1024 /* on the grid, where the series has them */
-#define VALUES_MAX 4096
+#define VALUES_MIN     1024 /* on the grid, where the series has them */
+#define VALUES_MAX     4096
+#define SHIFT_VALUES   1024 /* newest ones among which a level shift is looked for */
+#define OUTAGE_RUN     24   /* missing values in a row: single holes are none */
+#define GAPS_WIDEN     0.5  /* of a band, where all newest values are missing */
+#define WIDENING_LEAST 1.05
 
 void forecast_made_release(struct forecast_made *made)
 {
@@ -80,24 +85,61 @@ static void count_grid(struct forecast_made *made, const struct model_series *se
     }
 }
 
-/* Falls of a counter in the points just read. */
-static size_t count_resets(const struct forecast_desk *desk, const struct series_info *info,
-                           size_t maximum)
+/* Looks at the newest values: gaps widen the bands, and a run of them is an outage. */
+static void look_for_outage(struct forecast_made *made, const struct model_series *series)
 {
-    size_t resets = 0;
-    if (!series_is_counter(info)) {
-        return 0;
+    size_t newest = series->count < OUTAGE_VALUES ? series->count : OUTAGE_VALUES;
+    size_t missing = 0, run = 0, longest = 0;
+    for (size_t i = series->count - newest; i < series->count; i++) {
+        run = isnan(series->values[i]) ? run + 1 : 0;
+        longest = run > longest ? run : longest;
+        missing += run > 0;
     }
-    size_t count = info->points < maximum ? (size_t)info->points : maximum;
+    made->outage = newest == OUTAGE_VALUES && 2 * missing > newest && longest >= OUTAGE_RUN;
+    made->widening = 1.0 + GAPS_WIDEN * (double)missing / (double)newest;
+}
+
+/* Brings the past to the level of the newest values where that has shifted. */
+static enum status look_for_shift(struct forecast_desk *desk, struct forecast_made *made,
+                                  const struct model_series *series, struct error *error)
+{
+    struct level_shift shift;
+    size_t used = series->count < SHIFT_VALUES ? series->count : SHIFT_VALUES;
+    size_t from = series->count - used;
+    if (desk_scratch(desk, 3 * used, error) != STATUS_OK) {
+        return error->status;
+    }
+    if (!level_shift_find(made->values + from, used, series->seasons, desk->scratch, &shift)) {
+        return STATUS_OK;
+    }
+    shift.at += from;
+    level_shift_apply(&shift, made->values, series->count);
+    made->widening *= level_shift_widening(&shift, series->count);
+    made->shifted_ms = series->start_ms + (int64_t)shift.at * series->step_ms;
+    made->warnings |= WARNING_LEVEL_SHIFT | (shift.unit ? WARNING_UNIT : 0u);
+    return STATUS_OK;
+}
+
+/* Falls of a counter, and irregular distances, in the points just read. */
+static void count_points(const struct forecast_desk *desk, struct forecast_made *made,
+                         size_t maximum)
+{
+    size_t count = made->info.points < maximum ? (size_t)made->info.points : maximum;
+    count = count < desk->points_capacity ? count : desk->points_capacity;
     double last = (double)NAN;
-    for (size_t i = 0; i < count && i < desk->points_capacity; i++) {
+    for (size_t i = 0; i < count && made->facts.counter; i++) {
         double value = desk->points[i].value;
         if (!isnan(value)) {
-            resets += value < last;
+            made->resets += value < last;
             last = value;
         }
     }
-    return resets;
+    if (made->facts.native_ms > 0) {
+        made->off_step = grid_off_step(desk->points, count, made->facts.native_ms);
+    }
+    if (10 * made->off_step > count) {
+        made->warnings |= WARNING_OFF_STEP;
+    }
 }
 
 /* Everything but the forecast itself. */
@@ -111,8 +153,9 @@ static enum status prepare(struct forecast_desk *desk, const struct forecast_ord
         return error_code(error, "unknown_series", "series");
     }
     if (forecast_facts(desk, &made->info, false, &facts, error) != STATUS_OK ||
-        forecast_grid(desk, &made->info, values_wanted(services, &facts), &made->values, series,
-                      &made->facts, error) != STATUS_OK) {
+        forecast_grid(desk, &made->info,
+                      &(struct grid_order){.maximum = values_wanted(services, &facts)},
+                      &made->values, series, &made->facts, error) != STATUS_OK) {
         return error->status;
     }
     count_grid(made, series);
@@ -124,7 +167,11 @@ static enum status prepare(struct forecast_desk *desk, const struct forecast_ord
     if (choose_horizon(order, series->step_ms, &horizon, error) != STATUS_OK) {
         return error->status;
     }
-    made->resets = count_resets(desk, &made->info, series->count + 1);
+    count_points(desk, made, series->count + 1);
+    look_for_outage(made, series);
+    if (look_for_shift(desk, made, series, error) != STATUS_OK) {
+        return error->status;
+    }
     made->block = mem_zeroed(horizon, (1 + QUANTILE_COUNT) * sizeof(float));
     if (!made->block) {
         return error_set(error, STATUS_NO_MEMORY, "no memory for a forecast");
@@ -171,7 +218,7 @@ static void run_model(struct forecast_desk *desk, struct snapshot *snapshot, boo
     size_t index[DESK_SERIES_MAX], used = 0;
     int64_t step_ms = snapshot_record(snapshot)->step_ms;
     for (size_t i = 0; i < count; i++) {
-        if (!made[i].served_by && series[i].step_ms == step_ms) {
+        if (!made[i].served_by && !made[i].outage && series[i].step_ms == step_ms) {
             index[used] = i;
             batch[used] = series[i];
             out[used++] = made[i].forecast;
@@ -230,25 +277,29 @@ static enum status run_baselines(struct forecast_desk *desk, struct forecast_mad
         const char *reason; /* why the next one has to serve */
     } chain[] = {
         {BASELINE_SEASONAL_NAIVE, METRIC_BY_SEASONAL_NAIVE, "no_season"},
+        {BASELINE_DAMPED_TREND, METRIC_BY_DAMPED_TREND, "no_trend"},
         {BASELINE_DRIFT, METRIC_BY_DRIFT, "no_drift"},
         {BASELINE_LAST_VALUE, METRIC_BY_LAST_VALUE, ""},
     };
     struct api_metrics *metrics = desk->services->metrics;
-    if (!made->fallback_reason[0]) {
+    if (made->outage) {
+        give_reason(made, "outage");
+        api_count(metrics, METRIC_FALLBACK_OUTAGE, 1);
+    } else if (!made->fallback_reason[0]) {
         give_reason(made, "no_model");
         api_count(metrics, METRIC_FALLBACK_NO_MODEL, 1);
     }
     if (desk_scratch(desk, 4 * series->count, error) != STATUS_OK) {
         return error->status;
     }
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < ARRAY_COUNT(chain); i++) {
         if (baseline_forecast(chain[i].baseline, series, desk->scratch, &made->forecast) &&
             all_finite(&made->forecast)) {
             made->served_by = baseline_name(chain[i].baseline);
             api_count(metrics, chain[i].metric, 1);
             return STATUS_OK;
         }
-        if (i < 2) {
+        if (chain[i].reason[0]) {
             give_reason(made, chain[i].reason);
         }
     }
@@ -257,9 +308,12 @@ static enum status run_baselines(struct forecast_desk *desk, struct forecast_mad
 
 /* ---------------------------------------------------------------- the whole */
 
-static void finish(struct forecast_made *made)
+static void finish(struct forecast_made *made, const struct model_series *series)
 {
     const struct series_info *info = &made->info;
+    if (made->widening > WIDENING_LEAST) {
+        forecast_widen(series, made->widening, &made->forecast);
+    }
     int64_t stale_ms = info->last_ms + stale_after_ms(made->facts.step_ms) + 1;
     int64_t cell_end_ms = made->origin_ms + 2 * made->facts.step_ms;
     made->good_until_ms = made->state == SERIES_STALE ? INT64_MAX : stale_ms;
@@ -279,7 +333,7 @@ static void finish(struct forecast_made *made)
     if (made->missing * 9 > made->observed) {
         made->warnings |= WARNING_GAPS;
     }
-    if (series_is_counter(info)) {
+    if (made->facts.counter) {
         made->warnings |= WARNING_RATE;
     }
     mem_free(made->values);
@@ -323,7 +377,7 @@ enum status forecast_make(struct forecast_desk *desk, const struct forecast_orde
             status = run_baselines(desk, &made[i], &series[i], error);
         }
         if (status == STATUS_OK && !made[i].skipped) {
-            finish(&made[i]);
+            finish(&made[i], &series[i]);
         }
     }
     for (size_t i = 0; status != STATUS_OK && i < order->count; i++) {

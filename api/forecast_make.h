@@ -1,8 +1,13 @@
 /* From stored points to a forecast: grid, seasons, and the best method that there is.
  * SPDX-License-Identifier: Apache-2.0
  *
- * The chain is champion, previous champion, seasonal naive, drift, last value. A method that cannot
- * or whose numbers are not finite hands over to the next; the result says who served it and why.
+ * The chain is champion, previous champion, seasonal naive, damped trend, drift, last value. A
+ * method that cannot or whose numbers are not finite hands over to the next; the result says who
+ * served it and why.
+ *
+ * A series whose level has lately shifted is forecast from a past that was moved to the new level
+ * (level_shift_find). After a long outage the baselines serve until half of the newest
+ * OUTAGE_VALUES values are there again. Bands widen with the share of gaps and for a young level.
  *
  * Origin: the newest grid cell whose value is complete. Where the series brings one point a cell
  * (its own interval is the step) that is the cell of the newest point; where several points make a
@@ -29,8 +34,12 @@ enum forecast_warning {
     WARNING_SHORT_HISTORY = 4,  /* fewer than SHORT_HISTORY values */
     WARNING_GAPS = 8,           /* more than a tenth of the values are missing */
     WARNING_RATE = 16,          /* of a counter: values are its rise per second */
+    WARNING_LEVEL_SHIFT = 32,   /* the level moved: the past was brought to the new one */
+    WARNING_UNIT = 64,          /* it moved ten times or more: perhaps another unit */
+    WARNING_OFF_STEP = 128,     /* more than a tenth of the points are not on the step */
 };
 #define SHORT_HISTORY 10
+#define OUTAGE_VALUES 96
 
 struct forecast_made {
     uint32_t id;
@@ -43,7 +52,10 @@ struct forecast_made {
     struct snapshot *snapshot; /* counted; NULL where a baseline serves */
     struct forecast forecast;
     double minimum, maximum; /* declared bounds, or infinite */
-    size_t observed, missing, resets;
+    size_t observed, missing, resets, off_step;
+    int64_t shifted_ms; /* the first cell of the new level, with WARNING_LEVEL_SHIFT */
+    double widening;    /* of the bands, for gaps and a young level; 1 = none */
+    bool outage;        /* too little of the newest values is there for a model */
     size_t trained_horizon;
     unsigned warnings;
     bool skipped;   /* too few values, and the order allows that: nothing but id and info holds */
@@ -74,17 +86,20 @@ enum series_state series_state_of(struct api_services *services, const struct se
                                   const struct series_facts *facts, int64_t now_ms);
 const char *series_state_name(enum series_state state);
 
-/* Whether a series is forecast by its rise per second. */
-bool series_is_counter(const struct series_info *info);
-
 /* After this long without a point a series of the step counts as stale. */
 int64_t stale_after_ms(int64_t step_ms);
 
 /* The newest points of a series on its grid: at most `maximum` values to *values (the caller frees
- * them with mem_free). Seasons, bounds and time zone (borrowed from `info`) are filled in; without
- * values where there are fewer than two points. */
+ * them with mem_free). With `cheap` seasons are not looked for where they are not known. Seasons,
+ * bounds and time zone (borrowed from `info`) are filled in; without values where there are fewer
+ * than two points. */
+struct grid_order {
+    size_t maximum;
+    bool cheap;
+};
 enum status forecast_grid(struct forecast_desk *desk, const struct series_info *info,
-                          size_t maximum, double **values, struct model_series *series,
-                          struct series_facts *facts, struct error *error) MUST_USE;
+                          const struct grid_order *order, double **values,
+                          struct model_series *series, struct series_facts *facts,
+                          struct error *error) MUST_USE;
 
 #endif

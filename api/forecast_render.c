@@ -98,14 +98,16 @@ static void add_quality(const struct forecast_made *made, struct text *out)
     if (record && isfinite(record->mase)) {
         text_add_string(out, ",\"skill\":{\"mase\":");
         text_add_double_digits(out, or_null(record->mase), 4);
-        text_add_string(out, ",\"baseline\":\"seasonal_naive\",\"relative\":");
+        text_add_format(out, ",\"baseline\":\"%s\",\"relative\":", record->baseline);
         text_add_double_digits(out, or_null(record->wql / record->baseline_wql), 4);
         text_add_char(out, '}');
     } else {
         text_add_string(out, ",\"skill\":null");
     }
-    text_add_format(out, ",\"quality\":{\"missing\":%zu,\"late\":%llu,\"resets\":%zu}",
+    text_add_format(out, ",\"quality\":{\"missing\":%zu,\"late\":%llu,\"resets\":%zu",
                     made->missing, (unsigned long long)made->info.late, made->resets);
+    text_add_format(out, ",\"updated\":%llu,\"off_step\":%zu}",
+                    (unsigned long long)made->info.updated, made->off_step);
 }
 
 static void add_warning(struct text *out, const char *code, const char *detail, int64_t since_ms)
@@ -140,6 +142,17 @@ static void add_warnings(const struct forecast_made *made, struct text *out)
     }
     if (made->warnings & WARNING_RATE) {
         add_warning(out, "counter_rate", "values are the rise of the counter per second", 0);
+    }
+    if (made->warnings & WARNING_LEVEL_SHIFT) {
+        add_warning(out, "level_shift_recent", "the forecast follows the new level",
+                    made->shifted_ms);
+    }
+    if (made->warnings & WARNING_UNIT) {
+        add_warning(out, "unit_change_suspected", "the level changed ten times or more",
+                    made->shifted_ms);
+    }
+    if (made->warnings & WARNING_OFF_STEP) {
+        add_warning(out, "irregular_step", "more than a tenth of the points lie off the step", 0);
     }
     text_add_char(out, ']');
 }

@@ -88,7 +88,7 @@ static enum status read_history(struct forecast_desk *desk, const struct forecas
     if (desk_read(desk, made->id, HISTORY_POINTS_MAX, &count, error) != STATUS_OK) {
         return error->status;
     }
-    if (series_is_counter(&made->info)) {
+    if (made->facts.counter) {
         to_rates(desk->points, count);
     }
     while (first < count && desk->points[first].time_ms <= made->info.last_ms - query->history_ms) {

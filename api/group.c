@@ -2,7 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * Where the values of all series would not fit, each series first gives up length, down to
- * VALUES_SHORT; then whole series are left out, evenly over the ids.
+ * VALUES_SHORT; then whole series are left out, evenly over the ids. Looking for seasons takes
+ * milliseconds a series: of a large group some hundred witnesses are asked.
  */
 #include "api/call.h"
 #include "api/forecast_make.h"
@@ -18,11 +19,13 @@
 #define VALUES_SHORT 1024
 #define OBSERVED_MIN 16 /* a shorter series teaches nothing */
 #define PAGE_IDS     256
+#define WITNESSES    256 /* series whose seasons are looked for; the others follow their vote */
 
 struct group_memory {
     size_t count;
     double **values; /* of each series */
     char (*zones)[48];
+    bool *seasons_known;
 };
 
 /* Calls `visit` for every series with its step. */
@@ -144,8 +147,10 @@ static enum status load_one(void *context, const struct series_info *info, int64
     double *values = NULL;
     struct model_series series;
     struct series_facts facts;
-    enum status status = forecast_grid(loading->worker->desk, info, loading->values_max, &values,
-                                       &series, &facts, error);
+    size_t stride = loading->wanted / WITNESSES + 1;
+    struct grid_order order = {loading->values_max, group->count % stride != 0};
+    enum status status =
+        forecast_grid(loading->worker->desk, info, &order, &values, &series, &facts, error);
     if (status != STATUS_OK && status != STATUS_NOT_FOUND) {
         return status;
     }
@@ -167,10 +172,56 @@ static enum status load_one(void *context, const struct series_info *info, int64
     series.time_zone = loading->memory->zones[at][0] ? loading->memory->zones[at] : NULL;
     loading->memory->values[at] = values;
     loading->memory->count = group->count;
+    loading->memory->seasons_known[at] = facts.with_seasons;
     loading->bytes += bytes;
     group->series[at] = series;
     group->ids[at] = info->id;
     return STATUS_OK;
+}
+
+/* How many of the series whose seasons are known have this one. */
+static size_t votes_for(const struct loading *loading, uint32_t season, size_t *voters)
+{
+    size_t votes = 0;
+    *voters = 0;
+    for (size_t i = 0; i < loading->group->count; i++) {
+        const uint32_t *seasons = loading->group->series[i].seasons;
+        if (loading->memory->seasons_known[i]) {
+            votes += seasons[0] == season || seasons[1] == season || seasons[2] == season;
+            *voters += 1;
+        }
+    }
+    return votes;
+}
+
+/* Series that nobody looked at get those seasons of a witness that half of the witnesses share. */
+static void share_seasons(struct loading *loading)
+{
+    struct api_group *group = loading->group;
+    uint32_t shared[SEASONS_MAX] = {0};
+    size_t most = 0;
+    for (size_t i = 0; i < group->count; i++) {
+        uint32_t agreed[SEASONS_MAX] = {0};
+        size_t count = 0, voters = 0;
+        for (size_t k = 0; k < SEASONS_MAX && loading->memory->seasons_known[i]; k++) {
+            uint32_t season = group->series[i].seasons[k];
+            if (season > 0 && 2 * votes_for(loading, season, &voters) >= voters) {
+                agreed[count++] = season;
+            }
+        }
+        if (count > most) {
+            most = count;
+            memcpy(shared, agreed, sizeof(shared));
+        }
+        if (most == SEASONS_MAX) {
+            break;
+        }
+    }
+    for (size_t i = 0; i < group->count; i++) {
+        if (!loading->memory->seasons_known[i]) {
+            memcpy(group->series[i].seasons, shared, sizeof(shared));
+        }
+    }
 }
 
 static enum status make_room(struct loading *loading, struct error *error)
@@ -184,9 +235,10 @@ static enum status make_room(struct loading *loading, struct error *error)
     if (loading->memory) {
         loading->memory->values = mem_zeroed(count, sizeof(*loading->memory->values));
         loading->memory->zones = mem_zeroed(count, sizeof(*loading->memory->zones));
+        loading->memory->seasons_known = mem_zeroed(count, sizeof(bool));
     }
     bool made = loading->memory && group->series && group->ids && loading->memory->values &&
-                loading->memory->zones;
+                loading->memory->zones && loading->memory->seasons_known;
     return made ? STATUS_OK : error_set(error, STATUS_NO_MEMORY, "no memory for a group of series");
 }
 
@@ -211,6 +263,7 @@ enum status api_group_load(struct api_worker *worker, int64_t step_ms, size_t va
     enum status status = make_room(&loading, error);
     if (status == STATUS_OK && loading.total > 0) {
         status = each_series(worker, load_one, &loading, error);
+        share_seasons(&loading);
     }
     if (status != STATUS_OK) {
         api_group_free(group);
@@ -227,6 +280,7 @@ void api_group_free(struct api_group *group)
         }
         mem_free(memory->values);
         mem_free(memory->zones);
+        mem_free(memory->seasons_known);
         mem_free(memory);
     }
     mem_free(group->series);

@@ -91,6 +91,7 @@ struct series_facts {
     uint32_t seasons[SEASONS_MAX];
     uint64_t generation, points; /* of the series when they were found out */
     bool with_seasons;
+    bool counter; /* declared, or known by name and shape: forecast by its rise per second */
 };
 
 /* False where there are none, or the series has changed or grown by an eighth since. */

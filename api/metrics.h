@@ -31,10 +31,12 @@
     X(BY_CHAMPION, "forecasts", "served_by=\"champion\"", "Forecasts computed, by method.")        \
     X(BY_PREVIOUS, "forecasts", "served_by=\"previous_champion\"", "")                             \
     X(BY_SEASONAL_NAIVE, "forecasts", "served_by=\"seasonal_naive\"", "")                          \
+    X(BY_DAMPED_TREND, "forecasts", "served_by=\"damped_trend\"", "")                              \
     X(BY_DRIFT, "forecasts", "served_by=\"drift\"", "")                                            \
     X(BY_LAST_VALUE, "forecasts", "served_by=\"last_value\"", "")                                  \
     X(FALLBACK_NO_MODEL, "forecast_fallbacks", "reason=\"no_model\"",                              \
       "Forecasts that the champion did not make, by reason.")                                      \
+    X(FALLBACK_OUTAGE, "forecast_fallbacks", "reason=\"outage\"", "")                              \
     X(FALLBACK_FAILED, "forecast_fallbacks", "reason=\"model_failed\"", "")                        \
     X(FALLBACK_NOT_FINITE, "forecast_fallbacks", "reason=\"not_finite\"", "")
 

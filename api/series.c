@@ -52,6 +52,7 @@ static void write_series(const struct call *call, const struct series_info *info
     } else {
         text_add_string(json, "null");
     }
+    text_add_format(json, ",\"kind\":\"%s\"", facts->counter ? "counter" : "gauge");
     text_add_format(json, ",\"points\":%llu,\"late\":%llu,\"updated\":%llu",
                     (unsigned long long)info->points, (unsigned long long)info->late,
                     (unsigned long long)info->updated);

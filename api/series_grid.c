@@ -39,16 +39,19 @@ static int64_t closed_until(const struct series_info *info, const struct series_
     return floor_to(info->last_ms, facts->step_ms) + facts->step_ms <= now_ms ? INT64_MAX : now_ms;
 }
 
-bool series_is_counter(const struct series_info *info)
+/* Whether nothing is declared and the name is that of a counter: then the points decide. */
+static bool may_be_counter(const struct forecast_desk *desk, const struct series_info *info)
 {
-    return info->settings.has_kind && info->settings.kind == SERIES_COUNTER;
+    char name[SERIES_TEXT_MAX];
+    size_t length = storage_series_text(desk->services->storage, info->id, name);
+    return !info->settings.has_kind && counter_name(name, length);
 }
 
 static size_t fill(struct forecast_desk *desk, const struct series_info *info,
                    const struct series_facts *facts, size_t points, double *values, size_t maximum,
                    int64_t *start_ms)
 {
-    return grid_fill(desk->points, points, facts->step_ms, series_is_counter(info),
+    return grid_fill(desk->points, points, facts->step_ms, facts->counter,
                      closed_until(info, facts, clock_wall_ms()), values, maximum, start_ms);
 }
 
@@ -83,12 +86,16 @@ enum status forecast_facts(struct forecast_desk *desk, const struct series_info 
         return STATUS_OK;
     }
     size_t count = 0;
+    bool open = may_be_counter(desk, info);
+    size_t wanted = cheap && !open ? CHEAP_POINTS : FACT_POINTS;
     memset(facts, 0, sizeof(*facts));
-    if (desk_read(desk, info->id, cheap ? CHEAP_POINTS : FACT_POINTS, &count, error) != STATUS_OK) {
+    if (desk_read(desk, info->id, wanted, &count, error) != STATUS_OK) {
         return error->status;
     }
     facts->native_ms = grid_step(desk->points, count);
     facts->step_ms = info->settings.has_step ? info->settings.step_ms : facts->native_ms;
+    facts->counter = open ? counter_shape(desk->points, count)
+                          : info->settings.has_kind && info->settings.kind == SERIES_COUNTER;
     facts->generation = info->generation;
     facts->points = info->points;
     if (facts->step_ms > 0 && !cheap && find_seasons(desk, info, facts, error) != STATUS_OK) {
@@ -128,20 +135,24 @@ const char *series_state_name(enum series_state state)
 }
 
 enum status forecast_grid(struct forecast_desk *desk, const struct series_info *info,
-                          size_t maximum, double **values, struct model_series *series,
-                          struct series_facts *facts, struct error *error)
+                          const struct grid_order *order, double **values,
+                          struct model_series *series, struct series_facts *facts,
+                          struct error *error)
 {
     const struct series_settings *settings = &info->settings;
-    size_t count = 0, cells = 0;
+    size_t count = 0, cells = 0, maximum = order->maximum;
     memset(series, 0, sizeof(*series));
     *values = NULL;
-    if (forecast_facts(desk, info, false, facts, error) != STATUS_OK) {
+    if (forecast_facts(desk, info, order->cheap, facts, error) != STATUS_OK) {
         return error->status;
     }
+    char name[SERIES_TEXT_MAX];
+    size_t length = storage_series_text(desk->services->storage, info->id, name);
+    series->key = series_key(name, length);
     series->step_ms = facts->step_ms;
     memcpy(series->seasons, facts->seasons, sizeof(series->seasons));
     series->minimum = settings->has_minimum ? settings->minimum : -(double)INFINITY;
-    if (series_is_counter(info) && !settings->has_minimum) {
+    if (facts->counter && !settings->has_minimum) {
         series->minimum = 0.0; /* of the rate */
     }
     series->maximum = settings->has_maximum ? settings->maximum : (double)INFINITY;

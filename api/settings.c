@@ -5,12 +5,12 @@
 
 #include "api/json.h"
 #include "base/clock.h"
+#include "base/time_zone.h"
 
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #define SETTINGS         "step season time_zone min max integer kind retention"
 #define STEP_MS_MIN      100
@@ -18,7 +18,6 @@
 #define SEASON_STEPS_MAX 100000
 #define RETENTION_MS_MIN 60000
 #define RETENTION_MS_MAX INT64_C(3155760000000) /* 100 years */
-#define ZONES            "/usr/share/zoneinfo/"
 
 static enum status bad_setting(const char *name, struct error *error, const char *hint)
 {
@@ -94,23 +93,6 @@ static enum status read_season(const json_t *object, struct series_settings *set
     return STATUS_OK;
 }
 
-/* A name of the time zone database: letters, digits and _ + - / only, so never a way out of it. */
-static bool zone_exists(const char *name, size_t length)
-{
-    char path[sizeof(ZONES) + 48];
-    struct stat found;
-    if (strcmp(name, "UTC") == 0) {
-        return true;
-    }
-    if (length == 0 || length >= 48 || strlen(name) != length || name[0] == '/' ||
-        strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-/") !=
-            length) {
-        return false;
-    }
-    snprintf(path, sizeof(path), ZONES "%s", name);
-    return stat(path, &found) == 0 && S_ISREG(found.st_mode);
-}
-
 static enum status read_zone(const json_t *object, struct series_settings *settings,
                              struct error *error)
 {
@@ -122,9 +104,19 @@ static enum status read_zone(const json_t *object, struct series_settings *setti
         settings->time_zone[0] = '\0';
         return STATUS_OK;
     }
-    if (!json_is_string(member) ||
-        !zone_exists(json_string_value(member), json_string_length(member))) {
-        return bad_setting("time_zone", error, "Give a name such as Europe/Berlin, or UTC.");
+    const char *name = json_is_string(member) ? json_string_value(member) : "";
+    const struct time_zone *zone = NULL;
+    enum status status = STATUS_INVALID;
+    if (name[0] && strlen(name) == json_string_length(member)) {
+        status = time_zone_find(name, &zone, error);
+    }
+    if (status == STATUS_INVALID) {
+        error_set(error, STATUS_INVALID, "there is no time zone \"%.48s\"", name);
+        error_code(error, "bad_field", "time_zone");
+        return error_hint(error, "Give a name such as Europe/Berlin, or UTC.");
+    }
+    if (status != STATUS_OK) {
+        return status;
     }
     snprintf(settings->time_zone, sizeof(settings->time_zone), "%s", json_string_value(member));
     return STATUS_OK;

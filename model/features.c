@@ -309,6 +309,55 @@ static void fill_pair(const struct window_source *source, const struct window_sc
     }
 }
 
+static int64_t floor_div(int64_t a, int64_t b)
+{
+    return a / b - (a % b < 0 ? 1 : 0);
+}
+
+/* Whether a number of steps is whole days: only these follow a clock that is changed. */
+static bool follows_clock(const struct feature_plan *plan, size_t steps)
+{
+    return (int64_t)steps * plan->step_ms % DAY_MS == 0;
+}
+
+static int64_t earlier(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Steps from `step` on, at most `count`, until the clock may change. */
+static size_t steps_until(const struct feature_plan *plan, int64_t change_ms, int64_t step,
+                          size_t count)
+{
+    if (change_ms == INT64_MAX) {
+        return count;
+    }
+    int64_t steps = floor_div(change_ms - 1, plan->step_ms) + 1 - step;
+    return steps < (int64_t)count ? (size_t)steps : count;
+}
+
+/* A lag of whole days by the local clock: in stretches in which both ends keep theirs. */
+static void fill_local_lag(const struct feature_plan *plan, const struct window_source *source,
+                           const struct window_scale *scale, size_t lag, int64_t from, size_t count,
+                           real *column, size_t width)
+{
+    int64_t lag_ms = (int64_t)lag * plan->step_ms;
+    int64_t first = source->origin_step - (int64_t)source->origin; /* of values[0] */
+    for (size_t done = 0; done < count;) {
+        int64_t step = first + from + (int64_t)done;
+        int64_t time_ms = step * plan->step_ms;
+        int64_t ahead_ms = time_zone_offset_ms(source->zone, time_ms) -
+                           time_zone_offset_ms(source->zone, time_ms - lag_ms);
+        int64_t change_ms = time_zone_next_change_ms(source->zone, time_ms);
+        int64_t before_ms = time_zone_next_change_ms(source->zone, time_ms - lag_ms);
+        before_ms = before_ms == INT64_MAX ? INT64_MAX : before_ms + lag_ms;
+        size_t part = steps_until(plan, earlier(change_ms, before_ms), step, count - done);
+        int64_t read = from + (int64_t)done - (int64_t)lag + ahead_ms / plan->step_ms;
+        fill_pair(source, scale, read, part, column + done * width, width);
+        done += part;
+    }
+}
+
 static void fill_phases(const real *table, size_t period, int64_t first, size_t count, real *column,
                         size_t width)
 {
@@ -318,6 +367,21 @@ static void fill_phases(const real *table, size_t period, int64_t first, size_t 
         column[i * width] = table[2 * at];
         column[i * width + 1] = table[2 * at + 1];
         at = at + 1 < period ? at + 1 : 0;
+    }
+}
+
+static void fill_local_phases(const struct feature_plan *plan, const struct time_zone *zone,
+                              size_t index, int64_t first, size_t count, real *column, size_t width)
+{
+    for (size_t done = 0; done < count;) {
+        int64_t step = first + (int64_t)done;
+        int64_t time_ms = step * plan->step_ms;
+        int64_t local = floor_div(time_ms + time_zone_offset_ms(zone, time_ms), plan->step_ms);
+        size_t part =
+            steps_until(plan, time_zone_next_change_ms(zone, time_ms), step, count - done);
+        fill_phases(plan->phases[index], plan->periods[index], local, part, column + done * width,
+                    width);
+        done += part;
     }
 }
 
@@ -379,13 +443,23 @@ void window_fill(const struct feature_plan *plan, const struct feature_shape *sh
     fill_pair(source, scale, from - (int64_t)shape->delay, total, out->steps, width);
     size_t column = 2;
     for (size_t i = 0; shape->use_lags && i < plan->lag_count; i++) {
-        fill_pair(source, scale, from - (int64_t)plan->lags[i], total, out->steps + column, width);
+        if (source->zone != NULL && follows_clock(plan, plan->lags[i])) {
+            fill_local_lag(plan, source, scale, plan->lags[i], from, total, out->steps + column,
+                           width);
+        } else {
+            fill_pair(source, scale, from - (int64_t)plan->lags[i], total, out->steps + column,
+                      width);
+        }
         column += 2;
     }
     int64_t first_step = source->origin_step - (int64_t)shape->context;
     for (size_t i = 0; shape->use_periods && i < plan->period_count; i++) {
-        fill_phases(plan->phases[i], plan->periods[i], first_step, total, out->steps + column,
-                    width);
+        if (source->zone != NULL && follows_clock(plan, plan->periods[i])) {
+            fill_local_phases(plan, source->zone, i, first_step, total, out->steps + column, width);
+        } else {
+            fill_phases(plan->phases[i], plan->periods[i], first_step, total, out->steps + column,
+                        width);
+        }
         column += 2;
     }
     CHECK(column == width);

@@ -9,12 +9,17 @@
  * so; shift and scale come from the context alone. The same code fills windows for training and for
  * serving.
  *
+ * Where a series has a time zone, what follows the calendar follows its clock: phases of days and
+ * weeks are those of local time, and a lag of whole days reads the value at the same hour of the
+ * local day, which is a step off where the clock was changed between the two.
+ *
  * Threads: a finished plan is read only; filling writes the caller's arrays only.
  */
 #ifndef MODEL_FEATURES_H
 #define MODEL_FEATURES_H
 
 #include "base/status.h"
+#include "base/time_zone.h"
 #include "model/model.h"
 #include "model/tape/tensor.h"
 
@@ -80,7 +85,8 @@ struct window_source {
     size_t known; /* only values[0 .. known) are looked at: the origin, or beyond it for the
                      teacher-forced horizon of an autoregressive head */
     size_t origin;
-    int64_t origin_step; /* time of the origin divided by the step */
+    int64_t origin_step;          /* time of the origin divided by the step */
+    const struct time_zone *zone; /* of the calendar; NULL = UTC */
     struct series_statistics statistics;
 };
 

@@ -103,6 +103,19 @@ void forecast_finish(const struct model_series *series, double fallback, struct 
     }
 }
 
+void forecast_widen(const struct model_series *series, double factor, struct forecast *forecast)
+{
+    size_t horizon = forecast->horizon;
+    for (size_t step = 0; step < horizon; step++) {
+        double median = (double)forecast->quantiles[QUANTILE_MEDIAN * horizon + step];
+        for (size_t q = 0; q < QUANTILE_COUNT; q++) {
+            float *value = &forecast->quantiles[q * horizon + step];
+            *value = (float)(median + factor * ((double)*value - median));
+        }
+    }
+    forecast_finish(series, 0.0, forecast);
+}
+
 double forecast_quantile(const struct forecast *forecast, size_t step, double level)
 {
     CHECK(step < forecast->horizon);

@@ -11,6 +11,7 @@
 #include <math.h>
 
 #define GAPS_MAX  1024 /* the newest ones decide */
+#define OFF_STEP  10   /* a gap is a multiple where it is within a tenth of the step */
 #define VALUE_MAX 1e37 /* models compute in float: what is larger counts as missing */
 #define SECOND    INT64_C(1000)
 #define MINUTE    (60 * SECOND)
@@ -29,8 +30,8 @@ static int64_t floor_div(int64_t a, int64_t b)
     return a % b < 0 ? quotient - 1 : quotient;
 }
 
-/* Gaps in insertion order of a small sorted array: n is at most GAPS_MAX. */
-static int64_t median_gap(int64_t *gaps, size_t count)
+/* Ascending, by insertion: at most GAPS_MAX of them. */
+static void sort_gaps(int64_t *gaps, size_t count)
 {
     for (size_t i = 1; i < count; i++) {
         int64_t moving = gaps[i];
@@ -40,7 +41,6 @@ static int64_t median_gap(int64_t *gaps, size_t count)
         }
         gaps[at] = moving;
     }
-    return gaps[count / 2];
 }
 
 static int64_t snap(int64_t gap)
@@ -62,6 +62,29 @@ static int64_t snap(int64_t gap)
     return (gap + SECOND / 2) / SECOND * SECOND;
 }
 
+static bool is_multiple(int64_t gap, int64_t step)
+{
+    int64_t times = (gap + step / 2) / step;
+    int64_t away = gap > times * step ? gap - times * step : times * step - gap;
+    return times > 0 && away * OFF_STEP <= step;
+}
+
+/* Where more than half of the points are missing the median is a multiple of the step: the shorter
+ * gap that a tenth of them have, nearly all are multiples of, and that a third of the cells fill.
+ */
+static int64_t shorter_step(const int64_t *gaps, size_t count, int64_t median)
+{
+    int64_t step = snap(gaps[count / 10]);
+    int64_t span = 0;
+    size_t multiples = 0;
+    for (size_t i = 0; i < count; i++) {
+        multiples += is_multiple(gaps[i], step) ? 1 : 0;
+        span += gaps[i];
+    }
+    bool fits = step < median && median % step == 0 && 10 * multiples >= 9 * count;
+    return fits && span / step <= 3 * (int64_t)count ? step : median;
+}
+
 int64_t grid_step(const struct point *points, size_t count)
 {
     int64_t gaps[GAPS_MAX];
@@ -73,7 +96,21 @@ int64_t grid_step(const struct point *points, size_t count)
             found++;
         }
     }
-    return found == 0 ? 0 : snap(median_gap(gaps, found));
+    if (found == 0) {
+        return 0;
+    }
+    sort_gaps(gaps, found);
+    return shorter_step(gaps, found, snap(gaps[found / 2]));
+}
+
+size_t grid_off_step(const struct point *points, size_t count, int64_t step_ms)
+{
+    size_t off = 0;
+    for (size_t i = 1; i < count; i++) {
+        int64_t gap = points[i].time_ms - points[i - 1].time_ms;
+        off += gap > 0 && !is_multiple(gap, step_ms) ? 1 : 0;
+    }
+    return off;
 }
 
 /* Walks the points as gauge values or as rates: one sample at a time, skipping what has no value.

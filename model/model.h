@@ -35,9 +35,14 @@ struct model_series {
     double minimum, maximum;       /* declared bounds; -INFINITY and INFINITY where none */
     bool integer;
     const char *time_zone; /* NULL = UTC */
+    uint64_t key;          /* of the series' name, series_key; 0 = not known by name */
 };
 
-/* The grid interval of sorted points: median gap snapped to a canonical interval (1, 2, 5, 10, 15,
+/* The same for the same name always and everywhere; never 0. */
+uint64_t series_key(const char *name, size_t length);
+
+/* The grid interval of sorted points: median gap (or the shorter one that nearly all gaps are
+ * multiples of, where points are missing) snapped to a canonical interval (1, 2, 5, 10, 15,
  * 20, 30 s, 1 ... 30 min, 1, 2, 3, 4, 6, 8, 12 h, 1 d, 7 d; below 1 s: 100 ms multiples) where it
  * is within 10 %; 0 below two distinct times. */
 int64_t grid_step(const struct point *points, size_t count);
@@ -50,11 +55,54 @@ int64_t grid_step(const struct point *points, size_t count);
 size_t grid_fill(const struct point *points, size_t count, int64_t step_ms, bool counter,
                  int64_t now_ms, double *values, size_t maximum, int64_t *start_ms);
 
-/* Seasons by autocorrelation among the canonical ones of the step (hour, day, week, year; plus a
- * scan), strongest evidence first kept, returned shortest first. Returns how many (0 to
- * SEASONS_MAX). */
+/* Points whose distance from the one before is no multiple of the step, within a tenth of it: how
+ * irregular a series is. */
+size_t grid_off_step(const struct point *points, size_t count, int64_t step_ms);
+
+/* Whether sorted points only rise, but for falls that land near zero: a counter. False below ten
+ * values, where nothing rises, and for anything negative. Monotone gauges look the same, so ask for
+ * the name too. */
+bool counter_shape(const struct point *points, size_t count);
+
+/* Whether a canonical series text is named like a counter: _total, _count, _sum, _bucket. */
+bool counter_name(const char *name, size_t length);
+
+/* Seasons by autocorrelation among the canonical ones of the step (hour, day, week, year) and by
+ * the spectrum, exact to the step where a dozen cycles or more are there. The strongest are kept
+ * and returned shortest first. Returns how many (0 to SEASONS_MAX). */
 size_t season_detect(const double *values, size_t count, int64_t step_ms,
                      uint32_t seasons[SEASONS_MAX]);
+
+/* ---------------------------------------------------------------- level shifts */
+
+/* Whether a series has lately moved to another level, and its past brought there.
+ *
+ * A shift is a change after which the values, less their season, stay away from where they were:
+ * by four times the usual spread, nine in ten of them on the far side, and further than any earlier
+ * stretch of that length went. So bursts of a bursty series are none, and a random walk rarely is.
+ * LEVEL_SHIFT_AFTER values at the new level are enough.
+ *
+ * Models and baselines scale by their context: a context of two levels fits neither. So the past is
+ * moved to the new level, by the difference, or by the ratio where a jump of ten times says that
+ * the unit was changed.
+ */
+#define LEVEL_SHIFT_AFTER 8
+
+struct level_shift {
+    size_t at; /* first value of the new level */
+    double before, after;
+    bool unit; /* ten times or more, both levels positive: another unit */
+};
+
+/* `seasons` as in struct model_series; `scratch` has 3 * count doubles. Pure. */
+bool level_shift_find(const double *values, size_t count, const uint32_t *seasons, double *scratch,
+                      struct level_shift *out);
+
+/* Moves values[0 .. at) to the new level. What never was negative stays so. */
+void level_shift_apply(const struct level_shift *shift, double *values, size_t count);
+
+/* By how much bands widen, because little is known of the new level yet. */
+double level_shift_widening(const struct level_shift *shift, size_t count);
 
 /* ---------------------------------------------------------------- forecasts */
 
@@ -73,10 +121,20 @@ struct forecast {
  * from the outer spread. */
 double forecast_quantile(const struct forecast *forecast, size_t step, double level);
 
-enum baseline { BASELINE_LAST_VALUE, BASELINE_DRIFT, BASELINE_SEASONAL_NAIVE, BASELINE_COUNT };
-const char *baseline_name(enum baseline baseline); /* "last_value", "drift", "seasonal_naive" */
+/* Multiplies the distance of all levels from the median, then bounds them as before. */
+void forecast_widen(const struct model_series *series, double factor, struct forecast *forecast);
 
-/* Needs at least two observed values, the seasonal naive one full season: false where it cannot.
+enum baseline {
+    BASELINE_LAST_VALUE,
+    BASELINE_DRIFT,
+    BASELINE_SEASONAL_NAIVE,
+    BASELINE_DAMPED_TREND, /* exponential smoothing with damped trend and season */
+    BASELINE_COUNT
+};
+const char *baseline_name(enum baseline baseline); /* "last_value", "damped_trend" ... */
+
+/* Needs at least two observed values, the seasonal naive one full season, the damped trend eight
+ * values and a few errors: false where it cannot.
  * Spread from the empirical errors of the method on the series itself. No allocation: `scratch` has
  * 4 * series->count doubles. */
 bool baseline_forecast(enum baseline baseline, const struct model_series *series, double *scratch,
@@ -127,6 +185,7 @@ typedef void (*train_report)(void *context, const struct train_progress *progres
 struct train_request {
     const struct model_series *series;
     size_t series_count;
+    size_t series_total; /* of the group, with those that were left out; 0 = series_count */
     struct model_config config;
     double seconds; /* wall-clock budget for everything; 0 = by steps only */
     uint64_t steps; /* optimiser steps of the first member, others in proportion; 0 = by seconds */
@@ -158,11 +217,14 @@ struct snapshot_record {
     uint64_t seed, steps, parameters, bytes;
     uint64_t data_generation; /* CRC-32C over the series trained on: same data, same number */
     size_t series, members;
+    size_t series_total;             /* of the group: more than `series` where these are a sample */
+    uint64_t windows, windows_total; /* drawn by the busiest member; that there were */
     double seconds;
     double sparse_share; /* largest share of causal pairs that a member's pattern leaves out */
     double mase, wql, coverage80, baseline_mase,
         baseline_wql;   /* on held-back origins; NaN where unknown */
     uint64_t evaluated; /* points behind these */
+    char baseline[24];  /* which one these figures are of: the best; empty where unknown */
     char sha256[65];    /* of the file; empty before it is saved */
     char decision[160]; /* why it was promoted or kept back */
 };
@@ -170,6 +232,9 @@ struct snapshot_record {
 struct snapshot *snapshot_acquire(struct snapshot *snapshot);
 void snapshot_release(struct snapshot *snapshot); /* NULL is fine */
 const struct snapshot_record *snapshot_record(const struct snapshot *snapshot);
+
+/* Whether it learned from a part of the group only: of its series, or of their windows. */
+bool snapshot_sampled(const struct snapshot_record *record);
 
 /* Name and fate, before publication and by the owner alone: a snapshot that is saved under its id
  * before it is published needs the id first. The registry keeps an id that is there, and numbers on

@@ -8,25 +8,33 @@
  * taken out, and halfway lags are rounded to multiples of it, where only the longer season makes a
  * difference.
  *
- * Slow movement is taken out with a centred moving mean of length s. Exactness comes from the
- * multiples: a cycle of 25 compared at lag 4 x 24 is far out of phase.
+ * Slow movement is taken out with a centred moving mean of length s. Exactness, and whatever is not
+ * canonical, comes from the spectrum (model/spectrum.h).
  */
 #include "model/model.h"
 
 #include "base/check.h"
 #include "base/memory.h"
+#include "model/spectrum.h"
 
 #include <math.h>
 #include <string.h>
 
-#define USED_MAX        32768 /* newest values looked at */
-#define CYCLES_USED     64    /* of one candidate */
-#define MULTIPLES_MAX   4     /* M above */
-#define EXACT_MULTIPLES 12    /* for telling s from s + 1 */
-#define SCAN_VALUES     4096  /* newest values for the scan */
-#define SCAN_LAG_MAX    1024
-#define BARTLETT_LAGS   24
-#define HOUR_MS         INT64_C(3600000)
+#define USED_MAX         32768 /* newest values looked at */
+#define CYCLES_USED      64    /* of one candidate */
+#define MULTIPLES_MAX    4     /* M above */
+#define VALUES_LEAST     12
+#define CYCLES_EXACT     4 /* from which on the spectrum tells neighbours */
+#define CYCLES_SURE      8
+#define SCORE_ACCEPTED   30.0 /* of a season that is not canonical */
+#define SCORE_LEAST      12.0
+#define NEIGHBOUR_BETTER 1.1
+#define SNAP_SHARE       0.95
+#define DIVISOR_SHARE    0.85
+#define BARTLETT_LAGS    24
+#define HOUR_MS          INT64_C(3600000)
+
+static const int64_t canonical_ms[] = {HOUR_MS, 24 * HOUR_MS, 168 * HOUR_MS, 8760 * HOUR_MS};
 
 /* Work on one candidate: the residual with gaps, and room for sums. */
 struct probe {
@@ -137,36 +145,6 @@ static double standard_error(const struct probe *probe, size_t season)
     return sqrt((1.0 + 2.0 * weight * sum) / (double)(probe->observed + 1));
 }
 
-static double sharp(const struct probe *probe, size_t season)
-{
-    size_t multiples = multiples_of(probe->count, season, EXACT_MULTIPLES);
-    double sum = 0.0;
-    for (size_t m = 1; m <= multiples; m++) {
-        sum += autocorrelation(probe, m * season);
-    }
-    return sum / (double)multiples;
-}
-
-/* The season near `guess` that the multiples agree on; `guess` itself unless another is clearly
- * better. Short guesses try every neighbour; long ones are steps of what a cycle can resolve. */
-static size_t refine(const struct probe *probe, size_t guess, size_t reach)
-{
-    double own = sharp(probe, guess);
-    double best = own;
-    size_t season = guess;
-    for (size_t away = 1; away <= reach; away++) {
-        size_t candidates[2] = {guess > away + 1 ? guess - away : guess, guess + away};
-        for (size_t i = 0; i < 2; i++) {
-            double value = sharp(probe, candidates[i]);
-            if (candidates[i] != guess && value > best) {
-                best = value;
-                season = candidates[i];
-            }
-        }
-    }
-    return best - own > 0.03 * fabs(best) + 0.01 ? season : guess;
-}
-
 /* Evidence in units of its threshold, at least 1 where the season is accepted; 0 where not. */
 static double evidence(struct probe *probe, size_t season, size_t shorter, double strictness)
 {
@@ -251,22 +229,126 @@ static struct probe probe_at(const double *residual, size_t count, size_t used, 
     return probe;
 }
 
-static size_t test_canonical(double *residual, size_t count, int64_t step_ms, double *work,
-                             struct found *found)
+/* Whether a season is only a multiple of a shorter one: *shorter is then the one that divides it, 0
+ * where the shorter one is near an integer share of it and not on it. */
+static bool is_multiple(const struct spectrum *spectrum, size_t season, double own, size_t *shorter)
 {
-    static const int64_t lengths_ms[] = {HOUR_MS, 24 * HOUR_MS, 168 * HOUR_MS, 8760 * HOUR_MS};
+    size_t reach = spectrum_resolution(spectrum, season);
+    for (size_t k = 2; k <= season / 2; k++) {
+        size_t share = (season + k / 2) / k;
+        size_t around = reach / k > 0 ? reach / k : 1;
+        around = season % k == 0 || k <= MULTIPLES_MAX + 2 ? around : 0;
+        size_t best = 0;
+        double score = 0.0;
+        for (size_t period = share > around + 2 ? share - around : 2;
+             around > 0 && period <= share + around; period++) {
+            double found = spectrum_score(spectrum, period);
+            best = found > score ? period : best;
+            score = fmax(score, found);
+        }
+        bool divides = best * k == season;
+        if (score > SCORE_LEAST && score > (divides ? DIVISOR_SHARE : NEIGHBOUR_BETTER) * own) {
+            *shorter = divides ? best : 0;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A canonical season that the autocorrelation shows, looked at again: the spectrum tells a
+ * neighbour from it, and a shorter season of which it is only a multiple. Returns what it is; 0
+ * where it is none. */
+static size_t exact_canonical(const struct spectrum *spectrum, size_t season)
+{
+    if (season > spectrum->count) {
+        return season; /* too long for the spectrum */
+    }
+    size_t shorter = season;
+    double own = spectrum_score(spectrum, season);
+    if (own < SCORE_LEAST && CYCLES_SURE * season <= spectrum->count) {
+        return 0; /* the autocorrelation's shoulder of another season */
+    }
+    if (is_multiple(spectrum, season, own, &shorter)) {
+        return shorter;
+    }
+    size_t reach = spectrum_resolution(spectrum, season);
+    bool resolved = CYCLES_EXACT * season <= spectrum->count;
+    for (size_t away = 1; resolved && away <= reach && away + 2 <= season; away++) {
+        double below = spectrum_score(spectrum, season - away);
+        double above = spectrum_score(spectrum, season + away);
+        if (fmax(below, above) > NEIGHBOUR_BETTER * own + SCORE_LEAST) {
+            return 0;
+        }
+    }
+    return season;
+}
+
+/* Of seasons that the values cannot tell apart the canonical one. */
+static size_t snap(const struct spectrum *spectrum, int64_t step_ms, size_t season, double score)
+{
+    size_t reach = spectrum_resolution(spectrum, season);
+    for (size_t i = 0; i < ARRAY_COUNT(canonical_ms); i++) {
+        size_t near = canonical_ms[i] % step_ms == 0 ? (size_t)(canonical_ms[i] / step_ms) : 0;
+        size_t away = near > season ? near - season : season - near;
+        if (near > 1 && away <= reach && near * 2 <= spectrum->count &&
+            spectrum_score(spectrum, near) >= SNAP_SHARE * score) {
+            return near;
+        }
+    }
+    return season;
+}
+
+/* What stands out most of all, and what is left without it: another season that neither divides it
+ * nor is a multiple of it must show there too, or it only shares some of its harmonics. */
+struct strongest {
+    size_t season; /* 0: none */
+    double *rest;  /* [count] */
+    double *room;
+};
+
+static void find_strongest(const double *residual, size_t count, struct strongest *strongest)
+{
+    struct spectrum spectrum;
+    double score;
+    spectrum_init(&spectrum, residual, count, strongest->room);
+    bool any = spectrum_period(&spectrum, &strongest->season, &score) && score >= SCORE_ACCEPTED;
+    strongest->season = any ? strongest->season : 0;
+    if (any) {
+        memcpy(strongest->rest, residual, count * sizeof(double));
+        remove_profile(strongest->rest, count, strongest->season, strongest->room);
+    }
+}
+
+static bool stands_alone(const struct strongest *strongest, size_t count, size_t season)
+{
+    size_t other = strongest->season;
+    if (season == 0 || other == 0 || season % other == 0 || other % season == 0) {
+        return season > 0;
+    }
+    struct spectrum spectrum;
+    spectrum_init(&spectrum, strongest->rest, count, strongest->room);
+    return season > spectrum.count || spectrum_score(&spectrum, season) >= SCORE_LEAST;
+}
+
+static size_t test_canonical(double *residual, size_t count, int64_t step_ms, double *work,
+                             const struct strongest *strongest, struct found *found)
+{
     size_t kept = 0;
-    for (size_t i = 0; i < ARRAY_COUNT(lengths_ms); i++) {
-        size_t season = (size_t)((lengths_ms[i] + step_ms / 2) / step_ms);
-        bool divides = lengths_ms[i] % step_ms == 0 || i == 3;
+    for (size_t i = 0; i < ARRAY_COUNT(canonical_ms); i++) {
+        size_t season = (size_t)((canonical_ms[i] + step_ms / 2) / step_ms);
+        bool divides = canonical_ms[i] % step_ms == 0 || i == 3;
         if (season < 2 || season > count / 3 || !divides) {
             continue;
         }
         struct probe probe = probe_at(residual, count, CYCLES_USED * season, work);
         size_t shorter = kept > 0 ? found[kept - 1].season : 0;
         double strength = evidence(&probe, season, shorter, 1.0);
-        size_t reach = season / 12 < 3 ? season / 12 + 1 : 3;
-        if (strength > 0.0 && (shorter > 0 || refine(&probe, season, reach) == season)) {
+        if (strength > 0.0) {
+            struct spectrum spectrum;
+            spectrum_init(&spectrum, residual, count, strongest->room);
+            season = exact_canonical(&spectrum, season);
+        }
+        if (strength > 0.0 && season != shorter && stands_alone(strongest, count, season)) {
             found[kept].season = season;
             found[kept].evidence = strength;
             kept++;
@@ -276,39 +358,31 @@ static size_t test_canonical(double *residual, size_t count, int64_t step_ms, do
     return kept;
 }
 
-static size_t test_scan(double *residual, size_t count, size_t shorter, double *work,
-                        struct found *found)
+/* Seasons that nobody would guess, the clearest first. */
+static size_t test_scan(double *residual, size_t count, int64_t step_ms, double *room,
+                        struct found *found, size_t kept)
 {
-    struct probe probe = probe_at(residual, count, SCAN_VALUES, work);
-    size_t limit = probe.count / 4 < SCAN_LAG_MAX ? probe.count / 4 : SCAN_LAG_MAX;
-    if (limit < 3) {
-        return 0;
-    }
-    probe_prepare(&probe, limit);
-    double best = 0.0;
-    size_t season = 0;
-    double before = autocorrelation(&probe, 2);
-    double here = autocorrelation(&probe, 3);
-    for (size_t lag = 3; lag < limit; lag++) {
-        double after = autocorrelation(&probe, lag + 1);
-        /* A longer peak must be clearly better: it may be a multiple of the true one. */
-        if (here > before && here >= after && here > 0.1) {
-            double value = contrast(&probe, lag, 0);
-            if (value > 1.1 * best + 0.02) {
-                best = value;
-                season = lag;
+    size_t added = 0;
+    while (added < 2) {
+        struct spectrum spectrum;
+        size_t season;
+        double score;
+        spectrum_init(&spectrum, residual, count, room);
+        if (!spectrum_period(&spectrum, &season, &score) || score < SCORE_ACCEPTED || season < 3) {
+            break;
+        }
+        season = snap(&spectrum, step_ms, season, score);
+        for (size_t i = 0; i < kept + added; i++) {
+            if (found[i].season == season) {
+                return added;
             }
         }
-        before = here;
-        here = after;
+        found[kept + added].season = season;
+        found[kept + added].evidence = 1.0 + score / SCORE_ACCEPTED;
+        added++;
+        remove_profile(residual, count, season, room);
     }
-    if (season == 0 || season == shorter) {
-        return 0;
-    }
-    season = refine(&probe, season, 2);
-    found->evidence = evidence(&probe, season, 0, 1.5);
-    found->season = season;
-    return found->evidence > 0.0 ? 1 : 0;
+    return added;
 }
 
 size_t season_detect(const double *values, size_t count, int64_t step_ms,
@@ -317,18 +391,21 @@ size_t season_detect(const double *values, size_t count, int64_t step_ms,
     memset(seasons, 0, SEASONS_MAX * sizeof(seasons[0]));
     size_t used = count < USED_MAX ? count : USED_MAX;
     values += count - used;
-    /* residual, smooth, sums, counts (half of a double each) */
-    double *memory = used >= 6 && step_ms > 0 ? mem_zeroed(4 * (used + 2), sizeof(double)) : NULL;
+    /* residual, smooth, sums, counts (half of a double each); what is left; the spectrum's */
+    size_t probes = 4 * (used + 2);
+    double *memory = used >= VALUES_LEAST && step_ms > 0
+                         ? mem_zeroed(probes + used + spectrum_room(used), sizeof(double))
+                         : NULL;
     if (memory == NULL) {
         return 0;
     }
-    struct found found[5] = {{0, 0.0}};
+    struct found found[6] = {{0, 0.0}};
     size_t kept = 0;
     if (prepare(values, used, memory)) {
-        double *work = memory + used;
-        kept = test_canonical(memory, used, step_ms, work, found);
-        size_t shorter = kept > 0 ? found[0].season : 0;
-        kept += test_scan(memory, used, shorter, work, found + kept);
+        struct strongest strongest = {0, memory + probes, memory + probes + used};
+        find_strongest(memory, used, &strongest);
+        kept = test_canonical(memory, used, step_ms, memory + used, &strongest, found);
+        kept += test_scan(memory, used, step_ms, strongest.room, found, kept);
     }
     mem_free(memory);
     while (kept > SEASONS_MAX) {

@@ -60,6 +60,7 @@ void snapshot_release(struct snapshot *snapshot)
         member_free(snapshot->members[i]);
     }
     feature_plan_release(&snapshot->plan);
+    blend_release(&snapshot->blend);
     mem_free(snapshot->spread);
     mem_free(snapshot);
 }
@@ -124,6 +125,11 @@ void snapshot_step_text(int64_t step_ms, char *text, size_t capacity)
             return;
         }
     }
+}
+
+bool snapshot_sampled(const struct snapshot_record *record)
+{
+    return record->series < record->series_total || record->windows < record->windows_total;
 }
 
 /* ---------------------------------------------------------------- description */
@@ -211,6 +217,15 @@ void snapshot_describe(const struct snapshot *snapshot, struct text *json)
     add_int(json, "steps", record->steps);
     add_double(json, "seconds", record->seconds);
     add_int(json, "series", record->series);
+    add_key(json, "sampling");
+    text_add_char(json, '{');
+    add_int(json, "series", record->series);
+    add_int(json, "series_total", record->series_total);
+    add_int(json, "windows", record->windows);
+    add_int(json, "windows_total", record->windows_total);
+    add_key(json, "sampled");
+    text_add_string(json, snapshot_sampled(record) ? "true" : "false");
+    text_add_char(json, '}');
     add_int(json, "parameters", record->parameters);
     add_int(json, "bytes", record->bytes);
     add_double(json, "sparse_share", record->sparse_share);
@@ -219,9 +234,17 @@ void snapshot_describe(const struct snapshot *snapshot, struct text *json)
     add_double(json, "mase", record->mase);
     add_double(json, "wql", record->wql);
     add_double(json, "coverage80", record->coverage80);
+    add_text(json, "baseline", record->baseline);
     add_double(json, "baseline_mase", record->baseline_mase);
     add_double(json, "baseline_wql", record->baseline_wql);
     add_int(json, "evaluated", record->evaluated);
+    text_add_char(json, '}');
+    add_key(json, "blend");
+    text_add_char(json, '{');
+    bool blended = snapshot->blend.group.share > 0.0f;
+    add_text(json, "baseline", blended ? baseline_name(snapshot->blend.group.baseline) : "none");
+    add_double(json, "share", (double)snapshot->blend.group.share);
+    add_int(json, "series_of_their_own", snapshot->blend.count);
     text_add_char(json, '}');
     add_text(json, "sha256", record->sha256);
     add_text(json, "decision", record->decision);

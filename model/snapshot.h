@@ -7,6 +7,7 @@
 #ifndef MODEL_SNAPSHOT_H
 #define MODEL_SNAPSHOT_H
 
+#include "model/blend.h"
 #include "model/member.h"
 
 #include <stdatomic.h>
@@ -20,10 +21,8 @@ struct snapshot {
     uint32_t seasons[SEASONS_MAX]; /* of the group */
     struct member *members[MEMBERS_MAX];
     size_t member_count;
-    float blend; /* share of a baseline in the mean; 0 = none */
-    enum baseline blend_baseline;
-    uint32_t blend_season; /* of the seasonal naive */
-    float *spread; /* [Q][H]: distance from the median is multiplied by this (calibration) */
+    struct blend blend; /* baselines that are mixed in, by series */
+    float *spread;      /* [Q][H]: distance from the median is multiplied by this (calibration) */
 };
 
 /* An empty snapshot with one reference and the plan's tables; spread is 1. The

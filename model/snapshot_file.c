@@ -18,9 +18,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FORMAT      "forecastd-model-1"
-#define HORIZON_MAX 65536
-#define STEP_MS_MAX (INT64_C(400) * 86400000)
+#define FORMAT        "forecastd-model-2"
+#define FORMAT_BEFORE "forecastd-model-1" /* without the blend of single series; read as well */
+#define HORIZON_MAX   65536
+#define STEP_MS_MAX   (INT64_C(400) * 86400000)
 
 /* ---------------------------------------------------------------- writing */
 
@@ -47,12 +48,16 @@ static void set_record(struct checkpoint *out, const struct snapshot_record *rec
     checkpoint_set_format(out, "seed", "%" PRIu64, record->seed);
     checkpoint_set_format(out, "steps", "%" PRIu64, record->steps);
     checkpoint_set_format(out, "series", "%zu", record->series);
+    checkpoint_set_format(out, "series_total", "%zu", record->series_total);
+    checkpoint_set_format(out, "windows", "%" PRIu64, record->windows);
+    checkpoint_set_format(out, "windows_total", "%" PRIu64, record->windows_total);
     checkpoint_set_format(out, "seconds", "%.3f", record->seconds);
     checkpoint_set_format(out, "mase", "%.17g", record->mase);
     checkpoint_set_format(out, "wql", "%.17g", record->wql);
     checkpoint_set_format(out, "coverage80", "%.17g", record->coverage80);
     checkpoint_set_format(out, "baseline_mase", "%.17g", record->baseline_mase);
     checkpoint_set_format(out, "baseline_wql", "%.17g", record->baseline_wql);
+    checkpoint_set(out, "baseline", record->baseline);
     checkpoint_set_format(out, "evaluated", "%" PRIu64, record->evaluated);
     checkpoint_set(out, "decision", record->decision);
 }
@@ -97,6 +102,30 @@ static void add_weights(struct checkpoint *out, const struct member *member, siz
     }
 }
 
+static void set_blend(struct checkpoint *out, const struct blend_share *group)
+{
+    checkpoint_set_format(out, "blend", "%.9g", (double)group->share);
+    checkpoint_set(out, "blend_baseline", baseline_name(group->baseline));
+    checkpoint_set_format(out, "blend_season", "%u", group->season);
+}
+
+/* The blend of single series as two tensors, where there is any; `room` is theirs. */
+static bool add_blend(struct checkpoint *out, const struct blend *blend, float **room)
+{
+    size_t count = blend->count;
+    *room = mem_zeroed(count + 1, (BLEND_KEY_PARTS + BLEND_NUMBERS) * sizeof(float));
+    if (*room == NULL) {
+        return false;
+    }
+    float *numbers = *room + count * BLEND_KEY_PARTS;
+    blend_write(blend, *room, numbers);
+    if (count > 0) {
+        checkpoint_add(out, "blend.keys", (size_t[]){count, BLEND_KEY_PARTS}, 2, *room);
+        checkpoint_add(out, "blend.numbers", (size_t[]){count, BLEND_NUMBERS}, 2, numbers);
+    }
+    return true;
+}
+
 static void set_tensor_hash(struct checkpoint *out)
 {
     struct sha256 hash;
@@ -114,6 +143,7 @@ enum status snapshot_save(struct snapshot *snapshot, const char *path, struct er
     struct checkpoint file;
     struct text text;
     float *copies[MEMBERS_MAX] = {NULL};
+    float *blend = NULL;
     checkpoint_init(&file);
     text_init(&text, 4096);
     checkpoint_set(&file, "format", FORMAT);
@@ -122,9 +152,7 @@ enum status snapshot_save(struct snapshot *snapshot, const char *path, struct er
     set_list(&file, "seasons", snapshot->seasons, SEASONS_MAX);
     set_list(&file, "lags", snapshot->plan.lags, snapshot->plan.lag_count);
     set_list(&file, "periods", snapshot->plan.periods, snapshot->plan.period_count);
-    checkpoint_set_format(&file, "blend", "%.9g", (double)snapshot->blend);
-    checkpoint_set(&file, "blend_baseline", baseline_name(snapshot->blend_baseline));
-    checkpoint_set_format(&file, "blend_season", "%u", snapshot->blend_season);
+    set_blend(&file, &snapshot->blend.group);
     checkpoint_set_format(&file, "members", "%zu", snapshot->member_count);
     bool complete = true;
     for (size_t i = 0; i < snapshot->member_count; i++) {
@@ -137,6 +165,7 @@ enum status snapshot_save(struct snapshot *snapshot, const char *path, struct er
     }
     size_t horizon = snapshot->plan.horizon;
     checkpoint_add(&file, "spread", (size_t[]){QUANTILE_COUNT, horizon}, 2, snapshot->spread);
+    complete = complete && add_blend(&file, &snapshot->blend, &blend);
     enum status status = text_status(&text, "a member's configuration", error);
     if (status == STATUS_OK && !complete) {
         status = error_set(error, STATUS_NO_MEMORY, "could not put the model file together");
@@ -152,6 +181,7 @@ enum status snapshot_save(struct snapshot *snapshot, const char *path, struct er
     for (size_t i = 0; i < snapshot->member_count; i++) {
         mem_free(copies[i]);
     }
+    mem_free(blend);
     checkpoint_release(&file);
     text_release(&text);
     return status;
@@ -218,7 +248,9 @@ static enum status read_plan(const struct checkpoint *file, struct feature_plan 
     int64_t horizon;
     size_t season_count;
     const char *format = checkpoint_text(file, "format");
-    if (format == NULL || strcmp(format, FORMAT) != 0) {
+    bool known =
+        format != NULL && (strcmp(format, FORMAT) == 0 || strcmp(format, FORMAT_BEFORE) == 0);
+    if (!known) {
         return error_set(error, STATUS_CORRUPT, "cannot use the model file: it is not of format %s",
                          FORMAT);
     }
@@ -356,11 +388,15 @@ static enum status read_record(const struct checkpoint *file, struct snapshot *s
         return corrupt(error, "window_end_ms");
     }
     copy_text(file, "id", record->id, sizeof(record->id));
+    copy_text(file, "baseline", record->baseline, sizeof(record->baseline));
     copy_text(file, "decision", record->decision, sizeof(record->decision));
     record->data_generation = read_unsigned(file, "data_generation");
     record->seed = read_unsigned(file, "seed");
     record->steps = read_unsigned(file, "steps");
     record->series = (size_t)read_unsigned(file, "series");
+    record->series_total = (size_t)read_unsigned(file, "series_total");
+    record->windows = read_unsigned(file, "windows");
+    record->windows_total = read_unsigned(file, "windows_total");
     record->evaluated = read_unsigned(file, "evaluated");
     record->seconds = read_double(file, "seconds");
     record->mase = read_double(file, "mase");
@@ -372,8 +408,8 @@ static enum status read_record(const struct checkpoint *file, struct snapshot *s
     return STATUS_OK;
 }
 
-static enum status read_blend(const struct checkpoint *file, struct snapshot *snapshot,
-                              struct error *error)
+static enum status read_group_blend(const struct checkpoint *file, struct blend_share *group,
+                                    struct error *error)
 {
     int64_t season;
     const char *name = checkpoint_text(file, "blend_baseline");
@@ -382,15 +418,34 @@ static enum status read_blend(const struct checkpoint *file, struct snapshot *sn
         !read_int(file, "blend_season", 0, PERIOD_LENGTH_MAX, &season)) {
         return corrupt(error, "blend");
     }
-    snapshot->blend = (float)share;
-    snapshot->blend_season = (uint32_t)season;
+    group->share = (float)share;
+    group->season = (uint32_t)season;
     for (size_t i = 0; name != NULL && i < BASELINE_COUNT; i++) {
         if (strcmp(name, baseline_name((enum baseline)i)) == 0) {
-            snapshot->blend_baseline = (enum baseline)i;
+            group->baseline = (enum baseline)i;
             return STATUS_OK;
         }
     }
     return corrupt(error, "blend_baseline");
+}
+
+/* The group's blend and that of single series; *tensors counts what it used. */
+static enum status read_blend(const struct checkpoint *file, struct blend *blend, size_t *tensors,
+                              struct error *error)
+{
+    const struct checkpoint_tensor *keys = checkpoint_find(file, "blend.keys");
+    const struct checkpoint_tensor *numbers = checkpoint_find(file, "blend.numbers");
+    enum status status = read_group_blend(file, &blend->group, error);
+    if (status != STATUS_OK || (keys == NULL && numbers == NULL)) {
+        return status;
+    }
+    size_t count = keys != NULL ? keys->size / BLEND_KEY_PARTS : 0;
+    if (count == 0 || count > BLEND_SERIES_MAX || numbers == NULL ||
+        keys->size != count * BLEND_KEY_PARTS || numbers->size != count * BLEND_NUMBERS) {
+        return corrupt(error, "blend.keys");
+    }
+    *tensors += 2;
+    return blend_read(blend, count, keys->data, numbers->data, error);
 }
 
 static enum status read_all(const struct checkpoint *file, struct snapshot **out,
@@ -421,12 +476,12 @@ static enum status read_all(const struct checkpoint *file, struct snapshot **out
     if (status == STATUS_OK) {
         status = read_floats(file, "spread", QUANTILE_COUNT * horizon, snapshot->spread, error);
     }
+    if (status == STATUS_OK) {
+        status = read_blend(file, &snapshot->blend, &tensors, error);
+    }
     if (status == STATUS_OK && tensors != file->tensor_count) {
         status = error_set(error, STATUS_CORRUPT,
                            "cannot use the model file: it holds tensors that no member has");
-    }
-    if (status == STATUS_OK) {
-        status = read_blend(file, snapshot, error);
     }
     if (status == STATUS_OK) {
         status = read_record(file, snapshot, error);

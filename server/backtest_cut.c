@@ -150,7 +150,8 @@ static enum status add_series(struct cut_data *out, const struct csv_series *csv
                    .start_ms = start_ms,
                    .step_ms = step_ms,
                    .minimum = (double)-INFINITY,
-                   .maximum = (double)INFINITY},
+                   .maximum = (double)INFINITY,
+                   .key = series_key(csv->id, strlen(csv->id))},
     };
     fill_seasons(&series->series, options);
     return STATUS_OK;

@@ -115,8 +115,14 @@ static void describe(void *context, struct text *json)
     } else {
         text_add_string(json, "null");
     }
-    text_add_format(json, ",\"last_seconds\":%.3f},\"models\":{\"kept\":%zu,\"champions\":%zu},",
-                    training.last_seconds, models, champions);
+    text_add_format(json, ",\"last_seconds\":%.3f,\"last_sampled\":%s,\"last_series\":%zu,",
+                    training.last_seconds, training.last_sampled ? "true" : "false",
+                    training.last_series);
+    text_add_format(json, "\"last_series_total\":%zu,\"last_windows\":%llu,",
+                    training.last_series_total, (unsigned long long)training.last_windows);
+    text_add_format(json,
+                    "\"last_windows_total\":%llu},\"models\":{\"kept\":%zu,\"champions\":%zu},",
+                    (unsigned long long)training.last_windows_total, models, champions);
     text_add_format(
         json, "\"refresher\":{\"refreshed\":%llu,\"rounds\":%llu,\"busy_seconds\":%.3f},",
         (unsigned long long)live.refreshed, (unsigned long long)live.rounds, live.busy_seconds);

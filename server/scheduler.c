@@ -235,6 +235,11 @@ static void count_outcome(struct scheduler *scheduler, enum status status,
         scheduler->stats.promoted += outcome->promoted;
         scheduler->stats.kept_back += !outcome->promoted;
         scheduler->stats.last_seconds = outcome->seconds;
+        scheduler->stats.last_series = outcome->series;
+        scheduler->stats.last_series_total = outcome->series_total;
+        scheduler->stats.last_windows = outcome->windows;
+        scheduler->stats.last_windows_total = outcome->windows_total;
+        scheduler->stats.last_sampled = outcome->sampled;
     } else if (status != STATUS_CANCELLED) {
         scheduler->stats.failed++;
     }

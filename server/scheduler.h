@@ -48,6 +48,9 @@ struct scheduler_stats {
     uint64_t trained, promoted, kept_back, failed;
     int64_t last_ended_ms; /* wall clock; 0 = never */
     double last_seconds;
+    size_t last_series, last_series_total; /* trained on; of the group */
+    uint64_t last_windows, last_windows_total;
+    bool last_sampled;
 };
 void scheduler_stats(struct scheduler *scheduler, struct scheduler_stats *stats);
 
@@ -62,6 +65,9 @@ struct train_outcome {
     bool promoted;
     double seconds;
     char reason[160];
+    size_t series, series_total;
+    uint64_t windows, windows_total;
+    bool sampled;
 };
 
 /* Trains one group with `train` (its series fields are filled here), judges and admits the result.

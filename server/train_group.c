@@ -7,7 +7,8 @@
 
 #include <stdio.h>
 
-#define VALUES_MAX      ((size_t)32768)     /* newest values of a series */
+#define VALUES_MAX      ((size_t)32768) /* newest values of a series */
+#define SECONDS_MIN     1.0
 #define GROUP_BYTES_MAX ((size_t)256 << 20) /* of all series together */
 
 enum status train_group(struct api_worker *worker, struct registry *registry,
@@ -27,6 +28,12 @@ enum status train_group(struct api_worker *worker, struct registry *registry,
     struct train_request request = *train;
     request.series = group.series;
     request.series_count = group.count;
+    request.series_total = group.count + group.left_out;
+    if (request.seconds > 0.0) { /* loading is part of the budget */
+        double loaded = (double)(clock_monotonic_ns() - begin_ns) / 1e9;
+        request.seconds =
+            request.seconds - loaded > SECONDS_MIN ? request.seconds - loaded : SECONDS_MIN;
+    }
     status = model_train(&request, &challenger, error);
     if (status != STATUS_OK) {
         goto release;
@@ -46,7 +53,13 @@ enum status train_group(struct api_worker *worker, struct registry *registry,
                  "; %zu series were left out by sampling", group.left_out);
     }
     status = catalogue_admit(catalogue, challenger, &gate, outcome->id, error);
+    const struct snapshot_record *record = snapshot_record(challenger);
     outcome->promoted = gate.promote;
+    outcome->series = record->series;
+    outcome->series_total = record->series_total;
+    outcome->windows = record->windows;
+    outcome->windows_total = record->windows_total;
+    outcome->sampled = snapshot_sampled(record);
     outcome->seconds = (double)(clock_monotonic_ns() - begin_ns) / 1e9;
     snprintf(outcome->reason, sizeof(outcome->reason), "%s", gate.reason);
 

@@ -240,12 +240,14 @@ function drawHeadline(past, forecast) {
 }
 
 const SERVERS = {
-  seasonal_naive: "seasonal naive", last_value: "last value", drift: "drift", logsparse: "LogSparse",
+  seasonal_naive: "seasonal naive", last_value: "last value", drift: "drift", damped_trend: "damped trend",
+  logsparse: "LogSparse",
 };
 const serverName = (name) => SERVERS[name] ?? name.replaceAll("_", " ");
 const REASONS = {
   no_model: "no model yet for this step", model_failed: "the model failed", no_season: "no season found",
-  not_finite: "the model gave no finite answer", no_drift: "no trend to follow",
+  not_finite: "the model gave no finite answer", no_drift: "no trend to follow", no_trend: "too few values for a trend",
+  outage: "too few values since the outage",
 };
 const reasons = (codes) => codes.split(",").map((code) => REASONS[code] ?? code.replaceAll("_", " ")).join(", ");
 const percent = (share) => `${Math.round(share * 100)} %`;

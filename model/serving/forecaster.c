@@ -19,9 +19,10 @@
 #include <math.h>
 #include <string.h>
 
-#define CHUNK_MAX           32   /* series on the tape at once */
-#define BASELINE_VALUES_MIN 1024 /* newest values that a blended baseline sees, at least, */
-#define BASELINE_SEASONS    8    /* or so many of its seasons */
+#define CHUNK_MAX           32    /* series on the tape at once */
+#define BASELINE_VALUES_MIN 1024  /* newest values that a blended baseline sees, at least, */
+#define BASELINE_SEASONS    8     /* or so many of its seasons, */
+#define BASELINE_VALUES_MAX 65536 /* at most */
 #define STATISTICS_MIN      8192 /* newest values that a series' own spread is taken from, at least */
 
 struct forecaster {
@@ -94,6 +95,17 @@ void forecaster_free(struct forecaster *forecaster)
     mem_free(forecaster);
 }
 
+static size_t baseline_values(const struct snapshot *snapshot)
+{
+    size_t longest = blend_longest_season(&snapshot->blend);
+    for (size_t i = 0; i < SEASONS_MAX; i++) {
+        longest = snapshot->seasons[i] > longest ? snapshot->seasons[i] : longest;
+    }
+    size_t wanted = BASELINE_SEASONS * longest;
+    wanted = wanted < BASELINE_VALUES_MAX ? wanted : BASELINE_VALUES_MAX;
+    return wanted > BASELINE_VALUES_MIN ? wanted : BASELINE_VALUES_MIN;
+}
+
 enum status forecaster_new(const struct snapshot *snapshot, size_t batch_max,
                            struct forecaster **out, struct error *error)
 {
@@ -116,10 +128,7 @@ enum status forecaster_new(const struct snapshot *snapshot, size_t batch_max,
     forecaster->sums = mem_zeroed(forecaster->chunk * horizon * QUANTILE_COUNT, sizeof(double));
     forecaster->levels = mem_zeroed(
         snapshot->member_count * forecaster->chunk * horizon * QUANTILE_COUNT, sizeof(double));
-    forecaster->baseline_values = BASELINE_SEASONS * (size_t)snapshot->blend_season;
-    if (forecaster->baseline_values < BASELINE_VALUES_MIN) {
-        forecaster->baseline_values = BASELINE_VALUES_MIN;
-    }
+    forecaster->baseline_values = baseline_values(snapshot);
     forecaster->scratch = mem_zeroed(4 * forecaster->baseline_values, sizeof(double));
     forecaster->baseline.horizon = horizon;
     forecaster->baseline.mean = mem_zeroed(horizon, sizeof(float));
@@ -233,20 +242,25 @@ static void combine_row(struct forecaster *forecaster, size_t row)
 static void add_baseline(struct forecaster *forecaster, const struct model_series *series,
                          size_t row)
 {
-    const struct snapshot *snapshot = forecaster->snapshot;
+    const struct blend_share *blend = blend_of(&forecaster->snapshot->blend, series->key);
     const struct window_source *source = &forecaster->sources[row];
+    if (!(blend->share > 0.0f)) {
+        return;
+    }
     size_t used = forecaster->baseline_values;
     used = source->origin < used ? source->origin : used;
     struct model_series newest = *series;
     newest.values = source->values + source->origin - used;
     newest.count = used;
-    memset(newest.seasons, 0, sizeof(newest.seasons));
-    newest.seasons[0] = snapshot->blend_season;
+    if (blend->season > 0) {
+        memset(newest.seasons, 0, sizeof(newest.seasons));
+        newest.seasons[0] = blend->season;
+    }
     struct forecast *out = &forecaster->baseline;
-    if (!baseline_forecast(snapshot->blend_baseline, &newest, forecaster->scratch, out)) {
+    if (!baseline_forecast(blend->baseline, &newest, forecaster->scratch, out)) {
         return;
     }
-    double share = (double)snapshot->blend;
+    double share = (double)blend->share;
     double *sums = forecaster->sums + row * out->horizon * QUANTILE_COUNT;
     for (size_t h = 0; h < out->horizon; h++) {
         for (size_t q = 0; q < QUANTILE_COUNT; q++) {
@@ -272,9 +286,7 @@ static void run_block(struct forecaster *forecaster, const struct model_series *
     }
     for (size_t row = 0; row < rows; row++) {
         combine_row(forecaster, row);
-        if (snapshot->blend > 0.0f) {
-            add_baseline(forecaster, &series[row], row);
-        }
+        add_baseline(forecaster, &series[row], row);
     }
 }
 
@@ -354,6 +366,7 @@ static enum status start_row(struct forecaster *forecaster, const struct model_s
         .known = series->count,
         .origin = series->count,
         .origin_step = series->start_ms / series->step_ms + (int64_t)series->count,
+        .zone = time_zone_or_utc(series->time_zone),
         .statistics = series_statistics(series->values + series->count - used, used),
     };
     return STATUS_OK;

@@ -1,4 +1,5 @@
-/* Baselines: last value, drift and seasonal naive, with the spread of their own past errors.
+/* Baselines: last value, drift and seasonal naive, with the spread of their own past errors; the
+ * door of all baselines.
  * SPDX-License-Identifier: Apache-2.0
  *
  * The seasonal naive's spread is that of its seasonal differences over the last 200 seasons, as the
@@ -6,29 +7,28 @@
  * collected at 1, 2, 3, 4, 6, 8, 12 ... steps and interpolated with the square root of the
  * distance.
  */
-#include "model/forecast.h"
+#include "model/training/baseline.h"
 
 #include "base/check.h"
+#include "model/forecast.h"
 #include "model/order.h"
 
 #include <math.h>
 
 #define SPREAD_SEASONS 200
 #define SPREAD_VALUES  2048 /* newest values that the errors of last value and drift come from */
-#define FEW_ERRORS     24   /* below this many, errors are mirrored */
 
 const char *baseline_name(enum baseline baseline)
 {
-    static const char *const names[BASELINE_COUNT] = {"last_value", "drift", "seasonal_naive"};
+    static const char *const names[BASELINE_COUNT] = {"last_value", "drift", "seasonal_naive",
+                                                      "damped_trend"};
     CHECK(baseline < BASELINE_COUNT);
     return names[baseline];
 }
 
-/* Errors -> their quantiles at the standard levels. Few errors are mirrored, so that a handful of
- * rises does not make a one-sided interval; `errors` has room for twice the count. */
-static void spread_of(double *errors, size_t count, double spread[QUANTILE_COUNT])
+void baseline_spread(double *errors, size_t count, double spread[QUANTILE_COUNT])
 {
-    if (count < FEW_ERRORS) {
+    if (count < BASELINE_FEW_ERRORS) {
         for (size_t i = 0; i < count; i++) {
             errors[count + i] = -errors[i];
         }
@@ -64,8 +64,7 @@ static double mean_difference(const double *values, size_t count, size_t lag)
     return pairs > 0 ? sum / (double)pairs : HUGE_VAL;
 }
 
-/* The season that repeats best; 0 where none fits once. */
-static size_t best_season(const struct model_series *series)
+size_t baseline_season(const struct model_series *series)
 {
     size_t best = 0;
     double smallest = HUGE_VAL;
@@ -85,7 +84,7 @@ static size_t best_season(const struct model_series *series)
 
 static bool seasonal_naive(const struct model_series *series, double *scratch, struct forecast *out)
 {
-    size_t season = best_season(series);
+    size_t season = baseline_season(series);
     if (season == 0) {
         return false;
     }
@@ -150,12 +149,12 @@ static void walk(const struct model_series *series, double slope, double *scratc
         size_t lag = step + 1 + offset;
         while ((lag >= lag_next || lag_done == 0) && lag_next < used) {
             size_t found = collect_errors(y, used, lag_next, slope, scratch);
-            if (found > 0 && found < FEW_ERRORS) {
+            if (found > 0 && found < BASELINE_FEW_ERRORS) {
                 scratch[found] = slope * (double)lag_next; /* the slope itself is a guess */
                 found++;
             }
             if (found >= 8 || (found > 0 && lag_done == 0)) {
-                spread_of(scratch, found, spread);
+                baseline_spread(scratch, found, spread);
                 lag_done = lag_next;
             }
             lag_next += lag_next < 4 ? 1 : lag_next / 3 + lag_next % 2;
@@ -203,6 +202,11 @@ bool baseline_forecast(enum baseline baseline, const struct model_series *series
         break;
     case BASELINE_SEASONAL_NAIVE:
         if (!seasonal_naive(series, scratch, out)) {
+            return false;
+        }
+        break;
+    case BASELINE_DAMPED_TREND:
+        if (!smoothing_forecast(series, scratch, out)) {
             return false;
         }
         break;

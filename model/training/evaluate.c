@@ -47,6 +47,7 @@ enum status evaluation_init(struct evaluation *evaluation, const struct evaluati
                             size_t horizon, struct error *error)
 {
     *evaluation = (struct evaluation){.horizon = horizon};
+    size_t places_max = wanted->places_max > 0 ? wanted->places_max : EVALUATED_MAX;
     size_t found = 0;
     size_t keep_each = 1;
     for (int pass = 0; pass < 2; pass++) {
@@ -67,7 +68,7 @@ enum status evaluation_init(struct evaluation *evaluation, const struct evaluati
             }
         }
         if (pass == 0) {
-            keep_each = (seen + EVALUATED_MAX - 1) / EVALUATED_MAX;
+            keep_each = (seen + places_max - 1) / places_max;
             keep_each = keep_each > 0 ? keep_each : 1;
             found = (seen + keep_each - 1) / keep_each;
             evaluation->places = mem_zeroed(found + 1, sizeof(evaluation->places[0]));
@@ -228,7 +229,8 @@ enum status evaluation_figures(const struct evaluation *evaluation,
     struct sums model = {0};
     struct sums baselines[BASELINE_COUNT] = {{0}};
     double unknown = (double)NAN;
-    *figures = (struct evaluation_figures){unknown, unknown, unknown, unknown, unknown, 0};
+    *figures = (struct evaluation_figures){
+        unknown, unknown, unknown, unknown, unknown, 0, BASELINE_LAST_VALUE};
     enum status status = sum_all(evaluation, &model, baselines, error);
     if (status != STATUS_OK || model.points == 0) {
         return status;
@@ -244,6 +246,7 @@ enum status evaluation_figures(const struct evaluation *evaluation,
         }
         double wql = sums->loss / sums->absolute;
         if (!(wql >= figures->baseline_wql)) {
+            figures->baseline = (enum baseline)b;
             figures->baseline_wql = wql;
             figures->baseline_mase = sums->places > 0 ? sums->mase / (double)sums->places : unknown;
         }

@@ -31,6 +31,7 @@ struct evaluation_wanted {
     size_t origins, history;
     int64_t from_ms; /* INT64_MIN: any */
     bool partial;
+    size_t places_max; /* of all series, thinned out evenly; 0 = EVALUATED_MAX */
 };
 enum status evaluation_init(struct evaluation *evaluation, const struct evaluation_wanted *wanted,
                             size_t horizon, struct error *error) MUST_USE;
@@ -50,6 +51,7 @@ void evaluation_actual(const struct evaluation *evaluation, size_t index, double
 struct evaluation_figures {
     double mase, wql, coverage80, baseline_mase, baseline_wql;
     uint64_t points;
+    enum baseline baseline; /* the best one; meaningless without points */
 };
 enum status evaluation_figures(const struct evaluation *evaluation,
                                struct evaluation_figures *figures, struct error *error) MUST_USE;

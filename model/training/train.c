@@ -22,9 +22,11 @@
 #define CLOSING_SHARE                                                                              \
     0.04 /* of the time: calibration and evaluation, before it is known better                     \
           */
-#define CLOSING_MAX      15.0 /* seconds */
-#define LANE_SPEED       40e9 /* operations a second: about half of one core's peak */
-#define SEASON_WITNESSES 64   /* series whose seasons are put to the vote of all */
+#define CLOSING_MAX      15.0  /* seconds */
+#define PLACES_A_SECOND  20.0  /* of the budget: held-back origins that are looked at, */
+#define PLACES_MIN       128.0 /* at least */
+#define LANE_SPEED       40e9  /* operations a second: about half of one core's peak */
+#define SEASON_WITNESSES 64    /* series whose seasons are put to the vote of all */
 #define SEASON_SUPPORT                                                                             \
     0.5 /* share of the series that must show a season that is not a usual one                     \
          */
@@ -41,7 +43,7 @@ struct training {
     double shares, shares_done; /* of the members */
     double first_cost;          /* operations in a step of the first member */
     char phase[48];
-    uint64_t steps;
+    uint64_t steps, windows;
     double loss;
 };
 
@@ -257,6 +259,7 @@ static enum status train_member(struct training *training, size_t index, struct 
     status = trainer_run(&run, &result, error);
     if (status == STATUS_OK) {
         training->steps += result.steps;
+        training->windows = result.windows > training->windows ? result.windows : training->windows;
         training->loss = result.loss;
         training->shares_done += config->share;
     }
@@ -343,7 +346,19 @@ static void fill_record(struct training *training)
     record->data_generation = data_generation(request);
     record->steps = training->steps;
     record->series = training->set.count;
+    record->series_total =
+        request->series_total > training->set.count ? request->series_total : training->set.count;
+    record->windows = training->windows;
+    record->windows_total = training->set.windows;
     snapshot_summarise(snapshot);
+}
+
+/* Held-back origins that a short budget can look at. */
+static size_t places_max(const struct train_request *request)
+{
+    double affordable = PLACES_A_SECOND * request->seconds;
+    bool short_budget = request->steps == 0 && affordable < EVALUATED_MAX;
+    return short_budget ? (size_t)fmax(PLACES_MIN, affordable) : EVALUATED_MAX;
 }
 
 /* Member weights, blend and calibration from the held-back origins; then the record's figures. */
@@ -358,6 +373,7 @@ static enum status close_model(struct training *training, struct error *error)
         .origins = recipe_held_back(&training->data),
         .history = 2,
         .from_ms = INT64_MIN,
+        .places_max = places_max(request),
     };
     enum status status = combine_members(training->snapshot, &wanted, error);
     if (status == STATUS_OK) {

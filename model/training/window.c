@@ -57,6 +57,7 @@ enum status training_set_init(struct training_set *set, const struct feature_pla
             continue;
         }
         struct training_series *item = &set->items[set->count];
+        item->zone = time_zone_or_utc(series[i].time_zone);
         set->count++;
         item->series = &series[i];
         item->last = last;
@@ -168,6 +169,7 @@ void window_load(const struct window_sampler *sampler, struct window_place place
         .origin = place.origin,
         .known = place.origin + (gaussian ? member->horizon : 0),
         .origin_step = series->start_ms / series->step_ms + (int64_t)place.origin,
+        .zone = item->zone,
         .statistics = item->statistics,
     };
     struct window_scale scale = window_scale(&member->shape, &source);

@@ -13,6 +13,7 @@
 
 struct training_series {
     const struct model_series *series;
+    const struct time_zone *zone;        /* NULL = UTC */
     size_t last;                         /* values[0 .. last) are for training */
     struct series_statistics statistics; /* of these */
     double seasonal_difference;          /* mean absolute one; unit of the balanced loss */

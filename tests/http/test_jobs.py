@@ -59,6 +59,13 @@ def test_train_serves_and_survives_a_restart():
         assert models, "a training leaves a model, promoted or kept for inspection"
         model = daemon.get(f"/api/v1/models/{models[0]['id']}")
         assert model.status == 200 and model.json["id"] == models[0]["id"], model
+        sampling = model.json["sampling"]
+        assert sampling["series"] == sampling["series_total"] >= 1, sampling
+        assert sampling["sampled"] == (sampling["windows"] < sampling["windows_total"]), sampling
+        trainer = daemon.get("/api/v1/status").json["trainer"]
+        assert trainer["last_series"] == sampling["series"], trainer
+        assert trainer["last_windows"] == sampling["windows"] > 0, trainer
+        assert trainer["last_sampled"] == sampling["sampled"], trainer
         assert daemon.get("/api/v1/models/none-such").status == 404
         assert "nan" not in str(ended["result"]) + models[0]["verdict"], (ended, models)
         if models[0]["champion"]:

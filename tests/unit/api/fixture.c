@@ -30,7 +30,7 @@ static void must(enum status status, const struct error *error)
     }
 }
 
-void fixture_open(struct fixture *fixture)
+void fixture_open_for(struct fixture *fixture, uint32_t series_max)
 {
     struct error error = {0};
     memset(fixture, 0, sizeof(*fixture));
@@ -49,7 +49,7 @@ void fixture_open(struct fixture *fixture)
         .live_bytes_max = (size_t)4 << 20,
     };
     struct api_services *services = &fixture->services;
-    struct storage_options options = {.url = "memory:", .series_max = 50};
+    struct storage_options options = {.url = "memory:", .series_max = series_max};
     must(storage_open(&options, &services->storage, &error), &error);
     struct writer_options writer = {0};
     must(writer_start(services->storage, &writer, &services->writer, &error), &error);
@@ -58,6 +58,11 @@ void fixture_open(struct fixture *fixture)
     atomic_store(&services->limits, &fixture->limits);
     must(api_services_init(services, &error), &error);
     must(api_worker_new(services, &fixture->worker, &error), &error);
+}
+
+void fixture_open(struct fixture *fixture)
+{
+    fixture_open_for(fixture, 50);
 }
 
 void fixture_close(struct fixture *fixture)

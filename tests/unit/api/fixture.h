@@ -36,7 +36,8 @@ struct answer {
 /* The wall clock of the tests. */
 void fixture_set_now(int64_t now_ms);
 
-void fixture_open(struct fixture *fixture);
+void fixture_open(struct fixture *fixture); /* for 50 series */
+void fixture_open_for(struct fixture *fixture, uint32_t series_max);
 void fixture_close(struct fixture *fixture);
 
 /* One whole request; waits for a pending one. `type` NULL: application/json. */

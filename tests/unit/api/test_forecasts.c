@@ -457,6 +457,30 @@ static void test_groups(void **state)
     api_group_free(&group);
 }
 
+/* Of a large group a few hundred are looked at for seasons; the others follow their vote. */
+static void test_groups_share_seasons(void **state)
+{
+    (void)state;
+    struct error error = {0};
+    struct api_group group;
+    char name[24];
+    fixture_close(&fixture);
+    fixture_open_for(&fixture, 1000);
+    for (int i = 0; i < 600; i++) {
+        snprintf(name, sizeof(name), "many%d", i);
+        fixture_fill(&fixture, name, 120, 5 * MINUTE);
+    }
+    assert_int_equal(api_group_load(fixture.worker, 5 * MINUTE, 200, 16u << 20, &group, &error),
+                     STATUS_OK);
+    assert_int_equal(group.count, 600);
+    for (size_t i = 0; i < group.count; i++) {
+        assert_int_equal(group.series[i].seasons[0], 24);
+        assert_true(group.series[i].key != 0);
+        assert_true(i == 0 || group.series[i].key != group.series[0].key);
+    }
+    api_group_free(&group);
+}
+
 /* ---------------------------------------------------------------- with a trained model */
 
 static struct snapshot *train(int64_t step_ms)
@@ -506,10 +530,12 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_fixture, close_fixture)
     const struct CMUnitTest tests[] = {
-        TEST(test_fields), TEST(test_parameters),  TEST(test_bounds),     TEST(test_refusals),
-        TEST(test_post),   TEST(test_rows),        TEST(test_chain),      TEST(test_open_cell),
-        TEST(test_live),   TEST(test_live_bounds), TEST(test_one_second), TEST(test_counter),
-        TEST(test_text),   TEST(test_groups),      TEST(test_learned),
+        TEST(test_fields),      TEST(test_parameters), TEST(test_bounds),
+        TEST(test_refusals),    TEST(test_post),       TEST(test_rows),
+        TEST(test_chain),       TEST(test_open_cell),  TEST(test_live),
+        TEST(test_live_bounds), TEST(test_one_second), TEST(test_counter),
+        TEST(test_text),        TEST(test_groups),     TEST(test_groups_share_seasons),
+        TEST(test_learned),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -206,6 +206,57 @@ static void gaps_and_starts_are_masked(UNUSED void **state)
     values[115] = kept;
 }
 
+/* Hours of local time as values, from a UTC midnight before a switch of the clock on. */
+static struct window_source local_hours(const struct time_zone *zone, int64_t start_ms)
+{
+    for (int64_t t = 0; t < LENGTH; t++) {
+        int64_t time_ms = start_ms + t * HOUR;
+        values[t] = (double)((time_ms + time_zone_offset_ms(zone, time_ms)) / HOUR % 24);
+    }
+    return (struct window_source){
+        .values = values, .zone = zone, .statistics = series_statistics(values, LENGTH)};
+}
+
+/* Field rule "DST, local holidays": no 23- or 25-hour smear at either switch. At every origin
+ * around it the phase is that of the local hour, and a lag of days is the same local hour of an
+ * earlier day; read by UTC it is an hour off on one side. */
+static void calendar_follows_local_time_over_both_switches(UNUSED void **state)
+{
+    /* Midnights four days before the clock goes forward on 2026-03-29, and back on 2026-10-25. */
+    static const int64_t starts_ms[] = {INT64_C(1774396800000), INT64_C(1792540800000)};
+    struct feature_shape shape = shape_of(SCALE_MEAN_ABS, false);
+    size_t width = feature_count(&plan, &shape);
+    size_t lags_off = 0;
+    for (size_t i = 0; i < 2; i++) {
+        const struct time_zone *berlin = time_zone_or_utc("Europe/Berlin");
+        assert_non_null(berlin);
+        struct window_source source = local_hours(berlin, starts_ms[i]);
+        for (size_t origin = 80; origin < 170; origin++) {
+            struct window_scale scale;
+            source.origin = origin;
+            source.known = origin;
+            source.origin_step = starts_ms[i] / HOUR + (int64_t)origin;
+            fill(&shape, &source, &scale);
+            for (size_t h = 0; h < HORIZON; h++) {
+                const real *step = steps + (CONTEXT + h) * width;
+                double hour = values[origin + h];
+                size_t column = 2 + 2 * plan.lag_count;
+                assert_close((double)step[column], sin(2.0 * M_PI * hour / 24.0), 1e-5);
+                assert_close((double)step[column + 1], cos(2.0 * M_PI * hour / 24.0), 1e-5);
+                for (size_t k = 0; k < plan.lag_count; k++) {
+                    double lagged = window_restored(&scale, (double)step[2 + 2 * k]);
+                    /* The hour that is skipped or comes twice has no twin: one in 24. */
+                    bool same = fabs(lagged - hour) < 1e-3 || step[3 + 2 * k] == (real)0;
+                    lags_off += same ? 0 : 1;
+                    assert_true(same || fabs(lagged - hour) < 1.001 || fabs(lagged - hour) > 22.9);
+                }
+            }
+        }
+    }
+    /* Of 2 x 90 x 6 x 3; by UTC it would be one or two days' worth of them: about 800. */
+    assert_in_range(lags_off, 0, 60);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -215,6 +266,7 @@ int main(void)
         cmocka_unit_test(scales_go_there_and_back),
         cmocka_unit_test(units_do_not_matter),
         cmocka_unit_test(gaps_and_starts_are_masked),
+        cmocka_unit_test(calendar_follows_local_time_over_both_switches),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

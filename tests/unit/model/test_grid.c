@@ -1,7 +1,10 @@
 /* Tests of grid: intervals, cell means, counters with resets, ends of the grid.
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "base/random.h"
 #include "tests/unit/model/model_test.h"
+
+#include <stdlib.h>
 
 #define MINUTE INT64_C(60000)
 
@@ -118,6 +121,56 @@ static void leaves_out_what_no_float_holds(UNUSED void **state)
     assert_close(values[2], 1e30, 0);
 }
 
+static int by_time(const void *a, const void *b)
+{
+    int64_t one = ((const struct point *)a)->time_ms, two = ((const struct point *)b)->time_ms;
+    return one < two ? -1 : one > two;
+}
+
+/* Row "Step inference": every canonical step through jitter, duplicates, holes and long gaps; up to
+ * half of the points may be missing, and the origin may lie anywhere. */
+static void infers_the_step_of_ragged_points(UNUSED void **state)
+{
+    static const int64_t steps_ms[] = {
+        1000,        5000,        10000,       15000,       30000,        MINUTE,       5 * MINUTE,
+        10 * MINUTE, 15 * MINUTE, 30 * MINUTE, 60 * MINUTE, 360 * MINUTE, 1440 * MINUTE};
+    for (size_t s = 0; s < sizeof(steps_ms) / sizeof(steps_ms[0]); s++) {
+        for (int lost = 0; lost <= 50; lost += 25) {
+            struct random random;
+            struct point points[500];
+            size_t count = 0;
+            random_init(&random, s * 100 + (uint64_t)lost, 0);
+            int64_t origin = (int64_t)(1e12 * random_uniform(&random));
+            for (int64_t i = 0; count < 499 && i < 1200; i++) {
+                int64_t jitter = (int64_t)(0.02 * random_normal(&random) * (double)steps_ms[s]);
+                int64_t time_ms = origin + i * steps_ms[s] + jitter;
+                bool gone = 100.0 * random_uniform(&random) < lost || (i > 300 && i < 420);
+                if (!gone) {
+                    points[count++] = (struct point){time_ms, 1.0};
+                }
+                if (!gone && i % 9 == 0) {
+                    points[count++] = (struct point){time_ms, 2.0}; /* twice */
+                }
+            }
+            qsort(points, count, sizeof(points[0]), by_time);
+            int64_t found = grid_step(points, count);
+            if (found != steps_ms[s]) {
+                fail_msg("step %lld ms, %d %% lost: found %lld", (long long)steps_ms[s], lost,
+                         (long long)found);
+            }
+        }
+    }
+}
+
+static void counts_points_off_the_step(UNUSED void **state)
+{
+    struct point points[] = {
+        {0, 1.0},          {MINUTE, 1.0},     {2 * MINUTE + 20000, 1.0}, {3 * MINUTE, 1.0},
+        {6 * MINUTE, 1.0}, {6 * MINUTE, 1.0}, {7 * MINUTE + 3000, 1.0}};
+    assert_int_equal(grid_off_step(points, 7, MINUTE), 2);
+    assert_int_equal(grid_off_step(points, 1, MINUTE), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -128,6 +181,8 @@ int main(void)
         cmocka_unit_test(turns_counters_into_rates),
         cmocka_unit_test(handles_times_before_the_epoch),
         cmocka_unit_test(leaves_out_what_no_float_holds),
+        cmocka_unit_test(infers_the_step_of_ragged_points),
+        cmocka_unit_test(counts_points_off_the_step),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

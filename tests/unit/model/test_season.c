@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 #define HOUR       INT64_C(3600000)
-#define LENGTH_MAX 8192
+#define LENGTH_MAX 8400
 
 static double values[LENGTH_MAX];
 
@@ -106,6 +106,81 @@ static void lives_with_gaps(UNUSED void **state)
     assert_int_equal(seasons[0], 24);
 }
 
+/* ---------------------------------------------------------------- the sweep */
+
+enum shape { SHAPE_SINE, SHAPE_RAGGED, SHAPE_PULSE, SHAPE_WALK, SHAPE_TREND, SHAPE_GAPS, SHAPES };
+
+/* `cycles` cycles of a season in one of the shapes, beginning anywhere in the cycle. */
+static size_t make_shape(size_t season, enum shape shape, size_t cycles, uint64_t seed)
+{
+    double profile[512];
+    struct random random;
+    random_init(&random, seed, 0);
+    size_t offset = (size_t)(random_uniform(&random) * (double)season);
+    size_t count = season * cycles + seed % 7;
+    count = count < 200 ? 200 : count;
+    double level = 0.0;
+    for (size_t i = 0; i < season; i++) {
+        profile[i] = 1.4 * random_normal(&random);
+    }
+    for (size_t t = 0; t < count; t++) {
+        size_t phase = (t + offset) % season;
+        double value = 1.4 * sin(2.0 * M_PI * (double)phase / (double)season);
+        if (shape == SHAPE_RAGGED) {
+            value = profile[phase];
+        } else if (shape == SHAPE_PULSE) {
+            value = phase < (season + 3) / 4 ? 2.5 : 0.0;
+        } else if (shape == SHAPE_WALK) {
+            level += 0.03 * random_normal(&random);
+        } else if (shape == SHAPE_TREND) {
+            level += 0.01;
+        }
+        bool lost = shape == SHAPE_GAPS && (random_uniform(&random) < 0.2 || t / 40 == 3);
+        values[t] = lost ? (double)NAN : value + level + 0.4 * random_normal(&random);
+    }
+    return count;
+}
+
+/* Every season from 5 to 200 steps, primes among them, at steps from a second to a day: the season
+ * itself is found, and nothing else but its own divisors. 20 cycles, so that the values can tell it
+ * from its neighbours (Cramer-Rao). Field rule "step inference": never off by one. */
+static void finds_each_season_of_a_sweep(UNUSED void **state)
+{
+    static const int64_t steps_ms[] = {1000, 60000, 300000, HOUR, 24 * HOUR};
+    for (size_t season = 5; season <= 200; season += season < 60 ? 1 : 7) {
+        for (enum shape shape = SHAPE_SINE; shape < SHAPES; shape++) {
+            uint32_t found[SEASONS_MAX];
+            uint64_t seed = season * 16 + shape;
+            size_t count = make_shape(season, shape, 20, seed);
+            size_t seasons = season_detect(values, count, steps_ms[seed % 5], found);
+            bool there = false;
+            for (size_t i = 0; i < seasons; i++) {
+                there = there || found[i] == season;
+                if (season % found[i] != 0) {
+                    fail_msg("season %zu shape %d: found %u as well", season, (int)shape, found[i]);
+                }
+            }
+            if (!there) {
+                fail_msg("season %zu shape %d of %zu: found %zu: %u %u %u", season, (int)shape,
+                         count, seasons, found[0], found[1], found[2]);
+            }
+        }
+    }
+}
+
+static void finds_two_odd_seasons_at_once(UNUSED void **state)
+{
+    static const uint32_t pairs[][2] = {{7, 30}, {13, 101}, {11, 145}, {23, 97}, {24, 100}};
+    for (size_t i = 0; i < 5; i++) {
+        struct mixture mixture = {.length = 3000,
+                                  .first = pairs[i][0],
+                                  .second = pairs[i][1],
+                                  .noise = 0.4,
+                                  .seed = 40 + i};
+        expect(&mixture, HOUR, pairs[i][0], pairs[i][1]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -113,6 +188,8 @@ int main(void)
         cmocka_unit_test(finds_day_and_week),
         cmocka_unit_test(is_never_off_by_one),
         cmocka_unit_test(lives_with_gaps),
+        cmocka_unit_test(finds_each_season_of_a_sweep),
+        cmocka_unit_test(finds_two_odd_seasons_at_once),
         cmocka_unit_test(finds_none_where_there_is_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,25 @@
+/* Inside of the baselines: what their methods share.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Pure functions on the caller's arrays; any thread.
+ */
+#ifndef MODEL_TRAINING_BASELINE_H
+#define MODEL_TRAINING_BASELINE_H
+
+#include "model/model.h"
+
+#define BASELINE_FEW_ERRORS 24 /* below this many, errors are mirrored */
+
+/* Errors -> their quantiles at the standard levels. Few errors are mirrored, so that a handful of
+ * rises does not make a one-sided interval; `errors` has room for twice the count and is sorted. */
+void baseline_spread(double *errors, size_t count, double spread[QUANTILE_COUNT]);
+
+/* The season among the series' own that repeats best; 0 where none fits once. */
+size_t baseline_season(const struct model_series *series);
+
+/* Damped-trend exponential smoothing with season; `scratch` has 4 * series->count doubles. False
+ * below SMOOTHING_OBSERVED_MIN observed values. The result is not yet made monotone and bounded. */
+#define SMOOTHING_OBSERVED_MIN 8
+bool smoothing_forecast(const struct model_series *series, double *scratch, struct forecast *out);
+
+#endif

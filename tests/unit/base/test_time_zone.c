@@ -1,0 +1,195 @@
+/* Tests of time_zone: against the C library in another process's zone, rules, hostile files.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "tests/unit/base/test.h"
+
+#include "base/clock.h"
+#include "base/time_zone.h"
+#include "base/time_zone_rule.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define HOUR_MS INT64_C(3600000)
+
+static int64_t moment(const char *text)
+{
+    struct error error = {0};
+    int64_t time_ms = 0;
+    assert_int_equal(clock_parse(text, strlen(text), 1, &time_ms, &error), STATUS_OK);
+    return time_ms;
+}
+
+static const struct time_zone *zone_of(const char *name)
+{
+    const struct time_zone *zone = NULL;
+    struct error error = {0};
+    assert_int_equal(time_zone_find(name, &zone, &error), STATUS_OK);
+    assert_non_null(zone);
+    return zone;
+}
+
+/* Both switches of a year in the north, half hours, the south, a zone without summer time. */
+static void knows_both_switches(UNUSED void **state)
+{
+    const struct time_zone *berlin = zone_of("Europe/Berlin");
+    assert_int_equal(time_zone_offset_ms(berlin, moment("2026-03-29T00:59:59Z")), HOUR_MS);
+    assert_int_equal(time_zone_offset_ms(berlin, moment("2026-03-29T01:00:00Z")), 2 * HOUR_MS);
+    assert_int_equal(time_zone_offset_ms(berlin, moment("2026-10-25T00:59:59Z")), 2 * HOUR_MS);
+    assert_int_equal(time_zone_offset_ms(berlin, moment("2026-10-25T01:00:00Z")), HOUR_MS);
+    assert_int_equal(time_zone_next_change_ms(berlin, moment("2026-07-01T00:00:00Z")),
+                     moment("2026-10-25T01:00:00Z"));
+    /* Beyond the years that files list. */
+    assert_int_equal(time_zone_offset_ms(berlin, moment("2090-07-01T00:00:00Z")), 2 * HOUR_MS);
+    assert_int_equal(time_zone_offset_ms(zone_of("Asia/Kolkata"), 0), 11 * HOUR_MS / 2);
+    assert_int_equal(
+        time_zone_offset_ms(zone_of("Australia/Sydney"), moment("2027-01-01T00:00:00Z")),
+        11 * HOUR_MS);
+    assert_int_equal(time_zone_offset_ms(zone_of("Asia/Tokyo"), moment("2026-07-01T00:00:00Z")),
+                     9 * HOUR_MS);
+    assert_int_equal(
+        time_zone_next_change_ms(zone_of("Asia/Tokyo"), moment("2026-07-01T00:00:00Z")), INT64_MAX);
+    assert_int_equal(time_zone_offset_ms(NULL, 0), 0);
+}
+
+/* Every nine hours and a bit from 1971 to 2060, in zones of all kinds: what localtime says. */
+static void agrees_with_the_c_library(UNUSED void **state)
+{
+    static const char *const names[] = {
+        "Europe/Berlin",  "America/New_York",  "Australia/Lord_Howe", "America/Sao_Paulo",
+        "Asia/Kathmandu", "Africa/Casablanca", "Pacific/Chatham"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        const struct time_zone *zone = zone_of(names[i]);
+        assert_int_equal(setenv("TZ", names[i], 1), 0); /* this program has one thread here */
+        tzset();
+        for (int64_t second = INT64_C(31536000); second < INT64_C(2840140800); second += 32803) {
+            time_t t = (time_t)second;
+            struct tm local;
+            assert_non_null(localtime_r(&t, &local));
+            if (time_zone_offset_ms(zone, second * 1000) != (int64_t)local.tm_gmtoff * 1000) {
+                fail_msg("%s at %lld: %lld s, not %ld", names[i], (long long)second,
+                         (long long)time_zone_offset_ms(zone, second * 1000) / 1000,
+                         local.tm_gmtoff);
+            }
+        }
+    }
+    assert_int_equal(unsetenv("TZ"), 0);
+}
+
+static void refuses_names_that_are_none(UNUSED void **state)
+{
+    static const char *const names[] = {"Europe/Berlinn", "../../etc/passwd", "/etc/passwd", "a b",
+                                        "Europe",         "zone.tab",         "Mars/Olympus"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        const struct time_zone *zone = NULL;
+        struct error error = {0};
+        assert_int_equal(time_zone_find(names[i], &zone, &error), STATUS_INVALID);
+        assert_non_null(strstr(error.text, names[i]));
+        assert_null(zone);
+        assert_null(time_zone_or_utc(names[i]));
+    }
+    const struct time_zone *zone = NULL;
+    struct error error = {0};
+    assert_int_equal(time_zone_find("UTC", &zone, &error), STATUS_OK);
+    assert_null(zone);
+}
+
+/* Cut anywhere, or with any byte changed: refused or read, never more. */
+static void survives_broken_files(UNUSED void **state)
+{
+    unsigned char bytes[8192], broken[8192];
+    FILE *file = fopen("/usr/share/zoneinfo/Europe/Berlin", "rb");
+    assert_non_null(file);
+    size_t length = fread(bytes, 1, sizeof(bytes), file);
+    assert_int_equal(fclose(file), 0);
+    for (size_t cut = 0; cut < length; cut++) {
+        struct time_zone *zone = NULL;
+        struct error error = {0};
+        assert_int_equal(time_zone_read(bytes, cut, &zone, &error), STATUS_INVALID);
+    }
+    for (size_t at = 0; at < length; at++) {
+        struct time_zone *zone = NULL;
+        struct error error = {0};
+        memcpy(broken, bytes, length);
+        broken[at] ^= 0xff;
+        if (time_zone_read(broken, length, &zone, &error) == STATUS_OK) {
+            for (int64_t time_ms = -4000000000000; time_ms < 8000000000000;
+                 time_ms += 77777777777) {
+                int64_t offset_ms = time_zone_offset_ms(zone, time_ms);
+                assert_true(offset_ms > -200 * HOUR_MS && offset_ms < 200 * HOUR_MS);
+                (void)time_zone_next_change_ms(zone, time_ms);
+            }
+        }
+        time_zone_free(zone);
+    }
+}
+
+static void reads_rules(UNUSED void **state)
+{
+    struct time_zone_rule rule;
+    assert_true(time_zone_rule_parse("<+0330>-3:30", &rule));
+    assert_int_equal(rule.standard_s, 12600);
+    assert_true(time_zone_rule_parse("EST5EDT,M3.2.0,M11.1.0", &rule));
+    assert_int_equal(time_zone_rule_offset_s(&rule, moment("2050-03-13T06:59:59Z")), -5 * 3600);
+    assert_int_equal(time_zone_rule_offset_s(&rule, moment("2050-03-13T07:00:00Z")), -4 * 3600);
+    assert_int_equal(time_zone_rule_offset_s(&rule, moment("2050-11-06T06:00:00Z")), -5 * 3600);
+    assert_true(time_zone_rule_parse("AAA0BBB,J60/0,300/1:30:15", &rule));
+    assert_int_equal(time_zone_rule_offset_s(&rule, moment("2048-02-29T12:00:00Z")), 0);
+    assert_int_equal(time_zone_rule_offset_s(&rule, moment("2048-03-01T00:00:00Z")), 3600);
+    static const char *const bad[] = {"",
+                                      "X",
+                                      "EST",
+                                      "EST5EDT",
+                                      "EST5EDT,M13.1.0,M1.1.0",
+                                      "EST5EDT,M3.2.0",
+                                      "EST5EDT,M3.2.0,M11.1.0x",
+                                      "<EST5",
+                                      "EST200"};
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        assert_false(time_zone_rule_parse(bad[i], &rule));
+    }
+}
+
+static void *ask_many(void *context)
+{
+    static const char *const names[] = {"Europe/Paris", "Europe/Rome", "Asia/Seoul", "Asia/Dubai"};
+    for (int i = 0; i < 2000; i++) {
+        const struct time_zone *zone = time_zone_or_utc(names[i % 4]);
+        if (zone == NULL || time_zone_offset_ms(zone, 0) != (i % 4 == 3   ? 4
+                                                             : i % 4 == 2 ? 9
+                                                                          : 1) *
+                                                                HOUR_MS) {
+            return context;
+        }
+    }
+    return NULL;
+}
+
+static void threads_share_zones(UNUSED void **state)
+{
+    pthread_t threads[4];
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, ask_many, threads), 0);
+    }
+    for (int i = 0; i < 4; i++) {
+        void *wrong = NULL;
+        assert_int_equal(pthread_join(threads[i], &wrong), 0);
+        assert_null(wrong);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(knows_both_switches),
+        cmocka_unit_test(agrees_with_the_c_library),
+        cmocka_unit_test(refuses_names_that_are_none),
+        cmocka_unit_test(survives_broken_files),
+        cmocka_unit_test(reads_rules),
+        cmocka_unit_test(threads_share_zones),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

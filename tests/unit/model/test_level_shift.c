@@ -1,0 +1,163 @@
+/* Tests of level_shift and counter: found within 16 values, silent where nothing shifted.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "base/random.h"
+#include "tests/unit/model/model_test.h"
+
+#include <string.h>
+
+#define LENGTH 600
+
+static double values[LENGTH], scratch[3 * LENGTH];
+
+enum kind { SEASON, NOISE, TREND, WALK, BURSTS, COUNTS, CONSTANT, PULSES, KINDS };
+
+static void make(enum kind kind, uint64_t seed)
+{
+    struct random random;
+    random_init(&random, seed, 1);
+    double level = 50.0;
+    for (size_t t = 0; t < LENGTH; t++) {
+        double noise = random_normal(&random);
+        level += kind == WALK ? noise : (kind == TREND ? 0.05 : 0.0);
+        double shapes[KINDS] = {
+            level + 10.0 * sin(2.0 * M_PI * (double)t / 24.0) + noise,
+            level + noise,
+            level + noise,
+            level,
+            level + noise + (t % 97 < 20 ? 40.0 : 0.0), /* twenty steps up, now and then */
+            random_uniform(&random) < 0.1 ? 3.0 : 0.0,
+            level,
+            level + (t % 24 < 8 ? 30.0 : 0.0) + noise, /* a working day */
+        };
+        values[t] = shapes[kind];
+    }
+}
+
+static bool find(enum kind kind, size_t count, struct level_shift *shift)
+{
+    uint32_t seasons[SEASONS_MAX] = {kind == SEASON || kind == PULSES ? 24 : 0};
+    return level_shift_find(values, count, seasons, scratch, shift);
+}
+
+/* Row "Level shift": at the latest 16 values after it, at its place, whatever the season's phase.
+ */
+static void finds_a_shift_within_sixteen_values(UNUSED void **state)
+{
+    static const enum kind kinds[] = {SEASON, NOISE, TREND, CONSTANT, PULSES};
+    for (size_t k = 0; k < 5; k++) {
+        for (uint64_t seed = 1; seed <= 24; seed++) {
+            struct level_shift shift;
+            double jump = kinds[k] == TREND ? 90.0 : (seed % 2 == 0 ? 25.0 : -25.0);
+            size_t at = LENGTH - 16 - seed;
+            make(kinds[k], seed);
+            for (size_t t = at; t < LENGTH; t++) {
+                values[t] += jump;
+            }
+            if (!find(kinds[k], at + 16, &shift)) {
+                fail_msg("kind %d seed %llu: not found", (int)kinds[k], (unsigned long long)seed);
+            }
+            assert_in_range(shift.at, at - 1, at + 1);
+            assert_close(shift.after - shift.before, jump, 0.35 * fabs(jump));
+            /* It is still known when it has lasted a while. */
+            assert_true(find(kinds[k], LENGTH, &shift));
+            level_shift_apply(&shift, values, LENGTH);
+            struct level_shift again;
+            assert_false(find(kinds[k], LENGTH, &again));
+        }
+    }
+}
+
+static void is_silent_where_nothing_shifted(UNUSED void **state)
+{
+    for (enum kind kind = SEASON; kind < KINDS; kind++) {
+        size_t alarms = 0;
+        for (uint64_t seed = 1; seed <= 100; seed++) {
+            struct level_shift shift;
+            make(kind, seed);
+            alarms += find(kind, LENGTH - seed % 50, &shift) ? 1 : 0;
+        }
+        /* A walk may go away for good; everything else never shifts. */
+        size_t allowed = kind == WALK ? 3 : 0;
+        if (alarms > allowed) {
+            fail_msg("kind %d: %zu alarms of 100", (int)kind, alarms);
+        }
+    }
+    for (size_t count = 0; count < 40; count++) {
+        struct level_shift shift;
+        make(NOISE, count + 1);
+        assert_false(find(NOISE, count, &shift));
+    }
+}
+
+static void moves_the_past(UNUSED void **state)
+{
+    struct level_shift add = {.at = 2, .before = 10.0, .after = 4.0, .unit = false};
+    double plain[] = {10.0, 3.0, 4.0, (double)NAN};
+    level_shift_apply(&add, plain, 4);
+    assert_close(plain[0], 4.0, 0);
+    assert_close(plain[1], 0.0, 0); /* what never was negative stays so */
+    assert_close(plain[2], 4.0, 0);
+    struct level_shift unit = {.at = 2, .before = 10.0, .after = 10000.0, .unit = true};
+    double scaled[] = {10.0, 5.0, 10000.0};
+    level_shift_apply(&unit, scaled, 3);
+    assert_close(scaled[1], 5000.0, 1e-9);
+    assert_true(level_shift_widening(&unit, 10) > level_shift_widening(&unit, 100));
+}
+
+static bool counts(const double *list, size_t count)
+{
+    struct point points[64];
+    for (size_t i = 0; i < count; i++) {
+        points[i] = (struct point){(int64_t)i * 1000, list[i]};
+    }
+    return counter_shape(points, count);
+}
+
+/* Row "Counter reset, rollover": by name and shape. */
+static void knows_counters(UNUSED void **state)
+{
+    static const struct {
+        const char *name;
+        bool counter;
+    } names[] = {{"http_requests_total", true},
+                 {"http_requests_total{code=\"200\"}", true},
+                 {"rpc_duration_seconds_count", true},
+                 {"rpc_duration_seconds_sum", true},
+                 {"rpc_duration_seconds_bucket{le=\"1\"}", true},
+                 {"temperature", false},
+                 {"_total", false},
+                 {"total_bytes", false},
+                 {"queue_counted", false},
+                 {"load{kind=\"x_total\"}", false}};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        assert_int_equal(counter_name(names[i].name, strlen(names[i].name)), names[i].counter);
+    }
+    double list[64];
+    for (size_t i = 0; i < 64; i++) {
+        list[i] = i < 40 ? 100.0 * (double)i : (double)(i - 40);
+    }
+    assert_true(counts(list, 64)); /* a reset */
+    assert_false(counts(list, 9)); /* too few to say */
+    list[20] = (double)NAN;
+    assert_true(counts(list, 64));
+    list[20] = 1850.0; /* a small fall: a gauge */
+    assert_false(counts(list, 64));
+    list[20] = -1.0;
+    assert_false(counts(list, 64));
+    for (size_t i = 0; i < 64; i++) {
+        list[i] = 7.0;
+    }
+    assert_false(counts(list, 64));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(finds_a_shift_within_sixteen_values),
+        cmocka_unit_test(is_silent_where_nothing_shifted),
+        cmocka_unit_test(moves_the_past),
+        cmocka_unit_test(knows_counters),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
