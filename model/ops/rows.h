@@ -19,6 +19,7 @@ extern const struct op attention_span_op;
 extern const struct op linear_attention_op, head_norm_op;
 extern const struct op attention_beside_op, attention_across_op;
 extern const struct op take_rows_op, put_rows_op;
+extern const struct op attention_relative_op;
 extern const struct op pinball_op, gaussian_nll_op, student_nll_op;
 
 #endif

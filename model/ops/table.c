@@ -41,6 +41,7 @@ const struct op *const op_table[] = {
     &head_norm_op,
     &attention_beside_op,
     &attention_across_op,
+    &attention_relative_op,
     &pinball_op,
     &gaussian_nll_op,
     &student_nll_op,

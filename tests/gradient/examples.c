@@ -11,5 +11,6 @@ const struct example_family *const example_families[] = {
     &examples_span,
     &examples_linear,
     &examples_longformer,
+    &examples_attention_relative,
 };
 const size_t example_family_count = ARRAY_COUNT(example_families);

@@ -64,6 +64,7 @@ static const struct reference_family *const families[] = {
     &references_span,
     &references_linear,
     &references_longformer,
+    &references_attention_relative,
 };
 
 /* The n-th reference of all families, or NULL behind the last. */
