@@ -12,11 +12,15 @@
 
 extern const struct backbone logsparse_backbone, longformer_backbone, adaptive_span_backbone,
     performer_backbone, linformer_backbone;
+extern const struct backbone logsparse_backbone;
+extern const struct backbone transformer_xl_backbone;
 
 /* In the order of the papers in the README. */
 const struct backbone *const backbone_table[] = {
     &logsparse_backbone, &longformer_backbone, &adaptive_span_backbone,
     &performer_backbone, &linformer_backbone,
+    &logsparse_backbone,
+    &transformer_xl_backbone,
 };
 
 const size_t backbone_table_count = ARRAY_COUNT(backbone_table);
@@ -185,6 +189,24 @@ struct tensor *backbone_forward(const struct backbone_model *model, struct tape 
     struct tensor *y = model->backbone->forward(model, tape, x, state);
     CHECK(tensor_same_shape(x, y));
     return y;
+}
+
+struct tensor *backbone_recur(const struct backbone_model *model, struct tape *tape,
+                              struct tensor *x, void *memory)
+{
+    CHECK(model->recurrent);
+    CHECK(x->axes == 3);
+    CHECK(x->shape[1] <= model->shape.length && x->shape[2] == model->width);
+    CHECK(memory != NULL || tape->measuring);
+    struct tensor *y = model->backbone->recur(model, tape, x, memory);
+    CHECK(tensor_same_shape(x, y));
+    return y;
+}
+
+size_t backbone_memory_bytes(const struct backbone_model *model)
+{
+    CHECK(model->recurrent);
+    return model->backbone->memory_bytes(model);
 }
 
 size_t backbone_state_bytes(const struct backbone_model *model, size_t batch)

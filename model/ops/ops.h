@@ -86,6 +86,9 @@ struct tensor *op_slice(struct tape *tape, struct tensor *x, size_t from, size_t
 /* y[B, count, D] = x[B, from .. from + count, D). */
 struct tensor *op_slice_time(struct tape *tape, struct tensor *x, size_t from, size_t count);
 
+/* y[B, n + m, D] = a[B, n, D], then b[B, m, D]. */
+struct tensor *op_concat_time(struct tape *tape, struct tensor *a, struct tensor *b);
+
 /* y[B, T, D] = x[B, T, D] + table[from .. from + T, D] (table [N, D], N >= from + T): positions. */
 struct tensor *op_add_table(struct tape *tape, struct tensor *x, struct tensor *table, size_t from);
 

@@ -29,6 +29,7 @@ const struct op *const op_table[] = {
     &slice_time_op,
     &take_rows_op,
     &put_rows_op,
+    &concat_time_op,
     &add_table_op,
     &embed_op,
     &attention_op,

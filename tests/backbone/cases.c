@@ -52,6 +52,12 @@ const struct backbone_case cases[] = {
                    "positions=none norm=post"},
     {"longformer",
      "width=16 heads=2 inner=24 mode=encoder window=50 globals=0 registers=0 layers=2"},
+    {"transformer_xl", "width=16 heads=2 inner=24"},
+    {"transformer_xl", "width=16 heads=2 inner=24 memory=7 layers=2"},
+    {"transformer_xl", "width=12 heads=3 head_width=8 inner=24 memory=20 clamp=9 norm=post "
+                       "activation=relu biases=layer"},
+    {"transformer_xl", "width=16 heads=4 inner=24 same_length=false memory=60 last_norm=false"},
+    {"transformer_xl", "width=16 heads=4 inner=24 same_length=false memory=5 layers=1"},
 };
 const size_t case_count = ARRAY_COUNT(cases);
 
@@ -183,5 +189,9 @@ const struct backbone_refusal refusals[] = {
     {"longformer", "mode=encoder globals=20", 12, "bad_value", "at most 12"},
     {"longformer", "mode=sideways", 336, "bad_value", "mode"},
     {"longformer", "globals=65", 336, "out_of_bounds", "globals"},
+    {"transformer_xl", "heads=5", 336, "bad_value", "5 heads"},
+    {"transformer_xl", "width=9 heads=3", 336, "bad_value", "even width"},
+    {"transformer_xl", "memory=-1", 336, "out_of_bounds", "memory"},
+    {"transformer_xl", "kernel=3", 336, "unknown_option", "kernel"},
 };
 const size_t refusal_count = ARRAY_COUNT(refusals);

@@ -54,7 +54,13 @@ static struct tensor *run_invalid(IN)
         (struct attention_relative){.heads = 2, .causal = true, .window = 5, .key_valid = valid});
 }
 
+static struct tensor *run_concat_time(IN)
+{
+    return op_concat_time(tape, in[0], in[1]);
+}
+
 static const struct example examples[] = {
+    {"concat_time", "", {{2, 3, 4}, {2, 2, 4}}, run_concat_time},
     {"attention_relative",
      "causal, memory",
      {{2, 5, 6}, {2, 8, 6}, {2, 8, 6}, {8, 6}, {2, 3}, {2, 3}},

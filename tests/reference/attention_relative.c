@@ -1,4 +1,5 @@
-/* Plain loops of relative attention, both ways. SPDX-License-Identifier: Apache-2.0
+/* Plain loops of relative attention, both ways, and of joining memory and window.
+ * SPDX-License-Identifier: Apache-2.0
  */
 #include "tests/reference/trial.h"
 
@@ -205,7 +206,24 @@ static void check_attention_relative(struct trial *t)
     mem_free(valid);
 }
 
+static void check_concat_time(struct trial *t)
+{
+    struct tensor *a = trial_draw(t, trial_some(t, 3), trial_some(t, 9), trial_some(t, 20));
+    struct tensor *b = trial_draw(t, a->shape[0], trial_some(t, 9), a->shape[2]);
+    size_t length = a->shape[1] + b->shape[1];
+    size_t width = a->shape[2];
+    for (size_t i = 0; i < a->shape[0] * length * width; i++) {
+        size_t series = i / (length * width);
+        size_t row = i / width % length;
+        size_t at = row < a->shape[1] ? row : row - a->shape[1];
+        const struct tensor *from = row < a->shape[1] ? a : b;
+        t->expected[i] = read(from, (series * from->shape[1] + at) * width + i % width);
+    }
+    trial_compare(t, op_concat_time(&t->tape, a, b));
+}
+
 static const struct reference references[] = {
+    {"concat_time", check_concat_time},
     {"attention_relative", check_attention_relative},
 };
 
