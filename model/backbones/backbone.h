@@ -62,6 +62,8 @@ struct backbone {
 
     /* Recurrent backbones: see backbone_recur. NULL elsewhere. */
     size_t (*memory_bytes)(const struct backbone_model *model);
+    const real *(*memory_layer)(const struct backbone_model *model, const void *memory, size_t i,
+                                size_t *cells);
     struct tensor *(*recur)(const struct backbone_model *model, struct tape *tape, struct tensor *x,
                             void *memory);
 
@@ -142,6 +144,10 @@ struct tensor *backbone_forward(const struct backbone_model *model, struct tape 
 struct tensor *backbone_recur(const struct backbone_model *model, struct tape *tape,
                               struct tensor *x, void *memory);
 size_t backbone_memory_bytes(const struct backbone_model *model); /* of one series */
+
+/* For tests: what layer i remembers in the memory of one series, [*cells, D], oldest first. */
+const real *backbone_memory_layer(const struct backbone_model *model, const void *memory, size_t i,
+                                  size_t *cells);
 
 /* A state of this many bytes, 64-byte aligned, is the caller's; reset before its first use. */
 size_t backbone_state_bytes(const struct backbone_model *model, size_t batch);

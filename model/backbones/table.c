@@ -209,6 +209,13 @@ size_t backbone_memory_bytes(const struct backbone_model *model)
     return model->backbone->memory_bytes(model);
 }
 
+const real *backbone_memory_layer(const struct backbone_model *model, const void *memory, size_t i,
+                                  size_t *cells)
+{
+    CHECK(model->recurrent && i < model->layers);
+    return model->backbone->memory_layer(model, memory, i, cells);
+}
+
 size_t backbone_state_bytes(const struct backbone_model *model, size_t batch)
 {
     CHECK(model->streaming);

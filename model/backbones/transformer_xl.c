@@ -211,6 +211,14 @@ static size_t transformer_xl_memory_bytes(const struct backbone_model *model)
     return sizeof(struct memory_row) + (reals * sizeof(real) + 63) / 64 * 64;
 }
 
+static const real *transformer_xl_memory_layer(const struct backbone_model *model,
+                                               const void *memory, size_t i, size_t *cells)
+{
+    const struct memory_row *row = memory;
+    *cells = row->cells;
+    return (const real *)(const void *)(row + 1) + i * model->memory_steps * model->width;
+}
+
 /* One run of all layers: over a memory, over a state, or alone. */
 struct pass {
     struct transformer_xl_state *state;
@@ -528,5 +536,6 @@ const struct backbone transformer_xl_backbone = {
     .state_bytes = transformer_xl_state_bytes,
     .state_reset = transformer_xl_state_reset,
     .memory_bytes = transformer_xl_memory_bytes,
+    .memory_layer = transformer_xl_memory_layer,
     .recur = transformer_xl_recur,
 };

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 
+#include <stdio.h>
 #include <string.h>
 
 const struct backbone_case cases[] = {
@@ -121,6 +122,48 @@ static void clear_differences(const struct params *params, real *weights,
     }
 }
 
+static real *values_of(const struct params *params, real *weights, const char *name, size_t *size)
+{
+    size_t id = params_find(params, name);
+    CHECK(id != SIZE_MAX);
+    *size = params->items[id].size;
+    return weights + params->items[id].offset;
+}
+
+static void set_zero(const struct params *params, real *weights, const char *name)
+{
+    size_t size = 0;
+    real *values = values_of(params, weights, name, &size);
+    memset(values, 0, size * sizeof(real));
+}
+
+/* Transformer-XL that looks at content only is dense attention without biases. */
+static void content_only(const struct params *params, real *weights,
+                         const struct params *other_params, real *other_weights)
+{
+    set_zero(params, weights, "b.content_bias");
+    set_zero(params, weights, "b.position_bias");
+    for (int i = 0; i < 3; i++) {
+        static const char *const biases[] = {"qk", "v", "out"};
+        char name[PARAM_NAME_MAX];
+        (void)snprintf(name, sizeof(name), "b.layer%d.attention.r.weight", i);
+        set_zero(params, weights, name);
+        for (size_t n = 0; n < ARRAY_COUNT(biases); n++) {
+            (void)snprintf(name, sizeof(name), "b.layer%d.attention.%s.bias", i, biases[n]);
+            set_zero(other_params, other_weights, name);
+        }
+        size_t size = 0;
+        (void)snprintf(name, sizeof(name), "b.layer%d.attention.qk.weight", i);
+        real *to = values_of(other_params, other_weights, name, &size);
+        (void)snprintf(name, sizeof(name), "b.layer%d.attention.q.weight", i);
+        const real *q = values_of(params, weights, name, &size);
+        memcpy(to, q, size * sizeof(real));
+        (void)snprintf(name, sizeof(name), "b.layer%d.attention.k.weight", i);
+        const real *k = values_of(params, weights, name, &size);
+        memcpy(to + size, k, size * sizeof(real));
+    }
+}
+
 const struct backbone_equal equals[] = {
     {"logsparse", "width=16 heads=2 pattern=dense kernel=1", "logsparse",
      "width=16 heads=2 pattern=local_log window=48 kernel=1", 2e-6, NULL},
@@ -158,6 +201,14 @@ const struct backbone_equal equals[] = {
     /* Kg and Vg begin as copies: distances of their own mean nothing new then. */
     {"logsparse", "width=16 heads=2 pattern=dense kernel=1", "longformer",
      "width=16 heads=2 window=47 registers=0 globals=5 dilation=none", 2e-6, clear_differences},
+    {"transformer_xl", "width=16 heads=2", "logsparse",
+     "width=16 heads=2 pattern=dense kernel=1 positions=none", 2e-6, content_only},
+    {"transformer_xl", "width=16 heads=2 memory=48", "transformer_xl",
+     "width=16 heads=2 memory=1000", 2e-6, NULL},
+    {"transformer_xl", "width=16 heads=2 memory=48", "transformer_xl",
+     "width=16 heads=2 memory=11 same_length=false", 2e-6, NULL},
+    {"transformer_xl", "width=16 heads=2 memory=48", "transformer_xl",
+     "width=16 heads=2 memory=48 clamp=47", 2e-6, NULL},
 };
 const size_t equal_count = ARRAY_COUNT(equals);
 

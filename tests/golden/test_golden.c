@@ -24,6 +24,7 @@ static const struct {
     {"linformer", golden_linformer},
     {"adaptive_span", golden_adaptive_span},
     {"longformer", golden_longformer},
+    {"transformer_xl", golden_transformer_xl},
     {"common", golden_common},
     {"performer", golden_performer},
 };
