@@ -241,7 +241,8 @@ static real *cells_of(const struct transformer_xl *self, struct memory_row *row,
     return (real *)(void *)(row + 1) + layer * self->memory * self->model.width;
 }
 
-/* Sets the pass up for x: how many cells there are, and which of them are empty. */
+/* Sets the pass up for x: how many cells there are, and which of them are empty. Training always
+ * has all of them, as measured. */
 static void open_memory(const struct transformer_xl *self, struct tape *tape,
                         const struct tensor *x, struct pass *pass)
 {
@@ -249,16 +250,17 @@ static void open_memory(const struct transformer_xl *self, struct tape *tape,
         return;
     }
     size_t batch = x->shape[0];
-    bool equal = true;
-    pass->cells = pass->memory != NULL ? 0 : self->memory;
+    bool all = tape->mode == TAPE_TRAIN || pass->memory == NULL;
+    pass->cells = all ? self->memory : 0;
+    size_t fewest = self->memory;
     for (size_t b = 0; pass->memory != NULL && b < batch; b++) {
         size_t cells = row_of(self, pass, b)->cells;
-        equal = equal && cells == row_of(self, pass, 0)->cells;
+        fewest = cells < fewest ? cells : fewest;
         pass->cells = cells > pass->cells ? cells : pass->cells;
     }
     size_t keys = pass->cells + x->shape[1];
     uint8_t *valid = tape_bytes(tape, batch * keys);
-    if (valid == NULL || equal) {
+    if (valid == NULL || fewest == pass->cells) {
         return;
     }
     for (size_t b = 0; b < batch; b++) {

@@ -152,6 +152,19 @@ static void take_lines(const struct attention_relative *attention, size_t h,
     kernels()->relative_pack(arrays->line_rows, padded, lines, width, arrays->lines_packed);
 }
 
+/* Leaves out the keys before the first valid one (empty memory cells are a prefix), and looks at
+ * each key only where invalid ones are left behind it. */
+static void set_valid(const uint8_t *valid, struct relative_head *head)
+{
+    if (valid == NULL) {
+        return;
+    }
+    const uint8_t *first = memchr(valid, 1, head->keys);
+    head->first_key = first != NULL ? (size_t)(first - valid) : head->keys;
+    size_t rest = head->keys - head->first_key;
+    head->valid = memchr(valid + head->first_key, 0, rest) != NULL ? valid : NULL;
+}
+
 static struct relative_head head_of(const struct kept *kept, const struct tensor *out,
                                     const struct arrays *arrays, size_t b, size_t h)
 {
@@ -165,7 +178,7 @@ static struct relative_head head_of(const struct kept *kept, const struct tensor
     size_t at = b * queries * all + h * width;
     kernels()->relative_pack(k, all, keys, width, arrays->keys_packed);
     take_rows(v, all, keys, width, arrays->values);
-    return (struct relative_head){
+    struct relative_head head = {
         .queries = queries,
         .keys = keys,
         .width = width,
@@ -181,12 +194,13 @@ static struct relative_head head_of(const struct kept *kept, const struct tensor
         .keys_packed = arrays->keys_packed,
         .values = arrays->values,
         .lines_packed = arrays->lines_packed,
-        .valid = attention->key_valid != NULL ? attention->key_valid + b * keys : NULL,
         .out = out->data + at,
         .out_step = all,
         .log_sum = kept->log_sum + (b * attention->heads + h) * queries,
         .scratch = arrays->kernel,
     };
+    set_valid(attention->key_valid != NULL ? attention->key_valid + b * keys : NULL, &head);
+    return head;
 }
 
 /* ---------------------------------------------------------------- back */

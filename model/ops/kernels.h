@@ -82,6 +82,7 @@ struct attention_span_head {
 struct relative_head {
     size_t queries, keys, width; /* T, K = M + T, h */
     size_t farthest, line_count; /* line n is distance farthest - n */
+    size_t first_key;            /* keys before it are seen by nobody */
     size_t window;               /* |D| <= window - 1, 0 = no bound; farthest reaches that far */
     bool causal;
     real scale;

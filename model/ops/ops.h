@@ -334,8 +334,8 @@ struct attention_relative {
     bool causal;   /* only D >= 0 */
     size_t window; /* only |D| <= window - 1: every query sees the same number of keys, itself
                       among them; 0 = no bound */
-    const uint8_t *key_valid; /* [B, K], 0: seen by nobody; NULL: all are valid. A query without any
-                                 key gets zeros. Lives until backward is done. */
+    const uint8_t *key_valid; /* [B, K], 1, or 0: seen by nobody; NULL: all are valid. A query
+                                 without any key gets zeros. Lives until backward is done. */
 };
 
 /* y[B, T, H h] = softmax(scale ((q_i + u) . k_j + (q_i + w) . r_D)) v per head. Time grows with T

@@ -200,6 +200,7 @@ static void seen_by(const struct relative_head *head, size_t i, size_t *from, si
     size_t at = memory_of(head) + i;
     size_t reach = head->window > 0 ? head->window - 1 : head->keys;
     *from = at > reach ? at - reach : 0;
+    *from = *from > head->first_key ? *from : head->first_key;
     *to = head->causal ? at + 1 : at + reach + 1;
     *to = *to < head->keys ? *to : head->keys;
 }
