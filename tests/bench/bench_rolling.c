@@ -158,6 +158,28 @@ static double measure_peak(void)
     return best;
 }
 
+/* Bytes a second of a matrix of about `bytes` times a vector: what a step could run at, whose work
+ * is to read keys, values, distances and weights once. */
+static double measure_memory(double bytes)
+{
+    size_t inner = 256;
+    size_t columns = (size_t)bytes / (inner * sizeof(real)) + 1;
+    real *a = random_reals(inner);
+    real *b = random_reals(columns * inner);
+    real *c = random_reals(columns);
+    double best = 0;
+    for (int round = 0; round < 20; round++) {
+        double start = processor_now();
+        blas_product(1, columns, inner, 1, (struct matrix){a, inner, BLAS_PLAIN},
+                     (struct matrix){b, inner, BLAS_TRANSPOSED}, 0, c, columns);
+        best = fmax(best, (double)(columns * inner * sizeof(real)) / (processor_now() - start));
+    }
+    mem_free(a);
+    mem_free(b);
+    mem_free(c);
+    return best;
+}
+
 static double time_baseline(struct rolling *r)
 {
     double best = HUGE_VAL;
@@ -226,6 +248,9 @@ static void bench(size_t width, size_t length)
     report(&r, "baseline_seconds", baseline, "s");
     report(&r, "baseline_share_of_peak", 2 * window_macs(&r) / baseline / peak, "ratio");
     report(&r, "step_microseconds", 1e6 * step, "us");
+    /* One multiply-add reads one number. */
+    double bytes = step_macs(&r) * sizeof(real);
+    report(&r, "step_share_of_memory_speed", bytes / step / measure_memory(bytes), "ratio");
     report(&r, "segment_microseconds_a_token", 1e6 * segment, "us");
     report(&r, "segment_share_of_peak", 2 * step_macs(&r) / segment / peak, "ratio");
     report(&r, "largest_difference", fmax(away_steps, away_segments), "ratio");
