@@ -20,7 +20,7 @@
 
 #define BLOCK 6
 #define GROUP ((size_t)48) /* queries that share a tile: 8 blocks */
-#define TILE  ((size_t)256)
+#define TILE  ((size_t)512)
 #define PANEL (2 * LANES)
 #define FRONT (PANEL + BLOCK + 2) /* lines before the first one: a masked key may point there */
 #define ROOM  (FRONT + TILE + 2 * PANEL + BLOCK)
@@ -389,6 +389,8 @@ void KERNEL(kernel_relative)(const struct relative_head *head)
                 }
                 if (part.count == 1) {
                     part_forward(head, &room, &part, 1, top, total);
+                } else if (part.count <= 4) {
+                    part_forward(head, &room, &part, 4, top, total);
                 } else {
                     part_forward(head, &room, &part, BLOCK, top, total);
                 }
