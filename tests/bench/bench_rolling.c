@@ -2,7 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * usage: bench_rolling [width [attention length ...]]; width 64 and lengths 800, 1800, 2800, 3800
- * where left out. Prints lines of: name value unit.
+ * where left out. CSV rows: part,backbone,case,measure,value, with the attention length as the
+ * case.
  *
  * A series is scored one step ahead, every value known when the next one is forecast (Dai et al.
  * 2019, section 4.4 and table 9: an evaluation, not generation). For every new value the baseline
@@ -48,9 +49,9 @@ static double processor_now(void)
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
-static void report(const struct rolling *r, const char *name, double value, const char *unit)
+static void report(const struct rolling *r, const char *measure, double value)
 {
-    printf("rolling_d%zu_%zu_%-28s %12.4g %s\n", r->width, r->length, name, value, unit);
+    printf("rolling,transformer_xl d%zu,%zu,%s,%.5g\n", r->width, r->length, measure, value);
     (void)fflush(stdout);
 }
 
@@ -245,18 +246,18 @@ static void bench(size_t width, size_t length)
     double away_segments = 0;
     double step = time_stream(&r, 1, &away_steps);
     double segment = time_stream(&r, SEGMENT, &away_segments);
-    report(&r, "baseline_seconds", baseline, "s");
-    report(&r, "baseline_share_of_peak", 2 * window_macs(&r) / baseline / peak, "ratio");
-    report(&r, "step_microseconds", 1e6 * step, "us");
+    report(&r, "baseline_seconds", baseline);
+    report(&r, "baseline_share_of_peak", 2 * window_macs(&r) / baseline / peak);
+    report(&r, "step_microseconds", 1e6 * step);
     /* One multiply-add reads one number. */
     double bytes = step_macs(&r) * sizeof(real);
-    report(&r, "step_share_of_memory_speed", bytes / step / measure_memory(bytes), "ratio");
-    report(&r, "segment_microseconds_a_token", 1e6 * segment, "us");
-    report(&r, "segment_share_of_peak", 2 * step_macs(&r) / segment / peak, "ratio");
-    report(&r, "largest_difference", fmax(away_steps, away_segments), "ratio");
-    report(&r, "mac_ratio", window_macs(&r) / step_macs(&r), "ratio");
-    report(&r, "step_ratio", baseline / step, "ratio");
-    report(&r, "segment_ratio", baseline / segment, "ratio");
+    report(&r, "step_share_of_memory_speed", bytes / step / measure_memory(bytes));
+    report(&r, "segment_microseconds_a_token", 1e6 * segment);
+    report(&r, "segment_share_of_peak", 2 * step_macs(&r) / segment / peak);
+    report(&r, "largest_difference", fmax(away_steps, away_segments));
+    report(&r, "mac_ratio", window_macs(&r) / step_macs(&r));
+    report(&r, "step_ratio", baseline / step);
+    report(&r, "segment_ratio", baseline / segment);
     close_rolling(&r);
 }
 
