@@ -7,6 +7,7 @@
 #include "model/training/streams.h"
 #include "tests/unit/model/model_test.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define SERIES  3
@@ -35,7 +36,7 @@ static int make_series(UNUSED void **state)
     return 0;
 }
 
-static struct snapshot *train(unsigned lanes)
+static struct snapshot *train_head(unsigned lanes, const char *head)
 {
     struct error error = {0};
     struct snapshot *snapshot = NULL;
@@ -43,15 +44,20 @@ static struct snapshot *train(unsigned lanes)
         .series = series,
         .series_count = SERIES,
         .config = {.backbone = "transformer_xl",
-                   .head = "quantile",
                    .horizon = HORIZON,
                    .options = "width=16 inner=32 layers=1"},
         .steps = 10,
         .seed = 5,
         .lanes = lanes,
     };
+    (void)snprintf(request.config.head, sizeof(request.config.head), "%s", head);
     assert_ok(model_train(&request, &snapshot, &error));
     return snapshot;
+}
+
+static struct snapshot *train(unsigned lanes)
+{
+    return train_head(lanes, "quantile");
 }
 
 /* A stream goes on by one context, in one scale; a new one empties the memory. */
@@ -176,12 +182,37 @@ static void forecasts_remember(UNUSED void **state)
     snapshot_release(snapshot);
 }
 
+/* The sampled paths' state is primed likewise: swapped pairs before the context are noticed. */
+static void sampled_paths_remember(UNUSED void **state)
+{
+    struct snapshot *snapshot = train_head(2, "gaussian");
+    const struct member *member = snapshot->members[0];
+    size_t context = member->shape.context;
+    assert_int_equal(member->backbone->state_steps_max, SIZE_MAX);
+    assert_true(snapshot_context(snapshot) > 2 * context);
+    static double changed[LONGER];
+    float mean[HORIZON];
+    float other[HORIZON];
+    struct model_series item = series[0];
+    forecast(snapshot, &item, mean);
+    memcpy(changed, values[0], sizeof(changed));
+    item.values = changed;
+    for (size_t t = LENGTH - context - 24; t < LENGTH - context; t += 2) {
+        changed[t] = values[0][t + 1] + 3;
+        changed[t + 1] = values[0][t] - 3;
+    }
+    forecast(snapshot, &item, other);
+    assert_memory_not_equal(mean, other, sizeof(mean));
+    snapshot_release(snapshot);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(windows_follow_each_other),
         cmocka_unit_test(the_same_bits_with_any_lanes),
         cmocka_unit_test(forecasts_remember),
+        cmocka_unit_test(sampled_paths_remember),
     };
     return cmocka_run_group_tests(tests, make_series, NULL);
 }
