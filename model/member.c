@@ -190,6 +190,12 @@ void member_initialise(struct member *member, uint64_t seed)
                      &(struct backbone_moment){.seed = seed});
 }
 
+size_t member_primes(const struct member *member)
+{
+    size_t context = member->tokens - member->horizon_tokens;
+    return (member->backbone->memory_steps + context - 1) / context;
+}
+
 void member_free(struct member *member)
 {
     if (member == NULL) {

@@ -63,6 +63,10 @@ enum status member_new(const struct member_config *config, const struct feature_
                        struct error *error) MUST_USE;
 void member_free(struct member *member); /* NULL is fine */
 
+/* Recurrent backbones: how many windows, each one context before the next, fill the memory that the
+ * newest window sees. 0 for all others. */
+size_t member_primes(const struct member *member);
+
 /* Zeroed weights. STATUS_NO_MEMORY. */
 enum status member_make_weights(struct member *member, struct error *error) MUST_USE;
 

@@ -66,7 +66,11 @@ struct tensor *network_forward(const struct member *member, struct tape *tape,
     size_t b = batch->count;
     size_t mark = tape_mark(tape);
     struct tensor *x = linear_layer(tape, &member->embed, batch->steps); /* [B, T, D] */
-    x = backbone_forward(member->backbone, tape, x, NULL);
+    if (batch->memory != NULL || (tape->measuring && member->backbone->recurrent)) {
+        x = backbone_recur(member->backbone, tape, x, batch->memory);
+    } else {
+        x = backbone_forward(member->backbone, tape, x, NULL);
+    }
     if (member->config.head == HEAD_GAUSSIAN) {
         x = linear_layer(tape, &member->head, x);
         return tape_keep(tape, mark, x); /* [B, T, 2] */

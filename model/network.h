@@ -19,6 +19,8 @@ struct network_batch {
     struct tensor *lags;    /* [B, N, H], or NULL */
     struct tensor *target;  /* [B * H] (autoregressive: [B * T]), NULL in infer mode */
     struct tensor *weight;  /* likewise */
+    void *memory;           /* recurrent backbones: what lies before the windows, and moves on by
+                               them (backbone_recur); NULL = nothing, or while measuring, all */
 };
 
 /* Inputs to fill, and the places of one row in them. */

@@ -85,7 +85,9 @@ size_t snapshot_context(const struct snapshot *snapshot)
     size_t longest = 0;
     for (size_t i = 0; i < snapshot->member_count; i++) {
         const struct member *member = snapshot->members[i];
-        size_t reach = member->shape.context + member->shape.delay;
+        size_t windows =
+            1 + member_primes(member); /* each begins where the last one's context did */
+        size_t reach = windows * member->shape.context + member->shape.delay;
         size_t lag = 0;
         for (size_t n = 0; n < member->lag_count; n++) {
             lag = snapshot->plan.lags[n] > lag ? snapshot->plan.lags[n] : lag;

@@ -60,6 +60,13 @@ struct backbone {
     size_t (*state_bytes)(const struct backbone_model *model, size_t batch);
     void (*state_reset)(const struct backbone_model *model, void *state, size_t batch);
 
+    /* Recurrent backbones: see backbone_recur. NULL elsewhere. */
+    size_t (*memory_bytes)(const struct backbone_model *model);
+    const real *(*memory_layer)(const struct backbone_model *model, const void *memory, size_t i,
+                                size_t *cells);
+    struct tensor *(*recur)(const struct backbone_model *model, struct tape *tape, struct tensor *x,
+                            void *memory);
+
     /* Optional, NULL where not needed. */
 
     /* An extra loss term [1], after forward on the same tape; training only. */
@@ -82,8 +89,10 @@ struct backbone_model {
     struct backbone_shape shape;
     size_t width; /* D of input and output */
     size_t layers;
-    bool causal;    /* outputs before t do not depend on inputs from t on; false: an encoder */
-    bool streaming; /* has a state: one more step without computing all of them again */
+    bool causal;         /* outputs before t do not depend on inputs from t on; false: an encoder */
+    bool streaming;      /* has a state: one more step without computing all of them again */
+    bool recurrent;      /* carries a memory from window to window: trains on contiguous streams */
+    size_t memory_steps; /* tokens that the memory holds; 0 = not recurrent */
     size_t state_steps_max; /* steps that a state takes in all: shape.length with learned positions,
                                SIZE_MAX without; 0 = no state */
     size_t window;          /* of the pattern, 0 where it has none: for the model's record */
@@ -126,6 +135,19 @@ void backbone_declare(struct backbone_model *model, struct params *params, const
  * up to 1e-5. */
 struct tensor *backbone_forward(const struct backbone_model *model, struct tape *tape,
                                 struct tensor *x, void *state);
+
+/* The same where the model is recurrent and x is the next window of a stream: what x's tokens see
+ * goes on before the window's start, in the memory. `memory` is one of backbone_memory_bytes for
+ * each series, one behind the other, 64-byte aligned, the caller's; all zeros = nothing before.
+ * Each moves on by x's tokens without the last shape.ahead ones (the horizon is no past). No
+ * gradient flows into it. In any mode; while measuring memory may be NULL and counts as full. */
+struct tensor *backbone_recur(const struct backbone_model *model, struct tape *tape,
+                              struct tensor *x, void *memory);
+size_t backbone_memory_bytes(const struct backbone_model *model); /* of one series */
+
+/* For tests: what layer i remembers in the memory of one series, [*cells, D], oldest first. */
+const real *backbone_memory_layer(const struct backbone_model *model, const void *memory, size_t i,
+                                  size_t *cells);
 
 /* A state of this many bytes, 64-byte aligned, is the caller's; reset before its first use. */
 size_t backbone_state_bytes(const struct backbone_model *model, size_t batch);

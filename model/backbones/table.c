@@ -11,11 +11,11 @@
 #include <string.h>
 
 extern const struct backbone logsparse_backbone, longformer_backbone, adaptive_span_backbone,
-    reformer_backbone, performer_backbone, linformer_backbone;
+    transformer_xl_backbone, reformer_backbone, performer_backbone, linformer_backbone;
 
 /* In the order of the papers in the README. */
 const struct backbone *const backbone_table[] = {
-    &logsparse_backbone, &longformer_backbone, &adaptive_span_backbone,
+    &logsparse_backbone, &longformer_backbone, &adaptive_span_backbone, &transformer_xl_backbone,
     &reformer_backbone,  &performer_backbone,  &linformer_backbone,
 };
 
@@ -185,6 +185,31 @@ struct tensor *backbone_forward(const struct backbone_model *model, struct tape 
     struct tensor *y = model->backbone->forward(model, tape, x, state);
     CHECK(tensor_same_shape(x, y));
     return y;
+}
+
+struct tensor *backbone_recur(const struct backbone_model *model, struct tape *tape,
+                              struct tensor *x, void *memory)
+{
+    CHECK(model->recurrent);
+    CHECK(x->axes == 3);
+    CHECK(x->shape[1] <= model->shape.length && x->shape[2] == model->width);
+    CHECK(memory != NULL || tape->measuring);
+    struct tensor *y = model->backbone->recur(model, tape, x, memory);
+    CHECK(tensor_same_shape(x, y));
+    return y;
+}
+
+size_t backbone_memory_bytes(const struct backbone_model *model)
+{
+    CHECK(model->recurrent);
+    return model->backbone->memory_bytes(model);
+}
+
+const real *backbone_memory_layer(const struct backbone_model *model, const void *memory, size_t i,
+                                  size_t *cells)
+{
+    CHECK(model->recurrent && i < model->layers);
+    return model->backbone->memory_layer(model, memory, i, cells);
 }
 
 size_t backbone_state_bytes(const struct backbone_model *model, size_t batch)

@@ -119,6 +119,33 @@ struct lsh_list {
     real *d_q, *d_k, *d_v;
 };
 
+/* One head of one series of relative attention (attention_relative.c): queries are the last of the
+ * keys. Rows of h' = h rounded up to relative_lanes() have zeros behind h; packed arrays are what
+ * relative_pack makes. */
+struct relative_head {
+    size_t queries, keys, width; /* T, K = M + T, h */
+    size_t farthest, line_count; /* line n is distance farthest - n */
+    size_t first_key;            /* keys before it are seen by nobody */
+    size_t window;               /* |D| <= window - 1, 0 = no bound; farthest reaches that far */
+    bool causal;
+    real scale;
+    const real *q; /* [T, h] */
+    size_t q_step;
+    const real *content_bias, *position_bias;        /* [h] */
+    const real *keys_packed, *values, *lines_packed; /* K rows; [K, h']; line_count rows */
+    const uint8_t *valid;                            /* [K] or NULL */
+    real *out;                                       /* [T, h] */
+    size_t out_step;
+    real *log_sum; /* [T]; NULL = not wanted */
+    real *scratch; /* relative_scratch(h) reals */
+    /* backward only */
+    const real *values_packed, *key_rows, *line_rows; /* K rows; [K, h']; [line_count, h'] */
+    const real *d_out;
+    real *d_q;                              /* step as q; added to, like all of these */
+    real *d_keys, *d_values, *d_lines;      /* [K, h'], [K, h'], [line_count, h'] */
+    real *d_content_bias, *d_position_bias; /* [h] */
+};
+
 struct adamw {
     real rate, decay, beta1, beta2, epsilon;
     real correction1, correction2; /* 1 - beta^t */
@@ -176,6 +203,13 @@ struct kernels {
     size_t (*attention_span_scratch)(size_t length, size_t width, size_t span);
     void (*attention_span)(const struct attention_span_head *head);
     void (*attention_span_back)(const struct attention_span_head *head);
+    /* Relative attention. Packed: panels of 2 relative_lanes() rows, channel-major, zeros behind
+     * the last row. */
+    size_t (*relative_lanes)(void);
+    void (*relative_pack)(const real *rows, size_t step, size_t count, size_t width, real *packed);
+    size_t (*relative_scratch)(size_t width);
+    void (*relative)(const struct relative_head *head);
+    void (*relative_back)(const struct relative_head *head);
 
     /* bucket_t = arg max of [rotation q_t, -rotation q_t]; scratch of 4 LSH_LANES_MAX h' reals. */
     void (*lsh_buckets)(const struct lsh_hash *hash, uint16_t *bucket);

@@ -86,6 +86,9 @@ struct tensor *op_slice(struct tape *tape, struct tensor *x, size_t from, size_t
 /* y[B, count, D] = x[B, from .. from + count, D). */
 struct tensor *op_slice_time(struct tape *tape, struct tensor *x, size_t from, size_t count);
 
+/* y[B, n + m, D] = a[B, n, D], then b[B, m, D]. */
+struct tensor *op_concat_time(struct tape *tape, struct tensor *a, struct tensor *b);
+
 /* y[B, T, D] = x[B, T, D] + table[from .. from + T, D] (table [N, D], N >= from + T): positions. */
 struct tensor *op_add_table(struct tape *tape, struct tensor *x, struct tensor *table, size_t from);
 
@@ -312,6 +315,32 @@ struct tensor *linear_attention_append(struct tape *tape, struct tensor *qk, str
 /* y = gain_(g mod G) x / sqrt(mean of x^2 + 1e-6) over each group g of `width` neighbouring values
  * of the last axis; gain [G], the groups of a row are a multiple of G: queries and keys by head. */
 struct tensor *op_head_norm(struct tape *tape, struct tensor *x, struct tensor *gain, size_t width);
+/* ---------------------------------------------------------------- attention_relative.c */
+
+/* Attention by content and by distance. The T queries are the last of the K = M + T keys (M = K - T
+ * cells of memory before them), so query i and key j are D = M + i - j apart. */
+struct attention_relative {
+    struct tensor *q; /* [B, T, H h] */
+    struct tensor *k; /* [B, K, H h], K >= T */
+    struct tensor *v; /* [B, K, H h] */
+    struct tensor *r; /* [R, H h]: the projected embedding of distance D is row row_zero + D; a
+                         distance before the first or behind the last row takes that row, so a
+                         short table clamps distances */
+    struct tensor *u; /* [H, h] added to queries that meet content */
+    struct tensor *w; /* [H, h] added to queries that meet distances */
+    size_t heads;
+    size_t row_zero;
+    real scale;    /* of the scores; 0 means 1 / sqrt(h) */
+    bool causal;   /* only D >= 0 */
+    size_t window; /* only |D| <= window - 1: every query sees the same number of keys, itself
+                      among them; 0 = no bound */
+    const uint8_t *key_valid; /* [B, K], 1, or 0: seen by nobody; NULL: all are valid. A query
+                                 without any key gets zeros. Lives until backward is done. */
+};
+
+/* y[B, T, H h] = softmax(scale ((q_i + u) . k_j + (q_i + w) . r_D)) v per head. Time grows with T
+ * min(K, window); keeps one log-sum a row, and no T x K buffer exists. */
+struct tensor *op_attention_relative(struct tape *tape, const struct attention_relative *attention);
 
 /* ---------------------------------------------------------------- lsh.c, lsh_cache.c */
 

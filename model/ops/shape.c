@@ -141,3 +141,36 @@ struct tensor *op_slice_time(struct tape *tape, struct tensor *x, size_t from, s
     tape_record(tape, &slice_time_op, y, &x, 1, kept, 0);
     return y;
 }
+
+static void concat_time_back(struct tape *tape, const struct node *node)
+{
+    size_t from = 0;
+    for (size_t i = 0; i < 2; i++) {
+        const struct tensor *part = node->in[i];
+        size_t block = part->shape[1] * part->shape[2];
+        real *d_part = tape_grad_sum(tape, node->in[i]);
+        if (d_part != NULL) {
+            add_block(part->shape[0], block, tape_grad_of(node->out) + from,
+                      node->out->shape[1] * part->shape[2], d_part, block);
+        }
+        from += block;
+    }
+}
+
+const struct op concat_time_op = {.name = "concat_time", .backward = concat_time_back};
+
+struct tensor *op_concat_time(struct tape *tape, struct tensor *a, struct tensor *b)
+{
+    CHECK(a->axes == 3 && b->axes == 3);
+    CHECK(a->shape[0] == b->shape[0] && a->shape[2] == b->shape[2]);
+    size_t length = a->shape[1] + b->shape[1];
+    struct tensor *y = tape_tensor(tape, (size_t[]){a->shape[0], length, a->shape[2], 0});
+    if (tape_computes(tape)) {
+        size_t first = a->shape[1] * a->shape[2];
+        size_t second = b->shape[1] * b->shape[2];
+        copy_block(a->shape[0], first, a->data, first, y->data, first + second);
+        copy_block(a->shape[0], second, b->data, second, y->data + first, first + second);
+    }
+    tape_record(tape, &concat_time_op, y, (struct tensor *[]){a, b}, 2, NULL, 0);
+    return y;
+}

@@ -7,6 +7,9 @@
  * has one, and the calibrated spread around the median. Beyond the trained horizon the median is
  * appended to the history and the next block is forecast from there; its spread grows with the root
  * of the number of blocks, because the error of the blocks before is carried on.
+ *
+ * A recurrent member first runs over the windows before the newest one, oldest first, in the newest
+ * one's scale, so that its memory is full where the history reaches that far.
  */
 #include "base/check.h"
 #include "base/memory.h"
@@ -25,6 +28,8 @@
 #define BASELINE_VALUES_MAX 65536 /* at most */
 #define STATISTICS_MIN      8192 /* newest values that a series' own spread is taken from, at least */
 
+#define PRIMED_MIN 2 /* values that a window before the newest one must reach */
+
 struct forecaster {
     const struct snapshot *snapshot;
     size_t chunk;
@@ -39,6 +44,7 @@ struct forecaster {
     struct paths paths[MEMBERS_MAX];
     struct window_source sources[CHUNK_MAX];
     struct window_scale scales[CHUNK_MAX];
+    unsigned char *memory; /* of recurrent members, [chunk] */
 };
 
 /* ---------------------------------------------------------------- memory */
@@ -65,14 +71,23 @@ static enum status measure_member(const struct member *member, size_t rows, stru
 static enum status make_tape(struct forecaster *forecaster, struct error *error)
 {
     struct tape_size largest = {0, 0, 0};
+    size_t memory = 0;
     for (size_t i = 0; i < forecaster->snapshot->member_count; i++) {
+        const struct member *member = forecaster->snapshot->members[i];
         struct tape_size size;
-        enum status status =
-            measure_member(forecaster->snapshot->members[i], forecaster->chunk, &size, error);
+        enum status status = measure_member(member, forecaster->chunk, &size, error);
         if (status != STATUS_OK) {
             return status;
         }
         largest = tape_size_max(largest, size);
+        size_t bytes = member_primes(member) > 0 ? backbone_memory_bytes(member->backbone) : 0;
+        memory = bytes > memory ? bytes : memory;
+    }
+    if (memory > 0) {
+        forecaster->memory = mem_alloc_aligned(forecaster->chunk * memory);
+        if (forecaster->memory == NULL) {
+            return error_set(error, STATUS_NO_MEMORY, "could not make a forecaster's memory");
+        }
     }
     return tape_init(&forecaster->tape, &largest, error);
 }
@@ -83,6 +98,7 @@ void forecaster_free(struct forecaster *forecaster)
         return;
     }
     tape_release(&forecaster->tape);
+    mem_free(forecaster->memory);
     for (size_t i = 0; i < MEMBERS_MAX; i++) {
         paths_release(&forecaster->paths[i]);
     }
@@ -177,22 +193,57 @@ static double *levels_of(struct forecaster *forecaster, size_t index, size_t row
            ((index * forecaster->chunk + row) * horizon + step) * QUANTILE_COUNT;
 }
 
+/* The windows that end `back` steps before the origins, over the member's memory: [B, H, Q]. */
+static const struct tensor *run_windows(struct forecaster *forecaster, const struct member *member,
+                                        size_t rows, size_t back)
+{
+    struct tape *tape = &forecaster->tape;
+    tape_begin(tape, TAPE_INFER, &member->params, member->weights, NULL, 0, 0);
+    struct network_batch batch;
+    network_inputs(member, tape, rows, &batch);
+    batch.memory = member_primes(member) > 0 ? forecaster->memory : NULL;
+    for (size_t row = 0; row < rows; row++) {
+        struct window_source source = forecaster->sources[row];
+        size_t moved = back < source.origin ? back : source.origin;
+        source.origin -= moved;
+        source.known -= moved;
+        source.origin_step -= (int64_t)moved;
+        struct window_inputs inputs = network_row(member, &batch, row);
+        window_fill(&forecaster->snapshot->plan, &member->shape, &source, &forecaster->scales[row],
+                    &inputs);
+    }
+    return network_forward(member, tape, &batch);
+}
+
+/* Fills the memory from the windows before the newest ones. A row whose history does not reach into
+ * a window forgets what that window was: its memory stays empty, as at the start of a stream. */
+static void prime_memory(struct forecaster *forecaster, const struct member *member, size_t rows)
+{
+    size_t bytes = backbone_memory_bytes(member->backbone);
+    memset(forecaster->memory, 0, rows * bytes);
+    for (size_t before = member_primes(member); before > 0; before--) {
+        size_t back = before * member->shape.context;
+        (void)run_windows(forecaster, member, rows, back);
+        for (size_t row = 0; row < rows; row++) {
+            if (forecaster->sources[row].origin < back + PRIMED_MIN) {
+                memset(forecaster->memory + row * bytes, 0, bytes);
+            }
+        }
+    }
+}
+
 static void run_direct(struct forecaster *forecaster, size_t index, size_t rows)
 {
     const struct snapshot *snapshot = forecaster->snapshot;
     const struct member *member = snapshot->members[index];
     size_t horizon = snapshot->plan.horizon;
-    struct tape *tape = &forecaster->tape;
-    tape_begin(tape, TAPE_INFER, &member->params, member->weights, NULL, 0, 0);
-    struct network_batch batch;
-    network_inputs(member, tape, rows, &batch);
     for (size_t row = 0; row < rows; row++) {
-        const struct window_source *source = &forecaster->sources[row];
-        forecaster->scales[row] = window_scale(&member->shape, source);
-        struct window_inputs inputs = network_row(member, &batch, row);
-        window_fill(&snapshot->plan, &member->shape, source, &forecaster->scales[row], &inputs);
+        forecaster->scales[row] = window_scale(&member->shape, &forecaster->sources[row]);
     }
-    const struct tensor *output = network_forward(member, tape, &batch); /* [B, H, Q] */
+    if (member_primes(member) > 0) {
+        prime_memory(forecaster, member, rows);
+    }
+    const struct tensor *output = run_windows(forecaster, member, rows, 0);
     for (size_t row = 0; row < rows; row++) {
         for (size_t h = 0; h < horizon; h++) {
             const real *scaled = output->data + (row * horizon + h) * QUANTILE_COUNT;

@@ -111,6 +111,45 @@ static struct tensor *next_steps(struct paths *paths, struct tape *tape, size_t 
     return steps;
 }
 
+/* The first `count` steps of the window through the state; the output of the last piece. */
+static struct tensor *feed(struct paths *paths, struct tape *tape, size_t count)
+{
+    struct tensor *output = NULL;
+    size_t mark = tape_mark(tape);
+    for (size_t done = 0; done < count;) {
+        size_t part = count - done < PATHS_PIECE ? count - done : PATHS_PIECE;
+        tape_rewind(tape, mark);
+        output = prime(paths, tape, done, part);
+        done += part;
+    }
+    return output;
+}
+
+/* Recurrent backbones: the windows before the newest one, oldest first, in the newest one's scale,
+ * as far as the history reaches and the state takes them. */
+static void feed_earlier(struct paths *paths, struct tape *tape, const struct feature_plan *plan,
+                         const struct window_source *source, const struct window_scale *scale)
+{
+    const struct member *member = paths->member;
+    size_t context = member->shape.context;
+    size_t windows = member->backbone->state_steps_max == SIZE_MAX ? member_primes(member) : 0;
+    for (; windows > 0; windows--) {
+        size_t back = windows * context;
+        if (source->origin <= back) {
+            continue;
+        }
+        struct window_source earlier = *source;
+        earlier.origin -= back;
+        earlier.known -= back;
+        earlier.origin_step -= (int64_t)back;
+        struct window_inputs inputs = {.steps = paths->window};
+        window_fill(plan, &member->shape, &earlier, scale, &inputs);
+        size_t mark = tape_mark(tape);
+        (void)feed(paths, tape, context);
+        tape_rewind(tape, mark);
+    }
+}
+
 void paths_run(struct paths *paths, struct tape *tape, const struct feature_plan *plan,
                const struct window_source *source, double *quantiles)
 {
@@ -118,19 +157,14 @@ void paths_run(struct paths *paths, struct tape *tape, const struct feature_plan
     struct random random;
     random_init(&random, (uint64_t)source->origin_step, member->horizon);
     struct window_scale scale = window_scale(&member->shape, source);
-    struct window_inputs inputs = {.steps = paths->window};
-    window_fill(plan, &member->shape, source, &scale, &inputs);
     backbone_state_reset(member->backbone, paths->state, PATHS_COUNT);
     tape_begin(tape, TAPE_INFER, &member->params, member->weights, NULL, 0, 0);
+    feed_earlier(paths, tape, plan, source, &scale);
+    struct window_inputs inputs = {.steps = paths->window};
+    window_fill(plan, &member->shape, source, &scale, &inputs);
     size_t mark = tape_mark(tape);
-    size_t primed = member->shape.context + 1; /* the first horizon step's input is known too */
-    struct tensor *output = NULL;
-    for (size_t done = 0; done < primed;) {
-        size_t part = primed - done < PATHS_PIECE ? primed - done : PATHS_PIECE;
-        tape_rewind(tape, mark);
-        output = prime(paths, tape, done, part);
-        done += part;
-    }
+    /* The first horizon step's input is known too. */
+    struct tensor *output = feed(paths, tape, member->shape.context + 1);
     for (size_t step = 0; step < member->horizon; step++) {
         if (step > 0) {
             tape_rewind(tape, mark);

@@ -53,6 +53,21 @@ void blas_product(size_t rows, size_t columns, size_t inner, real alpha, struct 
     CHECK(a.step <= INT32_MAX && b.step <= INT32_MAX && c_step <= INT32_MAX);
     enum CBLAS_TRANSPOSE a_side = a.side == BLAS_PLAIN ? CblasNoTrans : CblasTrans;
     enum CBLAS_TRANSPOSE b_side = b.side == BLAS_PLAIN ? CblasNoTrans : CblasTrans;
+    if (rows == 1 && a.side == BLAS_PLAIN && b.side == BLAS_TRANSPOSED) {
+        /* One step of decoding: a matrix times a vector packs nothing and runs at memory speed. The
+         * zeros are for builds that multiply what was there by a beta of 0. */
+        if (beta == 0) {
+            memset(c, 0, columns * sizeof(real));
+        }
+#ifdef FORECASTD_DOUBLE
+        cblas_dgemv(
+#else
+        cblas_sgemv(
+#endif
+            CblasRowMajor, CblasNoTrans, (blasint)columns, (blasint)inner, alpha, b.data,
+            (blasint)b.step, a.data, 1, beta, c, 1);
+        return;
+    }
 #ifdef FORECASTD_DOUBLE
     cblas_dgemm(
 #else

@@ -13,6 +13,7 @@
 #include "model/tape/blas.h"
 #include "model/training/lanes.h"
 #include "model/training/optimizer.h"
+#include "model/training/streams.h"
 
 #include <math.h>
 #include <string.h>
@@ -32,6 +33,7 @@ struct trainer {
     const struct trainer_request *request;
     struct member *member;
     struct window_sampler sampler;
+    struct streams streams; /* recurrent backbones only */
     struct optimizer optimizer;
     struct tape *tapes; /* [lanes] */
     size_t tape_count;
@@ -114,6 +116,7 @@ static void trainer_clear(struct trainer *trainer)
         mem_free(trainer->slabs[i]);
     }
     optimizer_release(&trainer->optimizer);
+    streams_release(&trainer->streams);
     window_sampler_release(&trainer->sampler);
     lock_release_memory(&trainer->lock);
 }
@@ -156,7 +159,12 @@ static enum status make_memory(struct trainer *trainer, struct error *error)
     if (status != STATUS_OK) {
         return status;
     }
-    return window_sampler_init(&trainer->sampler, trainer->request->set, trainer->member, error);
+    status = window_sampler_init(&trainer->sampler, trainer->request->set, trainer->member, error);
+    if (status == STATUS_OK && trainer->member->backbone->recurrent) {
+        status = streams_init(&trainer->streams, &trainer->sampler, SHARD_COUNT,
+                              shard_windows(trainer->member, 0), error);
+    }
+    return status;
 }
 
 /* ---------------------------------------------------------------- the skip's first weights */
@@ -243,6 +251,26 @@ static enum status start_skip(struct trainer *trainer, struct error *error)
 
 /* ---------------------------------------------------------------- lanes */
 
+/* Fills a batch with rows done, done + 1 ... of a shard: windows drawn anew, or the next ones of
+ * its streams. */
+static void load_batch(struct trainer *trainer, size_t shard, size_t done, struct random *random,
+                       struct network_batch *batch)
+{
+    const struct window_sampler *sampler = &trainer->sampler;
+    if (!trainer->member->backbone->recurrent) {
+        for (size_t row = 0; row < batch->count; row++) {
+            window_load(sampler, window_draw(sampler, random), batch, row);
+        }
+        windows_mix(sampler, batch, random);
+        return;
+    }
+    for (size_t row = 0; row < batch->count; row++) {
+        struct window_place place = streams_next(&trainer->streams, shard, done + row, random);
+        window_load(sampler, place, batch, row);
+    }
+    batch->memory = streams_memory(&trainer->streams, shard, done);
+}
+
 static void run_shard(struct trainer *trainer, struct tape *tape, size_t shard)
 {
     struct member *member = trainer->member;
@@ -262,10 +290,7 @@ static void run_shard(struct trainer *trainer, struct tape *tape, size_t shard)
                    trainer->seed, stream * 4096 + done);
         struct network_batch batch;
         network_inputs(member, tape, part, &batch);
-        for (size_t row = 0; row < part; row++) {
-            window_load(&trainer->sampler, window_draw(&trainer->sampler, &random), &batch, row);
-        }
-        windows_mix(&trainer->sampler, &batch, &random);
+        load_batch(trainer, shard, done, &random, &batch);
         struct tensor *output = network_forward(member, tape, &batch);
         struct tensor *total = network_loss(member, tape, &batch, output, factor);
         loss += (double)total->data[0];
@@ -393,6 +418,7 @@ static enum status run_once(struct trainer *trainer, double rate_factor, struct 
         return status;
     }
     optimizer_start(&trainer->optimizer, member->weights);
+    streams_restart(&trainer->streams);
     trainer->optimizer.schedule.rate = member->config.rate * rate_factor;
     trainer->step = 0;
     trainer->stop = false;

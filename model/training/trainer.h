@@ -4,7 +4,8 @@
  * A batch is cut into SHARD_COUNT fixed shards. Each shard draws its windows from a random stream
  * of its own (seed, step, shard), runs forward and backward on the tape of whichever lane takes it,
  * and leaves its gradient in a slab of its own; the slabs are summed in order. So the result
- * depends on seed, steps and data, and not on the number of lanes or their timing.
+ * depends on seed, steps and data, and not on the number of lanes or their timing. Recurrent
+ * backbones train on streams of windows instead (streams.h), without mixing.
  */
 #ifndef MODEL_TRAINING_TRAINER_H
 #define MODEL_TRAINING_TRAINER_H

@@ -117,6 +117,15 @@ void window_sampler_release(struct window_sampler *sampler)
     *sampler = (struct window_sampler){0};
 }
 
+void window_origins(const struct window_sampler *sampler, size_t series, size_t *first,
+                    size_t *last)
+{
+    const struct member *member = sampler->member;
+    bool any = origins(sampler->set->items[series].last, member->horizon, member->shape.context,
+                       first, last);
+    CHECK(any);
+}
+
 struct window_place window_draw(const struct window_sampler *sampler, struct random *random)
 {
     double u = random_uniform(random);
@@ -133,9 +142,7 @@ struct window_place window_draw(const struct window_sampler *sampler, struct ran
     struct window_place place = {.series = sampler->eligible[low]};
     const struct member *member = sampler->member;
     size_t first, last;
-    bool any = origins(sampler->set->items[place.series].last, member->horizon,
-                       member->shape.context, &first, &last);
-    CHECK(any);
+    window_origins(sampler, place.series, &first, &last);
     /* Distance from the newest origin: u^newest crowds it towards zero. */
     double back = pow(random_uniform(random), member->config.newest) * (double)(last - first + 1);
     size_t steps = (size_t)back < last - first ? (size_t)back : last - first;
@@ -157,22 +164,39 @@ static void load_targets(const struct training_series *item, const struct window
     }
 }
 
+static struct window_source source_at(const struct window_sampler *sampler,
+                                      const struct window_place *place)
+{
+    const struct member *member = sampler->member;
+    const struct training_series *item = &sampler->set->items[place->series];
+    const struct model_series *series = item->series;
+    bool gaussian = member->config.head == HEAD_GAUSSIAN;
+    return (struct window_source){
+        .values = series->values,
+        .origin = place->origin,
+        .known = place->origin + (gaussian ? member->horizon : 0),
+        .origin_step = series->start_ms / series->step_ms + (int64_t)place->origin,
+        .zone = item->zone,
+        .statistics = item->statistics,
+    };
+}
+
+struct window_scale window_scale_at(const struct window_sampler *sampler,
+                                    const struct window_place *place)
+{
+    struct window_source source = source_at(sampler, place);
+    return window_scale(&sampler->member->shape, &source);
+}
+
 void window_load(const struct window_sampler *sampler, struct window_place place,
                  const struct network_batch *batch, size_t row)
 {
     const struct member *member = sampler->member;
     const struct training_series *item = &sampler->set->items[place.series];
-    const struct model_series *series = item->series;
     bool gaussian = member->config.head == HEAD_GAUSSIAN;
-    struct window_source source = {
-        .values = series->values,
-        .origin = place.origin,
-        .known = place.origin + (gaussian ? member->horizon : 0),
-        .origin_step = series->start_ms / series->step_ms + (int64_t)place.origin,
-        .zone = item->zone,
-        .statistics = item->statistics,
-    };
-    struct window_scale scale = window_scale(&member->shape, &source);
+    struct window_source source = source_at(sampler, &place);
+    struct window_scale scale =
+        place.scale != NULL ? *place.scale : window_scale(&member->shape, &source);
     struct window_inputs inputs = network_row(member, batch, row);
     window_fill(sampler->set->plan, &member->shape, &source, &scale, &inputs);
     double weight = 1.0;

@@ -47,8 +47,17 @@ void window_sampler_release(struct window_sampler *sampler);
 
 struct window_place {
     size_t series, origin;
+    const struct window_scale *scale; /* frozen by a stream, or NULL: the window's own */
 };
 struct window_place window_draw(const struct window_sampler *sampler, struct random *random);
+
+/* First and last origin that window_draw gives for a series that it draws. */
+void window_origins(const struct window_sampler *sampler, size_t series, size_t *first,
+                    size_t *last);
+
+/* The scale of a window from its own context. */
+struct window_scale window_scale_at(const struct window_sampler *sampler,
+                                    const struct window_place *place);
 
 /* Fills row `row` of a train-mode batch: inputs, scaled targets and weights. */
 void window_load(const struct window_sampler *sampler, struct window_place place,

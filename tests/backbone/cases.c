@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 
+#include <stdio.h>
 #include <string.h>
 
 const struct backbone_case cases[] = {
@@ -60,6 +61,12 @@ const struct backbone_case cases[] = {
     {"reformer", "width=16 heads=2 inner=24 mode=paper chunk=8 layers=2"},
     {"reformer",
      "width=16 heads=2 inner=24 mode=paper chunk=7 masked=false within=true unique=true"},
+    {"transformer_xl", "width=16 heads=2 inner=24"},
+    {"transformer_xl", "width=16 heads=2 inner=24 memory=7 layers=2"},
+    {"transformer_xl", "width=12 heads=3 head_width=8 inner=24 memory=20 clamp=9 norm=post "
+                       "activation=relu biases=layer"},
+    {"transformer_xl", "width=16 heads=4 inner=24 same_length=false memory=60 last_norm=false"},
+    {"transformer_xl", "width=16 heads=4 inner=24 same_length=false memory=5 layers=1"},
 };
 const size_t case_count = ARRAY_COUNT(cases);
 
@@ -69,6 +76,14 @@ const struct backbone_case saved[] = {
     {"linformer", "block=8 summary=2 group=2 sharing=layerwise"},
 };
 const size_t saved_count = ARRAY_COUNT(saved);
+
+static real *values_of(const struct params *params, real *weights, const char *name, size_t *size)
+{
+    size_t id = params_find(params, name);
+    CHECK(id != SIZE_MAX);
+    *size = params->items[id].size;
+    return weights + params->items[id].offset;
+}
 
 /* E = F = I in every layer, no bias: a summary is the steps themselves. */
 static void linformer_identity(const struct params *params, real *weights,
@@ -120,6 +135,40 @@ static void clear_differences(const struct params *params, real *weights,
         if (strstr(param->name, ".global_") != NULL) {
             memset(other_weights + param->offset, 0, param->size * sizeof(real));
         }
+    }
+}
+
+static void set_zero(const struct params *params, real *weights, const char *name)
+{
+    size_t size = 0;
+    real *values = values_of(params, weights, name, &size);
+    memset(values, 0, size * sizeof(real));
+}
+
+/* Transformer-XL that looks at content only is dense attention without biases. */
+static void content_only(const struct params *params, real *weights,
+                         const struct params *other_params, real *other_weights)
+{
+    set_zero(params, weights, "b.content_bias");
+    set_zero(params, weights, "b.position_bias");
+    for (int i = 0; i < 3; i++) {
+        static const char *const biases[] = {"qk", "v", "out"};
+        char name[PARAM_NAME_MAX];
+        (void)snprintf(name, sizeof(name), "b.layer%d.attention.r.weight", i);
+        set_zero(params, weights, name);
+        for (size_t n = 0; n < ARRAY_COUNT(biases); n++) {
+            (void)snprintf(name, sizeof(name), "b.layer%d.attention.%s.bias", i, biases[n]);
+            set_zero(other_params, other_weights, name);
+        }
+        size_t size = 0;
+        (void)snprintf(name, sizeof(name), "b.layer%d.attention.qk.weight", i);
+        real *to = values_of(other_params, other_weights, name, &size);
+        (void)snprintf(name, sizeof(name), "b.layer%d.attention.q.weight", i);
+        const real *q = values_of(params, weights, name, &size);
+        memcpy(to, q, size * sizeof(real));
+        (void)snprintf(name, sizeof(name), "b.layer%d.attention.k.weight", i);
+        const real *k = values_of(params, weights, name, &size);
+        memcpy(to + size, k, size * sizeof(real));
     }
 }
 
@@ -177,6 +226,14 @@ const struct backbone_equal equals[] = {
      2e-6, NULL},
     {"reformer", "width=16 heads=2 reversible=false feed_chunk=11", "reformer",
      "width=16 heads=2 reversible=false feed_chunk=1000", 2e-6, NULL},
+    {"transformer_xl", "width=16 heads=2", "logsparse",
+     "width=16 heads=2 pattern=dense kernel=1 positions=none", 2e-6, content_only},
+    {"transformer_xl", "width=16 heads=2 memory=48", "transformer_xl",
+     "width=16 heads=2 memory=1000", 2e-6, NULL},
+    {"transformer_xl", "width=16 heads=2 memory=48", "transformer_xl",
+     "width=16 heads=2 memory=11 same_length=false", 2e-6, NULL},
+    {"transformer_xl", "width=16 heads=2 memory=48", "transformer_xl",
+     "width=16 heads=2 memory=48 clamp=47", 2e-6, NULL},
 };
 const size_t equal_count = ARRAY_COUNT(equals);
 
@@ -213,5 +270,9 @@ const struct backbone_refusal refusals[] = {
     {"reformer", "heads=5", 336, "bad_value", "5 heads"},
     {"reformer", "rounds=0", 336, "out_of_bounds", "rounds"},
     {"reformer", "mode=chunked", 336, "bad_value", "paper"},
+    {"transformer_xl", "heads=5", 336, "bad_value", "5 heads"},
+    {"transformer_xl", "width=9 heads=3", 336, "bad_value", "even width"},
+    {"transformer_xl", "memory=-1", 336, "out_of_bounds", "memory"},
+    {"transformer_xl", "kernel=3", 336, "unknown_option", "kernel"},
 };
 const size_t refusal_count = ARRAY_COUNT(refusals);

@@ -25,6 +25,7 @@ static const struct {
     {"adaptive_span", golden_adaptive_span},
     {"longformer", golden_longformer},
     {"reformer", golden_reformer},
+    {"transformer_xl", golden_transformer_xl},
     {"common", golden_common},
     {"performer", golden_performer},
 };

@@ -12,5 +12,6 @@ const struct example_family *const example_families[] = {
     &examples_linear,
     &examples_longformer,
     &examples_lsh,
+    &examples_attention_relative,
 };
 const size_t example_family_count = ARRAY_COUNT(example_families);

@@ -30,6 +30,7 @@ extern const struct example_family examples_span;
 extern const struct example_family examples_linear;
 extern const struct example_family examples_basic, examples_longformer;
 extern const struct example_family examples_lsh;
+extern const struct example_family examples_attention_relative;
 
 /* A constant of its own random stream. */
 struct tensor *example_constant(struct tape *tape, const size_t *shape, uint64_t stream);

@@ -56,6 +56,12 @@ void KERNEL(kernel_running_mask)(size_t rows, const real *tops, real *scores);
 void KERNEL(kernel_head_norm)(const struct head_norm *norm, const real *x, real *y);
 void KERNEL(kernel_head_norm_back)(const struct head_norm *norm, const real *x, const real *dy,
                                    real *dx, real *d_gain);
+size_t KERNEL(kernel_relative_lanes)(void);
+void KERNEL(kernel_relative_pack)(const real *rows, size_t step, size_t count, size_t width,
+                                  real *packed);
+size_t KERNEL(kernel_relative_scratch)(size_t width);
+void KERNEL(kernel_relative)(const struct relative_head *head);
+void KERNEL(kernel_relative_back)(const struct relative_head *head);
 
 void KERNEL(kernel_lsh_buckets)(const struct lsh_hash *hash, uint16_t *bucket);
 size_t KERNEL(kernel_lsh_width)(size_t width);
