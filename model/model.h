@@ -208,6 +208,85 @@ size_t snapshot_context(const struct snapshot *snapshot);
 enum status forecaster_run(struct forecaster *forecaster, const struct model_series *series,
                            size_t count, struct forecast *out, struct error *error) MUST_USE;
 
+/* ---------------------------------------------------------------- calibration in service */
+
+#define CONFORMAL_PAIRS 5 /* of levels k and 1 - k: 0.6, 0.7, 0.8, 0.9, 0.975 */
+#define CONFORMAL_PARTS 3 /* thirds of the horizon */
+
+/* What one series has taught about its bands: the half-width of a pair of levels is multiplied by
+ * exp(shift). Small, plain data: it is copied freely and kept with each vintage. */
+struct conformal {
+    uint16_t horizon;                  /* steps that the thirds divide; 0 = nothing is known */
+    uint16_t lessons[CONFORMAL_PARTS]; /* since it began or was shaken */
+    float shift[CONFORMAL_PAIRS][CONFORMAL_PARTS];
+    uint32_t count, inside80, inside95; /* issued against arrived; halved together when large */
+    int64_t settled_ms;                 /* values up to this time have been learned from */
+    int64_t ignore_before_ms; /* forecasts of earlier origins are not: the level shifted */
+    int16_t run;              /* newest values in a row above (or, negative, below) */
+};
+
+/* What arrived since the last lesson. */
+struct conformal_lesson {
+    double missed[CONFORMAL_PAIRS][CONFORMAL_PARTS];
+    unsigned seen[CONFORMAL_PARTS];
+    unsigned inside80, inside95;
+};
+
+void conformal_init(struct conformal *state, size_t horizon);
+
+/* Scales the quantiles about the median, then makes them monotone and bounded again. `series` gives
+ * the bounds. Does nothing where state->horizon is 0. */
+void conformal_apply(const struct conformal *state, const struct model_series *series,
+                     struct forecast *forecast);
+
+/* One value that arrived for step `h` of a forecast that was issued under `issued`. */
+void conformal_see(const struct conformal *state, const struct forecast *forecast,
+                   const struct conformal *issued, size_t h, double actual,
+                   struct conformal_lesson *lesson);
+
+/* Ends a lesson: one bounded step on each pair and third that saw something. */
+void conformal_learn(struct conformal *state, const struct conformal_lesson *lesson);
+
+/* In order of time, the newest value against the newest forecast of it. True where the level has
+ * shifted: forecasts before `now_ms` will not be learned from and the next lessons weigh more. */
+bool conformal_watch(struct conformal *state, const struct forecast *forecast, size_t h,
+                     double actual, int64_t now_ms, int64_t step_ms);
+
+/* Another model serves: half of what was learned stays, and lessons weigh more again. */
+void conformal_carry(struct conformal *state, size_t horizon);
+
+/* ---------------------------------------------------------------- vintages */
+
+/* A forecast as it was issued, beside those that it is to be compared with. */
+struct vintage {
+    int64_t issued_ms, origin_ms, step_ms, data_age_ms;
+    unsigned state; /* the caller's */
+    char served_by[24], fallback_reason[48];
+    char model[48]; /* empty: a baseline served, and the next four hold nothing */
+    int64_t trained_at_ms, window_start_ms, window_end_ms;
+    uint64_t seed;
+    char baseline_name[24], rival_model[48];
+    struct conformal calibration;            /* as applied */
+    struct forecast served, baseline, rival; /* horizon 0: none; rival: the previous champion */
+};
+
+#define VINTAGE_FORECASTS       3
+#define VINTAGE_FLOATS(horizon) ((size_t)VINTAGE_FORECASTS * (QUANTILE_COUNT + 1) * (horizon))
+
+/* At most these many bytes for a vintage of that horizon; a few hundred for 48 steps in practice.
+ */
+#define VINTAGE_BYTES_MAX(horizon) ((size_t)512 + (size_t)VINTAGE_FORECASTS * (32 + 24 * (horizon)))
+
+/* Quantised to 1/64 of the mean 80 % band: seven levels and the mean, the other levels are
+ * interpolated on reading. `bytes` has VINTAGE_BYTES_MAX of the horizon. Returns the length. */
+size_t vintage_encode(const struct vintage *vintage, unsigned char *bytes);
+
+/* The forecasts get their arrays in `room`, of `room_floats` floats (VINTAGE_FLOATS).
+ * STATUS_CORRUPT for anything that vintage_encode does not write, whatever the bytes. */
+enum status vintage_decode(const unsigned char *bytes, size_t length, float *room,
+                           size_t room_floats, struct vintage *vintage,
+                           struct error *error) MUST_USE;
+
 /* ---------------------------------------------------------------- gate and registry */
 
 struct gate_result {
