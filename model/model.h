@@ -247,13 +247,50 @@ void conformal_see(const struct conformal *state, const struct forecast *forecas
 /* Ends a lesson: one bounded step on each pair and third that saw something. */
 void conformal_learn(struct conformal *state, const struct conformal_lesson *lesson);
 
-/* In order of time, the newest value against the newest forecast of it. True where the level has
- * shifted: forecasts before `now_ms` will not be learned from and the next lessons weigh more. */
-bool conformal_watch(struct conformal *state, const struct forecast *forecast, size_t h,
-                     double actual, int64_t now_ms, int64_t step_ms);
+/* Whether a value lies above (1), below (-1) or inside (0) the 95 % band of a step. */
+int conformal_side(const struct forecast *forecast, size_t h, double actual);
 
-/* Another model serves: half of what was learned stays, and lessons weigh more again. */
+/* In order of time, the side of the newest value in the newest forecast of it. True where the level
+ * has shifted: forecasts before `now_ms` will not be learned from and the next lessons weigh more.
+ */
+bool conformal_watch(struct conformal *state, int side, int64_t now_ms, int64_t step_ms);
+
+/* Another model serves: half of what was learned stays, and lessons weigh more again. What was
+ * counted stays: it is about the answers, whoever made them. */
 void conformal_carry(struct conformal *state, size_t horizon);
+
+/* ---------------------------------------------------------------- scores of issued forecasts */
+
+/* Sums over (forecast, step) pairs whose value has arrived. Plain data: sums may be added up. */
+struct score {
+    uint64_t count, scaled, inside80, inside95;
+    double absolute, absolute_error, error, scaled_error, smape;
+    double pinball; /* mean over 0.1 ... 0.9, doubled: wQL is its sum over that of |y| */
+};
+
+/* NaN where there is nothing to tell from. */
+struct score_figures {
+    double mase, smape, wql, pinball, coverage80, coverage95, bias;
+};
+
+/* Mean absolute seasonal difference; NaN where there is none. */
+double score_scale(const double *values, size_t count, size_t season);
+
+/* `scale` NaN or 0: left out of MASE. */
+void score_add(struct score *score, const struct forecast *forecast, size_t h, double actual,
+               double scale);
+void score_merge(struct score *score, const struct score *other);
+void score_figures(const struct score *score, struct score_figures *out);
+
+/* How much smaller losses are than a rival's on the same targets, in units that share their weather
+ * (origins, windows of time): 1 - sum of own / sum of rival's, with the standard error from the
+ * paired differences of the units. NaN where there are no losses; the error is NaN below two units.
+ */
+struct skill {
+    size_t units;
+    double value, error;
+};
+void skill_of(const double *own, const double *rival, size_t count, struct skill *out);
 
 /* ---------------------------------------------------------------- vintages */
 
@@ -293,12 +330,14 @@ struct gate_result {
     bool promote;
     double challenger, champion,
         baseline; /* wQL on the held-back origins; champion NaN where none */
+    struct skill over_champion, over_baseline;
     uint64_t points;
     char reason[160];
 };
 
-/* Challenger against champion (NULL: none) and the best baseline on the newest origins that the
- * challenger did not train on. Not finite or worse than either beyond 2 % is not promoted. */
+/* Challenger against champion (NULL: none) and the best baseline, on the newest origins that the
+ * challenger did not train on. It is promoted where it is better than both beyond what chance
+ * explains: its skill is above its standard error (gate.c). */
 enum status model_gate(const struct snapshot *challenger, const struct snapshot *champion,
                        const struct model_series *series, size_t series_count,
                        struct gate_result *result, struct error *error) MUST_USE;
@@ -311,6 +350,11 @@ void registry_free(struct registry *registry);
  * none. */
 struct snapshot *registry_acquire(struct registry *registry, int64_t step_ms);
 struct snapshot *registry_acquire_previous(struct registry *registry, int64_t step_ms);
+
+/* Takes the champion out of service: the group is served by baselines until the next publication.
+ * The previous one goes with it. STATUS_NOT_FOUND where there is no champion. */
+enum status registry_withdraw(struct registry *registry, int64_t step_ms,
+                              struct error *error) MUST_USE;
 
 /* Swaps the champion (takes a reference of its own); the old one becomes the previous. */
 enum status registry_publish(struct registry *registry, struct snapshot *snapshot,

@@ -131,12 +131,15 @@ void conformal_learn(struct conformal *state, const struct conformal_lesson *les
     }
 }
 
-bool conformal_watch(struct conformal *state, const struct forecast *forecast, size_t h,
-                     double actual, int64_t now_ms, int64_t step_ms)
+int conformal_side(const struct forecast *forecast, size_t h, double actual)
 {
     double low = (double)forecast->quantiles[h];
     double high = (double)forecast->quantiles[(QUANTILE_COUNT - 1) * forecast->horizon + h];
-    int side = actual > high ? 1 : (actual < low ? -1 : 0);
+    return actual > high ? 1 : (actual < low ? -1 : 0);
+}
+
+bool conformal_watch(struct conformal *state, int side, int64_t now_ms, int64_t step_ms)
+{
     state->run = (int16_t)(side * state->run > 0 ? state->run + side : side);
     int64_t rest_ms = 2 * (int64_t)state->horizon * step_ms;
     bool rested = state->ignore_before_ms == INT64_MIN ||
@@ -155,6 +158,9 @@ void conformal_carry(struct conformal *state, size_t horizon)
     struct conformal old = *state;
     conformal_init(state, horizon);
     state->settled_ms = old.settled_ms;
+    state->count = old.count;
+    state->inside80 = old.inside80;
+    state->inside95 = old.inside95;
     if (old.horizon == state->horizon) {
         for (size_t pair = 0; pair < CONFORMAL_PAIRS; pair++) {
             for (size_t part = 0; part < CONFORMAL_PARTS; part++) {

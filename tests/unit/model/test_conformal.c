@@ -324,8 +324,8 @@ static void a_level_shift_is_told_once_and_quickens_learning(void **state)
     struct forecast forecast = forecast_of(&issued);
     int told = 0, when = 0;
     for (int i = 1; i <= 2 * H - 1; i++) {
-        if (conformal_watch(&calm, &forecast, (size_t)i % H, 120.0, (int64_t)i * STEP_MS,
-                            STEP_MS)) {
+        int side = conformal_side(&forecast, (size_t)i % H, 120.0);
+        if (conformal_watch(&calm, side, (int64_t)i * STEP_MS, STEP_MS)) {
             told++;
             when = when == 0 ? i : when;
         }
@@ -347,7 +347,8 @@ static void scattered_misses_are_no_level_shift(void **state)
     struct forecast forecast = forecast_of(&issued);
     for (int i = 0; i < 200; i++) {
         double actual = i % 8 == 0 ? 100.0 : (i % 16 < 8 ? 120.0 : 80.0);
-        assert_false(conformal_watch(&calm, &forecast, 0, actual, i * STEP_MS, STEP_MS));
+        int side = conformal_side(&forecast, 0, actual);
+        assert_false(conformal_watch(&calm, side, i * STEP_MS, STEP_MS));
     }
 }
 
@@ -363,7 +364,7 @@ static void a_new_model_keeps_half_of_what_was_learned(void **state)
     assert_true(old.shift[3][0] > 0.7f);
     assert_true(fabsf(other.shift[3][0] - 0.5f * old.shift[3][0]) < 1e-6f);
     assert_int_equal(other.lessons[0], 0);
-    assert_int_equal(other.count, 0);
+    assert_int_equal(other.count, old.count);
     conformal_carry(&old, H + 1); /* other thirds: nothing can be kept */
     assert_true(old.shift[3][0] == 0.0f);
 }

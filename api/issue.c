@@ -1,0 +1,493 @@
+/* Issuing: learn from what arrived, forecast, keep the forecast beside those it is compared with.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * One series at a time, in this order, so that each vintage is what the answers of that moment say:
+ *   1. settle: the values that came since the last time, against every vintage that foresaw them,
+ *      are one lesson for the calibration and one observation of regret;
+ *   2. where another model serves, the calibration starts again from half of what it was and from
+ *      what that model would have said at the origins held back from its training;
+ *   3. forecast as an answer would, with the baseline and, while a new champion is on trial, the
+ *      previous one beside it;
+ *   4. encode, and hand over to the writer as background work.
+ */
+#include "api/call.h"
+#include "api/desk.h"
+#include "api/metrics.h"
+#include "api/regret.h"
+#include "base/clock.h"
+#include "base/memory.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define VALUES_MIN       1024
+#define VALUES_MAX       4096
+#define HELD_BACK        4 /* origins of a new model that a series is asked about */
+#define SETTLED_HORIZONS 4 /* values older than this have nothing to say */
+#define SIDE_UNKNOWN     2
+
+/* One series on its way. */
+struct issue {
+    struct forecast_desk *desk;
+    uint32_t id;
+    struct series_info info;
+    struct series_facts facts;
+    struct model_series series;
+    double *values;
+    struct track track;
+    size_t horizon;
+    int64_t origin_ms;
+    double scale;              /* of MASE; NaN where there is none */
+    struct snapshot *champion; /* counted; NULL: a baseline serves */
+    struct snapshot *previous; /* counted; NULL: none */
+};
+
+static void issue_release(struct issue *issue)
+{
+    snapshot_release(issue->champion);
+    snapshot_release(issue->previous);
+    mem_free(issue->values);
+}
+
+static const char *id_of(const struct snapshot *snapshot)
+{
+    return snapshot ? snapshot_record(snapshot)->id : "";
+}
+
+/* ---------------------------------------------------------------- when */
+
+static bool is_live(struct api_services *services, uint32_t id, int64_t step_ms)
+{
+    int64_t window_ms = 2 * step_ms > LIVE_ASKED_MS ? 2 * step_ms : LIVE_ASKED_MS;
+    int64_t asked_ms = track_asked_ms(services->tracks, id);
+    return asked_ms > 0 && clock_wall_ms() - asked_ms < window_ms;
+}
+
+bool api_issue_due(struct api_services *services, uint32_t id, bool live)
+{
+    const struct api_limits *limits = atomic_load(&services->limits);
+    struct series_info info;
+    struct series_facts facts;
+    struct track track;
+    struct error ignored = {0};
+    if (limits->vintage_age_max_ms == 0 ||
+        storage_series_info(services->storage, id, &info, &ignored) != STATUS_OK ||
+        info.points < SHORT_HISTORY) {
+        return false;
+    }
+    if (!live_facts(services->live, &info, &facts)) {
+        return !live; /* to be found out */
+    }
+    bool asked = is_live(services, id, facts.step_ms);
+    if (live && !asked) {
+        return false;
+    }
+    int64_t newest_ms = info.last_ms - info.last_ms % facts.step_ms;
+    return !track_find(services->tracks, id, &track) ||
+           vintage_due(facts.step_ms, limits->horizon_default, asked, track.origin_ms, newest_ms);
+}
+
+/* ---------------------------------------------------------------- learning */
+
+struct settling {
+    struct issue *issue;
+    struct conformal_lesson lesson;
+    int64_t from_ms;    /* values after this time are new */
+    signed char *sides; /* of each new value in its newest forecast */
+};
+
+static size_t index_of(const struct issue *issue, int64_t time_ms)
+{
+    return (size_t)((time_ms - issue->series.start_ms) / issue->series.step_ms);
+}
+
+/* Losses of one vintage on the new values of one window. */
+struct window_scores {
+    struct score champion, baseline, champion_again, rival;
+};
+
+static void tell_regret(struct issue *issue, int64_t window, struct window_scores *scores)
+{
+    if (scores->champion.count > 0) {
+        struct regret_losses losses = {
+            .window = window,
+            .count = scores->champion.count,
+            .champion = scores->champion.pinball / issue->scale,
+            .baseline = scores->baseline.pinball / issue->scale,
+            .rival_count = scores->rival.count,
+            .champion_again = scores->champion_again.pinball / issue->scale,
+            .rival = scores->rival.pinball / issue->scale,
+        };
+        regret_add(issue->desk->services->regret, issue->series.step_ms, id_of(issue->champion),
+                   id_of(issue->previous), &losses);
+    }
+    memset(scores, 0, sizeof(*scores));
+}
+
+/* Champion against baseline and previous champion, on the values that are new. */
+static void weigh_regret(struct settling *settling, const struct vintage *vintage)
+{
+    struct issue *issue = settling->issue;
+    if (!issue->champion || strcmp(vintage->model, id_of(issue->champion)) != 0 ||
+        !(issue->scale > 0.0)) {
+        return;
+    }
+    bool rival = issue->previous && strcmp(vintage->rival_model, id_of(issue->previous)) == 0;
+    struct window_scores scores = {0};
+    int64_t window = INT64_MIN;
+    for (size_t h = 0; h < vintage->baseline.horizon && h < vintage->served.horizon; h++) {
+        int64_t time_ms = vintage->origin_ms + (int64_t)(h + 1) * vintage->step_ms;
+        if (time_ms <= settling->from_ms || time_ms > issue->origin_ms) {
+            continue;
+        }
+        int64_t at = regret_window_of(time_ms, vintage->step_ms, issue->horizon);
+        if (at != window) {
+            tell_regret(issue, window, &scores);
+            window = at;
+        }
+        double actual = issue->values[index_of(issue, time_ms)];
+        if (isnan(actual)) {
+            continue;
+        }
+        score_add(&scores.champion, &vintage->served, h, actual, issue->scale);
+        score_add(&scores.baseline, &vintage->baseline, h, actual, issue->scale);
+        if (rival && h < vintage->rival.horizon) {
+            score_add(&scores.champion_again, &vintage->served, h, actual, issue->scale);
+            score_add(&scores.rival, &vintage->rival, h, actual, issue->scale);
+        }
+    }
+    tell_regret(issue, window, &scores);
+}
+
+static bool settle_vintage(void *context, int64_t issued_ms, const unsigned char *bytes,
+                           size_t length)
+{
+    struct settling *settling = context;
+    struct issue *issue = settling->issue;
+    struct forecast_desk *desk = issue->desk;
+    struct conformal *state = &issue->track.calibration;
+    struct vintage vintage;
+    struct error ignored = {0};
+    (void)issued_ms;
+    if (vintage_decode(bytes, length, desk->floats, desk->floats_capacity, &vintage, &ignored) !=
+            STATUS_OK ||
+        vintage.step_ms != issue->series.step_ms ||
+        (vintage.origin_ms - issue->series.start_ms) % vintage.step_ms != 0) {
+        return true; /* of an older step: it tells nothing about this one */
+    }
+    bool counts = vintage.origin_ms >= state->ignore_before_ms;
+    for (size_t h = 0; h < vintage.served.horizon; h++) {
+        int64_t time_ms = vintage.origin_ms + (int64_t)(h + 1) * vintage.step_ms;
+        if (time_ms <= settling->from_ms || time_ms > issue->origin_ms) {
+            continue;
+        }
+        double actual = issue->values[index_of(issue, time_ms)];
+        if (isnan(actual)) {
+            continue;
+        }
+        signed char *side = &settling->sides[(time_ms - settling->from_ms) / vintage.step_ms - 1];
+        if (*side == SIDE_UNKNOWN) { /* the newest vintage comes first */
+            *side = (signed char)conformal_side(&vintage.served, h, actual);
+        }
+        if (counts) {
+            conformal_see(state, &vintage.served, &vintage.calibration, h, actual,
+                          &settling->lesson);
+        }
+    }
+    weigh_regret(settling, &vintage);
+    return true;
+}
+
+/* Step 1. Without memory or a readable store nothing is learned this time. */
+static void settle(struct issue *issue)
+{
+    struct conformal *state = &issue->track.calibration;
+    int64_t step_ms = issue->series.step_ms;
+    int64_t oldest_ms = issue->origin_ms - (int64_t)(SETTLED_HORIZONS * issue->horizon) * step_ms;
+    oldest_ms = oldest_ms < issue->series.start_ms ? issue->series.start_ms : oldest_ms;
+    struct settling settling = {.issue = issue, .from_ms = state->settled_ms};
+    if (settling.from_ms < oldest_ms || (settling.from_ms - oldest_ms) % step_ms != 0) {
+        settling.from_ms = oldest_ms;
+    }
+    size_t cells = settling.from_ms < issue->origin_ms
+                       ? (size_t)((issue->origin_ms - settling.from_ms) / step_ms)
+                       : 0;
+    struct error ignored = {0};
+    if (state->horizon == 0 || cells == 0) {
+        return;
+    }
+    settling.sides = mem_alloc(cells);
+    if (!settling.sides) {
+        return;
+    }
+    memset(settling.sides, SIDE_UNKNOWN, cells);
+    int64_t first_ms = settling.from_ms - (int64_t)state->horizon * step_ms;
+    if (desk_floats(issue->desk, VINTAGE_FLOATS(issue->horizon), &ignored) == STATUS_OK &&
+        storage_vintages(issue->desk->reader, issue->id, first_ms, INT64_MAX, settle_vintage,
+                         &settling, &ignored) == STATUS_OK) {
+        conformal_learn(state, &settling.lesson);
+        for (size_t i = 0; i < cells; i++) {
+            if (settling.sides[i] != SIDE_UNKNOWN) {
+                conformal_watch(state, settling.sides[i], issue->origin_ms, step_ms);
+            }
+        }
+    }
+    mem_free(settling.sides);
+}
+
+/* ---------------------------------------------------------------- a new model */
+
+/* What the model would have said at origins after its training window, oldest first. */
+static void learn_held_back(struct issue *issue, struct forecaster *forecaster)
+{
+    struct conformal *state = &issue->track.calibration;
+    struct model_series cut[HELD_BACK];
+    struct forecast out[HELD_BACK];
+    struct error ignored = {0};
+    int64_t known_ms = snapshot_record(issue->champion)->window_end_ms;
+    size_t horizon = issue->horizon, used = 0;
+    float *floats = issue->desk->floats;
+    for (size_t k = HELD_BACK; k > 0; k--) {
+        if (issue->series.count < (k + 2) * horizon ||
+            issue->origin_ms - (int64_t)(k * horizon - 1) * issue->series.step_ms < known_ms) {
+            continue;
+        }
+        cut[used] = issue->series;
+        cut[used].count -= k * horizon;
+        out[used] = (struct forecast){horizon, floats, floats + horizon};
+        floats += (QUANTILE_COUNT + 1) * horizon;
+        used++;
+    }
+    if (used == 0 || forecaster_run(forecaster, cut, used, out, &ignored) != STATUS_OK) {
+        return;
+    }
+    struct conformal pooled;
+    conformal_init(&pooled, 0); /* they were made without a correction of this series */
+    uint32_t count = state->count, inside80 = state->inside80, inside95 = state->inside95;
+    for (size_t k = 0; k < used; k++) {
+        struct conformal_lesson lesson = {0};
+        for (size_t h = 0; h < horizon; h++) {
+            double actual = issue->values[cut[k].count + h];
+            if (!isnan(actual)) {
+                conformal_see(state, &out[k], &pooled, h, actual, &lesson);
+            }
+        }
+        conformal_learn(state, &lesson);
+    }
+    state->count = count; /* only what was issued is counted */
+    state->inside80 = inside80;
+    state->inside95 = inside95;
+}
+
+/* Step 2. */
+static void begin_model(struct issue *issue)
+{
+    struct conformal *state = &issue->track.calibration;
+    struct forecaster *forecaster = NULL;
+    struct error ignored = {0};
+    uint64_t maker = issue->champion ? track_maker(id_of(issue->champion), "") : 0;
+    if (state->horizon == 0) {
+        conformal_init(state, issue->horizon);
+    } else if (state->horizon != issue->horizon || (maker && maker != issue->track.maker)) {
+        conformal_carry(state, issue->horizon);
+    }
+    if (maker && maker != issue->track.maker &&
+        desk_floats(issue->desk,
+                    VINTAGE_FLOATS(issue->horizon) +
+                        2 * HELD_BACK * issue->horizon * (QUANTILE_COUNT + 1),
+                    &ignored) == STATUS_OK &&
+        desk_forecaster(issue->desk, issue->champion, &forecaster, &ignored) == STATUS_OK) {
+        learn_held_back(issue, forecaster);
+    }
+    issue->track.maker = maker ? maker : issue->track.maker;
+    state->settled_ms = issue->origin_ms;
+}
+
+/* ---------------------------------------------------------------- one series */
+
+/* Steps 1 and 2; false where it is not due, or has too few values. */
+static bool prepare(struct issue *issue, struct error *error)
+{
+    struct api_services *services = issue->desk->services;
+    const struct api_limits *limits = atomic_load(&services->limits);
+    issue->horizon = limits->horizon_default;
+    size_t wanted = VALUES_MIN + (HELD_BACK + 2) * issue->horizon;
+    wanted = wanted < VALUES_MAX ? wanted : VALUES_MAX;
+    if (storage_series_info(services->storage, issue->id, &issue->info, error) != STATUS_OK ||
+        !forecast_track(issue->desk, issue->id, &issue->track) ||
+        forecast_grid(issue->desk, &issue->info, wanted, &issue->values, &issue->series,
+                      &issue->facts, error) != STATUS_OK ||
+        issue->series.count < SHORT_HISTORY) {
+        return false;
+    }
+    const struct model_series *series = &issue->series;
+    issue->origin_ms = series->start_ms + (int64_t)(series->count - 1) * series->step_ms;
+    if (!vintage_due(series->step_ms, issue->horizon, is_live(services, issue->id, series->step_ms),
+                     issue->track.origin_ms, issue->origin_ms)) {
+        return false;
+    }
+    issue->scale = score_scale(series->values, series->count, series->seasons[0]);
+    issue->champion = registry_acquire(services->registry, series->step_ms);
+    issue->previous = registry_acquire_previous(services->registry, series->step_ms);
+    settle(issue);
+    begin_model(issue);
+    track_put(services->tracks, issue->id, &issue->track);
+    return true;
+}
+
+static bool baseline_of(struct issue *issue, struct vintage *vintage, float *room)
+{
+    static const enum baseline order[] = {BASELINE_SEASONAL_NAIVE, BASELINE_LAST_VALUE};
+    struct error ignored = {0};
+    if (desk_scratch(issue->desk, 4 * issue->series.count, &ignored) != STATUS_OK) {
+        return false;
+    }
+    vintage->baseline = (struct forecast){issue->horizon, room, room + issue->horizon};
+    for (size_t i = 0; i < 2; i++) {
+        if (baseline_forecast(order[i], &issue->series, issue->desk->scratch, &vintage->baseline)) {
+            snprintf(vintage->baseline_name, sizeof(vintage->baseline_name), "%s",
+                     baseline_name(order[i]));
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What the previous champion says, with the same correction, while the new one is on trial. */
+static bool rival_of(struct issue *issue, struct vintage *vintage, float *room)
+{
+    struct forecaster *forecaster = NULL;
+    struct error ignored = {0};
+    int64_t step_ms = issue->series.step_ms;
+    if (!issue->champion || !issue->previous || !vintage->model[0] ||
+        !regret_wants_rival(issue->desk->services->regret, step_ms, id_of(issue->champion),
+                            id_of(issue->previous),
+                            regret_window_of(issue->origin_ms, step_ms, issue->horizon))) {
+        return false;
+    }
+    vintage->rival = (struct forecast){issue->horizon, room, room + issue->horizon};
+    if (desk_forecaster(issue->desk, issue->previous, &forecaster, &ignored) != STATUS_OK ||
+        forecaster_run(forecaster, &issue->series, 1, &vintage->rival, &ignored) != STATUS_OK) {
+        return false;
+    }
+    struct model_series bounds = forecast_bounds(&issue->series);
+    conformal_apply(&vintage->calibration, &bounds, &vintage->rival);
+    snprintf(vintage->rival_model, sizeof(vintage->rival_model), "%s", id_of(issue->previous));
+    return true;
+}
+
+static void describe(const struct issue *issue, const struct forecast_made *made,
+                     struct vintage *vintage)
+{
+    *vintage = (struct vintage){
+        .issued_ms = made->issued_ms,
+        .origin_ms = made->origin_ms,
+        .step_ms = issue->series.step_ms,
+        .data_age_ms = made->issued_ms - made->info.last_ms,
+        .state = (unsigned)made->state,
+        .trained_at_ms = made->model.trained_at_ms,
+        .window_start_ms = made->model.window_start_ms,
+        .window_end_ms = made->model.window_end_ms,
+        .seed = made->model.seed,
+        .calibration = made->calibration,
+        .served = made->forecast,
+    };
+    snprintf(vintage->served_by, sizeof(vintage->served_by), "%s", made->served_by);
+    memcpy(vintage->fallback_reason, made->fallback_reason, sizeof(vintage->fallback_reason));
+    memcpy(vintage->model, made->model.id, sizeof(vintage->model));
+}
+
+/* Steps 3 and 4, once the forecast is made. */
+static void keep(struct issue *issue, const struct forecast_made *made, struct write_batch *batch)
+{
+    struct forecast_desk *desk = issue->desk;
+    struct error error = {0};
+    size_t horizon = made->forecast.horizon, each = (QUANTILE_COUNT + 1) * horizon;
+    uint64_t maker = track_maker(made->model.id, made->served_by);
+    unsigned char *bytes = mem_alloc(VINTAGE_BYTES_MAX(horizon));
+    if (!bytes || made->origin_ms != issue->origin_ms || horizon != issue->horizon ||
+        desk_floats(desk, 2 * each, &error) != STATUS_OK) {
+        mem_free(bytes); /* new points came meanwhile: its turn comes again */
+        return;
+    }
+    if (maker != issue->track.maker) {
+        if (issue->track.maker != 0) {
+            conformal_carry(&issue->track.calibration, horizon);
+        }
+        issue->track.maker = maker;
+    }
+    struct vintage vintage;
+    describe(issue, made, &vintage);
+    if (!baseline_of(issue, &vintage, desk->floats)) {
+        vintage.baseline.horizon = 0;
+    }
+    if (!rival_of(issue, &vintage, desk->floats + each)) {
+        vintage.rival.horizon = 0;
+    }
+    int64_t lifetime_ms =
+        vintage_lifetime_ms(vintage.step_ms, horizon, issue->track.origin_ms, issue->origin_ms,
+                            atomic_load(&desk->services->limits)->vintage_age_max_ms);
+    size_t length = vintage_encode(&vintage, bytes);
+    if (write_batch_vintage(batch, issue->id, vintage.issued_ms, vintage.issued_ms + lifetime_ms,
+                            bytes, length, &error) == STATUS_OK) {
+        issue->track.origin_ms = issue->origin_ms;
+        track_put(desk->services->tracks, issue->id, &issue->track);
+    }
+    mem_free(bytes);
+}
+
+/* ---------------------------------------------------------------- the door */
+
+static void issue_all(struct api_worker *worker, struct issue *issues, size_t count)
+{
+    struct api_services *services = worker->services;
+    struct forecast_made made[API_ISSUE_MAX];
+    struct write_batch *batch = NULL;
+    struct error error = {0};
+    uint32_t ids[API_ISSUE_MAX];
+    for (size_t i = 0; i < count; i++) {
+        ids[i] = issues[i].id;
+    }
+    struct forecast_order order = {.ids = ids,
+                                   .count = count,
+                                   .steps = atomic_load(&services->limits)->horizon_default,
+                                   .skip_short = true};
+    order.steps_max = order.steps;
+    if (forecast_make(worker->desk, &order, made, &error) != STATUS_OK) {
+        return; /* a series vanished, or there is no memory: the next round will do */
+    }
+    enum status status = write_batch_new(services->storage, 0, &batch, &error);
+    for (size_t i = 0; i < count; i++) {
+        if (status == STATUS_OK && !made[i].skipped) {
+            keep(&issues[i], &made[i], batch);
+        }
+        forecast_made_release(&made[i]);
+    }
+    if (status == STATUS_OK) {
+        status = writer_submit_background_take(services->writer, batch, NULL, NULL, &error);
+    }
+    api_count(services->metrics,
+              status == STATUS_OK ? METRIC_VINTAGES_ISSUED : METRIC_VINTAGES_LOST, count);
+}
+
+void api_issue(struct api_worker *worker, const uint32_t *ids, size_t count)
+{
+    struct issue issues[API_ISSUE_MAX];
+    size_t used = 0;
+    for (size_t i = 0; i < count && used < API_ISSUE_MAX; i++) {
+        struct error error = {0};
+        issues[used] = (struct issue){.desk = worker->desk, .id = ids[i]};
+        if (prepare(&issues[used], &error)) {
+            used++;
+        } else {
+            issue_release(&issues[used]);
+        }
+    }
+    if (used > 0) {
+        issue_all(worker, issues, used);
+    }
+    for (size_t i = 0; i < used; i++) {
+        issue_release(&issues[i]);
+    }
+}
