@@ -22,20 +22,18 @@
 
 enum by { BY_NOTHING, BY_THIRD, BY_STEP };
 
-/* Both forecasters on the same pairs. */
-struct both {
-    struct score champion, baseline;
+/* Over some (forecast, step) pairs: all as they were issued; of vintages that a model made, the
+ * champion and the baseline beside it; of the others, the baseline. */
+struct columns {
+    struct score issued, champion, baseline, fallback;
 };
 
 struct sums {
     size_t vintages, horizon;
-    /* Of vintages that a model made, and of those where a baseline served. */
-    struct both all, parts[3];
-    struct score fallback, fallback_parts[3];
-    struct both *steps; /* STEPS_MAX, where steps are asked for */
-    struct score *fallback_steps;
+    struct columns all, parts[3];
     char baseline[24];
-    bool mixed; /* more than one baseline */
+    bool mixed;             /* more than one baseline */
+    struct columns steps[]; /* STEPS_MAX, where steps are asked for */
 };
 
 /* One series while its vintages are read. */
@@ -45,33 +43,30 @@ struct reading {
     double scale;
     int64_t from_ms; /* values before it are out of the window */
     struct sums *sums;
+    bool by_step;
 };
+
+static void add_columns(struct columns *columns, const struct vintage *vintage, size_t h,
+                        double actual, double scale)
+{
+    bool by_model = vintage->model[0] != '\0';
+    score_add(&columns->issued, &vintage->served, h, actual, scale);
+    if (by_model) {
+        score_add(&columns->champion, &vintage->served, h, actual, scale);
+    }
+    score_add(by_model ? &columns->baseline : &columns->fallback, &vintage->baseline, h, actual,
+              scale);
+}
 
 static void add_pair(struct reading *reading, const struct vintage *vintage, size_t h,
                      double actual)
 {
     struct sums *sums = reading->sums;
     size_t part = h * 3 / vintage->served.horizon;
-    bool by_model = vintage->model[0] != '\0';
-    const struct forecast *baseline = &vintage->baseline;
-    if (h >= baseline->horizon) {
-        return;
-    }
-    if (!by_model) {
-        score_add(&sums->fallback, baseline, h, actual, reading->scale);
-        score_add(&sums->fallback_parts[part], baseline, h, actual, reading->scale);
-        if (sums->steps && h < STEPS_MAX) {
-            score_add(&sums->fallback_steps[h], baseline, h, actual, reading->scale);
-        }
-        return;
-    }
-    score_add(&sums->all.champion, &vintage->served, h, actual, reading->scale);
-    score_add(&sums->all.baseline, baseline, h, actual, reading->scale);
-    score_add(&sums->parts[part].champion, &vintage->served, h, actual, reading->scale);
-    score_add(&sums->parts[part].baseline, baseline, h, actual, reading->scale);
-    if (sums->steps && h < STEPS_MAX) {
-        score_add(&sums->steps[h].champion, &vintage->served, h, actual, reading->scale);
-        score_add(&sums->steps[h].baseline, baseline, h, actual, reading->scale);
+    add_columns(&sums->all, vintage, h, actual, reading->scale);
+    add_columns(&sums->parts[part], vintage, h, actual, reading->scale);
+    if (reading->by_step && h < STEPS_MAX) {
+        add_columns(&sums->steps[h], vintage, h, actual, reading->scale);
     }
 }
 
@@ -99,7 +94,7 @@ static bool read_vintage(void *context, int64_t issued_ms, const unsigned char *
     }
     int64_t end_ms = series->start_ms + (int64_t)series->count * series->step_ms;
     bool used = false;
-    for (size_t h = 0; h < vintage.served.horizon; h++) {
+    for (size_t h = 0; h < vintage.served.horizon && h < vintage.baseline.horizon; h++) {
         int64_t time_ms = vintage.origin_ms + (int64_t)(h + 1) * vintage.step_ms;
         if (time_ms < reading->from_ms || time_ms < series->start_ms || time_ms >= end_ms) {
             continue;
@@ -120,17 +115,16 @@ static bool read_vintage(void *context, int64_t issued_ms, const unsigned char *
     return true;
 }
 
-/* All that one series adds to `sums`. */
-static enum status read_series(struct call *call, uint32_t id, int64_t window_ms, struct sums *sums,
+/* All that one series adds to reading->sums; from_ms is set. */
+static enum status read_series(struct call *call, uint32_t id, struct reading *reading,
                                int64_t *step_ms, struct error *error)
 {
     struct forecast_desk *desk = call->worker->desk;
     struct series_info info;
     struct series_facts facts;
     double *values = NULL;
-    struct reading reading = {.desk = desk, .sums = sums};
-    int64_t now_ms = clock_wall_ms();
     *step_ms = 0;
+    reading->desk = desk;
     if (storage_series_info(call->services->storage, id, &info, error) != STATUS_OK) {
         return error_code(error, "unknown_series", "series");
     }
@@ -141,40 +135,41 @@ static enum status read_series(struct call *call, uint32_t id, int64_t window_ms
         return STATUS_OK;
     }
     *step_ms = facts.step_ms;
-    reading.from_ms = now_ms - window_ms;
-    int64_t cells = (info.last_ms - reading.from_ms) / facts.step_ms + 1;
+    int64_t cells = (info.last_ms - reading->from_ms) / facts.step_ms + 1;
     size_t wanted = (cells > 0 && cells < VALUES_MAX ? (size_t)cells : VALUES_MAX) + SCALE_VALUES;
     enum status status =
         desk_floats(desk, VINTAGE_FLOATS(STEPS_MAX), error) == STATUS_OK
-            ? forecast_grid(desk, &info, wanted, &values, &reading.series, &facts, error)
+            ? forecast_grid(desk, &info, wanted, &values, &reading->series, &facts, error)
             : error->status;
-    if (status == STATUS_OK && reading.series.count > 0) {
-        const struct model_series *series = &reading.series;
-        reading.scale = score_scale(series->values, series->count, series->seasons[0]);
-        int64_t first_ms = reading.from_ms - STEPS_MAX * series->step_ms;
+    if (status == STATUS_OK && reading->series.count > 0) {
+        const struct model_series *series = &reading->series;
+        reading->scale = score_scale(series->values, series->count, series->seasons[0]);
+        int64_t first_ms = reading->from_ms - STEPS_MAX * series->step_ms;
         status =
-            storage_vintages(desk->reader, id, first_ms, INT64_MAX, read_vintage, &reading, error);
+            storage_vintages(desk->reader, id, first_ms, INT64_MAX, read_vintage, reading, error);
     }
     mem_free(values);
     return status;
 }
 
-static void merge(struct sums *pool, const struct sums *sums)
+static void merge_columns(struct columns *pool, const struct columns *columns)
+{
+    score_merge(&pool->issued, &columns->issued);
+    score_merge(&pool->champion, &columns->champion);
+    score_merge(&pool->baseline, &columns->baseline);
+    score_merge(&pool->fallback, &columns->fallback);
+}
+
+static void merge(struct sums *pool, const struct sums *sums, bool by_step)
 {
     pool->vintages += sums->vintages;
     pool->horizon = sums->horizon > pool->horizon ? sums->horizon : pool->horizon;
-    score_merge(&pool->all.champion, &sums->all.champion);
-    score_merge(&pool->all.baseline, &sums->all.baseline);
-    score_merge(&pool->fallback, &sums->fallback);
+    merge_columns(&pool->all, &sums->all);
     for (size_t part = 0; part < 3; part++) {
-        score_merge(&pool->parts[part].champion, &sums->parts[part].champion);
-        score_merge(&pool->parts[part].baseline, &sums->parts[part].baseline);
-        score_merge(&pool->fallback_parts[part], &sums->fallback_parts[part]);
+        merge_columns(&pool->parts[part], &sums->parts[part]);
     }
-    for (size_t h = 0; pool->steps && h < STEPS_MAX; h++) {
-        score_merge(&pool->steps[h].champion, &sums->steps[h].champion);
-        score_merge(&pool->steps[h].baseline, &sums->steps[h].baseline);
-        score_merge(&pool->fallback_steps[h], &sums->fallback_steps[h]);
+    for (size_t h = 0; by_step && h < STEPS_MAX; h++) {
+        merge_columns(&pool->steps[h], &sums->steps[h]);
     }
     if (sums->vintages > 0) {
         name_baseline(pool, sums->baseline);
@@ -193,8 +188,13 @@ static void add_figure(struct text *out, const char *name, double value, bool fi
 static void add_score(struct text *out, const char *name, const struct score *score)
 {
     struct score_figures figures;
+    text_add_format(out, ",\"%s\":", name);
+    if (score->count == 0) {
+        text_add_string(out, "null");
+        return;
+    }
     score_figures(score, &figures);
-    text_add_format(out, ",\"%s\":{", name);
+    text_add_char(out, '{');
     add_figure(out, "mase", figures.mase, true);
     add_figure(out, "smape", figures.smape, false);
     add_figure(out, "wql", figures.wql, false);
@@ -202,25 +202,18 @@ static void add_score(struct text *out, const char *name, const struct score *sc
     add_figure(out, "coverage80", figures.coverage80, false);
     add_figure(out, "coverage95", figures.coverage95, false);
     add_figure(out, "bias", figures.bias, false);
-    text_add_char(out, '}');
+    text_add_format(out, ",\"count\":%llu}", (unsigned long long)score->count);
 }
 
-/* The champion's column, or null where only baselines served; the baseline's on the same pairs. */
-static void add_both(struct text *out, const struct both *both, const struct score *fallback)
+/* The champion's column is null where only baselines served; the baseline's is over the champion's
+ * pairs where it has any. */
+static void add_all(struct text *out, const struct columns *columns)
 {
-    bool by_model = both->champion.count > 0;
-    const struct score *baseline = by_model ? &both->baseline : fallback;
-    text_add_format(out, "\"count\":%llu", (unsigned long long)baseline->count);
-    if (by_model) {
-        add_score(out, "champion", &both->champion);
-    } else {
-        text_add_string(out, ",\"champion\":null");
-    }
-    if (baseline->count > 0) {
-        add_score(out, "baseline", baseline);
-    } else {
-        text_add_string(out, ",\"baseline\":null");
-    }
+    bool by_model = columns->champion.count > 0;
+    text_add_format(out, "\"count\":%llu", (unsigned long long)columns->issued.count);
+    add_score(out, "issued", &columns->issued);
+    add_score(out, "champion", &columns->champion);
+    add_score(out, "baseline", by_model ? &columns->baseline : &columns->fallback);
 }
 
 static void add_rows(struct text *out, const struct sums *sums, enum by by)
@@ -231,8 +224,7 @@ static void add_rows(struct text *out, const struct sums *sums, enum by by)
         size_t first = by == BY_STEP ? i + 1 : (i * sums->horizon + 2) / 3 + 1;
         size_t last = by == BY_STEP ? i + 1 : ((i + 1) * sums->horizon + 2) / 3;
         text_add_format(out, "%s{\"steps\":[%zu,%zu],", i ? "," : "", first, last);
-        add_both(out, by == BY_STEP ? &sums->steps[i] : &sums->parts[i],
-                 by == BY_STEP ? &sums->fallback_steps[i] : &sums->fallback_parts[i]);
+        add_all(out, by == BY_STEP ? &sums->steps[i] : &sums->parts[i]);
         text_add_char(out, '}');
     }
     text_add_char(out, ']');
@@ -241,7 +233,7 @@ static void add_rows(struct text *out, const struct sums *sums, enum by by)
 static void add_sums(struct text *out, const struct sums *sums, enum by by)
 {
     text_add_format(out, "\"vintages\":%zu,", sums->vintages);
-    add_both(out, &sums->all, &sums->fallback);
+    add_all(out, &sums->all);
     text_add_string(out, ",\"baseline_name\":");
     if (sums->baseline[0] != '\0' && !sums->mixed) {
         text_add_json_string(out, sums->baseline, strlen(sums->baseline));
@@ -299,17 +291,8 @@ static enum status read_wanted(struct call *call, struct wanted *wanted, struct 
 static enum status sums_new(enum by by, struct sums **out, struct error *error)
 {
     size_t steps = by == BY_STEP ? STEPS_MAX : 0;
-    size_t bytes = sizeof(struct sums) + steps * (sizeof(struct both) + sizeof(struct score));
-    struct sums *sums = mem_zeroed(1, bytes);
-    if (!sums) {
-        return error_set(error, STATUS_NO_MEMORY, "no memory for the figures");
-    }
-    if (steps > 0) {
-        sums->steps = (struct both *)(sums + 1);
-        sums->fallback_steps = (struct score *)(sums->steps + steps);
-    }
-    *out = sums;
-    return STATUS_OK;
+    *out = mem_zeroed(1, sizeof(**out) + steps * sizeof(struct columns));
+    return *out ? STATUS_OK : error_set(error, STATUS_NO_MEMORY, "no memory for the figures");
 }
 
 static enum status add_series(struct call *call, const struct wanted *wanted, size_t index,
@@ -320,8 +303,11 @@ static enum status add_series(struct call *call, const struct wanted *wanted, si
     uint32_t id = wanted->series.ids[index];
     int64_t step_ms = 0;
     enum status status = sums_new(wanted->by, &sums, error);
+    struct reading reading = {.sums = sums,
+                              .from_ms = clock_wall_ms() - wanted->window_ms,
+                              .by_step = wanted->by == BY_STEP};
     if (status == STATUS_OK) {
-        status = read_series(call, id, wanted->window_ms, sums, &step_ms, error);
+        status = read_series(call, id, &reading, &step_ms, error);
     }
     if (status == STATUS_OK) {
         size_t length = storage_series_text(call->services->storage, id, name);
@@ -330,7 +316,7 @@ static enum status add_series(struct call *call, const struct wanted *wanted, si
         text_add_format(out, ",\"step_ms\":%lld,", (long long)step_ms);
         add_sums(out, sums, wanted->by);
         text_add_char(out, '}');
-        merge(pool, sums);
+        merge(pool, sums, wanted->by == BY_STEP);
     }
     mem_free(sums);
     return status;

@@ -39,7 +39,6 @@ static const struct problem_code codes[] = {
      "The manual of the routes says what each parameter takes."},
     {"bad_query", 400, "Unreadable query string",
      "Percent-encode what is not a letter or a digit."},
-    {"not_built", 400, "Not built yet", NULL},
     {"bad_json", 400, "Unreadable JSON", "Check the body with a JSON checker."},
     {"bad_body", 400, "Body has another form than expected",
      "The manual of the routes shows each body."},
