@@ -221,6 +221,7 @@ struct regret_verdict {
     char reason[160];
 };
 bool api_regret(struct api_services *services, int64_t step_ms, struct regret_verdict *verdict);
+void api_regret_forget(struct api_services *services, int64_t step_ms); /* once it was acted upon */
 
 /* What is known of a series beyond the store: step and seasons inferred, state, last forecast. */
 enum series_state { SERIES_WARMING, SERIES_BASELINE, SERIES_LEARNED, SERIES_STALE };

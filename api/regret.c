@@ -162,9 +162,11 @@ static void compare(const struct group *group, bool rival, struct comparison *ou
         out->count += count;
     }
     skill_of(own, other, used, &out->skill);
+    /* It is looked at again and again, and the error of few windows is itself uncertain. */
+    double errors = REGRET_ERRORS * (1.0 + 6.0 / (double)(used > 0 ? used : 1));
     out->worse = used >= REGRET_WINDOWS_MIN && out->count >= REGRET_COUNT_MIN &&
                  out->skill.value < 1.0 - REGRET_MARGIN &&
-                 -out->skill.value > REGRET_ERRORS * out->skill.error;
+                 -out->skill.value > errors * out->skill.error;
 }
 
 bool api_regret(struct api_services *services, int64_t step_ms, struct regret_verdict *verdict)
@@ -197,4 +199,17 @@ bool api_regret(struct api_services *services, int64_t step_ms, struct regret_ve
              previous ? group.rival : "", (unsigned long long)lost->count, lost->skill.units,
              REGRET_MARGIN, lost->skill.error);
     return true;
+}
+
+void api_regret_forget(struct api_services *services, int64_t step_ms)
+{
+    struct regret *regret = services->regret;
+    lock_acquire(&regret->lock);
+    for (size_t i = 0; i < regret->count; i++) {
+        if (regret->groups[i].step_ms == step_ms) {
+            memset(&regret->groups[i], 0, sizeof(regret->groups[i]));
+            regret->groups[i].step_ms = step_ms;
+        }
+    }
+    lock_release(&regret->lock);
 }

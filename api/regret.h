@@ -5,7 +5,7 @@
  * time a quarter of the horizon long, because errors of neighbouring values share their weather.
  * Another champion or another rival begins anew; so does a restart. A verdict needs
  * REGRET_WINDOWS_MIN whole windows, a loss above REGRET_MARGIN times the rival's, and a difference
- * of REGRET_ERRORS standard errors.
+ * of REGRET_ERRORS standard errors, twice that at first.
  *
  * Threads: any; one lock, nothing is called under it.
  */
