@@ -398,8 +398,8 @@ static void describe(const struct issue *issue, const struct forecast_made *made
     memcpy(vintage->model, made->model.id, sizeof(vintage->model));
 }
 
-/* Steps 3 and 4, once the forecast is made. */
-static void keep(struct issue *issue, const struct forecast_made *made, struct write_batch *batch)
+/* Steps 3 and 4, once the forecast is made; whether the batch has it. */
+static bool keep(struct issue *issue, const struct forecast_made *made, struct write_batch *batch)
 {
     struct forecast_desk *desk = issue->desk;
     struct error error = {0};
@@ -409,7 +409,7 @@ static void keep(struct issue *issue, const struct forecast_made *made, struct w
     if (!bytes || made->origin_ms != issue->origin_ms || horizon != issue->horizon ||
         desk_floats(desk, 2 * each, &error) != STATUS_OK) {
         mem_free(bytes); /* new points came meanwhile: its turn comes again */
-        return;
+        return false;
     }
     if (maker != issue->track.maker) {
         if (issue->track.maker != 0) {
@@ -429,12 +429,15 @@ static void keep(struct issue *issue, const struct forecast_made *made, struct w
         vintage_lifetime_ms(vintage.step_ms, horizon, issue->track.origin_ms, issue->origin_ms,
                             atomic_load(&desk->services->limits)->vintage_age_max_ms);
     size_t length = vintage_encode(&vintage, bytes);
-    if (write_batch_vintage(batch, issue->id, vintage.issued_ms, vintage.issued_ms + lifetime_ms,
-                            bytes, length, &error) == STATUS_OK) {
+    bool kept =
+        write_batch_vintage(batch, issue->id, vintage.issued_ms, vintage.issued_ms + lifetime_ms,
+                            bytes, length, &error) == STATUS_OK;
+    if (kept) {
         issue->track.origin_ms = issue->origin_ms;
         track_put(desk->services->tracks, issue->id, &issue->track);
     }
     mem_free(bytes);
+    return kept;
 }
 
 /* ---------------------------------------------------------------- the door */
@@ -446,6 +449,7 @@ static void issue_all(struct api_worker *worker, struct issue *issues, size_t co
     struct write_batch *batch = NULL;
     struct error error = {0};
     uint32_t ids[API_ISSUE_MAX];
+    size_t kept = 0;
     for (size_t i = 0; i < count; i++) {
         ids[i] = issues[i].id;
     }
@@ -460,15 +464,19 @@ static void issue_all(struct api_worker *worker, struct issue *issues, size_t co
     enum status status = write_batch_new(services->storage, 0, &batch, &error);
     for (size_t i = 0; i < count; i++) {
         if (status == STATUS_OK && !made[i].skipped) {
-            keep(&issues[i], &made[i], batch);
+            kept += keep(&issues[i], &made[i], batch);
         }
         forecast_made_release(&made[i]);
+    }
+    if (kept == 0) {
+        write_batch_free(batch);
+        return;
     }
     if (status == STATUS_OK) {
         status = writer_submit_background_take(services->writer, batch, NULL, NULL, &error);
     }
     api_count(services->metrics,
-              status == STATUS_OK ? METRIC_VINTAGES_ISSUED : METRIC_VINTAGES_LOST, count);
+              status == STATUS_OK ? METRIC_VINTAGES_ISSUED : METRIC_VINTAGES_LOST, kept);
 }
 
 void api_issue(struct api_worker *worker, const uint32_t *ids, size_t count)

@@ -445,6 +445,8 @@ static void simulate_thinning(int64_t step_ms, size_t horizon, bool live, size_t
         most = count > most ? count : most;
         last_ms = now_ms;
     }
+    print_message("  step %lld s, %s: %zu vintages at most\n", (long long)(step_ms / 1000),
+                  live ? "watched" : "others", most);
     if (most > bound) {
         fail_msg("step %lld: %zu vintages at once, not %zu", (long long)step_ms, most, bound);
     }
