@@ -5,7 +5,8 @@
  *   1. settle: the values that came since the last time, against every vintage that foresaw them,
  *      are one lesson for the calibration and one observation of regret;
  *   2. where another model serves, the calibration starts again from half of what it was and from
- *      what that model would have said at the origins held back from its training;
+ *      what that model would have said at the origins held back from its training; a new series
+ *      starts where the others of its group are;
  *   3. forecast as an answer would, with the baseline and, while a new champion is on trial, the
  *      previous one beside it;
  *   4. encode, and hand over to the writer as background work.
@@ -289,6 +290,7 @@ static void begin_model(struct issue *issue)
     uint64_t maker = issue->champion ? track_maker(id_of(issue->champion), "") : 0;
     if (state->horizon == 0) {
         conformal_init(state, issue->horizon);
+        track_pool(issue->desk->services->tracks, issue->series.step_ms, maker, state->shift);
     } else if (state->horizon != issue->horizon || (maker && maker != issue->track.maker)) {
         conformal_carry(state, issue->horizon);
     }
@@ -434,6 +436,8 @@ static bool keep(struct issue *issue, const struct forecast_made *made, struct w
                             bytes, length, &error) == STATUS_OK;
     if (kept) {
         issue->track.origin_ms = issue->origin_ms;
+        track_pool_add(desk->services->tracks, issue->series.step_ms,
+                       issue->champion ? issue->track.maker : 0, &issue->track.calibration);
         track_put(desk->services->tracks, issue->id, &issue->track);
     }
     mem_free(bytes);

@@ -8,12 +8,23 @@
 
 #include <string.h>
 
-#define BLOCK 64u
+#define BLOCK       64u
+#define POOLS_MAX   64
+#define POOL_MEMORY 256.0f /* issues that the running mean reaches back */
+
+struct pool {
+    int64_t step_ms;
+    uint64_t maker;
+    float count;
+    float shift[CONFORMAL_PAIRS][CONFORMAL_PARTS];
+};
 
 struct tracks {
     struct lock lock;
     struct track **blocks; /* guarded by lock */
     size_t block_count;
+    struct pool pools[POOLS_MAX]; /* guarded by lock; one a step, of its newest maker */
+    size_t pool_count;
 };
 
 enum status tracks_new(struct tracks **out, struct error *error)
@@ -105,6 +116,56 @@ int64_t track_asked_ms(struct tracks *tracks, uint32_t id)
     int64_t asked_ms = slot ? slot->asked_ms : 0;
     lock_release(&tracks->lock);
     return asked_ms;
+}
+
+/* Under the lock. */
+static struct pool *pool_of(struct tracks *tracks, int64_t step_ms)
+{
+    for (size_t i = 0; i < tracks->pool_count; i++) {
+        if (tracks->pools[i].step_ms == step_ms) {
+            return &tracks->pools[i];
+        }
+    }
+    return NULL;
+}
+
+void track_pool_add(struct tracks *tracks, int64_t step_ms, uint64_t maker,
+                    const struct conformal *calibration)
+{
+    lock_acquire(&tracks->lock);
+    struct pool *pool = pool_of(tracks, step_ms);
+    if (!pool && tracks->pool_count < POOLS_MAX) {
+        pool = &tracks->pools[tracks->pool_count++];
+        *pool = (struct pool){.step_ms = step_ms};
+    }
+    if (pool && pool->maker != maker) {
+        *pool = (struct pool){.step_ms = step_ms, .maker = maker};
+    }
+    if (pool) {
+        pool->count += pool->count < POOL_MEMORY ? 1.0f : 0.0f;
+        for (size_t pair = 0; pair < CONFORMAL_PAIRS; pair++) {
+            for (size_t part = 0; part < CONFORMAL_PARTS; part++) {
+                float *mean = &pool->shift[pair][part];
+                *mean += (calibration->shift[pair][part] - *mean) / pool->count;
+            }
+        }
+    }
+    lock_release(&tracks->lock);
+}
+
+bool track_pool(struct tracks *tracks, int64_t step_ms, uint64_t maker,
+                float shift[CONFORMAL_PAIRS][CONFORMAL_PARTS])
+{
+    bool found = false;
+    memset(shift, 0, CONFORMAL_PAIRS * sizeof(*shift));
+    lock_acquire(&tracks->lock);
+    const struct pool *pool = pool_of(tracks, step_ms);
+    if (pool && pool->maker == maker && pool->count >= (float)TRACK_POOL_MIN) {
+        memcpy(shift, pool->shift, sizeof(pool->shift));
+        found = true;
+    }
+    lock_release(&tracks->lock);
+    return found;
 }
 
 uint64_t track_maker(const char *model, const char *served_by)

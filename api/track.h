@@ -37,6 +37,15 @@ void track_put(struct tracks *tracks, uint32_t id, const struct track *track);
 void track_asked(struct tracks *tracks, uint32_t id, int64_t now_ms);
 int64_t track_asked_ms(struct tracks *tracks, uint32_t id); /* 0: never */
 
+/* The pool of a step group under one maker: a running mean of what its series have learned, so that
+ * a series of short history begins where the others are. Forgotten with the process; it fills again
+ * as series are issued. False, and `shift` zeroed, below TRACK_POOL_MIN series' worth of issues. */
+#define TRACK_POOL_MIN 8
+void track_pool_add(struct tracks *tracks, int64_t step_ms, uint64_t maker,
+                    const struct conformal *calibration);
+bool track_pool(struct tracks *tracks, int64_t step_ms, uint64_t maker,
+                float shift[CONFORMAL_PAIRS][CONFORMAL_PARTS]);
+
 /* Identifies a maker within this process: the id of a model, or the name of a baseline. */
 uint64_t track_maker(const char *model, const char *served_by);
 

@@ -386,6 +386,41 @@ static void what_was_learned_survives_the_process(void **state)
     fixture_close(&f);
 }
 
+/* Ten series have learned that the naive is too sure; the eleventh need not begin anew. */
+static void a_short_history_begins_where_the_others_are(void **state)
+{
+    struct fixture f;
+    struct track old, fresh;
+    char name[32];
+    int64_t now_ms = 0;
+    (void)state;
+    open_service(&f);
+    for (int i = 0; i < 10; i++) {
+        snprintf(name, sizeof(name), "room.%d", i);
+        now_ms = history(&f, name, DAY);
+    }
+    for (int i = 0; i < DAY / 2; i++, now_ms += STEP_MS) {
+        for (int k = 0; k < 10; k++) {
+            snprintf(name, sizeof(name), "room.%d", k);
+            step(&f, name, now_ms, 2.0);
+        }
+    }
+    uint32_t id = storage_series_find(f.services.storage, "room.3", 6);
+    assert_true(track_find(f.services.tracks, id, &old));
+    assert_true(old.calibration.shift[3][0] > 0.25f);
+    for (int i = 0; i < 20; i++) {
+        put(&f, "newcomer", now_ms - (20 - i) * STEP_MS, truth(now_ms - (20 - i) * STEP_MS));
+    }
+    step(&f, "newcomer", now_ms, 2.0);
+    id = storage_series_find(f.services.storage, "newcomer", 8);
+    assert_true(track_find(f.services.tracks, id, &fresh));
+    assert_int_equal(fresh.calibration.count, 0);
+    for (size_t part = 0; part < CONFORMAL_PARTS; part++) {
+        assert_true(fresh.calibration.shift[3][part] > 0.5f * old.calibration.shift[3][part]);
+    }
+    fixture_close(&f);
+}
+
 /* A level that jumps and stays: it is noticed, bands widen while the naive repeats the old level
  * for a season of 24 steps, and half a day later they are narrow again. */
 static void a_level_shift_does_not_widen_for_long(void **state)
@@ -492,6 +527,7 @@ int main(void)
         cmocka_unit_test(accuracy_is_what_the_vintages_and_points_say),
         cmocka_unit_test(several_series_and_bad_parameters),
         cmocka_unit_test(what_was_learned_survives_the_process),
+        cmocka_unit_test(a_short_history_begins_where_the_others_are),
         cmocka_unit_test(a_level_shift_does_not_widen_for_long),
         cmocka_unit_test(vintages_are_thinned_as_they_age),
     };

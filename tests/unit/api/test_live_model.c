@@ -6,6 +6,7 @@
  */
 #include "fixture.h"
 
+#include "api/track.h"
 #include "base/random.h"
 #include "model/snapshot.h"
 
@@ -148,6 +149,11 @@ static void a_model_is_scored_beside_the_baseline(void **state)
     (void)state;
     assert_int_equal(registry_publish(f.services.registry, good, &error), STATUS_OK);
     live_hours(1);
+    struct track track; /* begun with the origins that training held back, none of them issued */
+    assert_true(track_find(f.services.tracks, 1, &track));
+    assert_true(track.calibration.lessons[2] >= 1);
+    assert_true(track.calibration.shift[3][2] > 0.0f || track.calibration.shift[3][2] < 0.0f);
+    assert_int_equal(track.calibration.count, 0);
     json_t *answer = ask("/api/v1/forecast?series=" SERIES);
     json_t *one = json_array_get(json_object_get(answer, "forecasts"), 0);
     json_t *calibration = json_object_get(one, "calibration");

@@ -3,6 +3,7 @@
  *
  * One small store on disk with two hourly series; trainings of a few steps of a tiny network.
  */
+#include "api/regret.h"
 #include "base/clock.h"
 #include "base/random.h"
 #include "server/scheduler.h"
@@ -405,6 +406,42 @@ static struct scheduler *start(int64_t every_ms, int64_t first_delay_ms)
     return scheduler;
 }
 
+/* Live losses are told; the scheduler's next look acts on them, once. */
+static void the_scheduler_rolls_a_regretted_champion_back(void **state)
+{
+    struct error error = {0};
+    struct scheduler_stats stats = {0};
+    char serving[48];
+    unsigned before = published;
+    (void)state;
+    assert_int_equal(catalogue_promote(catalogue, "1h-2", &error), STATUS_OK);
+    for (int window = 0; window < 10; window++) {
+        struct regret_losses losses = {.window = window,
+                                       .count = 50,
+                                       .champion = 100.0 + window % 3,
+                                       .baseline = 110.0,
+                                       .rival_count = 50,
+                                       .champion_again = 100.0 + window % 3,
+                                       .rival = 50.0};
+        regret_add(services.regret, HOUR_MS, "1h-2", "1h-1", &losses);
+    }
+    struct scheduler *scheduler = start(86400000, 86400000);
+    for (int i = 0; i < 3000 && stats.rolled_back == 0; i++) {
+        clock_sleep_ms(10);
+        scheduler_stats(scheduler, &stats);
+    }
+    assert_int_equal(stats.rolled_back, 1);
+    assert_string_equal(champion_id(serving), "1h-1");
+    clock_sleep_ms(2500); /* another look */
+    scheduler_stats(scheduler, &stats);
+    assert_int_equal(stats.rolled_back, 1);
+    assert_int_equal(published, before + 1);
+    expect_record("1h-2", "\"by\":\"regret\",\"reason\":\"live regret: pinball 2.0");
+    scheduler_stop(scheduler);
+    close_store(); /* a closed job table takes no more */
+    open_store();
+}
+
 static void a_posted_job_trains_and_is_judged(void **state)
 {
     struct error error = {0};
@@ -466,6 +503,7 @@ int main(void)
         cmocka_unit_test(every_decision_stands_in_the_record),
         cmocka_unit_test(regret_rolls_back_once_and_then_withdraws),
         cmocka_unit_test(the_baseline_takes_over_from_two),
+        cmocka_unit_test(the_scheduler_rolls_a_regretted_champion_back),
         cmocka_unit_test(old_models_are_removed_with_their_records),
         cmocka_unit_test(a_damaged_champion_is_put_aside_and_the_previous_serves),
         cmocka_unit_test(a_posted_job_trains_and_is_judged),
