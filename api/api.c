@@ -9,6 +9,8 @@
 #include "api/live.h"
 #include "api/metrics.h"
 #include "api/points_reader.h"
+#include "api/regret.h"
+#include "api/track.h"
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/memory.h"
@@ -25,6 +27,8 @@ enum status api_services_init(struct api_services *services, struct error *error
     json_use_own_memory();
     services->metrics = NULL;
     services->live = NULL;
+    services->tracks = NULL;
+    services->regret = NULL;
     atomic_store(&services->points_cache, NULL);
     if (services->started_ms == 0) {
         services->started_ms = clock_wall_ms();
@@ -32,6 +36,12 @@ enum status api_services_init(struct api_services *services, struct error *error
     enum status status = metrics_new(&services->metrics, error);
     if (status == STATUS_OK) {
         status = live_new(&services->live, error);
+    }
+    if (status == STATUS_OK) {
+        status = tracks_new(&services->tracks, error);
+    }
+    if (status == STATUS_OK) {
+        status = regret_new(&services->regret, error);
     }
     if (status == STATUS_OK) {
         status = points_cache_new(&cache, error);
@@ -47,9 +57,13 @@ void api_services_release(struct api_services *services)
 {
     metrics_free(services->metrics);
     live_free(services->live);
+    tracks_free(services->tracks);
+    regret_free(services->regret);
     points_cache_free(atomic_exchange(&services->points_cache, NULL));
     services->metrics = NULL;
     services->live = NULL;
+    services->tracks = NULL;
+    services->regret = NULL;
 }
 
 enum status api_worker_new(struct api_services *services, struct api_worker **out,

@@ -122,12 +122,15 @@ struct api_limits {
     size_t horizon_max;         /* 1,024 */
     char quantiles[128];        /* forecast.quantiles, "0.1,0.5,0.9" */
     size_t live_bytes_max;      /* memory for live forecasts, 32 MiB */
+    int64_t vintage_age_max_ms; /* forecast.vintages; 0 = none are kept */
 };
 
 /* STATUS_INVALID where `text` is not a list of levels in (0,1) as forecast.quantiles wants it. */
 enum status api_quantiles_check(const char *text, struct error *error) MUST_USE;
 
 struct live;         /* live forecasts: api/live.h */
+struct tracks;       /* calibration by series: api/track.h */
+struct regret;       /* champions against those they replaced: api/regret.h */
 struct points_cache; /* api/points_reader.h */
 
 struct api_services {
@@ -136,6 +139,8 @@ struct api_services {
     struct registry *registry;
     struct job_table *jobs;
     struct live *live;
+    struct tracks *tracks;
+    struct regret *regret;
     struct api_metrics *metrics;
     _Atomic(struct points_cache *) points_cache; /* names seen in bodies, for the network thread */
     _Atomic(const struct api_limits *) limits;
@@ -195,6 +200,28 @@ void api_refresh(struct api_worker *worker, const uint32_t *ids, size_t count);
  * scheduler. */
 int64_t api_refresh_due_ms(struct api_services *services, uint32_t *ids, size_t maximum,
                            size_t *count);
+
+/* ---------------------------------------------------------------- issued forecasts */
+
+/* Whether a forecast of the series is due to be issued: kept as a vintage, after learning from the
+ * values that have arrived for earlier ones. `live`: only if somebody asked about it lately. Memory
+ * only. */
+bool api_issue_due(struct api_services *services, uint32_t id, bool live);
+
+/* Issues forecasts of up to API_ISSUE_MAX series that are due; others are left out. The vintages go
+ * to the writer as background work, nobody waits. */
+#define API_ISSUE_MAX 16
+void api_issue(struct api_worker *worker, const uint32_t *ids, size_t count);
+
+/* Whether the champion of a group has done so much worse than the previous one or than the baseline
+ * that it must go; the scheduler asks and acts. */
+struct regret_verdict {
+    bool to_previous; /* else to the baseline */
+    char champion[48];
+    char reason[160];
+};
+bool api_regret(struct api_services *services, int64_t step_ms, struct regret_verdict *verdict);
+void api_regret_forget(struct api_services *services, int64_t step_ms); /* once it was acted upon */
 
 /* What is known of a series beyond the store: step and seasons inferred, state, last forecast. */
 enum series_state { SERIES_WARMING, SERIES_BASELINE, SERIES_LEARNED, SERIES_STALE };

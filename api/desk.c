@@ -32,13 +32,12 @@ void forecast_desk_free(struct forecast_desk *desk)
     }
     mem_free(desk->points);
     mem_free(desk->scratch);
+    mem_free(desk->floats);
     mem_free(desk);
 }
 
-enum status desk_read(struct forecast_desk *desk, uint32_t id, size_t wanted, size_t *count,
-                      struct error *error)
+enum status desk_room(struct forecast_desk *desk, size_t wanted, struct error *error)
 {
-    wanted = wanted > POINTS_MAX ? POINTS_MAX : wanted;
     if (wanted > desk->points_capacity) {
         struct point *bigger = mem_resize(desk->points, wanted, sizeof(*bigger));
         if (!bigger) {
@@ -46,6 +45,16 @@ enum status desk_read(struct forecast_desk *desk, uint32_t id, size_t wanted, si
         }
         desk->points = bigger;
         desk->points_capacity = wanted;
+    }
+    return STATUS_OK;
+}
+
+enum status desk_read(struct forecast_desk *desk, uint32_t id, size_t wanted, size_t *count,
+                      struct error *error)
+{
+    wanted = wanted > POINTS_MAX ? POINTS_MAX : wanted;
+    if (desk_room(desk, wanted, error) != STATUS_OK) {
+        return error->status;
     }
     return storage_read_last(desk->reader, id, desk->points, wanted, count, error);
 }
@@ -59,6 +68,19 @@ enum status desk_scratch(struct forecast_desk *desk, size_t count, struct error 
         }
         desk->scratch = bigger;
         desk->scratch_capacity = count;
+    }
+    return STATUS_OK;
+}
+
+enum status desk_floats(struct forecast_desk *desk, size_t count, struct error *error)
+{
+    if (count > desk->floats_capacity) {
+        float *bigger = mem_resize(desk->floats, count, sizeof(*bigger));
+        if (!bigger) {
+            return error_set(error, STATUS_NO_MEMORY, "no memory for a vintage");
+        }
+        desk->floats = bigger;
+        desk->floats_capacity = count;
     }
     return STATUS_OK;
 }

@@ -15,6 +15,8 @@ struct forecast_desk {
     size_t points_capacity;
     double *scratch; /* for baselines */
     size_t scratch_capacity;
+    float *floats; /* for vintages */
+    size_t floats_capacity;
     struct {
         struct snapshot *snapshot; /* counted, as long as its workspace stands here */
         struct forecaster *forecaster;
@@ -27,8 +29,14 @@ struct forecast_desk {
 enum status desk_read(struct forecast_desk *desk, uint32_t id, size_t wanted, size_t *count,
                       struct error *error) MUST_USE;
 
+/* Room for `count` points in desk->points. */
+enum status desk_room(struct forecast_desk *desk, size_t count, struct error *error) MUST_USE;
+
 /* Room for `count` doubles in desk->scratch. */
 enum status desk_scratch(struct forecast_desk *desk, size_t count, struct error *error) MUST_USE;
+
+/* Room for `count` floats in desk->floats. */
+enum status desk_floats(struct forecast_desk *desk, size_t count, struct error *error) MUST_USE;
 
 /* The workspace of a snapshot; kept until others push it out. */
 enum status desk_forecaster(struct forecast_desk *desk, struct snapshot *snapshot,

@@ -172,11 +172,12 @@ static enum status prepare(struct forecast_desk *desk, const struct forecast_ord
     if (look_for_shift(desk, made, series, error) != STATUS_OK) {
         return error->status;
     }
-    made->block = mem_zeroed(horizon, (1 + QUANTILE_COUNT) * sizeof(float));
-    if (!made->block) {
+    float *block = mem_zeroed(horizon, (1 + QUANTILE_COUNT) * sizeof(float));
+    made->block = block;
+    if (!block) {
         return error_set(error, STATUS_NO_MEMORY, "no memory for a forecast");
     }
-    made->forecast = (struct forecast){horizon, made->block, made->block + horizon};
+    made->forecast = (struct forecast){horizon, block, block + horizon};
     made->minimum = series->minimum;
     made->maximum = series->maximum;
     made->origin_ms = series->start_ms + (int64_t)(series->count - 1) * series->step_ms;
@@ -209,6 +210,17 @@ static void give_reason(struct forecast_made *made, const char *reason)
 
 /* ---------------------------------------------------------------- methods */
 
+static void note_model(struct forecast_made *made, const struct snapshot_record *record)
+{
+    made->model = (struct forecast_model){
+        .trained_at_ms = record->trained_at_ms,
+        .window_start_ms = record->window_start_ms,
+        .window_end_ms = record->window_end_ms,
+        .seed = record->seed,
+    };
+    memcpy(made->model.id, record->id, sizeof(made->model.id));
+}
+
 /* Runs a model over those of the series that have its step and no forecast yet. */
 static void run_model(struct forecast_desk *desk, struct snapshot *snapshot, bool champion,
                       struct forecast_made *made, const struct model_series *series, size_t count)
@@ -235,6 +247,7 @@ static void run_model(struct forecast_desk *desk, struct snapshot *snapshot, boo
             one->snapshot = snapshot_acquire(snapshot);
             one->served_by = snapshot_record(snapshot)->backbone;
             one->trained_horizon = snapshot_record(snapshot)->horizon;
+            note_model(one, snapshot_record(snapshot));
             api_count(metrics, champion ? METRIC_BY_CHAMPION : METRIC_BY_PREVIOUS, 1);
         } else if (champion) {
             give_reason(one, ran ? "not_finite" : "model_failed");
@@ -304,6 +317,58 @@ static enum status run_baselines(struct forecast_desk *desk, struct forecast_mad
         }
     }
     return error_set(error, STATUS_INTERNAL, "no method could forecast the series");
+}
+
+/* ---------------------------------------------------------------- calibration */
+
+struct model_series forecast_bounds(const struct model_series *series)
+{
+    struct model_series bounds = *series;
+    double least = (double)INFINITY;
+    for (size_t i = 0; i < series->count; i++) {
+        least = series->values[i] < least ? series->values[i] : least;
+    }
+    if (least >= 0.0 && bounds.minimum < 0.0) {
+        bounds.minimum = fmin(0.0, bounds.maximum);
+    }
+    return bounds;
+}
+
+struct forecast_evidence forecast_evidence_of(const struct conformal *calibration,
+                                              const struct snapshot_record *record)
+{
+    double unknown = (double)NAN;
+    struct forecast_evidence evidence = {unknown, 0, false, unknown, unknown, {0}};
+    if (record) {
+        evidence.observed80 = record->coverage80;
+        evidence.count = record->evaluated;
+        evidence.mase = record->mase;
+        evidence.relative = record->wql / record->baseline_wql;
+        (void)snprintf(evidence.baseline, sizeof(evidence.baseline), "%s", record->baseline);
+    }
+    if (calibration->count >= LIVE_COUNT_MIN) {
+        evidence.observed80 = (double)calibration->inside80 / (double)calibration->count;
+        evidence.count = calibration->count;
+        evidence.live = true;
+    }
+    return evidence;
+}
+
+/* What the series has taught about its bands is applied to whatever serves. */
+static void calibrate_made(struct forecast_desk *desk, struct forecast_made *made,
+                           const struct model_series *series)
+{
+    struct track track;
+    if (forecast_track(desk, made->id, &track) && track.calibration.horizon > 0) {
+        if (track.maker != track_maker(made->model.id, made->served_by)) {
+            conformal_carry(&track.calibration, track.calibration.horizon);
+        }
+        struct model_series bounds = forecast_bounds(series);
+        conformal_apply(&track.calibration, &bounds, &made->forecast);
+        made->calibration = track.calibration;
+    }
+    made->evidence = forecast_evidence_of(&made->calibration,
+                                          made->snapshot ? snapshot_record(made->snapshot) : NULL);
 }
 
 /* ---------------------------------------------------------------- the whole */
@@ -377,6 +442,7 @@ enum status forecast_make(struct forecast_desk *desk, const struct forecast_orde
             status = run_baselines(desk, &made[i], &series[i], error);
         }
         if (status == STATUS_OK && !made[i].skipped) {
+            calibrate_made(desk, &made[i], &series[i]);
             finish(&made[i], &series[i]);
         }
     }

@@ -18,6 +18,7 @@
 
 #include "api/api.h"
 #include "api/live.h"
+#include "api/track.h"
 
 #define DESK_SERIES_MAX 16 /* made in one go */
 
@@ -29,17 +30,35 @@ enum status forecast_desk_new(struct api_services *services, struct storage_read
 void forecast_desk_free(struct forecast_desk *desk);
 
 enum forecast_warning {
-    WARNING_BEYOND_HORIZON = 1, /* rolled on beyond what the model was trained for */
-    WARNING_STALE = 2,          /* no point for many steps */
-    WARNING_SHORT_HISTORY = 4,  /* fewer than SHORT_HISTORY values */
-    WARNING_GAPS = 8,           /* more than a tenth of the values are missing */
-    WARNING_RATE = 16,          /* of a counter: values are its rise per second */
-    WARNING_LEVEL_SHIFT = 32,   /* the level moved: the past was brought to the new one */
-    WARNING_UNIT = 64,          /* it moved ten times or more: perhaps another unit */
-    WARNING_OFF_STEP = 128,     /* more than a tenth of the points are not on the step */
+    WARNING_BEYOND_HORIZON = 1,   /* rolled on beyond what the model was trained for */
+    WARNING_STALE = 2,            /* no point for many steps */
+    WARNING_SHORT_HISTORY = 4,    /* fewer than SHORT_HISTORY values */
+    WARNING_GAPS = 8,             /* more than a tenth of the values are missing */
+    WARNING_RATE = 16,            /* of a counter: values are its rise per second */
+    WARNING_LEVEL_SHIFT = 32,     /* the level moved: the past was brought to the new one */
+    WARNING_UNIT = 64,            /* it moved ten times or more: perhaps another unit */
+    WARNING_OFF_STEP = 128,       /* more than a tenth of the points are not on the step */
+    WARNING_ISSUED_SHORTER = 256, /* a vintage has fewer steps than were asked for */
 };
 #define SHORT_HISTORY 10
 #define OUTAGE_VALUES 96
+
+/* The model behind a forecast; an empty id where a baseline serves. */
+struct forecast_model {
+    char id[48];
+    int64_t trained_at_ms, window_start_ms, window_end_ms;
+    uint64_t seed;
+};
+
+/* Share of values inside of the 80 % band, and error against the seasonal naive; NaN: unknown. */
+#define LIVE_COUNT_MIN 200 /* values that make the coverage of issued forecasts worth telling */
+struct forecast_evidence {
+    double observed80;
+    uint64_t count;
+    bool live; /* from forecasts that were issued; else from held-back data of the training */
+    double mase, relative;
+    char baseline[24]; /* that relative is against */
+};
 
 struct forecast_made {
     uint32_t id;
@@ -49,7 +68,10 @@ struct forecast_made {
     int64_t origin_ms, issued_ms, good_until_ms;
     const char *served_by;
     char fallback_reason[48];  /* empty: none */
-    struct snapshot *snapshot; /* counted; NULL where a baseline serves */
+    struct snapshot *snapshot; /* counted; NULL where a baseline serves, and of a vintage */
+    struct forecast_model model;
+    struct conformal calibration; /* as applied */
+    struct forecast_evidence evidence;
     struct forecast forecast;
     double minimum, maximum; /* declared bounds, or infinite */
     size_t observed, missing, resets, off_step;
@@ -59,7 +81,7 @@ struct forecast_made {
     size_t trained_horizon;
     unsigned warnings;
     bool skipped;   /* too few values, and the order allows that: nothing but id and info holds */
-    float *block;   /* holds the arrays of `forecast` */
+    void *block;    /* holds the arrays of `forecast` */
     double *values; /* the grid; only while it is made */
 };
 void forecast_made_release(struct forecast_made *made);
@@ -77,6 +99,24 @@ struct forecast_order {
 };
 enum status forecast_make(struct forecast_desk *desk, const struct forecast_order *order,
                           struct forecast_made *made, struct error *error) MUST_USE;
+
+/* What is known of a series' calibration, read from its newest vintage at the first use. False
+ * where vintages are switched off or the store cannot be read. */
+bool forecast_track(struct forecast_desk *desk, uint32_t id, struct track *track);
+
+/* From the live counts where there are enough, else from the record of the model (may be NULL). */
+struct forecast_evidence forecast_evidence_of(const struct conformal *calibration,
+                                              const struct snapshot_record *record);
+
+/* Bounds of a series whose bands are scaled: what never was negative stays so. */
+struct model_series forecast_bounds(const struct model_series *series);
+
+/* The forecasts as they stood at `at_ms`, from the vintages; `steps` and the rest as for
+ * forecast_make. STATUS_NOT_FOUND with no_vintage where a series has none, or with `skip_short`
+ * marked as skipped. */
+enum status forecast_recall(struct forecast_desk *desk, const struct forecast_order *order,
+                            int64_t at_ms, struct forecast_made *made,
+                            struct error *error) MUST_USE;
 
 /* Step, seasons and state of a series, found out now where they are not known. With `cheap` only
  * the step, from a few points. */

@@ -4,6 +4,7 @@
 #include "api/forecast_query.h"
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/series_name.h"
 
 #include <math.h>
@@ -25,6 +26,7 @@ void forecast_query_init(struct api_services *services, struct forecast_query *o
     out->level_count = 0;
     out->history_ms = 0;
     out->format = FORMAT_JSON;
+    out->at_ms = INT64_MIN;
 }
 
 static enum status add_series(struct forecast_query *out, uint32_t id, struct error *error)
@@ -178,6 +180,19 @@ enum status forecast_query_format(struct forecast_query *out, const char *text, 
     return error_hint(error, "There are: json, csv, table.");
 }
 
+enum status forecast_query_at(struct forecast_query *out, const char *text, struct error *error)
+{
+    if (parse_time("at", text, &out->at_ms, error) != STATUS_OK) {
+        return error->status;
+    }
+    if (out->at_ms > clock_wall_ms()) {
+        error_set(error, STATUS_INVALID, "\"at\" lies in the future");
+        error_code(error, "bad_parameter", "at");
+        return error_hint(error, "Leave it out for the forecast of now.");
+    }
+    return STATUS_OK;
+}
+
 enum status forecast_query_finish(struct forecast_query *out, struct error *error)
 {
     if (out->count == 0) {
@@ -208,10 +223,7 @@ static enum status read_one(struct api_services *services, const struct query_pa
 {
     const char *name = parameter->name, *value = parameter->value;
     if (strcmp(name, "at") == 0) {
-        error_set(error, STATUS_INVALID,
-                  "forecasts as issued at an earlier instant are not kept yet");
-        error_code(error, "not_built", "at");
-        return error_hint(error, "Leave out the parameter at.");
+        return forecast_query_at(out, value, error);
     }
     if (strcmp(name, "series") == 0) {
         return forecast_query_series(services, value, parameter->length, out, error);

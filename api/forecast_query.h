@@ -26,10 +26,11 @@ struct forecast_query {
     char preset[128];   /* levels where none are asked for */
     int64_t history_ms; /* 0: none */
     enum forecast_format format;
+    int64_t at_ms; /* as it was issued then; INT64_MIN: now */
 };
 
 /* From the query of GET. unknown_series, bad_parameter, missing_parameter, too_many_series,
- * not_built. */
+ * no_vintage. */
 enum status forecast_query_read(struct api_services *services, const struct query *query,
                                 struct forecast_query *out, struct error *error) MUST_USE;
 
@@ -51,6 +52,8 @@ enum status forecast_query_add_level(struct forecast_query *out, const char *nam
                                      struct error *error) MUST_USE;
 enum status forecast_query_format(struct forecast_query *out, const char *text,
                                   struct error *error) MUST_USE;
+enum status forecast_query_at(struct forecast_query *out, const char *text,
+                              struct error *error) MUST_USE;
 /* What must hold for all fields together; sorts the levels and fills in what was not asked for. */
 enum status forecast_query_finish(struct forecast_query *out, struct error *error) MUST_USE;
 

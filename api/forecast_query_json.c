@@ -99,15 +99,9 @@ static enum status read_horizon(const json_t *body, struct forecast_query *out, 
 static enum status read_members(struct api_services *services, const json_t *body,
                                 struct forecast_query *out, struct error *error)
 {
-    const char *format = NULL;
+    const char *format = NULL, *at = NULL;
     if (json_check_members(body, MEMBERS, error) != STATUS_OK) {
         return error->status;
-    }
-    if (json_member(body, "at")) {
-        error_set(error, STATUS_INVALID,
-                  "forecasts as issued at an earlier instant are not kept yet");
-        error_code(error, "not_built", "at");
-        return error_hint(error, "Leave out the field at.");
     }
     const json_t *series = json_member(body, "series");
     enum status status = series ? read_series(services, series, out, error) : STATUS_OK;
@@ -125,6 +119,12 @@ static enum status read_members(struct api_services *services, const json_t *bod
     }
     if (status == STATUS_OK && bands) {
         status = read_levels("level", bands, out, error);
+    }
+    if (status == STATUS_OK) {
+        status = json_read_text(body, "at", &at, error);
+    }
+    if (status == STATUS_OK && at) {
+        status = forecast_query_at(out, at, error);
     }
     if (status == STATUS_OK) {
         status = json_read_text(body, "format", &format, error);

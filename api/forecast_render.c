@@ -69,11 +69,11 @@ static void add_time_member(struct text *out, int64_t time_ms)
 
 static void add_model(const struct forecast_made *made, struct text *out)
 {
-    if (!made->snapshot) {
+    const struct forecast_model *record = &made->model;
+    if (!record->id[0]) {
         text_add_string(out, ",\"model\":null");
         return;
     }
-    const struct snapshot_record *record = snapshot_record(made->snapshot);
     text_add_string(out, ",\"model\":{\"id\":");
     text_add_json_string(out, record->id, strlen(record->id));
     text_add_string(out, ",\"trained_at\":");
@@ -87,19 +87,20 @@ static void add_model(const struct forecast_made *made, struct text *out)
 
 static void add_quality(const struct forecast_made *made, struct text *out)
 {
-    const struct snapshot_record *record = made->snapshot ? snapshot_record(made->snapshot) : NULL;
-    if (record && isfinite(record->coverage80)) {
+    const struct forecast_evidence *evidence = &made->evidence;
+    if (isfinite(evidence->observed80)) {
         text_add_string(out, ",\"calibration\":{\"level\":0.8,\"observed\":");
-        text_add_double_digits(out, record->coverage80, 4);
-        text_add_format(out, ",\"count\":%llu}", (unsigned long long)record->evaluated);
+        text_add_double_digits(out, evidence->observed80, 4);
+        text_add_format(out, ",\"count\":%llu,\"source\":\"%s\"}",
+                        (unsigned long long)evidence->count, evidence->live ? "live" : "held_back");
     } else {
         text_add_string(out, ",\"calibration\":null");
     }
-    if (record && isfinite(record->mase)) {
+    if (isfinite(evidence->mase)) {
         text_add_string(out, ",\"skill\":{\"mase\":");
-        text_add_double_digits(out, or_null(record->mase), 4);
-        text_add_format(out, ",\"baseline\":\"%s\",\"relative\":", record->baseline);
-        text_add_double_digits(out, or_null(record->wql / record->baseline_wql), 4);
+        text_add_double_digits(out, or_null(evidence->mase), 4);
+        text_add_format(out, ",\"baseline\":\"%s\",\"relative\":", evidence->baseline);
+        text_add_double_digits(out, or_null(evidence->relative), 4);
         text_add_char(out, '}');
     } else {
         text_add_string(out, ",\"skill\":null");
@@ -139,6 +140,9 @@ static void add_warnings(const struct forecast_made *made, struct text *out)
     }
     if (made->warnings & WARNING_GAPS) {
         add_warning(out, "gaps", "more than a tenth of the recent values are missing", 0);
+    }
+    if (made->warnings & WARNING_ISSUED_SHORTER) {
+        add_warning(out, "issued_shorter", "the vintage has fewer steps than were asked for", 0);
     }
     if (made->warnings & WARNING_RATE) {
         add_warning(out, "counter_rate", "values are the rise of the counter per second", 0);
@@ -375,7 +379,8 @@ void forecast_render_skipped(const struct forecast_query *query, const char *ser
     if (query->format == FORMAT_JSON) {
         text_add_string(out, first ? ",\"skipped\":[{\"series\":" : ",{\"series\":");
         text_add_json_string(out, series, series_length);
-        text_add_string(out, ",\"code\":\"insufficient_history\"}");
+        text_add_format(out, ",\"code\":\"%s\"}",
+                        query->at_ms == INT64_MIN ? "insufficient_history" : "no_vintage");
     }
 }
 

@@ -76,6 +76,25 @@ static void to_rates(struct point *points, size_t count)
     }
 }
 
+/* What was known then, or so it is known now: up to the origin. */
+static enum status read_past(struct forecast_desk *desk, const struct forecast_query *query,
+                             const struct forecast_made *made, struct forecast_history *history,
+                             struct error *error)
+{
+    size_t count = 0;
+    int64_t end_ms = made->origin_ms + made->facts.step_ms;
+    if (desk_room(desk, HISTORY_POINTS_MAX, error) != STATUS_OK ||
+        storage_read(desk->reader, made->id, end_ms - query->history_ms, end_ms, desk->points,
+                     HISTORY_POINTS_MAX, &count, error) != STATUS_OK) {
+        return error->status;
+    }
+    if (made->facts.counter) {
+        to_rates(desk->points, count);
+    }
+    *history = (struct forecast_history){desk->points, count};
+    return STATUS_OK;
+}
+
 static enum status read_history(struct forecast_desk *desk, const struct forecast_query *query,
                                 const struct forecast_made *made, struct forecast_history *history,
                                 struct error *error)
@@ -85,6 +104,9 @@ static enum status read_history(struct forecast_desk *desk, const struct forecas
         return STATUS_OK;
     }
     size_t count = 0, first = 0;
+    if (query->at_ms != INT64_MIN) {
+        return read_past(desk, query, made, history, error);
+    }
     if (desk_read(desk, made->id, HISTORY_POINTS_MAX, &count, error) != STATUS_OK) {
         return error->status;
     }
@@ -110,6 +132,9 @@ static enum status render_one(struct forecast_desk *desk, const struct forecast_
     size_t length = storage_series_text(desk->services->storage, made->id, text);
     size_t age_at = forecast_render(query, made, text, length, &history, first, out);
     note_series(answer, made, age_at);
+    if (query->at_ms == INT64_MIN) {
+        track_asked(desk->services->tracks, made->id, made->issued_ms);
+    }
     return STATUS_OK;
 }
 
@@ -118,6 +143,11 @@ static enum status name_skipped(struct forecast_desk *desk, const struct forecas
                                 const struct live_answer *answer, size_t rendered, struct text *out,
                                 struct error *error)
 {
+    if (rendered == 0 && query->at_ms != INT64_MIN) {
+        error_set(error, STATUS_NOT_FOUND, "none of the %zu series has a vintage of that instant",
+                  answer->series_count);
+        return error_code(error, "no_vintage", "at");
+    }
     if (rendered == 0) {
         error_set(error, STATUS_INVALID, "none of the %zu series has two values to forecast from",
                   answer->series_count);
@@ -161,7 +191,9 @@ static enum status make_answer(struct forecast_desk *desk, const struct forecast
             .steps_max = query->steps_max,
             .skip_short = query->count > 1,
         };
-        status = forecast_make(desk, &order, made, error);
+        status = query->at_ms == INT64_MIN
+                     ? forecast_make(desk, &order, made, error)
+                     : forecast_recall(desk, &order, query->at_ms, made, error);
         bool is_made = status == STATUS_OK;
         for (size_t i = 0; i < order.count && is_made; i++) {
             if (made[i].skipped) {
@@ -229,7 +261,9 @@ enum status forecast_get(struct call *call, struct error *error)
 {
     struct forecast_query query;
     enum status status = forecast_query_read(call->services, &call->query, &query, error);
-    return status == STATUS_OK ? answer_query(call, &query, call->request->query, error) : status;
+    /* What was issued is looked up each time: it is not a live answer. */
+    const char *keep_as = query.at_ms == INT64_MIN ? call->request->query : NULL;
+    return status == STATUS_OK ? answer_query(call, &query, keep_as, error) : status;
 }
 
 enum status forecast_post(struct call *call, struct error *error)

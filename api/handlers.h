@@ -16,6 +16,7 @@ HANDLER(import_handle);
 HANDLER(forecast_get_fast);
 HANDLER(forecast_get);
 HANDLER(forecast_post);
+HANDLER(accuracy_get);
 HANDLER(series_list);
 HANDLER(series_one);
 HANDLER(series_points);

@@ -38,7 +38,10 @@
       "Forecasts that the champion did not make, by reason.")                                      \
     X(FALLBACK_OUTAGE, "forecast_fallbacks", "reason=\"outage\"", "")                              \
     X(FALLBACK_FAILED, "forecast_fallbacks", "reason=\"model_failed\"", "")                        \
-    X(FALLBACK_NOT_FINITE, "forecast_fallbacks", "reason=\"not_finite\"", "")
+    X(FALLBACK_NOT_FINITE, "forecast_fallbacks", "reason=\"not_finite\"", "")                      \
+    X(VINTAGES_ISSUED, "vintages", "result=\"issued\"",                                            \
+      "Forecasts issued, by what became of them.")                                                 \
+    X(VINTAGES_LOST, "vintages", "result=\"not_written\"", "")
 
 enum metric {
 #define METRIC_ENUM(name, family, labels, help) METRIC_##name,

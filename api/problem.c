@@ -39,7 +39,6 @@ static const struct problem_code codes[] = {
      "The manual of the routes says what each parameter takes."},
     {"bad_query", 400, "Unreadable query string",
      "Percent-encode what is not a letter or a digit."},
-    {"not_built", 400, "Not built yet", NULL},
     {"bad_json", 400, "Unreadable JSON", "Check the body with a JSON checker."},
     {"bad_body", 400, "Body has another form than expected",
      "The manual of the routes shows each body."},
@@ -80,6 +79,8 @@ static const struct problem_code codes[] = {
     /* forecasts and series */
     {"unknown_series", 404, "Unknown series", "GET /api/v1/series lists what there is."},
     {"insufficient_history", 422, "Too few points", "A forecast needs two points of the series."},
+    {"no_vintage", 404, "No forecast was kept from then",
+     "forecast.vintages says how long issued forecasts are kept; leave out at for the one of now."},
     /* models and jobs */
     {"unknown_model", 404, "Unknown model", "GET /api/v1/models lists what there is."},
     {"no_previous_model", 409, "No model to go back to",

@@ -21,6 +21,7 @@ static const struct route routes[] = {
     {API_GET, "/api/v1/forecast", BODY_NONE, FORECAST_PARAMETERS, "series", forecast_get_fast,
      forecast_get},
     {API_POST, "/api/v1/forecast", BODY_JSON, "", "", NULL, forecast_post},
+    {API_GET, "/api/v1/accuracy", BODY_NONE, "series by window", "series", NULL, accuracy_get},
     /* series */
     {API_GET, "/api/v1/series", BODY_NONE, "match limit cursor", "", NULL, series_list},
     {API_GET, "/api/v1/series/{id}", BODY_NONE, "", "", NULL, series_one},

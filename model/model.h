@@ -273,18 +273,136 @@ size_t snapshot_context(const struct snapshot *snapshot);
 enum status forecaster_run(struct forecaster *forecaster, const struct model_series *series,
                            size_t count, struct forecast *out, struct error *error) MUST_USE;
 
+/* ---------------------------------------------------------------- calibration in service */
+
+#define CONFORMAL_PAIRS 5 /* of levels k and 1 - k: 0.6, 0.7, 0.8, 0.9, 0.975 */
+#define CONFORMAL_PARTS 3 /* thirds of the horizon */
+
+/* What one series has taught about its bands: the half-width of a pair of levels is multiplied by
+ * exp(shift). Small, plain data: it is copied freely and kept with each vintage. */
+struct conformal {
+    uint16_t horizon;                  /* steps that the thirds divide; 0 = nothing is known */
+    uint16_t lessons[CONFORMAL_PARTS]; /* since it began or was shaken */
+    float shift[CONFORMAL_PAIRS][CONFORMAL_PARTS];
+    uint32_t count, inside80, inside95; /* issued against arrived; halved together when large */
+    int64_t settled_ms;                 /* values up to this time have been learned from */
+    int64_t ignore_before_ms; /* forecasts of earlier origins are not: the level shifted */
+    int16_t run;              /* newest values in a row above (or, negative, below) */
+};
+
+/* What arrived since the last lesson. */
+struct conformal_lesson {
+    double missed[CONFORMAL_PAIRS][CONFORMAL_PARTS];
+    unsigned seen[CONFORMAL_PARTS];
+    unsigned inside80, inside95;
+};
+
+void conformal_init(struct conformal *state, size_t horizon);
+
+/* Scales the quantiles about the median, then makes them monotone and bounded again. `series` gives
+ * the bounds. Does nothing where state->horizon is 0. */
+void conformal_apply(const struct conformal *state, const struct model_series *series,
+                     struct forecast *forecast);
+
+/* One value that arrived for step `h` of a forecast that was issued under `issued`. */
+void conformal_see(const struct conformal *state, const struct forecast *forecast,
+                   const struct conformal *issued, size_t h, double actual,
+                   struct conformal_lesson *lesson);
+
+/* Ends a lesson: one bounded step on each pair and third that saw something. */
+void conformal_learn(struct conformal *state, const struct conformal_lesson *lesson);
+
+/* Whether a value lies above (1), below (-1) or inside (0) the 95 % band of a step. */
+int conformal_side(const struct forecast *forecast, size_t h, double actual);
+
+/* In order of time, the side of the newest value in the newest forecast of it. True where the level
+ * has shifted: forecasts before `now_ms` will not be learned from and the next lessons weigh more.
+ */
+bool conformal_watch(struct conformal *state, int side, int64_t now_ms, int64_t step_ms);
+
+/* Another model serves: half of what was learned stays, and lessons weigh more again. What was
+ * counted stays: it is about the answers, whoever made them. */
+void conformal_carry(struct conformal *state, size_t horizon);
+
+/* ---------------------------------------------------------------- scores of issued forecasts */
+
+/* Sums over (forecast, step) pairs whose value has arrived. Plain data: sums may be added up. */
+struct score {
+    uint64_t count, scaled, inside80, inside95;
+    double absolute, absolute_error, error, scaled_error, smape;
+    double pinball; /* mean over 0.1 ... 0.9, doubled: wQL is its sum over that of |y| */
+};
+
+/* NaN where there is nothing to tell from. */
+struct score_figures {
+    double mase, smape, wql, pinball, coverage80, coverage95, bias;
+};
+
+/* Mean absolute seasonal difference; NaN where there is none. */
+double score_scale(const double *values, size_t count, size_t season);
+
+/* `scale` NaN or 0: left out of MASE. */
+void score_add(struct score *score, const struct forecast *forecast, size_t h, double actual,
+               double scale);
+void score_merge(struct score *score, const struct score *other);
+void score_figures(const struct score *score, struct score_figures *out);
+
+/* How much smaller losses are than a rival's on the same targets, in units that share their weather
+ * (origins, windows of time): 1 - sum of own / sum of rival's, with the standard error from the
+ * paired differences of the units. NaN where there are no losses; the error is NaN below two units.
+ */
+struct skill {
+    size_t units;
+    double value, error;
+};
+void skill_of(const double *own, const double *rival, size_t count, struct skill *out);
+
+/* ---------------------------------------------------------------- vintages */
+
+/* A forecast as it was issued, beside those that it is to be compared with. */
+struct vintage {
+    int64_t issued_ms, origin_ms, step_ms, data_age_ms;
+    unsigned state; /* the caller's */
+    char served_by[24], fallback_reason[48];
+    char model[48]; /* empty: a baseline served, and the next four hold nothing */
+    int64_t trained_at_ms, window_start_ms, window_end_ms;
+    uint64_t seed;
+    char baseline_name[24], rival_model[48];
+    struct conformal calibration;            /* as applied */
+    struct forecast served, baseline, rival; /* horizon 0: none; rival: the previous champion */
+};
+
+#define VINTAGE_FORECASTS       3
+#define VINTAGE_FLOATS(horizon) ((size_t)VINTAGE_FORECASTS * (QUANTILE_COUNT + 1) * (horizon))
+
+/* At most these many bytes for a vintage of that horizon; a few hundred for 48 steps in practice.
+ */
+#define VINTAGE_BYTES_MAX(horizon) ((size_t)512 + (size_t)VINTAGE_FORECASTS * (32 + 24 * (horizon)))
+
+/* Quantised to 1/64 of the mean 80 % band: seven levels and the mean, the other levels are
+ * interpolated on reading. `bytes` has VINTAGE_BYTES_MAX of the horizon. Returns the length. */
+size_t vintage_encode(const struct vintage *vintage, unsigned char *bytes);
+
+/* The forecasts get their arrays in `room`, of `room_floats` floats (VINTAGE_FLOATS).
+ * STATUS_CORRUPT for anything that vintage_encode does not write, whatever the bytes. */
+enum status vintage_decode(const unsigned char *bytes, size_t length, float *room,
+                           size_t room_floats, struct vintage *vintage,
+                           struct error *error) MUST_USE;
+
 /* ---------------------------------------------------------------- gate and registry */
 
 struct gate_result {
     bool promote;
     double challenger, champion,
         baseline; /* wQL on the held-back origins; champion NaN where none */
+    struct skill over_champion, over_baseline;
     uint64_t points;
     char reason[160];
 };
 
-/* Challenger against champion (NULL: none) and the best baseline on the newest origins that the
- * challenger did not train on. Not finite or worse than either beyond 2 % is not promoted. */
+/* Challenger against champion (NULL: none) and the best baseline, on the newest origins that the
+ * challenger did not train on. It is promoted where it is better than both beyond what chance
+ * explains: its skill is above its standard error (gate.c). */
 enum status model_gate(const struct snapshot *challenger, const struct snapshot *champion,
                        const struct model_series *series, size_t series_count,
                        struct gate_result *result, struct error *error) MUST_USE;
@@ -297,6 +415,11 @@ void registry_free(struct registry *registry);
  * none. */
 struct snapshot *registry_acquire(struct registry *registry, int64_t step_ms);
 struct snapshot *registry_acquire_previous(struct registry *registry, int64_t step_ms);
+
+/* Takes the champion out of service: the group is served by baselines until the next publication.
+ * The previous one goes with it. STATUS_NOT_FOUND where there is no champion. */
+enum status registry_withdraw(struct registry *registry, int64_t step_ms,
+                              struct error *error) MUST_USE;
 
 /* Swaps the champion (takes a reference of its own); the old one becomes the previous. */
 enum status registry_publish(struct registry *registry, struct snapshot *snapshot,

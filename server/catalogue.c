@@ -210,9 +210,9 @@ static enum status fill_entry(struct model_entry *entry, struct snapshot *snapsh
     snprintf(entry->id, sizeof(entry->id), "%s", record->id);
     snprintf(entry->file, sizeof(entry->file), "%s.safetensors", record->id);
     snprintf(entry->sha256, sizeof(entry->sha256), "%s", record->sha256);
-    snprintf(entry->verdict, sizeof(entry->verdict), "%s", gate->reason);
     entry->step_ms = record->step_ms;
-    entry->standing = gate->promote ? STANDING_CHAMPION : STANDING_KEPT_BACK;
+    model_entry_decide(entry, gate->promote ? STANDING_CHAMPION : STANDING_KEPT_BACK, "gate", "%s",
+                       gate->reason);
     entry->published_ms = clock_wall_ms();
     struct text json;
     text_init(&json, MODEL_RECORD_BYTES_MAX / 2);
@@ -229,25 +229,30 @@ static enum status fill_entry(struct model_entry *entry, struct snapshot *snapsh
     return status;
 }
 
-/* The new entry is in the table already; moves the standings of the others. */
+/* The new entry is in the table already, with its decision; moves the standings of the others. */
 static enum status record_admission(struct catalogue *catalogue, struct model_entry *entry,
                                     struct error *error)
 {
     struct model_entry *removed[16] = {NULL};
     struct model_entry *champion = NULL, *previous = NULL;
+    struct model_entry champion_before = {0}, previous_before = {0};
+    const char *by = entry->decisions[entry->decision_count - 1].by;
     if (entry->standing == STANDING_CHAMPION) {
         entry->standing = STANDING_KEPT_BACK; /* hidden from the search for a moment */
         champion = catalogue_find(catalogue, entry->step_ms, STANDING_CHAMPION);
         previous = catalogue_find(catalogue, entry->step_ms, STANDING_PREVIOUS);
         entry->standing = STANDING_CHAMPION;
     }
+    previous = champion != NULL && previous != entry ? previous : NULL;
     if (champion != NULL) {
-        champion->standing = STANDING_PREVIOUS;
-        if (previous != NULL) {
-            previous->standing = STANDING_RETIRED;
-        }
+        champion_before = *champion;
+        model_entry_decide(champion, STANDING_PREVIOUS, by, "replaced by %s", entry->id);
     }
-    struct model_entry *changed[] = {entry, champion, champion != NULL ? previous : NULL};
+    if (previous != NULL) {
+        previous_before = *previous;
+        model_entry_decide(previous, STANDING_RETIRED, by, "two champions have come after it");
+    }
+    struct model_entry *changed[] = {entry, champion, previous};
     size_t removed_count = choose_removed(catalogue, entry->step_ms, removed, ARRAY_COUNT(removed));
     enum status status =
         catalogue_write(catalogue, changed, ARRAY_COUNT(changed), removed, removed_count, error);
@@ -256,10 +261,10 @@ static enum status record_admission(struct catalogue *catalogue, struct model_en
         return STATUS_OK;
     }
     if (champion != NULL) {
-        champion->standing = STANDING_CHAMPION;
-        if (previous != NULL) {
-            previous->standing = STANDING_PREVIOUS;
-        }
+        *champion = champion_before;
+    }
+    if (previous != NULL) {
+        *previous = previous_before;
     }
     return status;
 }
@@ -328,12 +333,11 @@ enum status catalogue_promote(struct catalogue *catalogue, const char *id, struc
         status = error_set(error, STATUS_CORRUPT, "model '%s' could not be loaded", id);
         goto finish;
     }
-    enum standing before = entry->standing;
-    entry->standing = STANDING_CHAMPION;
-    snprintf(entry->verdict, sizeof(entry->verdict), "promoted by request");
+    struct model_entry before = *entry;
+    model_entry_decide(entry, STANDING_CHAMPION, "request", "promoted by request");
     status = record_admission(catalogue, entry, error);
     if (status != STATUS_OK) {
-        entry->standing = before;
+        *entry = before;
         goto finish;
     }
     status = registry_publish(catalogue->registry, snapshot, error);
@@ -361,6 +365,74 @@ static int64_t only_group(const struct catalogue *catalogue)
     return step_ms;
 }
 
+/* The champion is kept back for `reason` and the previous one serves again; on record only. */
+static enum status step_back(struct catalogue *catalogue, struct model_entry *champion,
+                             struct model_entry *previous, const char *by, const char *reason,
+                             struct error *error)
+{
+    struct model_entry champion_before = *champion, previous_before = *previous;
+    model_entry_decide(champion, STANDING_KEPT_BACK, by, "%s", reason);
+    model_entry_decide(previous, STANDING_CHAMPION, by, "serves again: %s was rolled back",
+                       champion->id);
+    struct model_entry *changed[] = {champion, previous};
+    enum status status = catalogue_write(catalogue, changed, 2, NULL, 0, error);
+    if (status != STATUS_OK) {
+        *champion = champion_before;
+        *previous = previous_before;
+    }
+    return status;
+}
+
+/* The champion is kept back and nobody serves; the previous one retires, so that a restart does not
+ * bring it back. On record only. */
+static enum status step_down(struct catalogue *catalogue, struct model_entry *champion,
+                             struct model_entry *previous, const char *reason, struct error *error)
+{
+    struct model_entry champion_before = *champion;
+    struct model_entry previous_before = previous != NULL ? *previous : *champion;
+    model_entry_decide(champion, STANDING_KEPT_BACK, "regret", "%s", reason);
+    if (previous != NULL) {
+        model_entry_decide(previous, STANDING_RETIRED, "regret",
+                           "the baseline serves: %s was withdrawn", champion->id);
+    }
+    struct model_entry *changed[] = {champion, previous};
+    enum status status = catalogue_write(catalogue, changed, 2, NULL, 0, error);
+    if (status != STATUS_OK) {
+        *champion = champion_before;
+        if (previous != NULL) {
+            *previous = previous_before;
+        }
+    }
+    return status;
+}
+
+enum status catalogue_regret(struct catalogue *catalogue, int64_t step_ms,
+                             const struct regret_verdict *verdict, struct error *error)
+{
+    enum status status;
+    catalogue_take(catalogue);
+    struct model_entry *champion = catalogue_find(catalogue, step_ms, STANDING_CHAMPION);
+    struct model_entry *previous = catalogue_find(catalogue, step_ms, STANDING_PREVIOUS);
+    if (champion == NULL || strcmp(champion->id, verdict->champion) != 0) {
+        status = error_set(error, STATUS_CONFLICT, "model '%.48s' is not the champion any more",
+                           verdict->champion);
+        goto finish;
+    }
+    bool back = verdict->to_previous && previous != NULL;
+    status = back ? step_back(catalogue, champion, previous, "regret", verdict->reason, error)
+                  : step_down(catalogue, champion, previous, verdict->reason, error);
+    if (status == STATUS_OK) {
+        status = back ? registry_rollback(catalogue->registry, step_ms, error)
+                      : registry_withdraw(catalogue->registry, step_ms, error);
+        log_warning("catalogue", "champion rolled back", "from=%s to=%s reason=%s", champion->id,
+                    back ? previous->id : "baseline", QUOTED(verdict->reason));
+    }
+
+finish:
+    catalogue_return(catalogue);
+    return status;
+}
+
 enum status catalogue_rollback(struct catalogue *catalogue, int64_t step_ms, struct error *error)
 {
     enum status status;
@@ -376,19 +448,12 @@ enum status catalogue_rollback(struct catalogue *catalogue, int64_t step_ms, str
                                         : "there is no previous model");
         goto finish;
     }
-    champion->standing = STANDING_KEPT_BACK;
-    snprintf(champion->verdict, sizeof(champion->verdict), "rolled back by request");
-    previous->standing = STANDING_CHAMPION;
-    snprintf(previous->verdict, sizeof(previous->verdict), "serves again after a rollback");
-    struct model_entry *changed[] = {champion, previous};
-    status = catalogue_write(catalogue, changed, ARRAY_COUNT(changed), NULL, 0, error);
-    if (status != STATUS_OK) {
-        champion->standing = STANDING_CHAMPION;
-        previous->standing = STANDING_PREVIOUS;
-        goto finish;
+    status = step_back(catalogue, champion, previous, "request", "rolled back by request", error);
+    if (status == STATUS_OK) {
+        status = registry_rollback(catalogue->registry, step_ms, error);
+        log_info("catalogue", "rolled back by request", "from=%s to=%s", champion->id,
+                 previous->id);
     }
-    status = registry_rollback(catalogue->registry, step_ms, error);
-    log_info("catalogue", "rolled back by request", "from=%s to=%s", champion->id, previous->id);
 
 finish:
     catalogue_return(catalogue);

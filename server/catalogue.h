@@ -38,6 +38,12 @@ enum status catalogue_promote(struct catalogue *catalogue, const char *id,
 enum status catalogue_rollback(struct catalogue *catalogue, int64_t step_ms,
                                struct error *error) MUST_USE;
 
+/* Live regret (api_regret): the champion goes back to the previous one or gives way to the
+ * baselines; record and log say why. STATUS_CONFLICT where another one serves by now. What was
+ * rolled back never comes back by itself, so this cannot swing. */
+enum status catalogue_regret(struct catalogue *catalogue, int64_t step_ms,
+                             const struct regret_verdict *verdict, struct error *error) MUST_USE;
+
 /* How many models there are, and how many groups have a champion. */
 void catalogue_counts(struct catalogue *catalogue, size_t *models, size_t *champions);
 

@@ -57,8 +57,7 @@ struct snapshot *catalogue_load(struct catalogue *catalogue, struct model_entry 
                       QUOTED(strerror(errno)));
         }
     }
-    entry->standing = STANDING_CORRUPT;
-    snprintf(entry->verdict, sizeof(entry->verdict), "not loaded: %.140s", error.text);
+    model_entry_decide(entry, STANDING_CORRUPT, "start", "not loaded: %.140s", error.text);
     if (catalogue_write(catalogue, &entry, 1, NULL, 0, &error) != STATUS_OK) {
         log_error("catalogue", "could not record a corrupt model", "model=%s reason=%s", entry->id,
                   QUOTED(error.text));
@@ -100,8 +99,8 @@ static void publish_all(struct catalogue *catalogue)
             catalogue_find(catalogue, entry->step_ms, STANDING_CHAMPION) != NULL) {
             continue;
         }
-        entry->standing = STANDING_CHAMPION;
-        snprintf(entry->verdict, sizeof(entry->verdict), "serves again: the champion was damaged");
+        model_entry_decide(entry, STANDING_CHAMPION, "start",
+                           "serves again: the champion was damaged");
         log_warning("catalogue", "previous model serves", "model=%s", entry->id);
         if (catalogue_write(catalogue, &entry, 1, NULL, 0, &error) != STATUS_OK) {
             log_error("catalogue", "could not record who serves", "model=%s reason=%s", entry->id,

@@ -53,6 +53,9 @@ const struct option config_options[] = {
      "Steps that a model is trained for and a forecast has by default."},
     {"forecast.quantiles", OPTION_TEXT, "0.1,0.5,0.9", 0, 0, NULL, FIELD(quantiles), 1, 0,
      "Levels of an answer where the request names none, each in (0,1)."},
+    {"forecast.vintages", OPTION_DURATION, "14d", 0, DAYS(3650), NULL, FIELD(vintages_ms), 1, 0,
+     "Age up to which issued forecasts are kept, ever more thinly; 0 keeps none and stops "
+     "learning."},
     {"model.backbone", OPTION_TEXT, "logsparse", 0, 0, NULL, FIELD(backbone), 0, 0,
      "The network; forecastd backbones lists them with their options."},
     {"model.head", OPTION_TEXT, "quantile", 0, 0, NULL, FIELD(head), 0, 0,
@@ -279,6 +282,7 @@ void config_limits(const struct config *config, struct api_limits *limits)
         .horizon_default = (size_t)config->horizon,
         .horizon_max = 1024,
         .live_bytes_max = (size_t)32 << 20,
+        .vintage_age_max_ms = config->vintages_ms,
     };
     snprintf(limits->quantiles, sizeof(limits->quantiles), "%s", config->quantiles);
 }

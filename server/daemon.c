@@ -105,9 +105,10 @@ static void describe(void *context, struct text *json)
     text_add_format(json, "\"trainer\":{\"running\":%s,\"group_step_ms\":%lld,\"trained\":%llu,",
                     training.training ? "true" : "false", (long long)training.group_step_ms,
                     (unsigned long long)training.trained);
-    text_add_format(json, "\"promoted\":%llu,\"kept_back\":%llu,\"failed\":%llu,\"last_ended\":",
+    text_add_format(json, "\"promoted\":%llu,\"kept_back\":%llu,\"rolled_back\":%llu,",
                     (unsigned long long)training.promoted, (unsigned long long)training.kept_back,
-                    (unsigned long long)training.failed);
+                    (unsigned long long)training.rolled_back);
+    text_add_format(json, "\"failed\":%llu,\"last_ended\":", (unsigned long long)training.failed);
     if (training.last_ended_ms > 0) {
         text_add_char(json, '"');
         text_add_time(json, training.last_ended_ms);

@@ -30,6 +30,8 @@ struct refresher {
     size_t words;
     size_t dirty_count;
     bool all, closed;
+    uint64_t *owed; /* its own thread's: ids to be issued when there is time */
+    size_t owed_words, owed_count;
     _Atomic uint64_t refreshed, rounds;
     _Atomic int64_t busy_ns;
 };
@@ -134,7 +136,8 @@ static bool wait_for_work(struct refresher *refresher, int64_t *next_look_ns)
 {
     int64_t wait_ms = look_for_due(refresher, next_look_ns);
     lock_acquire(&refresher->lock);
-    if (!refresher->closed && refresher->dirty_count == 0 && !refresher->all) {
+    if (!refresher->closed && refresher->dirty_count == 0 && !refresher->all &&
+        refresher->owed_count == 0) {
         condition_wait_for(&refresher->woken, &refresher->lock, wait_ms);
     }
     bool all = refresher->all, open = !refresher->closed;
@@ -144,6 +147,67 @@ static bool wait_for_work(struct refresher *refresher, int64_t *next_look_ns)
         mark_all(refresher);
     }
     return open;
+}
+
+/* ---------------------------------------------------------------- issuing */
+
+/* Remembers the series of a batch that are due to be issued, for quieter moments. */
+static void owe(struct refresher *refresher, const uint32_t *ids, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        size_t word = ids[i] / 64;
+        if (!api_issue_due(refresher->services, ids[i], false)) {
+            continue;
+        }
+        if (word >= refresher->owed_words) {
+            size_t words = (word + 1) * 2;
+            uint64_t *grown = mem_resize(refresher->owed, words, sizeof(*grown));
+            if (grown == NULL) {
+                return; /* their next point brings them here again */
+            }
+            memset(grown + refresher->owed_words, 0,
+                   (words - refresher->owed_words) * sizeof(*grown));
+            refresher->owed = grown;
+            refresher->owed_words = words;
+        }
+        uint64_t bit = UINT64_C(1) << (ids[i] % 64);
+        refresher->owed_count += (refresher->owed[word] & bit) == 0;
+        refresher->owed[word] |= bit;
+    }
+}
+
+/* Up to API_ISSUE_MAX of them, from *from on, round and round. */
+static size_t take_owed(struct refresher *refresher, size_t *from, uint32_t *ids)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < refresher->owed_words && count < API_ISSUE_MAX; i++) {
+        size_t word = (*from + i) % refresher->owed_words;
+        while (refresher->owed[word] != 0 && count < API_ISSUE_MAX) {
+            int bit = __builtin_ctzll(refresher->owed[word]);
+            refresher->owed[word] &= refresher->owed[word] - 1;
+            refresher->owed_count--;
+            ids[count++] = (uint32_t)(word * 64 + (size_t)bit);
+        }
+    }
+    *from = count > 0 ? ids[count - 1] / 64 : *from;
+    return count;
+}
+
+/* Series that somebody watches are issued before their answers are made anew, so that the vintage
+ * is what the answer says. */
+static void issue_live(struct refresher *refresher, struct api_worker *worker, const uint32_t *ids,
+                       size_t count)
+{
+    uint32_t due[API_ISSUE_MAX];
+    size_t due_count = 0;
+    for (size_t i = 0; i < count && due_count < API_ISSUE_MAX; i++) {
+        if (api_issue_due(refresher->services, ids[i], true)) {
+            due[due_count++] = ids[i];
+        }
+    }
+    if (due_count > 0) {
+        api_issue(worker, due, due_count);
+    }
 }
 
 /* Sleeps, but not beyond the end. */
@@ -161,7 +225,7 @@ static void rest(struct refresher *refresher, int64_t rest_ms)
 static bool has_work(struct refresher *refresher)
 {
     lock_acquire(&refresher->lock);
-    bool work = refresher->dirty_count > 0;
+    bool work = refresher->dirty_count > 0 || refresher->owed_count > 0;
     lock_release(&refresher->lock);
     return work;
 }
@@ -171,6 +235,7 @@ static void *refresher_main(void *context)
     struct refresher *refresher = context;
     struct api_worker *worker = NULL;
     uint32_t ids[BATCH], from = 0;
+    size_t owed_from = 0;
     int64_t next_look_ns = 0;
     thread_nice(NICE);
     while (wait_for_work(refresher, &next_look_ns)) {
@@ -185,11 +250,17 @@ static void *refresher_main(void *context)
         }
         rest(refresher, GATHER_MS);
         size_t count = take_batch(refresher, &from, ids);
-        if (count == 0) {
-            continue;
-        }
         int64_t begin_ns = clock_monotonic_ns();
-        api_refresh(worker, ids, count);
+        if (count > 0) {
+            issue_live(refresher, worker, ids, count);
+            api_refresh(worker, ids, count);
+            owe(refresher, ids, count);
+        }
+        uint32_t owed[API_ISSUE_MAX];
+        size_t owed_now = take_owed(refresher, &owed_from, owed);
+        if (owed_now > 0) {
+            api_issue(worker, owed, owed_now);
+        }
         int64_t used_ns = clock_monotonic_ns() - begin_ns;
         atomic_fetch_add(&refresher->refreshed, count);
         atomic_fetch_add(&refresher->rounds, 1);
@@ -252,5 +323,6 @@ void refresher_stop(struct refresher *refresher)
     condition_release_memory(&refresher->woken);
     lock_release_memory(&refresher->lock);
     mem_free(refresher->dirty);
+    mem_free(refresher->owed);
     mem_free(refresher);
 }

@@ -2,8 +2,10 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * The writer marks series dirty after each commit (a bit each, under a short lock). The thread
- * gathers for a moment, forecasts in batches with its own worker, and rests in proportion to what
- * it used, so that a flood of points cannot make it take more than a share of one core.
+ * gathers for a moment, forecasts in batches with its own worker, issues those that are due
+ * (api_issue: watched series before their answers, the others when there is time), and rests in
+ * proportion to what it used, so that a flood of points cannot make it take more than a share of
+ * one core.
  */
 #ifndef SERVER_REFRESHER_H
 #define SERVER_REFRESHER_H

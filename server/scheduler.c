@@ -168,12 +168,41 @@ static void find_groups(struct scheduler *scheduler, uint64_t points)
     scheduler->next_search_ms = now_ms() + 20 * (now_ms() - begin_ms);
 }
 
+/* Champions that live losses speak against. */
+static void look_at_regret(struct scheduler *scheduler)
+{
+    for (size_t i = 0; i < scheduler->plan_count; i++) {
+        int64_t step_ms = scheduler->plans[i].step_ms;
+        struct regret_verdict verdict;
+        struct error error = {0};
+        if (!api_regret(scheduler->services, step_ms, &verdict)) {
+            continue;
+        }
+        enum status status = catalogue_regret(scheduler->catalogue, step_ms, &verdict, &error);
+        if (status == STATUS_OK || status == STATUS_CONFLICT) {
+            api_regret_forget(scheduler->services, step_ms);
+        }
+        if (status == STATUS_OK) {
+            lock_acquire(&scheduler->lock);
+            scheduler->stats.rolled_back++;
+            lock_release(&scheduler->lock);
+            if (scheduler->published != NULL) {
+                scheduler->published(scheduler->context);
+            }
+        } else if (status != STATUS_CONFLICT) { /* conflict: another one serves by now */
+            log_error("scheduler", "champion not rolled back", "model=%s reason=%s",
+                      verdict.champion, QUOTED(error.text));
+        }
+    }
+}
+
 /* Queues a job for the first group that is due; the others' turn comes when it is done. */
 static void look_at_plan(struct scheduler *scheduler)
 {
     uint64_t points = stored_points(scheduler);
     struct training_settings settings = settings_of(scheduler);
     find_groups(scheduler, points);
+    look_at_regret(scheduler);
     for (size_t i = 0; i < scheduler->plan_count; i++) {
         const struct plan *plan = &scheduler->plans[i];
         if (!plan->present || !is_due(plan, &settings, points)) {

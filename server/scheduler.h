@@ -7,6 +7,7 @@
  *   - every train.every, give or take a tenth, if points have come since;
  *   - earlier, once the store has grown by half since its last training;
  *   - when somebody posts to /api/v1/train.
+ * Between trainings it looks at live regret (api_regret) and rolls champions back that earn it.
  * A group with too little data is tried again when it has grown. Training runs at the lowest
  * priority.
  */
@@ -45,7 +46,7 @@ void scheduler_configure(struct scheduler *scheduler, const struct training_sett
 struct scheduler_stats {
     bool training;
     int64_t group_step_ms; /* of the training now under way; 0 = none */
-    uint64_t trained, promoted, kept_back, failed;
+    uint64_t trained, promoted, kept_back, failed, rolled_back;
     int64_t last_ended_ms; /* wall clock; 0 = never */
     double last_seconds;
     size_t last_series, last_series_total; /* trained on; of the group */

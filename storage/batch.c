@@ -113,6 +113,7 @@ static void change_release(struct batch_change *change)
     mem_free(change->record_kind);
     mem_free(change->record_key);
     mem_free(change->record_json);
+    mem_free(change->vintage);
 }
 
 void write_batch_free(struct write_batch *batch)
@@ -404,6 +405,31 @@ enum status write_batch_record(struct write_batch *batch, const char *kind, cons
         change_release(change);
         return error_set(error, STATUS_NO_MEMORY, "could not allocate a record");
     }
+    batch->change_count++;
+    return STATUS_OK;
+}
+
+enum status write_batch_vintage(struct write_batch *batch, uint32_t id, int64_t issued_ms,
+                                int64_t expires_ms, const unsigned char *bytes, size_t length,
+                                struct error *error)
+{
+    struct batch_change *change;
+    if (length == 0 || length > VINTAGE_LENGTH_MAX) {
+        return error_set(error, STATUS_TOO_LARGE, "cannot keep a vintage of %zu bytes", length);
+    }
+    if (change_add(batch, &change, error) != STATUS_OK) {
+        return error->status;
+    }
+    change->kind = CHANGE_VINTAGE;
+    change->id = id;
+    change->issued_ms = issued_ms;
+    change->expires_ms = expires_ms;
+    change->vintage = mem_alloc(length);
+    change->vintage_length = length;
+    if (change->vintage == NULL) {
+        return error_set(error, STATUS_NO_MEMORY, "could not allocate a vintage");
+    }
+    memcpy(change->vintage, bytes, length);
     batch->change_count++;
     return STATUS_OK;
 }

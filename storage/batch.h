@@ -31,14 +31,17 @@ struct batch_series {
     bool anew; /* named after this batch deleted it: a new series even if the text is still known */
 };
 
-enum batch_change_kind { CHANGE_SETTINGS, CHANGE_DELETE, CHANGE_RECORD };
+enum batch_change_kind { CHANGE_SETTINGS, CHANGE_DELETE, CHANGE_RECORD, CHANGE_VINTAGE };
 
 struct batch_change {
     enum batch_change_kind kind;
     size_t at; /* takes effect before ops[at] */
     uint32_t id;
-    struct series_entry *entry; /* at commit */
+    struct series_entry *entry; /* at commit; of a vintage NULL where the series is gone */
     struct series_settings settings;
+    int64_t issued_ms, expires_ms; /* of a vintage */
+    unsigned char *vintage;        /* owned */
+    size_t vintage_length;
     char *record_kind, *record_key, *record_json; /* owned; json NULL: delete */
     size_t record_length;
 };

@@ -17,7 +17,7 @@
 struct write_group;
 struct series_entry;
 
-enum { DRIVER_VERSION = 1 };
+enum { DRIVER_VERSION = 2 };
 
 enum driver_effort {
     DRIVER_SLICE, /* a few milliseconds of what is due */
@@ -74,6 +74,10 @@ struct storage_driver {
     void (*stats)(struct storage *storage, struct storage_stats *stats);
     enum status (*check)(struct storage *storage, storage_report report, void *context,
                          struct error *error);
+
+    /* Since version 2. The meaning is that of storage.h; `retain` removes expired vintages too. */
+    enum status (*vintages)(void *reader, uint32_t id, int64_t start_ms, int64_t end_ms,
+                            storage_vintage_visit visit, void *context, struct error *error);
 };
 
 extern const struct storage_driver memory_driver;

@@ -106,7 +106,7 @@ static void changes_resolve(struct storage *storage, struct write_batch *batch)
             continue;
         }
         change->entry = series_directory_at(&storage->directory, change->id);
-        if (change->entry == NULL) {
+        if (change->entry == NULL && change->kind != CHANGE_VINTAGE) {
             error_set(&batch->result.error, STATUS_NOT_FOUND, "there is no series %u", change->id);
             batch->refused = true;
             return;

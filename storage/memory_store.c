@@ -14,9 +14,17 @@
 
 #include <string.h>
 
+struct memory_vintage {
+    struct memory_vintage *next; /* the newest first */
+    int64_t issued_ms, expires_ms;
+    unsigned char *bytes;
+    size_t length;
+};
+
 struct memory_series {
     struct series_entry entry;
-    struct point *points; /* sorted by time */
+    struct memory_vintage *vintages; /* guarded by storage->lock */
+    struct point *points;            /* sorted by time */
     size_t count, capacity;
     size_t incoming; /* of the group being committed */
 };
@@ -58,6 +66,12 @@ static void entry_init(struct series_entry *entry)
 static void entry_release(struct series_entry *entry)
 {
     mem_free(series_of(entry)->points);
+    while (series_of(entry)->vintages != NULL) {
+        struct memory_vintage *vintage = series_of(entry)->vintages;
+        series_of(entry)->vintages = vintage->next;
+        mem_free(vintage->bytes);
+        mem_free(vintage);
+    }
 }
 
 static enum status memory_open(struct storage *storage, const char *path, struct error *error)
@@ -171,6 +185,26 @@ static void record_put(struct memory_state *state, struct batch_change *change,
     }
 }
 
+/* Takes the bytes from the change. */
+static void vintage_put(struct memory_series *series, struct batch_change *change,
+                        struct memory_vintage *room)
+{
+    struct memory_vintage **at = &series->vintages;
+    while (*at != NULL && (*at)->issued_ms > change->issued_ms) {
+        at = &(*at)->next;
+    }
+    if (*at != NULL && (*at)->issued_ms == change->issued_ms) {
+        struct memory_vintage *old = *at;
+        *at = old->next;
+        mem_free(old->bytes);
+        mem_free(old);
+    }
+    *room = (struct memory_vintage){*at, change->issued_ms, change->expires_ms, change->vintage,
+                                    change->vintage_length};
+    change->vintage = NULL;
+    *at = room;
+}
+
 /* One change; `room` is memory for what it needs. */
 static void change_apply(struct storage *storage, struct batch_change *change, void *room)
 {
@@ -180,6 +214,11 @@ static void change_apply(struct storage *storage, struct batch_change *change, v
         break;
     case CHANGE_RECORD:
         record_put(storage->state, change, room);
+        break;
+    case CHANGE_VINTAGE:
+        if (change->entry != NULL) {
+            vintage_put(series_of(change->entry), change, room);
+        }
         break;
     case CHANGE_DELETE:
         break; /* group_publish removes the series */
@@ -207,6 +246,13 @@ static void batch_apply(struct storage *storage, struct write_batch *batch, void
     }
 }
 
+static size_t room_bytes(enum batch_change_kind kind)
+{
+    return kind == CHANGE_RECORD    ? sizeof(struct memory_record)
+           : kind == CHANGE_VINTAGE ? sizeof(struct memory_vintage)
+                                    : sizeof(struct series_settings);
+}
+
 static enum status memory_commit(struct storage *storage, struct write_group *group,
                                  struct error *error)
 {
@@ -223,11 +269,11 @@ static enum status memory_commit(struct storage *storage, struct write_group *gr
         for (size_t i = 0; good && i < group->batches[b]->change_count; i++, r++) {
             const struct batch_change *change = &group->batches[b]->changes[i];
             if (group->batches[b]->refused || change->kind == CHANGE_DELETE ||
-                (change->kind == CHANGE_RECORD && change->record_json == NULL)) {
+                (change->kind == CHANGE_RECORD && change->record_json == NULL) ||
+                (change->kind == CHANGE_VINTAGE && change->entry == NULL)) {
                 continue;
             }
-            rooms[r] = mem_alloc(change->kind == CHANGE_RECORD ? sizeof(struct memory_record)
-                                                               : sizeof(struct series_settings));
+            rooms[r] = mem_alloc(room_bytes(change->kind));
             good = rooms[r] != NULL;
         }
     }
@@ -261,6 +307,21 @@ static enum status memory_compact(struct storage *storage, enum driver_effort ef
     return STATUS_OK;
 }
 
+/* Under the lock. */
+static void vintages_expire(struct memory_series *series, int64_t now_ms)
+{
+    for (struct memory_vintage **at = &series->vintages; *at != NULL;) {
+        struct memory_vintage *vintage = *at;
+        if (vintage->expires_ms >= now_ms) {
+            at = &vintage->next;
+            continue;
+        }
+        *at = vintage->next;
+        mem_free(vintage->bytes);
+        mem_free(vintage);
+    }
+}
+
 static enum status memory_retain(struct storage *storage, int64_t now_ms, bool *more,
                                  struct error *error)
 {
@@ -270,6 +331,9 @@ static enum status memory_retain(struct storage *storage, int64_t now_ms, bool *
     for (uint32_t id = 1; id <= storage->directory.last_id && id < storage->directory.capacity;
          id++) {
         struct series_entry *entry = storage->directory.entries[id];
+        if (entry != NULL) {
+            vintages_expire(series_of(entry), now_ms);
+        }
         int64_t keep_ms = entry == NULL ? 0 : entry_retention(entry, storage->options.retention_ms);
         if (keep_ms <= 0) {
             continue;
@@ -404,6 +468,47 @@ static enum status memory_records(void *reader, const char *kind, storage_record
     return STATUS_OK;
 }
 
+/* The next one older than `before_ms` and not before `start_ms`, copied out. Under no lock, as
+ * records are visited. */
+static enum status vintage_copy(struct storage *storage, uint32_t id, int64_t start_ms,
+                                int64_t before_ms, struct memory_vintage *copy)
+{
+    enum status status = STATUS_NOT_FOUND;
+    lock_acquire(&storage->lock);
+    struct series_entry *entry = series_directory_at(&storage->directory, id);
+    const struct memory_vintage *vintage = entry == NULL ? NULL : series_of(entry)->vintages;
+    while (vintage != NULL && vintage->issued_ms >= before_ms) {
+        vintage = vintage->next;
+    }
+    if (vintage != NULL && vintage->issued_ms >= start_ms) {
+        *copy = *vintage;
+        copy->bytes = mem_alloc(vintage->length);
+        status = copy->bytes == NULL ? STATUS_NO_MEMORY : STATUS_OK;
+        if (copy->bytes != NULL) {
+            memcpy(copy->bytes, vintage->bytes, vintage->length);
+        }
+    }
+    lock_release(&storage->lock);
+    return status;
+}
+
+static enum status memory_vintages(void *reader, uint32_t id, int64_t start_ms, int64_t end_ms,
+                                   storage_vintage_visit visit, void *context, struct error *error)
+{
+    struct memory_vintage copy = {.issued_ms = end_ms};
+    enum status status;
+    bool going = true;
+    while (going && (status = vintage_copy(reader, id, start_ms, copy.issued_ms, &copy)) !=
+                        STATUS_NOT_FOUND) {
+        if (status != STATUS_OK) {
+            return error_set(error, status, "could not allocate a vintage");
+        }
+        going = visit(context, copy.issued_ms, copy.bytes, copy.length);
+        mem_free(copy.bytes);
+    }
+    return STATUS_OK;
+}
+
 static void memory_stats(struct storage *storage, struct storage_stats *stats)
 {
     (void)storage, (void)stats;
@@ -436,4 +541,5 @@ const struct storage_driver memory_driver = {
     .tail = memory_tail,
     .stats = memory_stats,
     .check = memory_check,
+    .vintages = memory_vintages,
 };

@@ -100,10 +100,29 @@ static enum status series_delete(struct sqlite_state *state, uint32_t id, struct
 {
     sqlite3_bind_int64(state->statements[SQL_SERIES_DELETE], 1, id);
     sqlite3_bind_int64(state->statements[SQL_TRASH_ADD], 1, id);
-    if (sqlite_run(state, SQL_SERIES_DELETE, "delete a series", error) != STATUS_OK) {
+    sqlite3_bind_int64(state->statements[SQL_VINTAGES_DELETE], 1, id);
+    if (sqlite_run(state, SQL_SERIES_DELETE, "delete a series", error) != STATUS_OK ||
+        sqlite_run(state, SQL_VINTAGES_DELETE, "delete a series", error) != STATUS_OK) {
         return error->status;
     }
     return sqlite_run(state, SQL_TRASH_ADD, "delete a series", error);
+}
+
+static enum status vintage_write(struct sqlite_state *state, const struct batch_change *change,
+                                 struct error *error)
+{
+    struct sqlite3_stmt *statement = state->statements[SQL_VINTAGE_PUT];
+    if (change->entry == NULL) {
+        return STATUS_OK; /* its series is gone */
+    }
+    uint32_t crc =
+        sqlite_vintage_crc(change->id, change->issued_ms, change->vintage, change->vintage_length);
+    sqlite3_bind_int64(statement, 1, change->id);
+    sqlite3_bind_int64(statement, 2, change->issued_ms);
+    sqlite3_bind_int64(statement, 3, change->expires_ms);
+    sqlite3_bind_int64(statement, 4, crc);
+    sqlite3_bind_blob64(statement, 5, change->vintage, change->vintage_length, SQLITE_STATIC);
+    return sqlite_run(state, SQL_VINTAGE_PUT, "write a vintage", error);
 }
 
 static enum status change_write(struct sqlite_state *state, const struct batch_change *change,
@@ -120,6 +139,8 @@ static enum status change_write(struct sqlite_state *state, const struct batch_c
         return series_delete(state, change->id, error);
     case CHANGE_RECORD:
         return record_write(state, change, error);
+    case CHANGE_VINTAGE:
+        return vintage_write(state, change, error);
     }
     return STATUS_OK;
 }
@@ -537,4 +558,5 @@ const struct storage_driver sqlite_driver = {
     .tail = sqlite_tail,
     .stats = sqlite_stats,
     .check = sqlite_check,
+    .vintages = sqlite_vintages,
 };

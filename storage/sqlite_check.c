@@ -135,6 +135,31 @@ static void journal_row(struct check *check, struct sqlite3_stmt *statement)
     }
 }
 
+static void vintage_row(struct check *check, struct sqlite3_stmt *statement)
+{
+    int64_t series = sqlite3_column_int64(statement, 0);
+    int64_t issued_ms = sqlite3_column_int64(statement, 1);
+    const void *blob = sqlite3_column_blob(statement, 3);
+    size_t length = (size_t)sqlite3_column_bytes(statement, 3);
+    if (sqlite3_column_int64(statement, 2) != sqlite_vintage_crc(series, issued_ms, blob, length)) {
+        finding(check, "series %lld, vintage of %lld: wrong checksum", (long long)series,
+                (long long)issued_ms);
+    }
+    if (sqlite3_column_int64(statement, 4) == 0) {
+        finding(check, "vintage of %lld: there is no series %lld", (long long)issued_ms,
+                (long long)series);
+    }
+}
+
+static void vintage_table(struct check *check, struct sqlite3_stmt *statement)
+{
+    (void)statement;
+    each(check,
+         "SELECT series, issued_ms, crc, data, EXISTS(SELECT 1 FROM series WHERE id = series)"
+         " FROM vintage",
+         vintage_row);
+}
+
 static void damaged_row(struct check *check, struct sqlite3_stmt *statement)
 {
     if (sqlite3_column_int64(statement, 0) > 0) {
@@ -164,6 +189,8 @@ enum status sqlite_check(struct storage *storage, storage_report report, void *c
          chunk_row);
     series_end(&check);
     each(&check, "SELECT seq, data FROM journal ORDER BY seq", journal_row);
+    /* A store of version 1, read without migrating it, has no such table. */
+    each(&check, "SELECT 1 FROM sqlite_schema WHERE name = 'vintage'", vintage_table);
     each(&check, "SELECT count(*), coalesce(sum(count), 0) FROM damaged", damaged_row);
     sqlite3_exec(check.db, "ROLLBACK", NULL, NULL, NULL);
     sqlite3_close(check.db);

@@ -313,6 +313,22 @@ enum status sqlite_compact(struct storage *storage, enum driver_effort effort, b
 
 /* ---------------------------------------------------------------- retention */
 
+/* A slice of the vintages whose time is over; where there are none the file is not touched. */
+static enum status vintages_expire(struct sqlite_state *state, int64_t now_ms, bool *more,
+                                   struct error *error)
+{
+    if (sqlite_begin(state, error) != STATUS_OK) {
+        return error->status;
+    }
+    sqlite3_bind_int64(state->statements[SQL_VINTAGES_EXPIRE], 1, now_ms);
+    if (sqlite_run(state, SQL_VINTAGES_EXPIRE, "remove old vintages", error) != STATUS_OK) {
+        sqlite_rollback(state);
+        return error->status;
+    }
+    *more = sqlite3_changes64(state->db) > 0;
+    return sqlite_end(state, error);
+}
+
 enum status sqlite_retain(struct storage *storage, int64_t now_ms, bool *more, struct error *error)
 {
     struct sqlite_state *state = storage->state;
@@ -343,5 +359,8 @@ enum status sqlite_retain(struct storage *storage, int64_t now_ms, bool *more, s
         state->retain_hand = state->retain_again - 1;
         *more = true;
     }
-    return STATUS_OK;
+    bool vintages = false;
+    enum status status = vintages_expire(state, now_ms, &vintages, error);
+    *more = *more || vintages;
+    return status;
 }

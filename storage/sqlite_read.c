@@ -11,12 +11,13 @@
  */
 #include "storage/sqlite_store.h"
 
+#include "base/hash.h"
 #include "base/memory.h"
 
 #include <sqlite3.h>
 #include <string.h>
 
-enum reader_statement { READ_RANGE, READ_DOWN, READ_RECORDS, READ_STATEMENTS };
+enum reader_statement { READ_RANGE, READ_DOWN, READ_RECORDS, READ_VINTAGES, READ_STATEMENTS };
 
 static const char *const reader_texts[READ_STATEMENTS] = {
     [READ_RANGE] = ("SELECT data FROM chunk WHERE series = ?1 AND first_ms < ?3 AND first_ms >="
@@ -25,6 +26,8 @@ static const char *const reader_texts[READ_STATEMENTS] = {
     [READ_DOWN] = ("SELECT data FROM chunk WHERE series = ?1 AND first_ms < ?2"
                    " ORDER BY first_ms DESC"),
     [READ_RECORDS] = "SELECT key, json FROM record WHERE kind = ?1 ORDER BY key",
+    [READ_VINTAGES] = "SELECT issued_ms, crc, data FROM vintage WHERE series = ?1 AND"
+                      " issued_ms >= ?2 AND issued_ms < ?3 ORDER BY issued_ms DESC",
 };
 
 struct copy {
@@ -75,7 +78,8 @@ enum status sqlite_reader_open(struct storage *storage, void **out, struct error
     for (size_t i = 0; i < READ_STATEMENTS; i++) {
         int code = sqlite3_prepare_v3(reader->db, reader_texts[i], -1, SQLITE_PREPARE_PERSISTENT,
                                       &reader->statements[i], NULL);
-        if (code != SQLITE_OK) {
+        /* A store of an older version, opened read-only and so not migrated, has no vintages. */
+        if (code != SQLITE_OK && !(i == READ_VINTAGES && code == SQLITE_ERROR)) {
             sqlite_status(reader->db, code, "prepare a statement", error);
             goto failed;
         }
@@ -362,6 +366,43 @@ enum status sqlite_records(void *handle, const char *kind, storage_record_visit 
     }
     enum status status =
         code == SQLITE_DONE ? STATUS_OK : sqlite_status(reader->db, code, "read records", error);
+    sqlite3_reset(statement);
+    sqlite3_clear_bindings(statement);
+    return status;
+}
+
+uint32_t sqlite_vintage_crc(int64_t series, int64_t issued_ms, const void *bytes, size_t length)
+{
+    uint32_t crc = hash_crc32c(0, &series, sizeof series);
+    crc = hash_crc32c(crc, &issued_ms, sizeof issued_ms);
+    return hash_crc32c(crc, bytes, length);
+}
+
+enum status sqlite_vintages(void *handle, uint32_t id, int64_t start_ms, int64_t end_ms,
+                            storage_vintage_visit visit, void *context, struct error *error)
+{
+    struct reader *reader = handle;
+    struct sqlite3_stmt *statement = reader->statements[READ_VINTAGES];
+    if (statement == NULL) {
+        return STATUS_OK;
+    }
+    sqlite3_bind_int64(statement, 1, id);
+    sqlite3_bind_int64(statement, 2, start_ms);
+    sqlite3_bind_int64(statement, 3, end_ms);
+    int code;
+    while ((code = sqlite3_step(statement)) == SQLITE_ROW) {
+        int64_t issued_ms = sqlite3_column_int64(statement, 0);
+        const unsigned char *bytes = sqlite3_column_blob(statement, 2);
+        size_t length = (size_t)sqlite3_column_bytes(statement, 2);
+        bool sound = bytes != NULL && sqlite3_column_int64(statement, 1) ==
+                                          sqlite_vintage_crc(id, issued_ms, bytes, length);
+        if (sound && !visit(context, issued_ms, bytes, length)) {
+            code = SQLITE_DONE;
+            break;
+        }
+    }
+    enum status status =
+        code == SQLITE_DONE ? STATUS_OK : sqlite_status(reader->db, code, "read vintages", error);
     sqlite3_reset(statement);
     sqlite3_clear_bindings(statement);
     return status;

@@ -3,6 +3,7 @@
  *
  * For readers with the sqlite3 shell (`sqlite3 -readonly DIRECTORY/forecastd.db`):
  *     series    one row a series: id, canonical text, settings (NULL = not set)
+ *     vintage   forecasts as they were issued, by series and instant; opaque here
  *     chunk     points, compressed: chunk.h describes the blob. Rows with id < 0 are the open chunk
  * of series -id, with its statistics in `state`; other rows are full chunks. journal   what was
  * acknowledged and is in no chunk yet: journal.h describes the blob record    small JSON documents
@@ -50,6 +51,11 @@ static const char *const migrations[] = {
     "CREATE TABLE damaged("
     " id INTEGER PRIMARY KEY, series INTEGER NOT NULL, first_ms INTEGER, count INTEGER NOT NULL,"
     " found_ms INTEGER NOT NULL, data BLOB NOT NULL) STRICT;",
+    "CREATE TABLE vintage("
+    " series INTEGER NOT NULL, issued_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL,"
+    " crc INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY(series, issued_ms))"
+    " STRICT, WITHOUT ROWID;"
+    "CREATE INDEX vintage_by_expiry ON vintage(expires_ms);",
 };
 
 static const char *const statement_texts[SQL_STATEMENTS] = {
@@ -70,6 +76,12 @@ static const char *const statement_texts[SQL_STATEMENTS] = {
     [SQL_SERIES_LAST_ID] = "SELECT seq FROM sqlite_sequence WHERE name = 'series'",
     [SQL_RECORD_PUT] = "INSERT OR REPLACE INTO record(kind, key, json) VALUES(?1, ?2, ?3)",
     [SQL_RECORD_DELETE] = "DELETE FROM record WHERE kind = ?1 AND key = ?2",
+    [SQL_VINTAGE_PUT] = "INSERT OR REPLACE INTO vintage(series, issued_ms, expires_ms, crc, data)"
+                        " VALUES(?1, ?2, ?3, ?4, ?5)",
+    [SQL_VINTAGES_DELETE] = "DELETE FROM vintage WHERE series = ?1",
+    [SQL_VINTAGES_EXPIRE] = "DELETE FROM vintage WHERE (series, issued_ms) IN"
+                            " (SELECT series, issued_ms FROM vintage WHERE expires_ms < ?1"
+                            " ORDER BY expires_ms LIMIT 256)",
     [SQL_OPEN_READ] = "SELECT id, first_ms, count, data FROM chunk WHERE id = ?1",
     [SQL_OPEN_PUT] = "INSERT OR REPLACE INTO chunk(id, series, first_ms, count, state, data)"
                      " VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
@@ -308,6 +320,10 @@ enum status sqlite_prepare_all(struct sqlite_state *state, struct error *error)
         CHECK(statement_texts[i] != NULL);
         int code = sqlite3_prepare_v3(state->db, statement_texts[i], -1, SQLITE_PREPARE_PERSISTENT,
                                       &state->statements[i], NULL);
+        bool newer = i >= SQL_VINTAGE_PUT && i <= SQL_VINTAGES_EXPIRE;
+        if (code == SQLITE_ERROR && newer && state->storage->options.read_only) {
+            continue; /* of a store of version 1: it is not migrated, and nothing is written */
+        }
         if (code != SQLITE_OK) {
             return sqlite_failed(state, code, "prepare a statement", error);
         }

@@ -42,6 +42,9 @@ enum sqlite_statement {
     SQL_SERIES_LAST_ID,
     SQL_RECORD_PUT,
     SQL_RECORD_DELETE,
+    SQL_VINTAGE_PUT,
+    SQL_VINTAGES_DELETE,
+    SQL_VINTAGES_EXPIRE,
     SQL_OPEN_READ,
     SQL_OPEN_PUT,
     SQL_OPEN_UPDATE,
@@ -215,6 +218,10 @@ enum status sqlite_read_last(void *reader, uint32_t id, struct point *out, size_
                              size_t *count, struct error *error);
 enum status sqlite_records(void *reader, const char *kind, storage_record_visit visit,
                            void *context, struct error *error);
+enum status sqlite_vintages(void *reader, uint32_t id, int64_t start_ms, int64_t end_ms,
+                            storage_vintage_visit visit, void *context, struct error *error);
+/* Over the bytes and whose they are, so that a row that strayed is found too. */
+uint32_t sqlite_vintage_crc(int64_t series, int64_t issued_ms, const void *bytes, size_t length);
 size_t sqlite_tail(struct series_entry *entry, struct point *out, size_t maximum, bool *complete);
 enum status sqlite_check(struct storage *storage, storage_report report, void *context,
                          struct error *error);

@@ -291,6 +291,14 @@ enum status storage_records(struct storage_reader *reader, const char *kind,
     return reader->storage->driver->records(reader->handle, kind, visit, context, error);
 }
 
+enum status storage_vintages(struct storage_reader *reader, uint32_t id, int64_t start_ms,
+                             int64_t end_ms, storage_vintage_visit visit, void *context,
+                             struct error *error)
+{
+    return reader->storage->driver->vintages(reader->handle, id, start_ms, end_ms, visit, context,
+                                             error);
+}
+
 /* ---------------------------------------------------------------- state */
 
 void storage_stats(struct storage *storage, struct storage_stats *stats)

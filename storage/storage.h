@@ -5,7 +5,8 @@
  *   series   a numeric id (1, 2, ...) for each canonical text (base/series_name.h), with settings
  *            and statistics. The index of all series lives in memory.
  *   points   (series, time) -> value; the last write wins; NaN is a point known to be missing.
- *   records  small JSON texts by (kind, key): model records, job history, vintages.
+ *   records  small JSON texts by (kind, key): model records, job history.
+ *   vintages small blobs by (series, instant of issue), each with the time at which it expires.
  *
  * Who may write: the writer thread alone (storage/writer.h). Everything here that is not marked
  * "writer" only reads and may be called from any thread; a reader belongs to one thread.
@@ -126,6 +127,17 @@ typedef bool (*storage_record_visit)(void *context, const char *key, const char 
 enum status storage_records(struct storage_reader *reader, const char *kind,
                             storage_record_visit visit, void *context,
                             struct error *error) MUST_USE;
+
+/* ---------------------------------------------------------------- vintages */
+
+/* Called for each vintage of a series with start <= issued < end, the newest first; return false to
+ * stop. Its bytes are what was given to write_batch_vintage; one whose checksum fails is left out
+ * (storage_check names it). Expired ones may still be there for a while. */
+typedef bool (*storage_vintage_visit)(void *context, int64_t issued_ms, const unsigned char *bytes,
+                                      size_t length);
+enum status storage_vintages(struct storage_reader *reader, uint32_t id, int64_t start_ms,
+                             int64_t end_ms, storage_vintage_visit visit, void *context,
+                             struct error *error) MUST_USE;
 
 /* ---------------------------------------------------------------- state of the store */
 

@@ -9,7 +9,8 @@
  *     1. A callback runs after its commit is on disk, before anything that comes later is begun.
  *     2. Batches are committed in the order of submission; a group is a stretch of the queue.
  *     3. A batch that deletes a series is a group of its own (batch.h).
- *     4. Compaction, checkpoints and retention run between commits, a few milliseconds at a time
+ *     4. Background batches go last, one a group, so that no request waits behind them (writer.h).
+ *     5. Compaction, checkpoints and retention run between commits, a few milliseconds at a time
  *        while anybody waits, and only here: one thread, one connection (sqlite.c says why).
  *
  * Failure: when a transaction fails, every batch in it gets the error and nothing of it exists. The
@@ -49,6 +50,9 @@ struct writer {
     struct condition compacted;
     struct write_batch *head, *last; /* guarded by lock, as all below */
     size_t queued, queued_points;
+    struct write_batch *background, *background_last;
+    size_t background_queued;
+    unsigned background_passed; /* groups that went before it */
     bool stopping;
     uint64_t compact_asked, compact_done;
     struct error compact_error;
@@ -57,6 +61,28 @@ struct writer {
 };
 
 /* ---------------------------------------------------------------- the thread */
+
+/* Adds a background batch to a group, where one's turn has come. Under the lock. */
+static void background_take(struct writer *writer)
+{
+    struct write_group *group = &writer->group;
+    struct write_batch *batch = writer->background;
+    if (batch == NULL) {
+        return;
+    }
+    bool alone = group->count == 0;
+    bool room =
+        group->count < GROUP_BATCHES_MAX && !(group->count > 0 && group->batches[0]->has_delete);
+    if (!alone && (++writer->background_passed < WRITER_BACKGROUND_TURNS || !room)) {
+        return;
+    }
+    writer->background = batch->next;
+    writer->background_last = batch->next == NULL ? NULL : writer->background_last;
+    writer->background_queued--;
+    writer->background_passed = 0;
+    batch->next = NULL;
+    group->batches[group->count++] = batch;
+}
 
 /* Moves a stretch of the queue into the group. Under the lock. */
 static void group_take(struct writer *writer)
@@ -81,6 +107,7 @@ static void group_take(struct writer *writer)
     writer->last = writer->head == NULL ? NULL : writer->last;
     writer->queued -= group->count;
     writer->queued_points -= points;
+    background_take(writer);
 }
 
 static bool store_writable(struct storage *storage)
@@ -209,7 +236,7 @@ static void *writer_run(void *context)
     bool more = false;
     for (;;) {
         lock_acquire(&writer->lock);
-        if (!more && writer->head == NULL && !writer->stopping &&
+        if (!more && writer->head == NULL && writer->background == NULL && !writer->stopping &&
             writer->compact_asked == writer->compact_done) {
             condition_wait_for(&writer->changed, &writer->lock, TICK_MS);
         }
@@ -266,6 +293,36 @@ enum status writer_submit_take(struct writer *writer, struct write_batch *batch,
         return error_set(error, closed ? STATUS_NOT_READY : STATUS_BUSY,
                          closed ? "cannot write: the store is stopping"
                                 : "could not queue the points: too many are waiting");
+    }
+    return STATUS_OK;
+}
+
+enum status writer_submit_background_take(struct writer *writer, struct write_batch *batch,
+                                          write_done done, void *context, struct error *error)
+{
+    batch->done = done;
+    batch->context = context;
+    batch->next = NULL;
+    CHECK(batch->storage == writer->storage && !batch->has_delete);
+    lock_acquire(&writer->lock);
+    bool closed = writer->stopping;
+    bool busy = writer->background_queued >= WRITER_BACKGROUND_MAX;
+    if (!closed && !busy) {
+        if (writer->background_last == NULL) {
+            writer->background = batch;
+            condition_signal(&writer->changed);
+        } else {
+            writer->background_last->next = batch;
+        }
+        writer->background_last = batch;
+        writer->background_queued++;
+    }
+    lock_release(&writer->lock);
+    if (closed || busy) {
+        write_batch_free(batch);
+        return error_set(error, closed ? STATUS_NOT_READY : STATUS_BUSY,
+                         closed ? "cannot write: the store is stopping"
+                                : "could not queue background work: too much is waiting");
     }
     return STATUS_OK;
 }

@@ -57,6 +57,14 @@ enum status write_batch_delete(struct write_batch *batch, uint32_t id,
 enum status write_batch_record(struct write_batch *batch, const char *kind, const char *key,
                                const char *json, size_t length, struct error *error) MUST_USE;
 
+/* An issued forecast as opaque bytes; replaces the one of the same instant. It is removed once the
+ * clock passes `expires_ms`, and with its series. Where the series is deleted before the commit it
+ * is left out and the rest of the batch goes on. STATUS_TOO_LARGE beyond VINTAGE_LENGTH_MAX. */
+#define VINTAGE_LENGTH_MAX ((size_t)96 << 10)
+enum status write_batch_vintage(struct write_batch *batch, uint32_t id, int64_t issued_ms,
+                                int64_t expires_ms, const unsigned char *bytes, size_t length,
+                                struct error *error) MUST_USE;
+
 /* ---------------------------------------------------------------- writer */
 
 struct write_result {
@@ -85,6 +93,15 @@ enum status writer_start(struct storage *storage, const struct writer_options *o
  * other status it will not be called and the batch is freed. STATUS_BUSY: try again later. */
 enum status writer_submit_take(struct writer *writer, struct write_batch *batch, write_done done,
                                void *context, struct error *error) MUST_USE;
+
+/* The same for what nobody waits for: taken, one batch a group, only when no other batch waits, or
+ * after WRITER_BACKGROUND_TURNS groups had precedence. So no request waits behind it, except for
+ * the commit under way. At most WRITER_BACKGROUND_MAX wait: STATUS_BUSY beyond. */
+#define WRITER_BACKGROUND_MAX   64
+#define WRITER_BACKGROUND_TURNS 16
+enum status writer_submit_background_take(struct writer *writer, struct write_batch *batch,
+                                          write_done done, void *context,
+                                          struct error *error) MUST_USE;
 
 /* Submits and blocks until committed. Never on the writer or HTTP thread. */
 enum status writer_write_take(struct writer *writer, struct write_batch *batch,

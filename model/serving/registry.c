@@ -191,6 +191,26 @@ enum status registry_rollback(struct registry *registry, int64_t step_ms, struct
     return status;
 }
 
+enum status registry_withdraw(struct registry *registry, int64_t step_ms, struct error *error)
+{
+    struct snapshot *champion = NULL, *previous = NULL;
+    enum status status = STATUS_OK;
+    lock_acquire(&registry->lock);
+    struct group *group = find(registry, step_ms);
+    if (group == NULL || group->champion == NULL) {
+        status = error_set(error, STATUS_NOT_FOUND, "cannot withdraw: there is no champion");
+    } else {
+        champion = group->champion;
+        previous = group->previous;
+        group->champion = group->previous = NULL;
+        atomic_fetch_add(&registry->generation, 1);
+    }
+    lock_release(&registry->lock);
+    snapshot_release(champion);
+    snapshot_release(previous);
+    return status;
+}
+
 uint64_t registry_generation(struct registry *registry)
 {
     return atomic_load(&registry->generation);

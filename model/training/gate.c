@@ -1,58 +1,292 @@
-/* The gate: a challenger must be finite and not worse than champion and baseline.
+/* The gate: a challenger must be better than champion and baseline beyond what chance explains.
  * SPDX-License-Identifier: Apache-2.0
  *
  * All are compared at the same origins: the newest ones at or after the end of the challenger's
- * training window, so that none of them was learned from.
+ * training window, so that none of them was learned from. Losses are pinball, each series in units
+ * of its own (its mean absolute value in the compared stretch), so that one large series does not
+ * decide for all.
+ *
+ * Noise. A tolerance ("not worse than 2 %") lets a model through that is a little worse each time,
+ * and a plain comparison promotes every second one of equals. Series at one origin share its
+ * weather, so an origin is one observation: the paired differences of the origins give the skill
+ * its standard error, and the skill must exceed it. Of equals one in six passes, to no one's harm;
+ * what is better by two errors passes nearly always. With fewer than ORIGINS_MIN origins their
+ * spread says little, and series are counted as observations too, with twice the error demanded;
+ * with one observation alone the skill must reach SKILL_ALONE.
  */
 #include "model/training/evaluate.h"
+#include "model/training/metrics.h"
 
 #include "base/check.h"
+#include "base/memory.h"
 
 #include <math.h>
 #include <stdio.h>
 
-#define MARGIN      1.02 /* how much worse is still good enough */
-#define ORIGINS_MAX 28   /* newest ones of each series */
-#define HISTORY_MIN 2
+#define ORIGINS_MAX     28 /* newest ones of each series */
+#define ORIGINS_MIN     4
+#define HISTORY_MIN     2
+#define ERRORS          1.0
+#define ERRORS_BY_PLACE 2.0
+#define SKILL_ALONE     0.05
 
-static enum status wql_of(struct evaluation *evaluation, const struct snapshot *snapshot,
-                          struct evaluation_figures *figures, struct error *error)
+/* Losses by place, in units of the series; of the model first, then of the baselines. */
+struct losses {
+    double *values; /* [count] each */
+    uint64_t points;
+    double wql;
+    bool finite;
+};
+
+/* ---------------------------------------------------------------- losses */
+
+/* Mean |y| of a place's values: what its losses are divided by. */
+static double size_of(const double *actual, size_t horizon)
 {
-    enum status status = evaluation_forecast(evaluation, snapshot, error);
-    return status == STATUS_OK ? evaluation_figures(evaluation, figures, error) : status;
+    double sum = 0.0;
+    size_t seen = 0;
+    for (size_t h = 0; h < horizon; h++) {
+        if (!isnan(actual[h])) {
+            sum += fabs(actual[h]);
+            seen++;
+        }
+    }
+    return seen > 0 && sum > 0.0 ? sum / (double)seen : 1.0;
 }
 
-static void judge(struct gate_result *result)
+struct judging {
+    struct evaluation evaluation;
+    double *actual; /* [H] */
+    double *scratch;
+    float *room;
+};
+
+static enum status judging_init(struct judging *judging, struct error *error)
 {
-    double allowed = result->baseline * MARGIN;
-    if (result->points == 0) {
+    size_t longest = 0, horizon = judging->evaluation.horizon;
+    for (size_t i = 0; i < judging->evaluation.count; i++) {
+        size_t origin = judging->evaluation.places[i].origin;
+        longest = origin > longest ? origin : longest;
+    }
+    judging->actual = mem_alloc((4 * longest + horizon + 1) * sizeof(double));
+    judging->room = mem_alloc((QUANTILE_COUNT + 1) * horizon * sizeof(float));
+    if (judging->actual == NULL || judging->room == NULL) {
+        return error_set(error, STATUS_NO_MEMORY, "could not judge the model");
+    }
+    judging->scratch = judging->actual + horizon;
+    return STATUS_OK;
+}
+
+static void judging_release(struct judging *judging)
+{
+    mem_free(judging->actual);
+    mem_free(judging->room);
+    evaluation_release(&judging->evaluation);
+}
+
+/* One forecast of a place into the sums. */
+static void add_loss(struct judging *judging, size_t place, const struct forecast *forecast,
+                     double *absolute, struct losses *losses)
+{
+    double size = size_of(judging->actual, forecast->horizon);
+    double seen = 0.0;
+    double loss = metrics_quantile_loss(judging->actual, forecast, &seen, &losses->points);
+    losses->finite = losses->finite && isfinite(loss);
+    losses->wql += loss;
+    losses->values[place] = loss / size;
+    *absolute += seen;
+}
+
+static void losses_of_model(struct judging *judging, struct losses *losses)
+{
+    double absolute = 0.0;
+    losses->finite = true;
+    for (size_t i = 0; i < judging->evaluation.count; i++) {
+        struct forecast forecast = evaluation_get(&judging->evaluation, i);
+        evaluation_actual(&judging->evaluation, i, judging->actual);
+        add_loss(judging, i, &forecast, &absolute, losses);
+    }
+    losses->wql /= absolute;
+}
+
+/* Where a baseline cannot, the last value stands in: all cover the same places. */
+static void losses_of_baseline(struct judging *judging, enum baseline baseline,
+                               struct losses *losses)
+{
+    double absolute = 0.0;
+    size_t horizon = judging->evaluation.horizon;
+    struct forecast out = {horizon, judging->room, judging->room + horizon};
+    losses->finite = true;
+    for (size_t i = 0; i < judging->evaluation.count; i++) {
+        struct model_series series = *judging->evaluation.places[i].series;
+        series.count = judging->evaluation.places[i].origin;
+        evaluation_actual(&judging->evaluation, i, judging->actual);
+        if (baseline_forecast(baseline, &series, judging->scratch, &out) ||
+            baseline_forecast(BASELINE_LAST_VALUE, &series, judging->scratch, &out)) {
+            add_loss(judging, i, &out, &absolute, losses);
+        }
+    }
+    losses->wql /= absolute;
+}
+
+/* ---------------------------------------------------------------- skill */
+
+static int64_t time_of(const struct evaluation_place *place)
+{
+    return place->series->start_ms + (int64_t)place->origin * place->series->step_ms;
+}
+
+/* Losses summed by origin; returns how many origins there are. */
+static size_t by_origin(const struct evaluation *evaluation, const double *own, const double *rival,
+                        double *sums[2], int64_t *times)
+{
+    size_t origins = 0;
+    for (size_t i = 0; i < evaluation->count; i++) {
+        int64_t time_ms = time_of(&evaluation->places[i]);
+        size_t at = 0;
+        while (at < origins && times[at] != time_ms) {
+            at++;
+        }
+        if (at == origins) {
+            times[origins] = time_ms;
+            sums[0][origins] = sums[1][origins] = 0.0;
+            origins++;
+        }
+        sums[0][at] += own[i];
+        sums[1][at] += rival[i];
+    }
+    return origins;
+}
+
+/* Skill, and whether it is enough. */
+static enum status weigh(const struct evaluation *evaluation, const double *own,
+                         const double *rival, struct skill *skill, bool *enough,
+                         struct error *error)
+{
+    size_t count = evaluation->count;
+    double *memory = mem_alloc(2 * (count + 1) * sizeof(double));
+    int64_t *times = mem_alloc((count + 1) * sizeof(*times));
+    if (memory == NULL || times == NULL) {
+        mem_free(memory);
+        mem_free(times);
+        return error_set(error, STATUS_NO_MEMORY, "could not judge the model");
+    }
+    double *sums[2] = {memory, memory + count + 1};
+    size_t origins = by_origin(evaluation, own, rival, sums, times);
+    double errors = ERRORS;
+    skill_of(sums[0], sums[1], origins, skill);
+    if (origins < ORIGINS_MIN && count > origins) {
+        skill_of(own, rival, count, skill);
+        errors = ERRORS_BY_PLACE;
+    }
+    *enough = isnan(skill->error) ? skill->value >= SKILL_ALONE
+                                  : skill->value > 0.0 && skill->value > errors * skill->error;
+    mem_free(memory);
+    mem_free(times);
+    return STATUS_OK;
+}
+
+/* ---------------------------------------------------------------- verdict */
+
+struct verdict {
+    bool over_baseline, over_champion;
+    const char *baseline;
+};
+
+static void say(const struct verdict *verdict, struct gate_result *result)
+{
+    const struct skill *base = &result->over_baseline, *champion = &result->over_champion;
+    bool failed_base = !verdict->over_baseline;
+    const struct skill *skill = failed_base ? base : champion;
+    char *reason = result->reason;
+    size_t room = sizeof(result->reason);
+    if (result->promote && isnan(champion->value)) {
+        snprintf(reason, room,
+                 "skill %.3g (error %.2g) over %s on %zu origins, no champion; wQL %.4g",
+                 base->value, base->error, verdict->baseline, base->units, result->challenger);
+    } else if (result->promote) {
+        snprintf(reason, room,
+                 "skill %.3g (error %.2g) over the champion, %.3g (error %.2g) over %s, on %zu"
+                 " origins; wQL %.4g",
+                 champion->value, champion->error, base->value, base->error, verdict->baseline,
+                 base->units, result->challenger);
+    } else {
+        snprintf(reason, room,
+                 "no skill over %s%s: %.3g (error %.2g) on %zu origins; wQL %.4g against %.4g",
+                 failed_base ? "the baseline " : "the champion",
+                 failed_base ? verdict->baseline : "", skill->value, skill->error, skill->units,
+                 result->challenger, failed_base ? result->baseline : result->champion);
+    }
+}
+
+static enum status judge_baselines(struct judging *judging, const struct losses *own,
+                                   struct losses *other, struct gate_result *result,
+                                   struct verdict *verdict, struct error *error)
+{
+    enum status status = STATUS_OK;
+    result->baseline = (double)NAN;
+    verdict->over_baseline = true;
+    for (int b = 0; b < BASELINE_COUNT && status == STATUS_OK; b++) {
+        struct skill skill;
+        bool enough = false;
+        other->points = 0;
+        other->wql = 0.0;
+        losses_of_baseline(judging, (enum baseline)b, other);
+        status = weigh(&judging->evaluation, own->values, other->values, &skill, &enough, error);
+        if (status == STATUS_OK && !(skill.value >= result->over_baseline.value)) {
+            result->over_baseline = skill; /* the strongest so far */
+            result->baseline = other->wql;
+            verdict->over_baseline = enough;
+            verdict->baseline = baseline_name((enum baseline)b);
+        }
+    }
+    return status;
+}
+
+static enum status judge(struct judging *judging, const struct snapshot *champion,
+                         struct losses own_and_other[2], struct gate_result *result,
+                         struct error *error)
+{
+    struct losses *own = &own_and_other[0], *other = &own_and_other[1];
+    struct verdict verdict = {.over_champion = true, .baseline = "none"};
+    losses_of_model(judging, own);
+    result->challenger = own->wql;
+    result->points = own->points;
+    if (own->points == 0) {
         snprintf(result->reason, sizeof(result->reason),
                  "no values came after the training window: nothing to judge by");
-    } else if (!isfinite(result->challenger)) {
-        snprintf(result->reason, sizeof(result->reason), "its forecasts are not finite");
-    } else if (result->challenger > allowed) {
-        snprintf(result->reason, sizeof(result->reason),
-                 "wQL %.4g is worse than the best baseline's %.4g", result->challenger,
-                 result->baseline);
-    } else if (isfinite(result->champion) && result->challenger > result->champion * MARGIN) {
-        snprintf(result->reason, sizeof(result->reason),
-                 "wQL %.4g is worse than the champion's %.4g", result->challenger,
-                 result->champion);
-    } else {
-        result->promote = true;
-        int used = snprintf(result->reason, sizeof(result->reason), "wQL %.4g, baseline %.4g, ",
-                            result->challenger, result->baseline);
-        snprintf(result->reason + used, sizeof(result->reason) - (size_t)used,
-                 isfinite(result->champion) ? "champion %.4g" : "no champion", result->champion);
+        return STATUS_OK;
     }
+    if (!own->finite || !isfinite(own->wql)) {
+        snprintf(result->reason, sizeof(result->reason), "its forecasts are not finite");
+        return STATUS_OK;
+    }
+    enum status status = judge_baselines(judging, own, other, result, &verdict, error);
+    if (status == STATUS_OK && champion != NULL) {
+        status = evaluation_forecast(&judging->evaluation, champion, error);
+        other->points = 0;
+        other->wql = 0.0;
+        if (status == STATUS_OK) {
+            losses_of_model(judging, other);
+            result->champion = other->wql;
+            status = weigh(&judging->evaluation, own->values, other->values, &result->over_champion,
+                           &verdict.over_champion, error);
+        }
+    }
+    result->promote = status == STATUS_OK && verdict.over_baseline && verdict.over_champion;
+    say(&verdict, result);
+    return status;
 }
 
 enum status model_gate(const struct snapshot *challenger, const struct snapshot *champion,
                        const struct model_series *series, size_t series_count,
                        struct gate_result *result, struct error *error)
 {
-    *result = (struct gate_result){.champion = (double)NAN};
-    struct evaluation evaluation;
+    double unknown = (double)NAN;
+    *result = (struct gate_result){.champion = unknown,
+                                   .over_champion = {0, unknown, unknown},
+                                   .over_baseline = {0, unknown, unknown}};
+    struct judging judging = {0};
     struct evaluation_wanted wanted = {
         .series = series,
         .series_count = series_count,
@@ -60,25 +294,24 @@ enum status model_gate(const struct snapshot *challenger, const struct snapshot 
         .history = HISTORY_MIN,
         .from_ms = challenger->record.window_end_ms,
     };
-    enum status status = evaluation_init(&evaluation, &wanted, challenger->plan.horizon, error);
+    enum status status =
+        evaluation_init(&judging.evaluation, &wanted, challenger->plan.horizon, error);
     if (status != STATUS_OK) {
         return status;
     }
-    struct evaluation_figures figures;
-    status = wql_of(&evaluation, challenger, &figures, error);
-    if (status == STATUS_OK) {
-        result->challenger = figures.wql;
-        result->baseline = figures.baseline_wql;
-        result->points = figures.points;
-    }
+    size_t count = judging.evaluation.count;
+    double *memory = mem_zeroed(2 * (count + 1), sizeof(double));
+    struct losses losses[2] = {{.values = memory}, {.values = memory ? memory + count + 1 : NULL}};
     bool comparable = champion != NULL && champion->plan.step_ms == challenger->plan.step_ms;
-    if (status == STATUS_OK && comparable) {
-        status = wql_of(&evaluation, champion, &figures, error);
-        result->champion = figures.wql;
-    }
-    evaluation_release(&evaluation);
+    status = memory != NULL ? judging_init(&judging, error)
+                            : error_set(error, STATUS_NO_MEMORY, "could not judge the model");
     if (status == STATUS_OK) {
-        judge(result);
+        status = evaluation_forecast(&judging.evaluation, challenger, error);
     }
+    if (status == STATUS_OK) {
+        status = judge(&judging, comparable ? champion : NULL, losses, result, error);
+    }
+    mem_free(memory);
+    judging_release(&judging);
     return status;
 }

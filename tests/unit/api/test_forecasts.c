@@ -185,7 +185,7 @@ static void test_refusals(void **state)
         {"series=plain&level=80&quantiles=0.1", 400, "bad_parameter"},
         {"series=plain&history=yes", 400, "bad_parameter"},
         {"series=plain&format=xml", 400, "json, csv, table"},
-        {"series=plain&at=2026-01-01T00:00:00Z", 400, "not_built"},
+        {"series=plain&at=2026-01-01T00:00:00Z", 404, "no_vintage"},
         {"series=plain&color=red", 400, "unknown_parameter"},
         {"series=plain&steps=5&steps=6", 400, "repeated_parameter"},
     };
@@ -227,7 +227,7 @@ static void test_post(void **state)
         {"{\"series\":\"plain\",\"quantiles\":7}", 400, "bad_field"},
         {"{\"series\":\"plain\",\"quantiles\":[2]}", 400, "bad_parameter"},
         {"{\"series\":\"plain\",\"quantiles\":[0.5],\"level\":[80]}", 400, "bad_field"},
-        {"{\"series\":\"plain\",\"at\":\"now\"}", 400, "not_built"},
+        {"{\"series\":\"plain\",\"at\":\"now\"}", 404, "no_vintage"},
         {"{\"series\":\"plain\",\"format\":3}", 400, "bad_field"},
         {"{\"series\":\"plain\",\"color\":3}", 400, "unknown_field"},
         {"[", 400, "bad_json"},

@@ -73,8 +73,24 @@ static void learns_more_than_the_seasonal_naive(UNUSED void **state)
     }
     assert_true(isnan(gate.champion));
     assert_ok(model_gate(snapshot, snapshot, series, SERIES, &gate, &error));
-    assert_true(gate.promote);
+    assert_false(gate.promote); /* an equal one brings nothing */
+    assert_non_null(strstr(gate.reason, "no skill over the champion"));
     assert_true(gate.challenger == gate.champion);
+    assert_true(gate.over_champion.value == 0.0);
+    struct snapshot *worse = NULL;
+    request = request_of(2, 2);
+    assert_ok(model_train(&request, &worse, &error));
+    for (size_t i = 0; i < QUANTILE_COUNT * worse->plan.horizon; i++) {
+        worse->spread[i] *= 5.0f; /* hardly trained, and far too wide */
+    }
+    assert_ok(model_gate(worse, snapshot, series, SERIES, &gate, &error));
+    assert_false(gate.promote);
+    assert_true(gate.over_champion.value < 0.0);
+    assert_ok(model_gate(snapshot, worse, series, SERIES, &gate, &error));
+    if (!gate.promote) {
+        fail_msg("%s", gate.reason);
+    }
+    snapshot_release(worse);
     snapshot_release(snapshot);
 }
 

@@ -3,6 +3,7 @@
  *
  * One small store on disk with two hourly series; trainings of a few steps of a tiny network.
  */
+#include "api/regret.h"
 #include "base/clock.h"
 #include "base/random.h"
 #include "server/scheduler.h"
@@ -224,6 +225,96 @@ static void promotion_and_rollback_are_recorded(void **state)
     assert_string_equal(champion_id(serving), "1h-1");
 }
 
+struct lookup {
+    const char *key;
+    char json[8192];
+};
+
+static bool find_record(void *context, const char *key, const char *json, size_t length)
+{
+    struct lookup *lookup = context;
+    if (strcmp(key, lookup->key) == 0 && length < sizeof(lookup->json)) {
+        memcpy(lookup->json, json, length);
+        lookup->json[length] = '\0';
+    }
+    return true;
+}
+
+static void expect_record(const char *id, const char *part)
+{
+    struct lookup lookup = {.key = id};
+    struct storage_reader *reader = NULL;
+    struct error error = {0};
+    assert_int_equal(storage_reader_open(services.storage, &reader, &error), STATUS_OK);
+    assert_int_equal(storage_records(reader, "model", find_record, &lookup, &error), STATUS_OK);
+    storage_reader_close(reader);
+    if (strstr(lookup.json, part) == NULL) {
+        fail_msg("%s lacks %s: %s", id, part, lookup.json);
+    }
+}
+
+/* After the test before: 1h-1 serves, 1h-2 is kept back. */
+static void every_decision_stands_in_the_record(void **state)
+{
+    (void)state;
+    expect_record("1h-1", "\"standing\":\"champion\",\"by\":\"gate\",\"reason\":\"decided by the"
+                          " test \\\"1\\\"\"");
+    expect_record("1h-1", "\"standing\":\"previous\",\"by\":\"request\",\"reason\":\"replaced by"
+                          " 1h-2\"");
+    expect_record("1h-1", "\"reason\":\"serves again: 1h-2 was rolled back\"");
+    expect_record("1h-2", "\"standing\":\"kept_back\",\"by\":\"gate\"");
+    expect_record("1h-2", "\"standing\":\"champion\",\"by\":\"request\",\"reason\":\"promoted by"
+                          " request\"");
+    expect_record("1h-2", "\"verdict\":\"rolled back by request\"");
+}
+
+static void regret_rolls_back_once_and_then_withdraws(void **state)
+{
+    struct error error = {0};
+    struct regret_verdict verdict = {.to_previous = true, .champion = "1h-2", .reason = "lost"};
+    char serving[48];
+    size_t kept, champions;
+    (void)state;
+    assert_int_equal(catalogue_regret(catalogue, HOUR_MS, &verdict, &error), STATUS_CONFLICT);
+    assert_int_equal(catalogue_promote(catalogue, "1h-2", &error), STATUS_OK);
+    assert_int_equal(catalogue_regret(catalogue, HOUR_MS, &verdict, &error), STATUS_OK);
+    assert_string_equal(champion_id(serving), "1h-1");
+    expect_record("1h-2", "\"standing\":\"kept_back\",\"by\":\"regret\",\"reason\":\"lost\"");
+    /* The same verdict again: it is about one that serves no more. */
+    assert_int_equal(catalogue_regret(catalogue, HOUR_MS, &verdict, &error), STATUS_CONFLICT);
+    assert_string_equal(champion_id(serving), "1h-1");
+    /* The one that came back loses too and has none before it: the baseline serves. */
+    snprintf(verdict.champion, sizeof(verdict.champion), "1h-1");
+    assert_int_equal(catalogue_regret(catalogue, HOUR_MS, &verdict, &error), STATUS_OK);
+    assert_string_equal(champion_id(serving), "");
+    close_store();
+    open_store(); /* and it stays so */
+    assert_string_equal(champion_id(serving), "");
+    catalogue_counts(catalogue, &kept, &champions);
+    assert_int_equal(champions, 0);
+    expect_record("1h-1", "\"by\":\"regret\"");
+    assert_int_equal(catalogue_promote(catalogue, "1h-1", &error), STATUS_OK); /* by hand it can */
+    assert_string_equal(champion_id(serving), "1h-1");
+}
+
+/* Withdrawn with a previous one at hand, because the baseline is better than both. */
+static void the_baseline_takes_over_from_two(void **state)
+{
+    struct error error = {0};
+    struct regret_verdict verdict = {.champion = "1h-2", .reason = "lost to the baseline"};
+    char serving[48];
+    (void)state;
+    assert_int_equal(catalogue_promote(catalogue, "1h-2", &error), STATUS_OK);
+    assert_int_equal(catalogue_regret(catalogue, HOUR_MS, &verdict, &error), STATUS_OK);
+    assert_string_equal(champion_id(serving), "");
+    close_store();
+    open_store();
+    assert_string_equal(champion_id(serving), "");
+    expect_record("1h-1", "\"verdict\":\"the baseline serves: 1h-2 was withdrawn\"");
+    assert_int_equal(catalogue_rollback(catalogue, HOUR_MS, &error), STATUS_NOT_FOUND);
+    assert_int_equal(catalogue_promote(catalogue, "1h-1", &error), STATUS_OK);
+}
+
 static void old_models_are_removed_with_their_records(void **state)
 {
     char id[48] = "", serving[48];
@@ -315,6 +406,43 @@ static struct scheduler *start(int64_t every_ms, int64_t first_delay_ms)
     return scheduler;
 }
 
+/* Live losses are told; the scheduler's next look acts on them, once. */
+static void the_scheduler_rolls_a_regretted_champion_back(void **state)
+{
+    struct error error = {0};
+    struct scheduler_stats stats = {0};
+    char serving[48];
+    unsigned before = published;
+    (void)state;
+    assert_int_equal(catalogue_promote(catalogue, "1h-2", &error), STATUS_OK);
+    for (int window = 0; window < 10; window++) {
+        struct regret_losses losses = {.window = window,
+                                       .count = 50,
+                                       .champion = 100.0 + window % 3,
+                                       .baseline = 110.0,
+                                       .rival_count = 50,
+                                       .champion_again = 100.0 + window % 3,
+                                       .rival = 50.0};
+        regret_add(services.regret, HOUR_MS, "1h-2", "1h-1", &losses);
+    }
+    struct scheduler *scheduler = start(86400000, 86400000);
+    for (int i = 0; i < 3000 && stats.rolled_back == 0; i++) {
+        clock_sleep_ms(10);
+        scheduler_stats(scheduler, &stats);
+    }
+    assert_int_equal(stats.rolled_back, 1);
+    assert_string_equal(champion_id(serving), "1h-1");
+    clock_sleep_ms(2500); /* another look */
+    scheduler_stats(scheduler, &stats);
+    assert_int_equal(stats.rolled_back, 1);
+    assert_int_equal(published, before + 1);
+    published = before;
+    expect_record("1h-2", "\"by\":\"regret\",\"reason\":\"live regret: pinball 2.0");
+    scheduler_stop(scheduler);
+    close_store(); /* a closed job table takes no more */
+    open_store();
+}
+
 static void a_posted_job_trains_and_is_judged(void **state)
 {
     struct error error = {0};
@@ -373,6 +501,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_promoted_model_serves_and_survives_a_restart),
         cmocka_unit_test(promotion_and_rollback_are_recorded),
+        cmocka_unit_test(every_decision_stands_in_the_record),
+        cmocka_unit_test(regret_rolls_back_once_and_then_withdraws),
+        cmocka_unit_test(the_baseline_takes_over_from_two),
+        cmocka_unit_test(the_scheduler_rolls_a_regretted_champion_back),
         cmocka_unit_test(old_models_are_removed_with_their_records),
         cmocka_unit_test(a_damaged_champion_is_put_aside_and_the_previous_serves),
         cmocka_unit_test(a_posted_job_trains_and_is_judged),

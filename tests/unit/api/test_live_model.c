@@ -1,0 +1,220 @@
+/* Models in live service: vintages name them, scores set them beside the baseline, regret finds a
+ * bad one. SPDX-License-Identifier: Apache-2.0
+ *
+ * One small model is trained; the bad champion is a copy of it with spoilt weights. Time is the
+ * test's.
+ */
+#include "fixture.h"
+
+#include "api/track.h"
+#include "base/random.h"
+#include "model/snapshot.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define STEP_MS INT64_C(3600000)
+#define H       12
+#define POINTS  600
+#define SERIES  "boiler.temp"
+
+static struct fixture f;
+static struct random noise;
+static int64_t now_ms;
+static struct snapshot *good, *bad;
+
+static double truth(int64_t time_ms)
+{
+    return 20.0 + 5.0 * sin((double)(time_ms / STEP_MS) * 2.0 * M_PI / 24.0);
+}
+
+static void put_points(int64_t count)
+{
+    struct error error = {0};
+    struct write_batch *batch = NULL;
+    struct write_result result;
+    uint32_t number = 0;
+    assert_int_equal(write_batch_new(f.services.storage, (size_t)count, &batch, &error), STATUS_OK);
+    assert_int_equal(write_batch_series(batch, SERIES, strlen(SERIES), &number, &error), STATUS_OK);
+    for (int64_t i = 0; i < count; i++, now_ms += STEP_MS) {
+        struct point point = {now_ms, truth(now_ms) + 0.7 * random_normal(&noise)};
+        assert_int_equal(write_batch_point(batch, number, point, &error), STATUS_OK);
+    }
+    assert_int_equal(writer_write_take(f.services.writer, batch, &result, &error), STATUS_OK);
+    fixture_set_now(now_ms - STEP_MS + 2000);
+}
+
+static void live_hours(int hours)
+{
+    uint32_t id = storage_series_find(f.services.storage, SERIES, strlen(SERIES));
+    for (int i = 0; i < hours; i++) {
+        put_points(1);
+        if (api_issue_due(&f.services, id, false)) {
+            api_issue(f.worker, &id, 1);
+        }
+    }
+    struct error error = {0};
+    assert_int_equal(writer_compact(f.services.writer, &error), STATUS_OK);
+}
+
+static struct snapshot *train_one(void)
+{
+    struct api_group group = {0};
+    struct snapshot *snapshot = NULL;
+    struct error error = {0};
+    assert_int_equal(api_group_load(f.worker, STEP_MS, POINTS, 1 << 24, &group, &error), STATUS_OK);
+    struct train_request request = {.series = group.series,
+                                    .series_count = group.count,
+                                    .config = {.backbone = "logsparse",
+                                               .head = "quantile",
+                                               .horizon = H,
+                                               .options = "width=16 inner=32"},
+                                    .steps = 20,
+                                    .seed = 1};
+    if (model_train(&request, &snapshot, &error) != STATUS_OK) {
+        fail_msg("%s", error.text);
+    }
+    api_group_free(&group);
+    return snapshot;
+}
+
+static struct snapshot *copy_of(struct snapshot *snapshot)
+{
+    char path[] = "/tmp/forecastd-live-XXXXXX";
+    struct snapshot *copy = NULL;
+    struct error error = {0};
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+    assert_int_equal(snapshot_save(snapshot, path, &error), STATUS_OK);
+    assert_int_equal(snapshot_load(path, NULL, &copy, &error), STATUS_OK);
+    unlink(path);
+    return copy;
+}
+
+static int open_all(void **state)
+{
+    (void)state;
+    fixture_open(&f);
+    f.limits.vintage_age_max_ms = INT64_C(30) * 86400000;
+    f.limits.horizon_default = H;
+    random_init(&noise, 21, 0);
+    now_ms = NOW_MS - NOW_MS % STEP_MS - POINTS * STEP_MS;
+    put_points(POINTS);
+    good = train_one();
+    bad = copy_of(good);
+    for (size_t m = 0; m < bad->member_count; m++) {
+        struct member *member = bad->members[m];
+        for (size_t i = 0; i < member->params.size; i++) {
+            member->weights[i] *= (real)1.6;
+        }
+    }
+    snapshot_set_id(good, "1h-1");
+    snapshot_set_id(bad, "1h-2");
+    return 0;
+}
+
+static int close_all(void **state)
+{
+    (void)state;
+    snapshot_release(good);
+    snapshot_release(bad);
+    fixture_close(&f);
+    return 0;
+}
+
+static json_t *ask(const char *target)
+{
+    struct answer answer = get(&f, target);
+    if (answer.status != 200) {
+        fail_msg("%s: %d %s", target, answer.status, answer.body);
+    }
+    json_t *json = json_loads(answer.body, 0, NULL);
+    fixture_answer_release(&answer);
+    return json;
+}
+
+static double path_number(json_t *root, const char *a, const char *b)
+{
+    json_t *inner = json_object_get(root, a);
+    return b ? json_number_value(json_object_get(inner, b)) : json_number_value(inner);
+}
+
+static void a_model_is_scored_beside_the_baseline(void **state)
+{
+    struct error error = {0};
+    struct regret_verdict verdict;
+    (void)state;
+    assert_int_equal(registry_publish(f.services.registry, good, &error), STATUS_OK);
+    live_hours(1);
+    struct track track; /* begun with the origins that training held back, none of them issued */
+    assert_true(track_find(f.services.tracks, 1, &track));
+    assert_true(track.calibration.lessons[2] >= 1);
+    assert_true(track.calibration.shift[3][2] > 0.0f || track.calibration.shift[3][2] < 0.0f);
+    assert_int_equal(track.calibration.count, 0);
+    json_t *answer = ask("/api/v1/forecast?series=" SERIES);
+    json_t *one = json_array_get(json_object_get(answer, "forecasts"), 0);
+    json_t *calibration = json_object_get(one, "calibration");
+    assert_string_equal(json_string_value(json_object_get(calibration, "source")), "held_back");
+    json_decref(answer);
+    live_hours(60);
+    answer = ask("/api/v1/forecast?series=" SERIES);
+    one = json_array_get(json_object_get(answer, "forecasts"), 0);
+    calibration = json_object_get(one, "calibration");
+    assert_string_equal(json_string_value(json_object_get(calibration, "source")), "live");
+    assert_in_range((int)(100 * path_number(one, "calibration", "observed")), 60, 95);
+    json_decref(answer);
+    answer = ask("/api/v1/accuracy?series=" SERIES "&window=30d&by=horizon");
+    one = json_array_get(json_object_get(answer, "series"), 0);
+    assert_true(path_number(one, "count", NULL) > 300);
+    assert_true(path_number(one, "champion", "count") == path_number(one, "baseline", "count"));
+    assert_true(path_number(one, "champion", "wql") < path_number(one, "baseline", "wql"));
+    json_decref(answer);
+    answer = ask("/api/v1/forecast?series=" SERIES "&at=now");
+    one = json_array_get(json_object_get(answer, "forecasts"), 0);
+    json_t *model = json_object_get(one, "model");
+    assert_string_equal(json_string_value(json_object_get(model, "id")), "1h-1");
+    assert_int_equal(json_integer_value(json_object_get(model, "seed")), 1);
+    assert_string_equal(json_string_value(json_object_get(one, "served_by")), "logsparse");
+    json_decref(answer);
+    assert_false(api_regret(&f.services, STEP_MS, &verdict)); /* it is better than the naive */
+}
+
+/* A spoilt one takes over, as if the gate had been fooled: its live losses bring the old one back.
+ */
+static void a_bad_champion_is_found_by_its_live_losses(void **state)
+{
+    struct error error = {0};
+    struct regret_verdict verdict;
+    int hours = 0;
+    (void)state;
+    assert_int_equal(registry_publish(f.services.registry, bad, &error), STATUS_OK);
+    while (hours < 120 && !api_regret(&f.services, STEP_MS, &verdict)) {
+        live_hours(1);
+        hours++;
+    }
+    print_message("  found after %d hours of a horizon of %d: %s\n", hours, H, verdict.reason);
+    assert_in_range(hours, 12, 60);
+    assert_string_equal(verdict.champion, "1h-2");
+    assert_true(verdict.to_previous);
+    assert_int_equal(registry_rollback(f.services.registry, STEP_MS, &error), STATUS_OK);
+    api_regret_forget(&f.services, STEP_MS);
+    live_hours(80);
+    assert_false(api_regret(&f.services, STEP_MS, &verdict)); /* and it does not swing back */
+    json_t *answer = ask("/api/v1/forecast?series=" SERIES "&at=now");
+    json_t *one = json_array_get(json_object_get(answer, "forecasts"), 0);
+    assert_string_equal(json_string_value(json_object_get(json_object_get(one, "model"), "id")),
+                        "1h-1");
+    json_decref(answer);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_model_is_scored_beside_the_baseline),
+        cmocka_unit_test(a_bad_champion_is_found_by_its_live_losses),
+    };
+    return cmocka_run_group_tests(tests, open_all, close_all);
+}
