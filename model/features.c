@@ -16,17 +16,18 @@
 
 /* ---------------------------------------------------------------- the plan */
 
-static void add_lag(struct feature_plan *plan, size_t lag, size_t typical_length)
+static void add_lag(struct feature_plan *plan, size_t lag, size_t fold, size_t typical_length)
 {
     if (lag == 0 || (double)lag >= 0.6 * (double)typical_length || plan->lag_count == LAGS_MAX) {
         return;
     }
     for (size_t i = 0; i < plan->lag_count; i++) {
-        if (plan->lags[i] == lag) {
+        if (plan->lags[i] == lag && plan->folds[i] == fold) {
             return;
         }
     }
     plan->lags[plan->lag_count] = (uint32_t)lag;
+    plan->folds[plan->lag_count] = (uint32_t)fold;
     plan->lag_count++;
 }
 
@@ -48,11 +49,11 @@ void feature_plan_choose(struct feature_plan *plan, const uint32_t seasons[SEASO
         if (season == 0) {
             continue;
         }
-        /* The first multiple that reaches beyond the horizon, and the next ones: three of the
-         * shortest season, two of the others. */
-        size_t first = (plan->horizon + season - 1) / season * season;
-        for (size_t k = 0; k < (i == 0 ? 3u : 2u); k++) {
-            add_lag(plan, first + k * season, typical_length);
+        /* The newest seasons that are known at each step: three of the shortest, two of the others.
+         * Of a season shorter than the horizon that is one more each time it comes round. */
+        size_t fold = season < plan->horizon ? season : 0;
+        for (size_t k = 1; k <= (i == 0 ? 3u : 2u); k++) {
+            add_lag(plan, k * season, fold, typical_length);
         }
         add_period(plan, season);
     }
@@ -60,7 +61,7 @@ void feature_plan_choose(struct feature_plan *plan, const uint32_t seasons[SEASO
     int64_t year = 364 * DAY_MS / plan->step_ms;
     if (plan->step_ms <= DAY_MS && year <= PERIOD_LENGTH_MAX &&
         (double)typical_length >= 2.2 * (double)year && (size_t)year >= plan->horizon) {
-        add_lag(plan, (size_t)year, typical_length);
+        add_lag(plan, (size_t)year, 0, typical_length);
         size_t solar = (size_t)llround(365.25 * (double)DAY_MS / (double)plan->step_ms);
         add_period(plan, solar);
     }
@@ -433,6 +434,31 @@ size_t feature_count(const struct feature_plan *plan, const struct feature_shape
            (shape->use_periods ? 2 * plan->period_count : 0);
 }
 
+/* Lag i of all steps, piece by piece where it folds. */
+static void fill_lag(const struct feature_plan *plan, const struct feature_shape *shape,
+                     const struct window_source *source, const struct window_scale *scale, size_t i,
+                     real *column)
+{
+    size_t width = feature_count(plan, shape);
+    size_t total = shape->context + shape->steps;
+    int64_t from = (int64_t)source->origin - (int64_t)shape->context;
+    size_t lag = plan->lags[i];
+    size_t fold = plan->folds[i];
+    size_t part = fold > 0 ? shape->context + fold : total;
+    for (size_t done = 0; done < total; part = fold) {
+        part = part < total - done ? part : total - done;
+        if (source->zone != NULL && follows_clock(plan, lag)) {
+            fill_local_lag(plan, source, scale, lag, from + (int64_t)done, part,
+                           column + done * width, width);
+        } else {
+            fill_pair(source, scale, from + (int64_t)done - (int64_t)lag, part,
+                      column + done * width, width);
+        }
+        done += part;
+        lag += fold;
+    }
+}
+
 void window_fill(const struct feature_plan *plan, const struct feature_shape *shape,
                  const struct window_source *source, const struct window_scale *scale,
                  struct window_inputs *out)
@@ -443,13 +469,7 @@ void window_fill(const struct feature_plan *plan, const struct feature_shape *sh
     fill_pair(source, scale, from - (int64_t)shape->delay, total, out->steps, width);
     size_t column = 2;
     for (size_t i = 0; shape->use_lags && i < plan->lag_count; i++) {
-        if (source->zone != NULL && follows_clock(plan, plan->lags[i])) {
-            fill_local_lag(plan, source, scale, plan->lags[i], from, total, out->steps + column,
-                           width);
-        } else {
-            fill_pair(source, scale, from - (int64_t)plan->lags[i], total, out->steps + column,
-                      width);
-        }
+        fill_lag(plan, shape, source, scale, i, out->steps + column);
         column += 2;
     }
     int64_t first_step = source->origin_step - (int64_t)shape->context;

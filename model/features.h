@@ -28,11 +28,13 @@
 #define PERIOD_LENGTH_MAX 131072
 
 /* Lags and calendar periods of a group, fixed when a model is trained. Lags are at least the
- * horizon, so that they are known for every step of it. */
+ * horizon or fold, so that they are known for every step of it. */
 struct feature_plan {
     int64_t step_ms;
     size_t horizon;
-    uint32_t lags[LAGS_MAX]; /* in steps */
+    uint32_t lags[LAGS_MAX];  /* in steps */
+    uint32_t folds[LAGS_MAX]; /* 0, or a season shorter than the horizon: the lag grows by it with
+                                 each season of the horizon, so that it is always known */
     size_t lag_count;
     uint32_t periods[PERIODS_MAX]; /* in steps */
     size_t period_count;

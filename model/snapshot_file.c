@@ -151,6 +151,7 @@ enum status snapshot_save(struct snapshot *snapshot, const char *path, struct er
     set_record(&file, &snapshot->record);
     set_list(&file, "seasons", snapshot->seasons, SEASONS_MAX);
     set_list(&file, "lags", snapshot->plan.lags, snapshot->plan.lag_count);
+    set_list(&file, "folds", snapshot->plan.folds, snapshot->plan.lag_count);
     set_list(&file, "periods", snapshot->plan.periods, snapshot->plan.period_count);
     set_blend(&file, &snapshot->blend.group);
     checkpoint_set_format(&file, "members", "%zu", snapshot->member_count);
@@ -266,6 +267,13 @@ static enum status read_plan(const struct checkpoint *file, struct feature_plan 
     }
     if (!read_list(file, "lags", PERIOD_LENGTH_MAX * 4, plan->lags, LAGS_MAX, &plan->lag_count)) {
         return corrupt(error, "lags");
+    }
+    /* Before there were folds there were none. */
+    size_t folds = plan->lag_count;
+    if (checkpoint_text(file, "folds") != NULL &&
+        (!read_list(file, "folds", PERIOD_LENGTH_MAX, plan->folds, LAGS_MAX, &folds) ||
+         folds != plan->lag_count)) {
+        return corrupt(error, "folds");
     }
     if (!read_list(file, "periods", PERIOD_LENGTH_MAX, plan->periods, PERIODS_MAX,
                    &plan->period_count)) {

@@ -67,15 +67,18 @@ static void fill(const struct feature_shape *shape, const struct window_source *
     window_fill(&plan, shape, source, scale, &out);
 }
 
-static void chooses_lags_beyond_the_horizon(UNUSED void **state)
+static void chooses_lags_that_are_known(UNUSED void **state)
 {
     struct feature_plan chosen = {.step_ms = HOUR, .horizon = 48};
     feature_plan_choose(&chosen, (uint32_t[SEASONS_MAX]){24, 168, 0}, 700);
     assert_int_equal(chosen.lag_count, 5);
-    assert_int_equal(chosen.lags[0], 48);
-    assert_int_equal(chosen.lags[2], 96);
+    for (size_t k = 0; k < 3; k++) { /* days are shorter than the horizon: they fold */
+        assert_int_equal(chosen.lags[k], 24 * (k + 1));
+        assert_int_equal(chosen.folds[k], 24);
+    }
     assert_int_equal(chosen.lags[3], 168);
     assert_int_equal(chosen.lags[4], 336);
+    assert_int_equal(chosen.folds[3], 0);
     assert_int_equal(chosen.period_count, 2);
     feature_plan_choose(&chosen, (uint32_t[SEASONS_MAX]){24, 168, 0}, 30000);
     assert_int_equal(chosen.lags[5], 364 * 24);
@@ -118,6 +121,33 @@ static void fills_values_masks_lags_and_phases(UNUSED void **state)
     }
     assert_close((double)context[CONTEXT - 1], (values[119] - scale.shift) / scale.scale, 1e-5);
     assert_close((double)lags[0], (values[120 - plan.lags[0]] - scale.shift) / scale.scale, 1e-5);
+}
+
+/* A lag that folds is the newest known step of the same phase, all over the horizon. */
+static void lags_fold_over_the_horizon(UNUSED void **state)
+{
+    enum { LONG_CONTEXT = 12, LONG_HORIZON = 20, SEASON = 6 };
+    static real room[(LONG_CONTEXT + LONG_HORIZON) * 4];
+    struct feature_plan folding = {.step_ms = HOUR,
+                                   .horizon = LONG_HORIZON,
+                                   .lags = {SEASON},
+                                   .folds = {SEASON},
+                                   .lag_count = 1};
+    struct feature_shape shape = {
+        .context = LONG_CONTEXT, .steps = LONG_HORIZON, .scale = SCALE_STANDARD, .use_lags = true};
+    struct window_source source = source_at(120);
+    struct window_scale scale = window_scale(&shape, &source);
+    struct window_inputs out = {.steps = room};
+    window_fill(&folding, &shape, &source, &scale, &out);
+    for (size_t i = 0; i < LONG_CONTEXT + LONG_HORIZON; i++) {
+        size_t at = 120 - LONG_CONTEXT + i;
+        size_t lagged = at - SEASON;
+        while (lagged >= 120) {
+            lagged -= SEASON;
+        }
+        assert_close((double)room[4 * i + 3], 1.0, 0);
+        assert_close((double)room[4 * i + 2], (values[lagged] - scale.shift) / scale.scale, 1e-5);
+    }
 }
 
 static void sees_nothing_from_the_origin_on(UNUSED void **state)
@@ -260,7 +290,8 @@ static void calendar_follows_local_time_over_both_switches(UNUSED void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(chooses_lags_beyond_the_horizon),
+        cmocka_unit_test(chooses_lags_that_are_known),
+        cmocka_unit_test(lags_fold_over_the_horizon),
         cmocka_unit_test(fills_values_masks_lags_and_phases),
         cmocka_unit_test(sees_nothing_from_the_origin_on),
         cmocka_unit_test(scales_go_there_and_back),
