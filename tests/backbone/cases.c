@@ -67,6 +67,15 @@ const struct backbone_case cases[] = {
                        "activation=relu biases=layer"},
     {"transformer_xl", "width=16 heads=4 inner=24 same_length=false memory=60 last_norm=false"},
     {"transformer_xl", "width=16 heads=4 inner=24 same_length=false memory=5 layers=1"},
+    {"lite_transformer", "width=16 heads=2"},
+    {"lite_transformer", "width=24 heads=3 attention_width=12 conv_heads=6 conv_kernel=5 glu=false "
+                         "convolution=lightweight positions=none layers=2"},
+    {"lite_transformer", "width=16 heads=1 attention_width=5 conv_heads=11 conv_kernel=9 norm=post "
+                         "activation=relu feed_width=20 layers=2"},
+    {"lite_transformer", "width=16 heads=2 conv_heads=1 conv_kernel=1 convolution=lightweight "
+                         "layers=4"},
+    {"lite_transformer", "width=16 heads=2 conv_heads=2 conv_kernel=60 layers=2 glu=false"},
+    {"lite_transformer", "width=16 heads=4 attention_width=16 positions=none layers=2"},
 };
 const size_t case_count = ARRAY_COUNT(cases);
 
@@ -234,6 +243,12 @@ const struct backbone_equal equals[] = {
      "width=16 heads=2 memory=11 same_length=false", 2e-6, NULL},
     {"transformer_xl", "width=16 heads=2 memory=48", "transformer_xl",
      "width=16 heads=2 memory=48 clamp=47", 2e-6, NULL},
+    /* All channels attend. */
+    {"logsparse", "width=16 heads=2 pattern=dense kernel=1 inner=64", "lite_transformer",
+     "width=16 heads=2 attention_width=16 feed_width=64", 2e-6, NULL},
+    {"logsparse", "width=16 heads=2 pattern=dense kernel=1 positions=none inner=16 norm=post",
+     "lite_transformer", "width=16 heads=2 attention_width=16 positions=none norm=post", 2e-6,
+     NULL},
 };
 const size_t equal_count = ARRAY_COUNT(equals);
 
@@ -274,5 +289,11 @@ const struct backbone_refusal refusals[] = {
     {"transformer_xl", "width=9 heads=3", 336, "bad_value", "even width"},
     {"transformer_xl", "memory=-1", 336, "out_of_bounds", "memory"},
     {"transformer_xl", "kernel=3", 336, "unknown_option", "kernel"},
+    {"lite_transformer", "heads=5", 64, "bad_value", "divides attention_width"},
+    {"lite_transformer", "width=24 heads=2 conv_heads=5", 64, "bad_value", "width - attention"},
+    {"lite_transformer", "width=16 attention_width=20", 64, "bad_value", "0 for half"},
+    {"lite_transformer", "convolution=full", 64, "bad_value", "lightweight"},
+    {"lite_transformer", "conv_kernel=300", 64, "out_of_bounds", "conv_kernel"},
+    {"lite_transformer", "inner=64", 64, "unknown_option", "inner"},
 };
 const size_t refusal_count = ARRAY_COUNT(refusals);
