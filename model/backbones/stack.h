@@ -32,23 +32,30 @@ extern const char *const stack_activation_names[];
 
 #define STACK_FIELD(type, name) OPTION_FIELD(type, stack.name)
 
-/* Rows for an option table; `inner` is the preset of the feed-forward width, as text. */
+/* Rows for an option table; `inner` is the preset of the feed-forward width, as text. The parts are
+ * for backbones that have some of them only. */
 /* clang-format off */
-#define STACK_OPTIONS(type, inner_preset) \
+#define STACK_SIZE_OPTIONS(type) \
     {"width", OPTION_INT, "64", 4, 1024, NULL, STACK_FIELD(type, width), 0, 0, \
      "Width of a token inside."}, \
     {"layers", OPTION_INT, "3", 1, LAYERS_MAX, NULL, STACK_FIELD(type, layers), 0, 0, \
      "Layers stacked."}, \
     {"heads", OPTION_INT, "4", 1, 64, NULL, STACK_FIELD(type, heads), 0, 0, \
-     "Attention heads."}, \
+     "Attention heads."}
+#define STACK_INNER_OPTION(type, inner_preset) \
     {"inner", OPTION_INT, inner_preset, 1, 8192, NULL, STACK_FIELD(type, inner), 0, 0, \
-     "Width inside the feed-forward part."}, \
+     "Width inside the feed-forward part."}
+#define STACK_NORM_OPTIONS(type) \
     {"norm", OPTION_CHOICE, "pre", 0, 0, stack_norm_names, STACK_FIELD(type, norm), 0, 0, \
      "Layer norm before each part, or after the sum."}, \
     {"activation", OPTION_CHOICE, "gelu", 0, 0, stack_activation_names, \
-     STACK_FIELD(type, activation), 0, 0, "Activation of the feed-forward part."}, \
+     STACK_FIELD(type, activation), 0, 0, "Activation of the feed-forward part."}
+#define STACK_DROPOUT_OPTION(type) \
     {"dropout", OPTION_DOUBLE, "0.1", 0, 0.9, NULL, STACK_FIELD(type, dropout), 0, 0, \
      "Share of values dropped while training."}
+#define STACK_OPTIONS(type, inner_preset) \
+    STACK_SIZE_OPTIONS(type), STACK_INNER_OPTION(type, inner_preset), STACK_NORM_OPTIONS(type), \
+    STACK_DROPOUT_OPTION(type)
 /* clang-format on */
 
 struct stack_layer {

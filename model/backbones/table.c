@@ -11,12 +11,14 @@
 #include <string.h>
 
 extern const struct backbone logsparse_backbone, longformer_backbone, adaptive_span_backbone,
-    transformer_xl_backbone, reformer_backbone, performer_backbone, linformer_backbone;
+    transformer_xl_backbone, reformer_backbone, performer_backbone, linformer_backbone,
+    conformer_backbone, lite_transformer_backbone;
 
 /* In the order of the papers in the README. */
 const struct backbone *const backbone_table[] = {
-    &logsparse_backbone, &longformer_backbone, &adaptive_span_backbone, &transformer_xl_backbone,
-    &reformer_backbone,  &performer_backbone,  &linformer_backbone,
+    &logsparse_backbone,      &longformer_backbone, &adaptive_span_backbone,
+    &transformer_xl_backbone, &reformer_backbone,   &performer_backbone,
+    &linformer_backbone,      &conformer_backbone,  &lite_transformer_backbone,
 };
 
 const size_t backbone_table_count = ARRAY_COUNT(backbone_table);

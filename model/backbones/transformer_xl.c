@@ -15,8 +15,7 @@
  *
  * While decoding keys and values are kept instead of hidden states, and W_r R is made once.
  */
-#include "model/backbones/stack.h"
-#include "model/ops/attention_relative.h"
+#include "model/backbones/relative.h"
 
 #include "base/check.h"
 #include "base/memory.h"
@@ -46,10 +45,9 @@ struct transformer_xl_layer {
 struct transformer_xl {
     struct backbone_model model;
     struct transformer_xl_options options;
-    size_t memory;    /* M */
-    size_t projected; /* H h */
-    size_t rows;      /* of the table */
-    real *table;      /* [rows, D]: R by distance; the last row stands for all beyond */
+    size_t memory;               /* M */
+    size_t projected;            /* H h */
+    struct relative_table table; /* from distance 0 on; the last row stands for all beyond */
     struct stack stack;
     struct transformer_xl_layer layers[LAYERS_MAX];
 };
@@ -64,42 +62,18 @@ static const struct transformer_xl *transformer_xl_of(const struct backbone_mode
 static void transformer_xl_release(struct backbone_model *model)
 {
     struct transformer_xl *self = (struct transformer_xl *)(void *)model;
-    mem_free(self->table);
+    relative_table_release(&self->table);
     mem_free(self);
 }
 
-/* Row D: all sines, then all cosines, of D f_n with f_n = 10000^(-2n/D). */
 static enum status make_table(struct transformer_xl *self, struct error *error)
 {
-    size_t width = self->model.width;
-    size_t pairs = width / 2;
     size_t farthest =
         self->options.same_length ? self->memory - 1 : self->memory + self->model.shape.length - 1;
     size_t clamp = (size_t)self->options.clamp;
-    self->rows = (clamp > 0 && clamp < farthest ? clamp : farthest) + 1;
-    self->table = mem_zeroed(self->rows * width, sizeof(real));
-    if (self->table == NULL) {
-        return error_set(error, STATUS_NO_MEMORY, "could not make the table of distances");
-    }
-    for (size_t n = 0; n < pairs; n++) {
-        double frequency = pow(10000.0, -2.0 * (double)n / (double)width);
-        for (size_t row = 0; row < self->rows; row++) {
-            self->table[row * width + n] = (real)sin((double)row * frequency);
-            self->table[row * width + pairs + n] = (real)cos((double)row * frequency);
-        }
-    }
-    return STATUS_OK;
-}
-
-static enum status check_options(const struct transformer_xl_options *options, struct error *error)
-{
-    if (options->stack.width % 2 != 0) {
-        (void)error_set(error, STATUS_INVALID, "cannot make sines and cosines of width %lld",
-                        (long long)options->stack.width);
-        (void)error_hint(error, "Choose an even width.");
-        return error_code(error, "bad_value", "width");
-    }
-    return options->head_width > 0 ? STATUS_OK : stack_check_heads(&options->stack, error);
+    self->table.width = self->model.width;
+    self->table.rows = (clamp > 0 && clamp < farthest ? clamp : farthest) + 1;
+    return relative_table_init(&self->table, RELATIVE_SINES_FIRST, error);
 }
 
 /* Share of the causal pairs of a window that its queries do not see. */
@@ -123,7 +97,7 @@ static enum status transformer_xl_create(const void *options, const struct backb
     stack_model_init(&self->model, &transformer_xl_backbone, stack, shape);
     self->model.options = &self->options;
     self->memory = self->options.memory > 0 ? (size_t)self->options.memory : shape->length;
-    enum status status = check_options(&self->options, error);
+    enum status status = self->options.head_width > 0 ? STATUS_OK : stack_check_heads(stack, error);
     if (status == STATUS_OK) {
         status = make_table(self, error);
     }
@@ -221,7 +195,7 @@ static const real *transformer_xl_memory_layer(const struct backbone_model *mode
 
 /* One run of all layers: over a memory, over a state, or alone. */
 struct pass {
-    struct transformer_xl_state *state;
+    struct relative_state *state;
     unsigned char *memory; /* rows of memory, or NULL */
     bool recurs;
     size_t cells;         /* the most that a row holds */
@@ -315,75 +289,39 @@ static void close_memory(const struct transformer_xl *self, const struct tensor 
 
 /* ---------------------------------------------------------------- state */
 
-/* The caller's memory: this, then a cache a layer, then the kernel's scratch, then room to project
- * the distances in. */
-struct transformer_xl_state {
-    alignas(64) size_t steps;
-    size_t batch;
-    bool prepared;           /* the distances are projected */
-    size_t used[LAYERS_MAX]; /* cells of each cache */
-};
-
-static size_t round_cache(size_t reals)
+static struct relative_sizes state_sizes(const struct transformer_xl *self)
 {
-    return (reals + 15) / 16 * 16;
-}
-
-static struct relative_cache cache_shape(const struct transformer_xl *self, size_t batch)
-{
-    return (struct relative_cache){
-        .batch = batch,
+    return (struct relative_sizes){
+        .table = &self->table,
+        .layers = self->model.layers,
         .heads = (size_t)self->options.stack.heads,
         .all = self->projected,
-        .inputs = self->model.width,
         .window = self->memory,
-        .rows = self->rows < self->memory ? self->rows : self->memory,
-        .capacity = relative_cache_capacity(self->memory),
     };
 }
 
 static size_t transformer_xl_state_bytes(const struct backbone_model *model, size_t batch)
 {
-    const struct transformer_xl *self = transformer_xl_of(model);
-    struct relative_cache cache = cache_shape(self, batch);
-    size_t width = cache.all / cache.heads;
-    size_t reals = model->layers * round_cache(relative_cache_size(&cache)) +
-                   round_cache(kernels()->relative_scratch(width)) + self->rows * cache.all +
-                   self->memory * width;
-    return sizeof(struct transformer_xl_state) + reals * sizeof(real);
+    struct relative_sizes sizes = state_sizes(transformer_xl_of(model));
+    return relative_state_bytes(&sizes, batch);
 }
 
 static void transformer_xl_state_reset(const struct backbone_model *model, void *state,
                                        size_t batch)
 {
-    memset(state, 0, transformer_xl_state_bytes(model, batch));
-    ((struct transformer_xl_state *)state)->batch = batch;
+    struct relative_sizes sizes = state_sizes(transformer_xl_of(model));
+    relative_state_reset(&sizes, state, batch);
 }
 
-static struct relative_cache state_cache(const struct transformer_xl *self,
-                                         struct transformer_xl_state *state, size_t i)
-{
-    struct relative_cache cache = cache_shape(self, state->batch);
-    size_t size = round_cache(relative_cache_size(&cache));
-    real *first = (real *)(void *)(state + 1);
-    cache.memory = first + i * size;
-    cache.scratch = first + self->model.layers * size;
-    cache.used = &state->used[i];
-    return cache;
-}
-
-/* Once after a reset: W_r R of every layer. */
 static void prepare_state(const struct transformer_xl *self, struct tape *tape,
-                          struct transformer_xl_state *state)
+                          struct relative_state *state)
 {
-    for (size_t i = 0; i < self->model.layers && !state->prepared; i++) {
-        struct relative_cache cache = state_cache(self, state, i);
-        size_t width = cache.all / cache.heads;
-        real *scratch = cache.scratch + round_cache(kernels()->relative_scratch(width));
-        relative_cache_prepare(&cache, self->table, tape_param(tape, self->layers[i].r)->data,
-                               scratch);
+    struct relative_sizes sizes = state_sizes(self);
+    size_t weights[LAYERS_MAX];
+    for (size_t i = 0; i < sizes.layers; i++) {
+        weights[i] = self->layers[i].r;
     }
-    state->prepared = true;
+    relative_state_prepare(&sizes, tape, state, weights);
 }
 
 /* ---------------------------------------------------------------- forward */
@@ -391,18 +329,6 @@ static void prepare_state(const struct transformer_xl *self, struct tape *tape,
 static struct tensor *project(struct tape *tape, struct tensor *x, size_t weight)
 {
     return op_linear(tape, x, tape_param(tape, weight), NULL);
-}
-
-/* The rows of R that `keys` keys meet; a constant that lies in the model. */
-static struct tensor *distances(const struct transformer_xl *self, struct tape *tape, size_t keys)
-{
-    struct tensor *table = tape_struct(tape, sizeof(*table));
-    size_t rows = keys < self->rows ? keys : self->rows;
-    *table = (struct tensor){.shape = {rows, self->model.width, 1, 1},
-                             .axes = 2,
-                             .data = tape_computes(tape) ? self->table : NULL,
-                             .grad_place = SIZE_MAX};
-    return table;
 }
 
 /* asked [B, T, D], seen [B, cells + T, D] -> [B, T, D]. */
@@ -423,7 +349,8 @@ static struct tensor *attend(const struct transformer_xl *self, size_t i, struct
     };
     struct tensor *y = NULL;
     if (pass->state != NULL && tape_computes(tape)) {
-        struct relative_cache cache = state_cache(self, pass->state, i);
+        struct relative_sizes sizes = state_sizes(self);
+        struct relative_cache cache = relative_state_cache(&sizes, pass->state, i);
         y = attention_relative_append(tape, &attention, &cache);
     } else {
         attention.r = project(tape, pass->table, layer->r);
@@ -462,7 +389,9 @@ static struct tensor *run_layers(const struct transformer_xl *self, struct tape 
 {
     open_memory(self, tape, x, pass);
     struct tensor *last = x;
-    pass->table = distances(self, tape, pass->cells + x->shape[1]);
+    size_t keys = pass->cells + x->shape[1];
+    size_t rows = keys < self->table.rows ? keys : self->table.rows;
+    pass->table = relative_table_rows(&self->table, tape, 0, rows);
     for (size_t i = 0; i < self->model.layers; i++) {
         size_t mark = tape_mark(tape);
         last = tape_keep(tape, mark, layer_forward(self, i, tape, last, pass));

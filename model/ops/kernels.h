@@ -146,6 +146,20 @@ struct relative_head {
     real *d_content_bias, *d_position_bias; /* [h] */
 };
 
+/* A convolution a channel over one series (convolution.c): y[t, c] = sum_j w[j, c] x[t + j, c], or
+ * with weights of its own at each step and group of channels, w[t, g, j]. */
+struct channel_convolution {
+    size_t length, width, taps; /* T, C, K */
+    size_t groups;              /* of channels, G; weights a step only */
+    const real *x;              /* [T + K - 1, C]: padded in time */
+    const real *w;              /* [K, C] or [T, G, K] */
+    real *y;                    /* [T, C]; forward only */
+    /* backward only; all but d_y are added to */
+    const real *d_y; /* [T, C] */
+    real *d_x;       /* [T + K - 1, C]; weights a step only */
+    real *d_w;       /* as w */
+};
+
 struct adamw {
     real rate, decay, beta1, beta2, epsilon;
     real correction1, correction2; /* 1 - beta^t */
@@ -217,6 +231,12 @@ struct kernels {
     size_t (*lsh_scratch)(size_t width, size_t tile_keys);
     void (*lsh)(const struct lsh_list *list);
     void (*lsh_back)(const struct lsh_list *list);
+
+    /* d_x of channel_convolution is the same convolution of d_y with the taps reversed. */
+    void (*channel_convolution)(const struct channel_convolution *job);
+    void (*channel_convolution_back)(const struct channel_convolution *job);
+    void (*step_convolution)(const struct channel_convolution *job);
+    void (*step_convolution_back)(const struct channel_convolution *job);
 
     /* Sum over the rows of weight * pinball; gradient times factor is written (beta 0) or added. */
     double (*pinball)(size_t rows, size_t levels, const real *forecast, const real *target,

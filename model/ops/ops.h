@@ -48,6 +48,33 @@ struct tensor *op_linear(struct tape *tape, struct tensor *x, struct tensor *w, 
 struct tensor *op_causal_conv(struct tape *tape, struct tensor *x, struct tensor *w,
                               struct tensor *b, const struct tensor *tail);
 
+/* ---------------------------------------------------------------- depthwise.c */
+
+/* What both convolutions a channel share. */
+struct convolution_place {
+    size_t before; /* zeros before the first step: K - 1 is causal, (K - 1) / 2 centred */
+    const struct tensor *tail; /* [B, before, C]: inputs before x_0 instead of the zeros, or NULL
+                                  (infer mode only) */
+};
+
+/* y[B, T, C]: y_(t,c) = b_c + sum_j w_(g(c),j) x_(t-before+j,c), w [G, K] shared by groups of C / G
+ * neighbouring channels (G = C: each has its own), zeros outside. b [C] or NULL. */
+struct tensor *op_depthwise_conv(struct tape *tape, struct tensor *x, struct tensor *w,
+                                 struct tensor *b, struct convolution_place place);
+
+/* The same with weights of its own at every step: w [B, T, G K]. */
+struct tensor *op_dynamic_conv(struct tape *tape, struct tensor *x, struct tensor *w, size_t groups,
+                               struct convolution_place place);
+
+/* ---------------------------------------------------------------- batch_norm.c */
+
+/* y = (x - mean_c) / sqrt(variance_c + 1e-5) * gain + shift over all rows of x [..., C]. In train
+ * mode mean and (biased) variance are those of x itself, gradients flow through both, and the way
+ * back adds means, unbiased variances and 1 to the gradient of `statistics` [2 C + 1], a parameter
+ * that is a `statistic` (params.h); `frozen` uses what `statistics` holds, as infer mode does. */
+struct tensor *op_batch_norm(struct tape *tape, struct tensor *x, struct tensor *gain,
+                             struct tensor *shift, struct tensor *statistics, bool frozen);
+
 /* ---------------------------------------------------------------- normalize.c, activation.c */
 
 /* y = (x - mean) / sqrt(var + 1e-5) * gain + shift over the last axis, biased variance. */

@@ -8,6 +8,7 @@
 
 extern const struct op add_op, scale_op, expand_op, inner_op, mix_op;
 extern const struct op linear_op, causal_conv_op;
+extern const struct op depthwise_conv_op, dynamic_conv_op, batch_norm_op;
 extern const struct op layer_norm_op, softmax_op;
 extern const struct op gelu_op, gelu_exact_op, relu_op, swish_op, tanh_op, softplus_op, glu_op;
 extern const struct op dropout_op;

@@ -48,6 +48,9 @@ const struct op *const op_table[] = {
     &pinball_op,
     &gaussian_nll_op,
     &student_nll_op,
+    &depthwise_conv_op,
+    &dynamic_conv_op,
+    &batch_norm_op,
 };
 
 const size_t op_count = ARRAY_COUNT(op_table);

@@ -54,6 +54,7 @@ size_t params_add(struct params *params, const struct param_spec *spec, const ch
         .gain = spec->gain,
         .decay = spec->decay,
         .fixed = spec->fixed,
+        .statistic = spec->statistic,
         .rate = spec->rate != 0 ? spec->rate : 1,
     };
     va_list arguments;
@@ -70,7 +71,7 @@ size_t params_add(struct params *params, const struct param_spec *spec, const ch
         param->axes++;
     }
     CHECK(param->axes > 0);
-    params->trained += param->fixed ? 0 : param->size;
+    params->trained += param->fixed || param->statistic ? 0 : param->size;
     params->size += (param->size + PARAM_ALIGNMENT - 1) / PARAM_ALIGNMENT * PARAM_ALIGNMENT;
     return params->count++;
 }
@@ -130,6 +131,9 @@ void params_initialise(const struct params *params, real *slab, uint64_t seed)
                 break;
             case PARAM_XAVIER:
                 values[k] = (real)(bound * (2 * random_uniform(&random) - 1));
+                break;
+            case PARAM_MOMENTS:
+                values[k] = k >= param->size / 2 && k + 1 < param->size;
                 break;
             }
         }

@@ -26,17 +26,21 @@ enum param_init {
     PARAM_ONE,
     PARAM_CONSTANT, /* `gain` everywhere */
     PARAM_NORMAL,   /* normal with standard deviation `gain` */
-    PARAM_XAVIER, /* uniform within gain * sqrt(6 / (fan in + fan out)); fan out is the first axis,
-                     fan in the product of the others; gain 0 means 1 */
+    PARAM_XAVIER,  /* uniform within gain * sqrt(6 / (fan in + fan out)); fan out is the first axis,
+                      fan in the product of the others; gain 0 means 1 */
+    PARAM_MOMENTS, /* [2 N + 1] of a statistic: means 0, variances 1, count 0 */
 };
 
 struct param_spec {
     size_t shape[TENSOR_AXES_MAX]; /* the first zero ends it */
     enum param_init init;
     double gain;
-    bool decay;  /* weight decay applies: matrices yes; biases, norms and tables no */
-    bool fixed;  /* drawn, never trained: has no gradient, is stored in snapshots like the others */
-    double rate; /* factor of the learning rate; 0 means 1 */
+    bool decay;     /* weight decay applies: matrices yes; biases, norms and tables no */
+    bool statistic; /* numbers that a batch tells in place of a gradient, and 1 in the last place:
+                       kept as a running mean (optimizer.h), trained by no loss, stored in snapshots
+                       like the others */
+    bool fixed;     /* drawn, never trained: has no gradient, is stored in snapshots too */
+    double rate;    /* factor of the learning rate; 0 means 1 */
 };
 
 struct param {
@@ -46,7 +50,7 @@ struct param {
     size_t offset, size; /* in reals, from the start of a slab */
     enum param_init init;
     double gain;
-    bool decay, fixed;
+    bool decay, fixed, statistic;
     double rate; /* never 0 */
 };
 
@@ -55,7 +59,7 @@ struct params {
     size_t count;
     size_t capacity;
     size_t size;    /* reals in a slab, gaps included */
-    size_t trained; /* reals that are trained: without gaps and fixed ones */
+    size_t trained; /* reals that are trained: without gaps, fixed ones and statistics */
 };
 
 enum status params_init(struct params *params, struct error *error) MUST_USE;

@@ -9,10 +9,11 @@
 #include <math.h>
 #include <string.h>
 
-#define BETA1        0.9
-#define EPSILON      1e-8
-#define NORM_EPSILON 1e-6
-#define FINAL_RATE   0.01 /* share of the largest rate at the end */
+#define BETA1              0.9
+#define EPSILON            1e-8
+#define NORM_EPSILON       1e-6
+#define STATISTIC_MOMENTUM 0.1  /* of batch normalization's running statistics */
+#define FINAL_RATE         0.01 /* share of the largest rate at the end */
 
 enum status optimizer_init(struct optimizer *optimizer, const struct params *params,
                            const struct optimizer_schedule *schedule, struct error *error)
@@ -75,7 +76,7 @@ void optimizer_gather(struct optimizer *optimizer, real *const *slabs, size_t sl
                 sum[j] += part[j];
             }
         }
-        optimizer->squares[i] = kernel->squares(param->size, sum);
+        optimizer->squares[i] = param->statistic ? 0.0 : kernel->squares(param->size, sum);
     }
 }
 
@@ -86,6 +87,16 @@ double optimizer_norm(const struct optimizer *optimizer)
         sum += optimizer->squares[i];
     }
     return sqrt(sum);
+}
+
+/* What the tapes of a step told is in its gradient, with their number at its end. */
+static void move_statistic(const struct param *param, const real *told, real *values)
+{
+    size_t count = param->size - 1;
+    real tapes = told[count];
+    for (size_t k = 0; tapes > 0 && k < count; k++) {
+        values[k] += (real)STATISTIC_MOMENTUM * (told[k] / tapes - values[k]);
+    }
 }
 
 void optimizer_step(struct optimizer *optimizer, real *weights, const real *gradient, double norm,
@@ -105,7 +116,10 @@ void optimizer_step(struct optimizer *optimizer, real *weights, const real *grad
     for (size_t i = from; i < to; i++) {
         const struct param *param = &optimizer->params->items[i];
         size_t at = param->offset;
-        if (param->fixed) {
+        if (param->statistic) {
+            move_statistic(param, gradient + at, weights + at);
+        }
+        if (param->fixed || param->statistic) {
             memcpy(optimizer->average + at, weights + at, param->size * sizeof(real));
             continue;
         }

@@ -4,10 +4,11 @@
  * w -= rate (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + 1e-8) after w -= rate decay w (Loshchilov
  * and Hutter 2019), decay on matrices only. A
  * parameter's own factor multiplies the rate and leaves its decay as it was; a fixed parameter is
- * left alone and its average is itself, whoever redrew it. The work is cut by parameter, so that
- * several lanes can share one step: every lane calls optimizer_squares and optimizer_step for its
- * own range of parameters, with a barrier between; the norm is the sum over parameters in their
- * order, whoever computed them.
+ * left alone and its average is itself, whoever redrew it. A statistic becomes 0.9 of itself
+ * and 0.1 of the mean of what the tapes of a step told of it in its gradient. The work is cut by
+ * parameter, so that several lanes can share one step: every lane calls optimizer_squares and
+ * optimizer_step for its own range of parameters, with a barrier between; the norm is the sum over
+ * parameters in their order, whoever computed them.
  */
 #ifndef MODEL_TRAINING_OPTIMIZER_H
 #define MODEL_TRAINING_OPTIMIZER_H

@@ -67,6 +67,26 @@ const struct backbone_case cases[] = {
                        "activation=relu biases=layer"},
     {"transformer_xl", "width=16 heads=4 inner=24 same_length=false memory=60 last_norm=false"},
     {"transformer_xl", "width=16 heads=4 inner=24 same_length=false memory=5 layers=1"},
+    {"conformer", "width=16 heads=2 inner=24"},
+    {"conformer", "width=12 heads=3 inner=20 conv_norm=none attention_window=7 conv_kernel=6 "
+                  "layers=2"},
+    {"conformer", "width=16 heads=4 inner=24 conv_norm=layer attention_window=60 conv_kernel=1 "
+                  "layers=2"},
+    {"conformer", "width=16 heads=2 inner=24 conv_kernel=60 layers=1"},
+    {"conformer", "width=16 heads=2 inner=24 mode=fidelity conv_kernel=7"},
+    {"conformer", "width=12 heads=3 inner=20 mode=fidelity conv_norm=layer attention_window=5 "
+                  "conv_kernel=4 layers=2"},
+    {"conformer", "width=16 heads=2 inner=24 mode=fidelity conv_norm=none attention_window=100 "
+                  "layers=2"},
+    {"lite_transformer", "width=16 heads=2"},
+    {"lite_transformer", "width=24 heads=3 attention_width=12 conv_heads=6 conv_kernel=5 glu=false "
+                         "convolution=lightweight positions=none layers=2"},
+    {"lite_transformer", "width=16 heads=1 attention_width=5 conv_heads=11 conv_kernel=9 norm=post "
+                         "activation=relu feed_width=20 layers=2"},
+    {"lite_transformer", "width=16 heads=2 conv_heads=1 conv_kernel=1 convolution=lightweight "
+                         "layers=4"},
+    {"lite_transformer", "width=16 heads=2 conv_heads=2 conv_kernel=60 layers=2 glu=false"},
+    {"lite_transformer", "width=16 heads=4 attention_width=16 positions=none layers=2"},
 };
 const size_t case_count = ARRAY_COUNT(cases);
 
@@ -74,6 +94,8 @@ const struct backbone_case saved[] = {
     {"logsparse", "positions=relative head_width=12"},
     {"linformer", "mode=encoder sharing=key_value"},
     {"linformer", "block=8 summary=2 group=2 sharing=layerwise"},
+    {"conformer", "mode=fidelity conv_kernel=7"},
+    {"lite_transformer", "convolution=lightweight glu=false"},
 };
 const size_t saved_count = ARRAY_COUNT(saved);
 
@@ -172,6 +194,40 @@ static void content_only(const struct params *params, real *weights,
     }
 }
 
+/* The stack's rows of distances are sines, then cosines; ours are pairs. No convolution, nothing
+ * before attention, and two halves of the feed-forward step make a whole one. */
+static void conformer_plain(const struct params *params, real *weights,
+                            const struct params *other_params, real *other_weights)
+{
+    for (size_t i = 0; i < other_params->count; i++) {
+        const struct param *param = &other_params->items[i];
+        real *values = other_weights + param->offset;
+        const char *part = strchr(param->name + 2, '.') + 1;
+        if (strncmp(part, "convolution.out.", 16) == 0 || strncmp(part, "before.out.", 11) == 0 ||
+            strstr(part, "attention.q.bias") != NULL || strstr(part, "attention.k.bias") != NULL ||
+            strstr(part, "attention.v.bias") != NULL ||
+            strstr(part, "attention.out.bias") != NULL) {
+            memset(values, 0, param->size * sizeof(real));
+        }
+        for (size_t k = 0; strncmp(part, "feed.out.", 9) == 0 && k < param->size; k++) {
+            values[k] *= 2;
+        }
+        if (strcmp(part, "attention.r.weight") == 0) {
+            const real *from = weights + params->items[params_find(params, param->name)].offset;
+            size_t width = param->shape[1];
+            for (size_t k = 0; k < param->size; k++) {
+                size_t pair = k % width / 2;
+                values[k] = from[k / width * width + (k % 2 == 0 ? pair : width / 2 + pair)];
+            }
+        }
+        if (strcmp(part, "norm.gain") == 0 || strcmp(part, "norm.shift") == 0) {
+            const char *last = strcmp(part, "norm.gain") == 0 ? "b.norm.gain" : "b.norm.shift";
+            size_t place = params->items[params_find(params, last)].offset;
+            memcpy(values, weights + place, param->size * sizeof(real));
+        }
+    }
+}
+
 const struct backbone_equal equals[] = {
     {"logsparse", "width=16 heads=2 pattern=dense kernel=1", "logsparse",
      "width=16 heads=2 pattern=local_log window=48 kernel=1", 2e-6, NULL},
@@ -234,6 +290,19 @@ const struct backbone_equal equals[] = {
      "width=16 heads=2 memory=11 same_length=false", 2e-6, NULL},
     {"transformer_xl", "width=16 heads=2 memory=48", "transformer_xl",
      "width=16 heads=2 memory=48 clamp=47", 2e-6, NULL},
+    {"transformer_xl", "width=16 heads=2 layers=1 activation=swish biases=layer same_length=false",
+     "conformer", "width=16 heads=2 layers=1", 2e-6, conformer_plain},
+    {"transformer_xl", "width=16 heads=4 layers=1 activation=swish biases=layer memory=9",
+     "conformer", "width=16 heads=4 layers=1 attention_window=9 conv_norm=none", 2e-6,
+     conformer_plain},
+    {"conformer", "width=16 heads=2 inner=24", "conformer",
+     "width=16 heads=2 inner=24 attention_window=48", 2e-6, NULL},
+    /* All channels attend. */
+    {"logsparse", "width=16 heads=2 pattern=dense kernel=1 inner=64", "lite_transformer",
+     "width=16 heads=2 attention_width=16 feed_width=64", 2e-6, NULL},
+    {"logsparse", "width=16 heads=2 pattern=dense kernel=1 positions=none inner=16 norm=post",
+     "lite_transformer", "width=16 heads=2 attention_width=16 positions=none norm=post", 2e-6,
+     NULL},
 };
 const size_t equal_count = ARRAY_COUNT(equals);
 
@@ -274,5 +343,16 @@ const struct backbone_refusal refusals[] = {
     {"transformer_xl", "width=9 heads=3", 336, "bad_value", "even width"},
     {"transformer_xl", "memory=-1", 336, "out_of_bounds", "memory"},
     {"transformer_xl", "kernel=3", 336, "unknown_option", "kernel"},
+    {"conformer", "heads=5", 64, "bad_value", "5 heads"},
+    {"conformer", "width=15 heads=3", 64, "bad_value", "even width"},
+    {"conformer", "conv_norm=batch", 64, "bad_value", "mode=fidelity"},
+    {"conformer", "norm=post", 64, "unknown_option", "norm"},
+    {"conformer", "conv_kernel=0", 64, "out_of_bounds", "conv_kernel"},
+    {"lite_transformer", "heads=5", 64, "bad_value", "divides attention_width"},
+    {"lite_transformer", "width=24 heads=2 conv_heads=5", 64, "bad_value", "width - attention"},
+    {"lite_transformer", "width=16 attention_width=20", 64, "bad_value", "0 for half"},
+    {"lite_transformer", "convolution=full", 64, "bad_value", "lightweight"},
+    {"lite_transformer", "conv_kernel=300", 64, "out_of_bounds", "conv_kernel"},
+    {"lite_transformer", "inner=64", 64, "unknown_option", "inner"},
 };
 const size_t refusal_count = ARRAY_COUNT(refusals);

@@ -26,6 +26,8 @@ static const struct {
     {"longformer", golden_longformer},
     {"reformer", golden_reformer},
     {"transformer_xl", golden_transformer_xl},
+    {"conformer", golden_conformer},
+    {"lite_transformer", golden_lite_transformer},
     {"common", golden_common},
     {"performer", golden_performer},
 };

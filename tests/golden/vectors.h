@@ -77,6 +77,8 @@ bool golden_adaptive_span(struct vectors *vectors, struct tape *tape);
 bool golden_longformer(struct vectors *vectors, struct tape *tape);
 bool golden_reformer(struct vectors *vectors, struct tape *tape);
 bool golden_transformer_xl(struct vectors *vectors, struct tape *tape);
+bool golden_conformer(struct vectors *vectors, struct tape *tape);
+bool golden_lite_transformer(struct vectors *vectors, struct tape *tape);
 bool golden_common(struct vectors *vectors, struct tape *tape);
 bool golden_performer(struct vectors *vectors, struct tape *tape);
 

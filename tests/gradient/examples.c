@@ -13,5 +13,6 @@ const struct example_family *const example_families[] = {
     &examples_longformer,
     &examples_lsh,
     &examples_attention_relative,
+    &examples_convolution,
 };
 const size_t example_family_count = ARRAY_COUNT(example_families);

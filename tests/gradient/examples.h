@@ -31,6 +31,7 @@ extern const struct example_family examples_linear;
 extern const struct example_family examples_basic, examples_longformer;
 extern const struct example_family examples_lsh;
 extern const struct example_family examples_attention_relative;
+extern const struct example_family examples_convolution;
 
 /* A constant of its own random stream. */
 struct tensor *example_constant(struct tape *tape, const size_t *shape, uint64_t stream);

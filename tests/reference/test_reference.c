@@ -66,6 +66,7 @@ static const struct reference_family *const families[] = {
     &references_longformer,
     &references_basic, &references_linformer, &references_span, &references_linear, &references_lsh,
     &references_attention_relative,
+    &references_convolution,
 };
 
 /* The n-th reference of all families, or NULL behind the last. */

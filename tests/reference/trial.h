@@ -31,6 +31,7 @@ extern const struct reference_family references_linear;
 extern const struct reference_family references_basic, references_longformer;
 extern const struct reference_family references_lsh;
 extern const struct reference_family references_attention_relative;
+extern const struct reference_family references_convolution;
 
 /* 1 to `most`. */
 size_t trial_some(struct trial *t, size_t most);

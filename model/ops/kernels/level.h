@@ -69,6 +69,11 @@ size_t KERNEL(kernel_lsh_scratch)(size_t width, size_t tile_keys);
 void KERNEL(kernel_lsh)(const struct lsh_list *list);
 void KERNEL(kernel_lsh_back)(const struct lsh_list *list);
 
+void KERNEL(kernel_channel_convolution)(const struct channel_convolution *job);
+void KERNEL(kernel_channel_convolution_back)(const struct channel_convolution *job);
+void KERNEL(kernel_step_convolution)(const struct channel_convolution *job);
+void KERNEL(kernel_step_convolution_back)(const struct channel_convolution *job);
+
 extern const struct kernels KERNEL(kernel_table);
 
 #endif

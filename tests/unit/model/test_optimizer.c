@@ -7,6 +7,8 @@
 #include "model/training/optimizer.h"
 #include "tests/unit/model/model_test.h"
 
+#include <string.h>
+
 #define ROUNDS 10
 #define MATRIX 12
 #define BIAS   5
@@ -87,6 +89,49 @@ static void follows_adamw(UNUSED void **state)
     optimizer_release(&optimizer);
 }
 
+/* Means begin at 0, variances at 1; a step moves them a tenth of the way to the mean of what its
+ * tapes told, whatever the clipping, and the gradient's norm leaves them out. */
+static void statistics_are_running_means(UNUSED void **state)
+{
+    struct error error = {0};
+    struct params own;
+    assert_ok(params_init(&own, &error));
+    struct param_spec moments = {.shape = {5, 0}, .init = PARAM_MOMENTS, .statistic = true};
+    (void)params_add(&own, &moments, "moments");
+    assert_int_equal(own.trained, 0);
+    struct optimizer_schedule schedule = {.rate = 0.1, .beta2 = 0.99, .average = 0.9, .clip = 0.5};
+    struct optimizer optimizer;
+    assert_ok(optimizer_init(&optimizer, &own, &schedule, &error));
+    real *weights = params_slab_new(&own);
+    real *slabs[2] = {params_slab_new(&own), params_slab_new(&own)};
+    params_initialise(&own, weights, 4);
+    static const real start[] = {0, 0, 1, 1, 0};
+    assert_memory_equal(weights, start, sizeof(start));
+    optimizer_start(&optimizer, weights);
+    double expected[] = {0, 0, 1, 1};
+    for (uint64_t step = 1; step <= ROUNDS; step++) {
+        /* Two tapes in one slab, one in the other. */
+        memcpy(slabs[0], (real[]){4, -2, 6, 1, 2}, sizeof(start));
+        memcpy(slabs[1], (real[]){5, 8, 3, 2, 1}, sizeof(start));
+        optimizer_gather(&optimizer, slabs, 2, 0, 1);
+        double norm = optimizer_norm(&optimizer);
+        assert_close(norm, 0, 0);
+        optimizer_step(&optimizer, weights, slabs[0], norm, step, 0.1, 0, 1);
+        static const double told[] = {3, 2, 3, 1};
+        for (size_t i = 0; i < 4; i++) {
+            expected[i] = 0.9 * expected[i] + 0.1 * told[i];
+            assert_close((double)weights[i], expected[i], 1e-5);
+        }
+        assert_memory_equal(optimizer.average, weights, sizeof(start));
+    }
+    assert_close((double)weights[4], 0, 0);
+    mem_free(weights);
+    mem_free(slabs[0]);
+    mem_free(slabs[1]);
+    optimizer_release(&optimizer);
+    params_release(&own);
+}
+
 static void warms_up_and_cools_down(UNUSED void **state)
 {
     struct optimizer_schedule schedule = {.rate = 1.0, .warmup_share = 0.1, .warmup_steps = 50};
@@ -134,6 +179,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(follows_adamw),
+        cmocka_unit_test(statistics_are_running_means),
         cmocka_unit_test(warms_up_and_cools_down),
         cmocka_unit_test(lanes_wait_for_each_other),
     };
