@@ -7,21 +7,22 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "server/backtest_cut.h"
+#include "server/backtest_plot.h"
 
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #define FILE_BYTES_MAX     ((size_t)1 << 30)
 #define INFLATED_BYTES_MAX ((size_t)4 << 30)
+#define REPORT_BYTES_MAX   ((size_t)64 << 20)
 
 extern char **environ;
 
 struct backtest {
-    const char *file, *forecasts;
-    int64_t horizon, windows, season, seconds, steps, seed;
+    const char *file, *forecasts, *by_series, *plot, *plot_series;
+    int64_t horizon, windows, season, seconds, steps, seed, seeds;
     bool m4, json, has_end;
     int64_t end_ms;
     struct config_sources sources;
@@ -39,10 +40,14 @@ static const struct command_option options[] = {
     {"seconds", "N", "Train for N seconds; default: train.seconds."},
     {"steps", "N", "Train N steps, whatever the time: results can be repeated."},
     {"seed", "N", "Seed of the random numbers; default: train.seed."},
+    {"seeds", "N", "Train N times, with seeds from --seed on: means and ranges of the figures."},
     {"end", "TIME", "Drop what is at or after this time first (RFC 3339)."},
     {"m4", NULL, "OWA too, as the M4 competition defines it."},
     {"forecasts", "OUT.csv",
      "Write the forecasts: series_id,step,mean,q0.025,... (- = standard output)."},
+    {"by-series", "OUT.csv", "Write a row a series: the model beside its best baseline."},
+    {"plot", "OUT.svg", "Draw forecasts against what came: worst, median and best series by MASE."},
+    {"plot-series", "ID", "Draw this series only."},
     {"json", NULL, "Print one JSON object."},
     {"config", "FILE", "Read this configuration file."},
     {"set", "KEY=VALUE", "Set one option of the configuration; may repeat."},
@@ -57,25 +62,11 @@ static void write_forecast(void *context, const char *id, size_t window,
     struct text line;
     text_init(&line, (size_t)8 << 20);
     for (size_t step = 0; step < forecast->horizon; step++) {
-        bool quote = strpbrk(id, ",\"") != NULL;
-        if (quote) {
-            text_add_char(&line, '"');
-        }
-        for (const char *c = id; *c != '\0'; c++) {
-            text_add_char(&line, *c);
-            if (*c == '"') {
-                text_add_char(&line, '"');
-            }
-        }
-        if (backtest->windows > 1) {
-            text_add_format(&line, "#%zu", window);
-        }
-        if (quote) {
-            text_add_char(&line, '"');
-        }
-        text_add_format(&line, ",%zu,%.9g", step + 1, (double)forecast->mean[step]);
+        backtest_csv_id(&line, id, backtest->windows > 1 ? window : 0);
+        text_add_format(&line, ",%zu,%.*g", step + 1, BACKTEST_DIGITS,
+                        (double)forecast->mean[step]);
         for (size_t q = 0; q < QUANTILE_COUNT; q++) {
-            text_add_format(&line, ",%.9g",
+            text_add_format(&line, ",%.*g", BACKTEST_DIGITS,
                             (double)forecast->quantiles[q * forecast->horizon + step]);
         }
         text_add_char(&line, '\n');
@@ -117,109 +108,83 @@ static enum status close_forecasts(struct backtest *backtest, struct error *erro
     return failed ? error_set(error, STATUS_IO, "could not write the forecasts") : STATUS_OK;
 }
 
-static void add_metric(struct text *json, const char *name, double value)
+static enum status write_file(const char *path, const struct text *text, const char *what,
+                              struct error *error)
 {
-    text_add_format(json, ",\"%s\":", name);
-    text_add_double(json, value);
+    enum status status = text_status(text, what, error);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    FILE *file = fopen(path, "we");
+    if (file == NULL) {
+        return error_set(error, STATUS_IO, "could not open '%s': %s", path, strerror(errno));
+    }
+    bool written = fwrite(text->bytes, 1, text->length, file) == text->length;
+    written = fclose(file) == 0 && written;
+    return written ? STATUS_OK : error_set(error, STATUS_IO, "could not write '%s'", path);
 }
 
-static void add_metrics(struct text *json, const char *model, const struct metrics *metrics,
-                        bool m4)
+static enum status write_rows(const struct backtest *backtest, const struct backtest_report *report,
+                              struct error *error)
 {
-    text_add_format(json, "\"%s\":{\"series\":%llu,\"points\":%llu", model,
-                    (unsigned long long)metrics->series, (unsigned long long)metrics->points);
-    add_metric(json, "sMAPE", metrics->smape);
-    add_metric(json, "ND", metrics->nd);
-    add_metric(json, "MASE", metrics->mase);
-    text_add_format(json, ",\"series_without_MASE_scale\":%llu",
-                    (unsigned long long)metrics->series_without_scale);
-    add_metric(json, "rho0.025", metrics->rho_low);
-    add_metric(json, "rho0.975", metrics->rho_high);
-    for (int i = 0; i < 9; i++) {
-        char name[16];
-        snprintf(name, sizeof(name), "rho0.%d", i + 1);
-        add_metric(json, name, metrics->rho[i]);
-    }
-    add_metric(json, "wQL", metrics->wql);
-    add_metric(json, "cover80", metrics->cover80);
-    add_metric(json, "width80", metrics->width80);
-    add_metric(json, "quantile_crossings", metrics->quantile_crossings);
-    add_metric(json, "cover95", metrics->cover95);
-    add_metric(json, "MSIS95", metrics->msis95);
-    text_add_format(json, ",\"missing_actuals\":%llu",
-                    (unsigned long long)metrics->missing_actuals);
-    if (m4) {
-        add_metric(json, "Naive2_sMAPE", metrics->naive2_smape);
-        add_metric(json, "Naive2_MASE", metrics->naive2_mase);
-        add_metric(json, "OWA", metrics->owa);
-    }
-    text_add_char(json, '}');
+    struct text csv;
+    text_init(&csv, REPORT_BYTES_MAX);
+    backtest_report_rows(report, &csv);
+    enum status status = write_file(backtest->by_series, &csv, "the table of series", error);
+    text_release(&csv);
+    return status;
 }
 
-static void print_json(const struct backtest *backtest, const struct backtest_result *result,
-                       size_t left_out)
+static enum status write_plot(const struct backtest *backtest, const struct cut_data *cut,
+                              const struct backtest_report *report, struct error *error)
 {
-    struct rusage usage = {0};
+    const char *slash = strrchr(backtest->file, '/');
+    struct plot_request request = {
+        .series = cut->series,
+        .report = report,
+        .name = slash != NULL ? slash + 1 : backtest->file,
+        .chosen = backtest->plot_series,
+    };
+    struct text svg;
+    text_init(&svg, REPORT_BYTES_MAX);
+    enum status status = backtest_plot(&request, &svg, error);
+    if (status == STATUS_OK) {
+        status = write_file(backtest->plot, &svg, "the picture", error);
+    }
+    text_release(&svg);
+    return status;
+}
+
+static enum status print_json(const struct backtest_report *report, struct error *error)
+{
     struct text json;
-    getrusage(RUSAGE_SELF, &usage);
-    text_init(&json, (size_t)1 << 16);
-    text_add_format(&json,
-                    "{\"series\":%llu,\"series_left_out\":%llu,\"horizon\":%lld,\"windows\":%lld,",
-                    (unsigned long long)result->series_used,
-                    (unsigned long long)(result->series_left_out + left_out),
-                    (long long)backtest->horizon, (long long)backtest->windows);
-    text_add_format(&json, "\"season\":%u,\"seed\":%lld,\"backbone\":\"%s\"", result->season,
-                    (long long)backtest->seed, backtest->config.backbone);
-    add_metric(&json, "train_seconds", result->train_seconds);
-    add_metric(&json, "forecast_seconds", result->forecast_seconds);
-    text_add_format(&json, ",\"peak_bytes\":%zu,\"peak_resident_bytes\":%lld,\"parameters\":%llu",
-                    result->peak_bytes, (long long)usage.ru_maxrss * 1024,
-                    (unsigned long long)result->parameters);
-    if (backtest->windows > 0) {
-        text_add_string(&json, ",\"models\":{");
-        add_metrics(&json, "champion", &result->champion, backtest->m4);
-        text_add_char(&json, ',');
-        add_metrics(&json, "seasonal_naive", &result->seasonal_naive, backtest->m4);
-        text_add_char(&json, '}');
+    text_init(&json, REPORT_BYTES_MAX);
+    backtest_report_json(report, 0, &json);
+    text_add_char(&json, '\n');
+    enum status status = text_status(&json, "the figures", error);
+    if (status == STATUS_OK) {
+        fwrite(json.bytes, 1, json.length, stdout);
     }
-    text_add_string(&json, "}\n");
-    fwrite(json.bytes, 1, json.length, stdout);
     text_release(&json);
+    return status;
 }
 
-static void print_row(FILE *out, const char *name, double champion, double baseline)
+static enum status print_report(const struct backtest *backtest, const struct cut_data *cut,
+                                const struct backtest_report *report, struct error *error)
 {
-    fprintf(out, "%-10s %12.5f %12.5f\n", name, champion, baseline);
-}
-
-static void print_table(const struct backtest *backtest, const struct backtest_result *result,
-                        size_t left_out)
-{
-    const struct metrics *a = &result->champion, *b = &result->seasonal_naive;
-    FILE *out = backtest->windows > 0 ? stdout : stderr;
-    fprintf(out, "series %llu (%llu left out), horizon %lld, windows %lld, season %u\n",
-            (unsigned long long)result->series_used,
-            (unsigned long long)(result->series_left_out + left_out), (long long)backtest->horizon,
-            (long long)backtest->windows, result->season);
-    fprintf(out, "training %.1f s, forecasting %.2f s, %llu parameters, peak %.1f MB\n",
-            result->train_seconds, result->forecast_seconds, (unsigned long long)result->parameters,
-            (double)result->peak_bytes / 1e6);
-    if (backtest->windows == 0) {
-        return;
+    enum status status = STATUS_OK;
+    if (backtest->by_series != NULL) {
+        status = write_rows(backtest, report, error);
     }
-    fprintf(out, "\n%-10s %12s %12s\n", "", backtest->config.backbone, "seas. naive");
-    print_row(out, "MASE", a->mase, b->mase);
-    print_row(out, "sMAPE", a->smape, b->smape);
-    if (backtest->m4) {
-        print_row(out, "OWA", a->owa, b->owa);
+    if (status == STATUS_OK && backtest->plot != NULL) {
+        status = write_plot(backtest, cut, report, error);
     }
-    print_row(out, "ND", a->nd, b->nd);
-    print_row(out, "wQL", a->wql, b->wql);
-    print_row(out, "rho0.5", a->rho[4], b->rho[4]);
-    print_row(out, "rho0.9", a->rho[8], b->rho[8]);
-    print_row(out, "cover80", a->cover80, b->cover80);
-    print_row(out, "cover95", a->cover95, b->cover95);
-    print_row(out, "MSIS95", a->msis95, b->msis95);
+    if (status == STATUS_OK && backtest->json) {
+        status = print_json(report, error);
+    } else if (status == STATUS_OK) {
+        backtest_report_table(report, backtest->windows > 0 ? stdout : stderr);
+    }
+    return status;
 }
 
 /* ---------------------------------------------------------------- the run */
@@ -254,12 +219,40 @@ static enum status read_series(struct backtest *backtest, struct csv_data *csv,
     return status;
 }
 
+/* One training and its forecasts. The request's visit is dropped after the first seed: files hold
+ * that one's. */
+static enum status run_seeds(struct backtest *backtest, struct backtest_request *request,
+                             struct backtest_result *first, struct backtest_report *report,
+                             struct error *error)
+{
+    struct progress progress;
+    enum status status = STATUS_OK;
+    request->train.report = progress_report;
+    request->train.report_context = &progress;
+    for (int64_t i = 0; i < backtest->seeds && status == STATUS_OK; i++) {
+        char label[48];
+        struct backtest_result other = {0};
+        struct backtest_result *result = i == 0 ? first : &other;
+        snprintf(label, sizeof(label), backtest->seeds > 1 ? "backtest, seed %lld" : "backtest",
+                 (long long)(backtest->seed + i));
+        request->train.seed = (uint64_t)(backtest->seed + i);
+        progress_begin(&progress, label);
+        status = backtest_run(request, result, error);
+        progress_end(&progress);
+        if (status == STATUS_OK) {
+            backtest_report_add(report, result);
+        }
+        backtest_release(&other);
+        request->visit = NULL;
+    }
+    return status;
+}
+
 static enum status run(struct backtest *backtest, struct error *error)
 {
     struct csv_data csv = {0};
     struct cut_data cut = {0};
     struct backtest_result result = {0};
-    struct progress progress;
     enum status status = read_series(backtest, &csv, &cut, error);
     if (status != STATUS_OK) {
         return status;
@@ -279,35 +272,33 @@ static enum status run(struct backtest *backtest, struct error *error)
                              : backtest->steps > 0 ? 0
                                                    : (double)backtest->config.seconds_ms / 1e3,
                   .steps = (uint64_t)backtest->steps,
-                  .seed = (uint64_t)backtest->seed,
                   .lanes = (unsigned)backtest->config.lanes,
-                  .memory_max = (size_t)backtest->config.memory,
-                  .report = progress_report,
-                  .report_context = &progress},
+                  .memory_max = (size_t)backtest->config.memory},
         .visit = backtest->out != NULL ? write_forecast : NULL,
         .visit_context = backtest,
     };
     config_model(&backtest->config, &request.train.config);
-    progress_begin(&progress, "backtest");
-    status = backtest_run(&request, &result, error);
-    progress_end(&progress);
+    struct backtest_report report = {
+        .backbone = backtest->config.backbone,
+        .horizon = request.horizon,
+        .windows = request.windows,
+        .left_out = cut.left_out,
+        .seed = (uint64_t)backtest->seed,
+        .m4 = backtest->m4,
+    };
+    status = run_seeds(backtest, &request, &result, &report, error);
     if (status == STATUS_OK) {
         status = close_forecasts(backtest, error);
     }
-    if (status != STATUS_OK) {
-        goto release;
-    }
-    if (backtest->season == 0) {
+    if (status == STATUS_OK && backtest->season == 0) {
         fprintf(stderr, "season %u (detected)\n", result.season);
     }
-    if (backtest->json) {
-        print_json(backtest, &result, cut.left_out);
-    } else {
-        print_table(backtest, &result, cut.left_out);
+    if (status == STATUS_OK) {
+        status = print_report(backtest, &cut, &report, error);
     }
 
 release:
-    snapshot_release(result.snapshot);
+    backtest_release(&result);
     cut_free(&cut);
     csv_free(&csv);
     return status;
@@ -323,10 +314,29 @@ static int take_option(struct backtest *backtest, const struct command_line *lin
         const char *name;
         int64_t minimum, maximum, *out;
     } numbers[] = {
-        {"horizon", 1, 1024, &backtest->horizon}, {"windows", 0, 1000, &backtest->windows},
-        {"season", 1, 100000, &backtest->season}, {"seconds", 1, 604800, &backtest->seconds},
-        {"steps", 1, 10000000, &backtest->steps}, {"seed", 0, INT64_MAX, &backtest->seed},
+        {"horizon", 1, 1024, &backtest->horizon},
+        {"windows", 0, 1000, &backtest->windows},
+        {"season", 1, 100000, &backtest->season},
+        {"seconds", 1, 604800, &backtest->seconds},
+        {"steps", 1, 10000000, &backtest->steps},
+        {"seed", 0, INT64_MAX, &backtest->seed},
+        {"seeds", 1, BACKTEST_SEEDS_MAX, &backtest->seeds},
     };
+    const struct {
+        const char *name;
+        const char **out;
+    } words[] = {
+        {"forecasts", &backtest->forecasts},
+        {"by-series", &backtest->by_series},
+        {"plot", &backtest->plot},
+        {"plot-series", &backtest->plot_series},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(words); i++) {
+        if (strcmp(name, words[i].name) == 0) {
+            *words[i].out = value;
+            return EXIT_DONE;
+        }
+    }
     for (size_t i = 0; i < ARRAY_COUNT(numbers); i++) {
         if (strcmp(name, numbers[i].name) == 0) {
             return command_integer(line, name, value, numbers[i].minimum, numbers[i].maximum,
@@ -339,8 +349,6 @@ static int take_option(struct backtest *backtest, const struct command_line *lin
         backtest->m4 = true;
     } else if (strcmp(name, "json") == 0) {
         backtest->json = true;
-    } else if (strcmp(name, "forecasts") == 0) {
-        backtest->forecasts = value;
     } else if (strcmp(name, "backbone") == 0) {
         snprintf(backbone, sizeof(backbone), "model.backbone=%s", value);
         command_source(&backtest->sources, "set", backbone);
@@ -355,6 +363,32 @@ static int take_option(struct backtest *backtest, const struct command_line *lin
     return EXIT_DONE;
 }
 
+/* What the options must be together; EXIT_DONE or EXIT_USAGE. */
+static int check_usage(const struct backtest *backtest, const struct command_line *line)
+{
+    if (backtest->file == NULL) {
+        return command_usage(line, "no file is named");
+    }
+    if (backtest->horizon == 0) {
+        return command_usage(line, "option '--horizon' is required");
+    }
+    if (backtest->seconds > 0 && backtest->steps > 0) {
+        return command_usage(line, "--seconds and --steps exclude each other");
+    }
+    if (backtest->windows == 0 && backtest->forecasts == NULL && backtest->json) {
+        return command_usage(line, "--json with --windows 0 needs --forecasts OUT.csv");
+    }
+    bool evaluates = backtest->by_series != NULL || backtest->plot != NULL || backtest->seeds > 1;
+    if (backtest->windows == 0 && evaluates) {
+        return command_usage(line,
+                             "--windows 0 has no actual values for --by-series, --plot or --seeds");
+    }
+    if (backtest->plot_series != NULL && backtest->plot == NULL) {
+        return command_usage(line, "--plot-series needs --plot OUT.svg");
+    }
+    return EXIT_DONE;
+}
+
 int command_backtest(int argc, char **argv)
 {
     struct command_line line = {
@@ -364,13 +398,14 @@ int command_backtest(int argc, char **argv)
                  "long and\n"
                  "rows; plain or gzip), trains on what is before them, forecasts window after "
                  "window and\n"
-                 "compares with the seasonal naive. With W = 0 it forecasts beyond the end.",
+                 "compares with the baselines. With W = 0 it forecasts beyond the end.",
         .options = options,
         .option_count = ARRAY_COUNT(options),
         .argc = argc,
         .argv = argv,
     };
-    struct backtest backtest = {.windows = 1, .seed = -1, .sources = {.environment = environ}};
+    struct backtest backtest = {
+        .windows = 1, .seed = -1, .seeds = 1, .sources = {.environment = environ}};
     struct error error = {0};
     for (int word; (word = command_next(&line)) != WORD_END;) {
         if (word == WORD_STOP) {
@@ -385,17 +420,8 @@ int command_backtest(int argc, char **argv)
             return EXIT_USAGE;
         }
     }
-    if (backtest.file == NULL) {
-        return command_usage(&line, "no file is named");
-    }
-    if (backtest.horizon == 0) {
-        return command_usage(&line, "option '--horizon' is required");
-    }
-    if (backtest.seconds > 0 && backtest.steps > 0) {
-        return command_usage(&line, "--seconds and --steps exclude each other");
-    }
-    if (backtest.windows == 0 && backtest.forecasts == NULL && backtest.json) {
-        return command_usage(&line, "--json with --windows 0 needs --forecasts OUT.csv");
+    if (check_usage(&backtest, &line) != EXIT_DONE) {
+        return EXIT_USAGE;
     }
     char horizon[48];
     snprintf(horizon, sizeof(horizon), "forecast.horizon=%lld", (long long)backtest.horizon);

@@ -7,8 +7,28 @@
 #include "model/forecast.h"
 
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 #define INTERVAL_PENALTY 40.0 /* 2 / 0.05 */
+
+double scored_digits(double value, int digits)
+{
+    char text[40];
+    snprintf(text, sizeof(text), "%.*g", digits, value);
+    return strtod(text, NULL);
+}
+
+void scored_from(const struct forecast *forecast, struct scored_forecast *out)
+{
+    CHECK(forecast->horizon == out->horizon);
+    for (size_t step = 0; step < out->horizon; step++) {
+        out->mean[step] = scored_digits((double)forecast->mean[step], BACKTEST_DIGITS);
+    }
+    for (size_t i = 0; i < QUANTILE_COUNT * out->horizon; i++) {
+        out->quantiles[i] = scored_digits((double)forecast->quantiles[i], BACKTEST_DIGITS);
+    }
+}
 
 double metrics_scale(const double *values, size_t count, size_t season)
 {
@@ -41,24 +61,30 @@ struct row {
     size_t points;
 };
 
-static void add_quantiles(struct metrics_sum *sum, double actual, const float *quantiles,
-                          size_t stride, struct row *row)
+static void add_quantiles(struct metrics_sum *sum, double actual,
+                          const struct scored_forecast *forecast, size_t step, struct row *row)
 {
     double q[QUANTILE_COUNT];
+    size_t part = step * METRICS_PARTS / forecast->horizon;
     bool crossing = false;
     for (size_t i = 0; i < QUANTILE_COUNT; i++) {
-        q[i] = (double)quantiles[i * stride];
+        q[i] = forecast->quantiles[i * forecast->horizon + step];
         sum->pinball[i] += pinball(quantile_levels[i], actual, q[i]);
         crossing = crossing || (i > 0 && q[i - 1] > q[i]);
     }
     double low = q[QUANTILE_FIRST_DECILE];
     double high = q[QUANTILE_LAST_DECILE];
-    sum->inside80 += low <= actual && actual <= high ? 1 : 0;
+    bool inside = low <= actual && actual <= high;
+    sum->inside80 += inside ? 1 : 0;
+    sum->inside80_part[part] += inside ? 1 : 0;
     sum->width += high - low;
     sum->crossings += crossing ? 1 : 0;
     low = q[0];
     high = q[QUANTILE_COUNT - 1];
-    sum->inside95 += low <= actual && actual <= high ? 1 : 0;
+    inside = low <= actual && actual <= high;
+    sum->inside95 += inside ? 1 : 0;
+    sum->inside95_part[part] += inside ? 1 : 0;
+    sum->points_part[part]++;
     row->interval += high - low + INTERVAL_PENALTY * fmax(0.0, low - actual) +
                      INTERVAL_PENALTY * fmax(0.0, actual - high);
 }
@@ -90,8 +116,8 @@ static void add_row(struct metrics_sum *sum, const struct row *row, double scale
     }
 }
 
-void metrics_add(struct metrics_sum *sum, const double *actual, const struct forecast *forecast,
-                 double scale)
+void metrics_add(struct metrics_sum *sum, const double *actual,
+                 const struct scored_forecast *forecast, double scale)
 {
     struct row row = {0};
     for (size_t step = 0; step < forecast->horizon; step++) {
@@ -99,8 +125,8 @@ void metrics_add(struct metrics_sum *sum, const double *actual, const struct for
             sum->missing++;
             continue;
         }
-        add_point(sum, actual[step], (double)forecast->mean[step], &row);
-        add_quantiles(sum, actual[step], forecast->quantiles + step, forecast->horizon, &row);
+        add_point(sum, actual[step], forecast->mean[step], &row);
+        add_quantiles(sum, actual[step], forecast, step, &row);
     }
     add_row(sum, &row, scale);
 }
@@ -139,6 +165,11 @@ void metrics_finish(const struct metrics_sum *sum, struct metrics *out)
                             .owa = (double)NAN,
                             .naive2_smape = (double)NAN,
                             .naive2_mase = (double)NAN};
+    for (size_t part = 0; part < METRICS_PARTS; part++) {
+        double seen = (double)sum->points_part[part];
+        out->cover80_part[part] = (double)sum->inside80_part[part] / seen;
+        out->cover95_part[part] = (double)sum->inside95_part[part] / seen;
+    }
     double total = 0.0;
     for (size_t i = 0; i < 9; i++) {
         out->rho[i] = 2.0 * sum->pinball[i + QUANTILE_FIRST_DECILE] / sum->absolute;

@@ -20,6 +20,7 @@
 
 struct metrics_sum {
     uint64_t rows, points, missing, without_scale, crossings, inside80, inside95;
+    uint64_t points_part[METRICS_PARTS], inside80_part[METRICS_PARTS], inside95_part[METRICS_PARTS];
     uint64_t rows_with_scale;
     double smape, mase, msis; /* sums over forecasts */
     double absolute_error, absolute, width;
@@ -29,9 +30,24 @@ struct metrics_sum {
 /* Mean absolute seasonal difference of a series, NaN where there is no pair. */
 double metrics_scale(const double *values, size_t count, size_t season);
 
+/* A forecast as it is scored: in double, with the digits that a file of forecasts holds. So figures
+ * are those of the file, whoever computes them, and a band that ends on a value covers it: 0.3 in
+ * float is not 0.3 in double. */
+struct scored_forecast {
+    size_t horizon;
+    double *mean;      /* [H] */
+    double *quantiles; /* [Q][H] */
+};
+
+/* The decimal of so many significant digits that is nearest. */
+double scored_digits(double value, int digits);
+
+/* Converts a forecast with BACKTEST_DIGITS; out->horizon and its arrays are the caller's. */
+void scored_from(const struct forecast *forecast, struct scored_forecast *out);
+
 /* Adds one forecast; actual has forecast->horizon values. Scale NaN or 0: no MASE, counted. */
-void metrics_add(struct metrics_sum *sum, const double *actual, const struct forecast *forecast,
-                 double scale);
+void metrics_add(struct metrics_sum *sum, const double *actual,
+                 const struct scored_forecast *forecast, double scale);
 
 /* The figures; OWA and Naive2's are NaN (metrics_owa sets them). NaN where nothing was added. */
 void metrics_finish(const struct metrics_sum *sum, struct metrics *out);

@@ -51,6 +51,8 @@ static void agrees_with_the_scoring_tool(UNUSED void **state)
     float mean[HORIZON];
     float quantiles[QUANTILE_COUNT * HORIZON];
     struct forecast forecast = {.horizon = HORIZON, .mean = mean, .quantiles = quantiles};
+    double room[(QUANTILE_COUNT + 1) * HORIZON];
+    struct scored_forecast scored = {HORIZON, room, room + HORIZON};
     struct metrics_sum sum = {0};
     struct metrics_sum naive2 = {0};
     double pooled = 0.0;
@@ -63,7 +65,8 @@ static void agrees_with_the_scoring_tool(UNUSED void **state)
         make_series(i, values);
         make_forecast(i, &forecast);
         double scale = metrics_scale(values, TRAIN, SEASON);
-        metrics_add(&sum, values + TRAIN, &forecast, scale);
+        scored_from(&forecast, &scored);
+        metrics_add(&sum, values + TRAIN, &scored, scale);
         pooled += metrics_quantile_loss(values + TRAIN, &forecast, &absolute, &points);
         assert_true(metrics_naive2(values, TRAIN, SEASON, scratch, simple, HORIZON));
         metrics_add_points(&naive2, values + TRAIN, simple, HORIZON, scale);

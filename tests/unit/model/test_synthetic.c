@@ -87,12 +87,15 @@ static double run(size_t t0, uint64_t steps, double *share)
     float mean[HORIZON];
     float quantiles[QUANTILE_COUNT * HORIZON];
     struct forecast out = {.horizon = HORIZON, .mean = mean, .quantiles = quantiles};
+    double scored_values[(QUANTILE_COUNT + 1) * HORIZON];
+    struct scored_forecast scored = {HORIZON, scored_values, scored_values + HORIZON};
     struct metrics_sum sum = {0};
     for (size_t i = TRAINED; i < TRAINED + TESTED; i++) {
         struct model_series cut = series[i];
         cut.count = t0;
         assert_ok(forecaster_run(forecaster, &cut, 1, &out, &error));
-        metrics_add(&sum, values[i] + t0, &out, 1.0);
+        scored_from(&out, &scored);
+        metrics_add(&sum, values[i] + t0, &scored, 1.0);
     }
     struct metrics metrics;
     metrics_finish(&sum, &metrics);

@@ -219,19 +219,19 @@ static void backtest_is_fair_and_complete(UNUSED void **state)
     assert_int_equal(result.series_left_out, 1);
     assert_int_equal(result.season, 24);
     assert_int_equal(result.champion.series, 2 * (SERIES - 1));
-    assert_int_equal(result.champion.points, result.seasonal_naive.points);
+    assert_int_equal(result.champion.points, result.baselines[BASELINE_SEASONAL_NAIVE].points);
     assert_true(result.champion.missing_actuals > 0);
     assert_true(result.champion.mase > 0.0 && result.champion.mase < 2.0);
     assert_true(isnan(result.champion.owa));
     int64_t end = snapshot_record(result.snapshot)->window_end_ms;
     assert_true(end <= (LENGTH - 2 * HORIZON) * HOUR);
-    snapshot_release(result.snapshot);
+    backtest_release(&result);
     request.windows = 0;
     request.season = 0;
     assert_ok(backtest_run(&request, &result, &error));
     assert_int_equal(result.champion.points, 0);
     assert_int_equal(result.season, 24);
-    snapshot_release(result.snapshot);
+    backtest_release(&result);
 }
 
 int main(void)
