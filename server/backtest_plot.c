@@ -127,12 +127,23 @@ static enum status forecast_again(struct painter *painter, const struct model_se
     return STATUS_OK;
 }
 
+/* "seasonal naive" */
+static void add_words(const char *name, char *out, size_t capacity)
+{
+    snprintf(out, capacity, "%s", name);
+    for (char *c = out; *c != '\0'; c++) {
+        *c = *c == '_' ? ' ' : *c;
+    }
+}
+
 static void write_note(const struct backtest_row *row, char *note, size_t capacity)
 {
     const struct metrics *own = &row->champion;
     bool scaled = isfinite(own->mase);
+    char best[24];
+    add_words(baseline_name(row->best), best, sizeof(best));
     snprintf(note, capacity, "%s %.3f (%s %.3f), %.0f %% of values inside the 80 %% band",
-             scaled ? "MASE" : "sMAPE", scaled ? own->mase : own->smape, baseline_name(row->best),
+             scaled ? "MASE" : "sMAPE", scaled ? own->mase : own->smape, best,
              scaled ? row->baseline.mase : row->baseline.smape, 100.0 * own->cover80);
 }
 
@@ -173,10 +184,12 @@ static void write_heading(const struct plot_request *request, size_t panels, str
     const struct backtest_report *report = request->report;
     char title[200], subtitle[200];
     snprintf(title, sizeof(title), "Forecasts against what came: %.120s", request->name);
-    snprintf(subtitle, sizeof(subtitle),
-             "%s, %zu steps ahead from each dotted line, trained on what lies before the first of "
-             "%zu windows",
-             report->backbone, report->horizon, report->windows);
+    snprintf(
+        subtitle, sizeof(subtitle),
+        "%s, %zu steps ahead from %s dotted line; trained on what lies before the last %zu steps "
+        "of each series",
+        report->backbone, report->horizon, report->windows > 1 ? "each" : "the",
+        report->windows * report->horizon);
     chart_begin(svg, title, subtitle, panels);
 }
 

@@ -138,11 +138,18 @@ static enum status write_rows(const struct backtest *backtest, const struct back
 static enum status write_plot(const struct backtest *backtest, const struct cut_data *cut,
                               const struct backtest_report *report, struct error *error)
 {
-    const char *slash = strrchr(backtest->file, '/');
+    /* The file with its folder: sets of data are often told apart by that. */
+    const char *name = backtest->file + strlen(backtest->file);
+    for (int slashes = 0; name > backtest->file && slashes < 2; name--) {
+        slashes += name[-1] == '/' ? 1 : 0;
+        if (slashes == 2) {
+            break;
+        }
+    }
     struct plot_request request = {
         .series = cut->series,
         .report = report,
-        .name = slash != NULL ? slash + 1 : backtest->file,
+        .name = name,
         .chosen = backtest->plot_series,
     };
     struct text svg;

@@ -252,10 +252,21 @@ static int64_t time_distance(int64_t span_ms)
     return span_ms;
 }
 
+static const char *const months[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                     "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+
+/* "25 Jul 2018 00:00" */
+static void add_date(struct text *svg, int64_t time_ms)
+{
+    time_t seconds = (time_t)(time_ms / 1000);
+    struct tm parts;
+    gmtime_r(&seconds, &parts);
+    text_add_format(svg, "%d %s %d %02d:%02d", parts.tm_mday, months[parts.tm_mon],
+                    parts.tm_year + 1900, parts.tm_hour, parts.tm_min);
+}
+
 static void time_label(int64_t time_ms, int64_t distance_ms, char label[32])
 {
-    static const char *const months[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
-                                         "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
     time_t seconds = (time_t)(time_ms / 1000);
     struct tm parts;
     gmtime_r(&seconds, &parts);
@@ -290,10 +301,10 @@ static void add_time_axis(struct text *svg, const struct frame *frame,
     }
     text_add_format(svg, "<text class=\"label\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">", RIGHT,
                     frame->bottom + 37.0);
-    text_add_time(svg, panel->start_ms);
+    add_date(svg, panel->start_ms);
     text_add_string(svg, " to ");
-    text_add_time(svg, end_ms);
-    text_add_string(svg, "</text>\n");
+    add_date(svg, end_ms);
+    text_add_string(svg, " UTC</text>\n");
 }
 
 /* ---------------------------------------------------------------- page */
@@ -307,7 +318,7 @@ static void add_swatch(struct text *svg, double *x, const char *kind, const char
         text_add_format(svg, "<path class=\"%s\" d=\"M%.1f 66h24v12h-24Z\"/>", kind, *x);
     }
     text_add_format(svg, "<text class=\"label\" x=\"%.1f\" y=\"76\">%s</text>\n", *x + 31.0, label);
-    *x += 48.0 + 6.6 * (double)strlen(label);
+    *x += 58.0 + 6.4 * (double)strlen(label);
 }
 
 void chart_begin(struct text *svg, const char *title, const char *subtitle, size_t panel_count)
