@@ -75,6 +75,11 @@ struct api_metrics;
  */
 enum job_state { JOB_QUEUED, JOB_RUNNING, JOB_DONE, JOB_FAILED, JOB_CANCELLED };
 
+struct job_detail; /* a long result; api/jobs.c's */
+
+#define JOB_SELECTOR_MAX 1024
+#define JOB_RESULT_MAX   ((size_t)512 << 10) /* bytes of a result */
+
 struct job {
     char id[24];
     char kind[16];
@@ -83,14 +88,18 @@ struct job {
     double progress, loss, seconds_left; /* loss NaN = null */
     uint64_t step;
     char phase[48];
-    char result[512]; /* JSON, or empty */
+    char result[512]; /* JSON, or empty: also where it is longer, then it is in `detail` */
+    struct job_detail *detail;
     char error[320];
     /* what to do */
     double seconds; /* 0 = the configuration's */
     uint64_t steps;
     uint64_t seed; /* 0 = the configuration's */
     char backbone[24];
-    int64_t step_ms; /* group; 0 = all that are due */
+    int64_t step_ms;                 /* group; 0 = all that are due */
+    char selector[JOB_SELECTOR_MAX]; /* of a backtest: its series; empty = all */
+    size_t horizon, windows;         /* of a backtest; horizon 0: horizon_ms, or the configured */
+    int64_t horizon_ms;
     atomic_bool cancel;
 };
 
@@ -102,6 +111,8 @@ enum status job_add(struct job_table *table, struct job *request, struct error *
 /* The oldest queued job is marked running; NULL where there is none. Stays valid until job_end. */
 struct job *job_take(struct job_table *table);
 void job_progress(struct job_table *table, struct job *job, const struct train_progress *progress);
+/* A result beyond JOB_RESULT_MAX, or for which memory is short, is lost: the job's error says so.
+ */
 void job_end(struct job_table *table, struct job *job, enum job_state state,
              const char *result_json, const char *error);
 /* Blocks until a job is queued, the table is closed, or the time is over; false on timeout or
@@ -239,6 +250,19 @@ size_t api_groups(struct api_worker *worker, int64_t *steps_ms, size_t *series_c
 enum status api_group_load(struct api_worker *worker, int64_t step_ms, size_t values_max,
                            size_t bytes_max, struct api_group *group, struct error *error) MUST_USE;
 void api_group_free(struct api_group *group);
+
+/* The same for those series of a step that a selector chooses (NULL: all). */
+struct api_group_order {
+    const struct selector *only;
+    int64_t step_ms;
+    size_t values_max, bytes_max;
+};
+enum status api_group_load_some(struct api_worker *worker, const struct api_group_order *order,
+                                struct api_group *group, struct error *error) MUST_USE;
+
+/* The step that most of the chosen series have; 0 where none has enough points. *others: chosen
+ * series of another step, or with too few points for one. */
+int64_t api_group_step(struct api_worker *worker, const struct selector *only, size_t *others);
 
 /* ---------------------------------------------------------------- files of points, shared with the
  * command line */

@@ -32,13 +32,13 @@ struct group_memory {
 typedef enum status (*step_visit)(void *context, const struct series_info *info, int64_t step_ms,
                                   struct error *error);
 
-static enum status each_series(struct api_worker *worker, step_visit visit, void *context,
-                               struct error *error)
+static enum status each_series(struct api_worker *worker, const struct selector *only,
+                               step_visit visit, void *context, struct error *error)
 {
     uint32_t ids[PAGE_IDS], after = 0;
     size_t found;
     do {
-        found = storage_series_list(worker->services->storage, NULL, after, ids, PAGE_IDS);
+        found = storage_series_list(worker->services->storage, only, after, ids, PAGE_IDS);
         for (size_t i = 0; i < found; i++) {
             struct series_info info;
             struct series_facts facts;
@@ -93,8 +93,36 @@ size_t api_groups(struct api_worker *worker, int64_t *steps_ms, size_t *series_c
 {
     struct census census = {steps_ms, series_counts, 0, maximum};
     struct error error = {0};
-    (void)each_series(worker, count_step, &census, &error); /* what was counted until then */
+    (void)each_series(worker, NULL, count_step, &census, &error); /* what was counted until then */
     return census.count;
+}
+
+static size_t count_chosen(struct api_worker *worker, const struct selector *only)
+{
+    uint32_t ids[PAGE_IDS], after = 0;
+    size_t found, total = 0;
+    do {
+        found = storage_series_list(worker->services->storage, only, after, ids, PAGE_IDS);
+        total += found;
+        after = found > 0 ? ids[found - 1] : after;
+    } while (found == PAGE_IDS);
+    return total;
+}
+
+int64_t api_group_step(struct api_worker *worker, const struct selector *only, size_t *others)
+{
+    int64_t steps_ms[GROUPS_MAX];
+    size_t counts[GROUPS_MAX], most = 0;
+    struct census census = {steps_ms, counts, 0, GROUPS_MAX};
+    struct error error = {0};
+    (void)each_series(worker, only, count_step, &census, &error);
+    for (size_t i = 1; i < census.count; i++) {
+        most = counts[i] > counts[most] ? i : most;
+    }
+    size_t total = count_chosen(worker, only);
+    size_t of_step = census.count > 0 ? counts[most] : 0;
+    *others = total > of_step ? total - of_step : 0;
+    return census.count > 0 ? steps_ms[most] : 0;
 }
 
 /* ---------------------------------------------------------------- loading */
@@ -242,16 +270,17 @@ static enum status make_room(struct loading *loading, struct error *error)
     return made ? STATUS_OK : error_set(error, STATUS_NO_MEMORY, "no memory for a group of series");
 }
 
-enum status api_group_load(struct api_worker *worker, int64_t step_ms, size_t values_max,
-                           size_t bytes_max, struct api_group *group, struct error *error)
+enum status api_group_load_some(struct api_worker *worker, const struct api_group_order *order,
+                                struct api_group *group, struct error *error)
 {
     struct loading loading = {
-        .worker = worker, .group = group, .step_ms = step_ms, .bytes_max = bytes_max};
+        .worker = worker, .group = group, .step_ms = order->step_ms, .bytes_max = order->bytes_max};
     memset(group, 0, sizeof(*group));
-    if (each_series(worker, count_group, &loading, error) != STATUS_OK) {
+    if (each_series(worker, order->only, count_group, &loading, error) != STATUS_OK) {
         return error->status;
     }
-    size_t cells = bytes_max / sizeof(double);
+    size_t cells = order->bytes_max / sizeof(double);
+    size_t values_max = order->values_max;
     size_t share = loading.total ? cells / loading.total : values_max;
     size_t shortest = values_max < VALUES_SHORT ? values_max : VALUES_SHORT;
     loading.values_max = share > values_max ? values_max : (share < shortest ? shortest : share);
@@ -262,13 +291,21 @@ enum status api_group_load(struct api_worker *worker, int64_t step_ms, size_t va
     loading.capacity = loading.wanted;
     enum status status = make_room(&loading, error);
     if (status == STATUS_OK && loading.total > 0) {
-        status = each_series(worker, load_one, &loading, error);
+        status = each_series(worker, order->only, load_one, &loading, error);
         share_seasons(&loading);
     }
     if (status != STATUS_OK) {
         api_group_free(group);
     }
     return status;
+}
+
+enum status api_group_load(struct api_worker *worker, int64_t step_ms, size_t values_max,
+                           size_t bytes_max, struct api_group *group, struct error *error)
+{
+    struct api_group_order order = {
+        .step_ms = step_ms, .values_max = values_max, .bytes_max = bytes_max};
+    return api_group_load_some(worker, &order, group, error);
 }
 
 void api_group_free(struct api_group *group)

@@ -28,6 +28,7 @@ HANDLER(models_promote);
 HANDLER(models_rollback);
 HANDLER(backbones_list);
 HANDLER(train_post);
+HANDLER(backtest_post);
 HANDLER(jobs_list);
 HANDLER(jobs_one);
 HANDLER(jobs_delete);

@@ -17,6 +17,12 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Counted: by its job, and by views of it. */
+struct job_detail {
+    atomic_uint references;
+    char json[];
+};
+
 struct job_table {
     struct lock lock;
     struct condition queued;
@@ -38,9 +44,29 @@ enum status job_table_new(struct job_table **out, struct error *error)
     return STATUS_OK;
 }
 
+static struct job_detail *detail_new(const char *json, size_t length)
+{
+    struct job_detail *detail = mem_alloc(sizeof(*detail) + length + 1);
+    if (detail) {
+        atomic_init(&detail->references, 1);
+        memcpy(detail->json, json, length + 1);
+    }
+    return detail;
+}
+
+static void detail_release(struct job_detail *detail)
+{
+    if (detail && atomic_fetch_sub(&detail->references, 1) == 1) {
+        mem_free(detail);
+    }
+}
+
 void job_table_free(struct job_table *table)
 {
     if (table) {
+        for (size_t i = 0; i < JOBS_MAX; i++) {
+            detail_release(table->jobs[i].detail);
+        }
         condition_release_memory(&table->queued);
         lock_release_memory(&table->lock);
         mem_free(table);
@@ -90,6 +116,8 @@ static enum status add_locked(struct job_table *table, struct job *request, stru
     request->loss = (double)NAN;
     request->seconds_left = (double)NAN;
     atomic_store(&request->cancel, false);
+    request->detail = NULL;
+    detail_release(place->detail);
     *place = *request;
     return STATUS_OK;
 }
@@ -144,6 +172,13 @@ void job_progress(struct job_table *table, struct job *job, const struct train_p
 void job_end(struct job_table *table, struct job *job, enum job_state state,
              const char *result_json, const char *error)
 {
+    size_t length = result_json ? strlen(result_json) : 0;
+    bool is_long = length >= sizeof(job->result);
+    struct job_detail *detail =
+        is_long && length <= JOB_RESULT_MAX ? detail_new(result_json, length) : NULL;
+    if (is_long && !detail) { /* a cut result would be broken JSON: then rather none */
+        error = "the result is too large to be kept";
+    }
     lock_acquire(&table->lock);
     CHECK(job->state == JOB_RUNNING);
     job->state = state;
@@ -152,9 +187,8 @@ void job_end(struct job_table *table, struct job *job, enum job_state state,
     if (state == JOB_DONE) {
         job->progress = 1.0;
     }
-    /* A cut result would be broken JSON: then rather none. */
-    bool fits = result_json && strlen(result_json) < sizeof(job->result);
-    snprintf(job->result, sizeof(job->result), "%s", fits ? result_json : "");
+    snprintf(job->result, sizeof(job->result), "%s", result_json && !is_long ? result_json : "");
+    job->detail = detail;
     snprintf(job->error, sizeof(job->error), "%s", error ? error : "");
     lock_release(&table->lock);
 }
@@ -251,9 +285,19 @@ bool job_find(struct job_table *table, const char *id, struct job_view *out)
     const struct job *job = find_locked(table, id);
     if (job) {
         view(job, out);
+        out->detail = job->detail;
+    }
+    if (job && job->detail) {
+        atomic_fetch_add(&job->detail->references, 1);
     }
     lock_release(&table->lock);
     return job != NULL;
+}
+
+void job_view_release(struct job_view *view)
+{
+    detail_release(view->detail);
+    view->detail = NULL;
 }
 
 enum status job_cancel(struct job_table *table, const char *id, struct error *error)
@@ -310,7 +354,10 @@ void job_write(const struct job_view *job, struct text *json)
     add_time(json, "created_at", job->created_ms);
     add_time(json, "started_at", job->started_ms);
     add_time(json, "ended_at", job->ended_ms);
-    text_add_format(json, ",\"result\":%s,\"error\":", job->result[0] ? job->result : "null");
+    const char *result = job->detail ? job->detail->json : job->result;
+    text_add_string(json, ",\"result\":");
+    text_add_string(json, result[0] ? result : "null");
+    text_add_string(json, ",\"error\":");
     if (job->error[0]) {
         text_add_json_string(json, job->error, strlen(job->error));
     } else {

@@ -17,12 +17,15 @@ struct job_view {
     uint64_t step;
     char phase[48], result[512], error[320];
     char backbone[24];
+    struct job_detail *detail; /* a result too long for `result`; of job_find only */
 };
 
-/* Newest first; returns how many. */
+/* Newest first; returns how many. Long results are left out. */
 size_t job_list(struct job_table *table, struct job_view *out, size_t maximum);
 
+/* Where it is found, job_view_release frees what the view holds. */
 bool job_find(struct job_table *table, const char *id, struct job_view *out);
+void job_view_release(struct job_view *view);
 
 /* A queued job is cancelled at once, a running one is told to stop. STATUS_NOT_FOUND (unknown_job),
  * STATUS_CONFLICT (job_ended). */

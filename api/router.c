@@ -35,6 +35,7 @@ static const struct route routes[] = {
     {API_POST, "/api/v1/models/{id}/promote", BODY_JSON, "", "", NULL, models_promote},
     {API_GET, "/api/v1/backbones", BODY_NONE, "", "", NULL, backbones_list},
     {API_POST, "/api/v1/train", BODY_JSON, "", "", NULL, train_post},
+    {API_POST, "/api/v1/backtest", BODY_JSON, "", "", NULL, backtest_post},
     {API_GET, "/api/v1/jobs", BODY_NONE, "", "", jobs_list, NULL},
     {API_GET, "/api/v1/jobs/{id}", BODY_NONE, "", "", jobs_one, NULL},
     {API_DELETE, "/api/v1/jobs/{id}", BODY_NONE, "", "", jobs_delete, NULL},

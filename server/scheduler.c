@@ -7,6 +7,7 @@
 #include "base/lock.h"
 #include "base/memory.h"
 #include "base/random.h"
+#include "server/backtest_job.h"
 #include "server/quoted.h"
 #include "server/threads.h"
 
@@ -275,13 +276,11 @@ static void count_outcome(struct scheduler *scheduler, enum status status,
     lock_release(&scheduler->lock);
 }
 
-/* One group of a job; the outcome is added to `result` as JSON. */
-static enum status run_group(struct scheduler *scheduler, struct progress_context *at,
-                             int64_t step_ms, struct text *result, struct error *error)
+/* What a job asks for, and the configuration for what it leaves open. */
+static struct train_request request_of(struct scheduler *scheduler, struct progress_context *at)
 {
     struct training_settings settings = settings_of(scheduler);
     struct job *job = at->job;
-    struct train_outcome outcome = {0};
     struct train_request train = {
         .config = scheduler->services->model_config,
         .seconds = job->seconds > 0 ? job->seconds : (job->steps > 0 ? 0 : settings.seconds),
@@ -298,6 +297,16 @@ static enum status run_group(struct scheduler *scheduler, struct progress_contex
         snprintf(train.config.backbone, sizeof(train.config.backbone), "%s", job->backbone);
         train.config.options[0] = '\0'; /* they were another backbone's */
     }
+    return train;
+}
+
+/* One group of a job; the outcome is added to `result` as JSON. */
+static enum status run_group(struct scheduler *scheduler, struct progress_context *at,
+                             int64_t step_ms, struct text *result, struct error *error)
+{
+    struct job *job = at->job;
+    struct train_outcome outcome = {0};
+    struct train_request train = request_of(scheduler, at);
     lock_acquire(&scheduler->lock);
     scheduler->stats.group_step_ms = step_ms;
     lock_release(&scheduler->lock);
@@ -325,7 +334,7 @@ static enum status run_group(struct scheduler *scheduler, struct progress_contex
     return STATUS_OK;
 }
 
-static void run_job(struct scheduler *scheduler, struct job *job)
+static void run_training(struct scheduler *scheduler, struct job *job)
 {
     int64_t steps_ms[GROUPS_MAX] = {job->step_ms};
     size_t series_counts[GROUPS_MAX], count = 1, trained = 0;
@@ -362,6 +371,28 @@ static void run_job(struct scheduler *scheduler, struct job *job)
     text_release(&result);
 }
 
+static void run_backtest(struct scheduler *scheduler, struct job *job)
+{
+    struct progress_context at = {.scheduler = scheduler, .job = job, .count = 1};
+    struct train_request train = request_of(scheduler, &at);
+    struct error error = {0};
+    struct text result;
+    text_init(&result, JOB_RESULT_MAX);
+    enum status status =
+        backtest_job_run(scheduler->services, scheduler->worker, job, &train, &result, &error);
+    malloc_trim(0);
+    if (status == STATUS_OK) {
+        job_end(scheduler->services->jobs, job, JOB_DONE, result.bytes, NULL);
+    } else if (status == STATUS_CANCELLED) {
+        job_end(scheduler->services->jobs, job, JOB_CANCELLED, NULL, NULL);
+    } else {
+        log_warning("scheduler", "backtest failed", "job=%s reason=%s", job->id,
+                    QUOTED(error.text));
+        job_end(scheduler->services->jobs, job, JOB_FAILED, NULL, error.text);
+    }
+    text_release(&result);
+}
+
 static void set_training(struct scheduler *scheduler, bool training)
 {
     lock_acquire(&scheduler->lock);
@@ -388,8 +419,12 @@ static void *scheduler_main(void *context)
             job_end(scheduler->services->jobs, job, JOB_FAILED, NULL, "the store cannot be read");
             continue;
         }
+        if (strcmp(job->kind, "backtest") == 0) {
+            run_backtest(scheduler, job);
+            continue;
+        }
         set_training(scheduler, true);
-        run_job(scheduler, job);
+        run_training(scheduler, job);
         set_training(scheduler, false);
     }
     api_worker_free(scheduler->worker);

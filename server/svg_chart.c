@@ -201,12 +201,12 @@ static double nice_step(double span, int ticks)
     return 10.0 * power;
 }
 
-/* With thousands apart where it is a whole number of many digits. */
-static void add_value(struct text *svg, double value, double step)
+/* With thousands apart on an axis of large whole numbers. */
+static void add_value(struct text *svg, double value, double step, double largest)
 {
     char digits[48], out[64];
     value = fabs(value) < step / 1e6 ? 0.0 : value;
-    if (fabs(value) < 1e4 || fabs(value) >= 1e12 || step < 1.0) {
+    if (largest < 1e4 || largest >= 1e12 || step < 1.0) {
         text_add_double_digits(svg, value, 7);
         return;
     }
@@ -226,13 +226,14 @@ static void add_value_axis(struct text *svg, const struct frame *frame)
 {
     double step = nice_step(frame->high - frame->low, VALUE_TICKS);
     double first = ceil(frame->low / step);
+    double largest = fmax(fabs(frame->low), fabs(frame->high));
     for (int i = 0; i <= 2 * VALUE_TICKS && (first + i) * step <= frame->high; i++) {
         double value = (first + i) * step;
         double y = y_of(frame, value);
         text_add_format(svg, "<path class=\"grid\" d=\"M%.1f %.1fH%.1f\"/>", LEFT, y, RIGHT);
         text_add_format(svg, "<text class=\"label\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">",
                         LEFT - 10.0, y + 4.0);
-        add_value(svg, value, step);
+        add_value(svg, value, step, largest);
         text_add_string(svg, "</text>\n");
     }
 }

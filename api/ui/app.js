@@ -310,7 +310,8 @@ async function refreshJobs() {
   $("training-bar").value = job.progress ?? 0;
   const loss = Number.isFinite(job.loss) ? `, loss ${job.loss.toFixed(3)}` : "";
   const left = job.seconds_left > 0 ? `, ${span(job.seconds_left * SECOND)} left` : "";
-  text("training-text", job.state === "queued" ? `${job.kind} waits` : `training${loss}${left}`);
+  const work = job.kind === "backtest" ? "backtest" : "training";
+  text("training-text", job.state === "queued" ? `${job.kind} waits` : `${work}${loss}${left}`);
 }
 
 // ---------------------------------------------------------------- start

@@ -1,0 +1,139 @@
+/* A backtest on stored points, as a job: it trains, forecasts and scores, and publishes nothing.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "server/backtest_job.h"
+
+#include "base/memory.h"
+#include "base/series_name.h"
+#include "server/backtest_report.h"
+
+#include <string.h>
+
+#define VALUES_MAX      ((size_t)32768) /* newest values of a series, as in training */
+#define GROUP_BYTES_MAX ((size_t)256 << 20)
+#define ROWS_MAX        100
+#define HORIZON_MAX     1024
+
+struct stored {
+    struct api_services *services;
+    struct api_group group;
+    struct backtest_series *series;
+    char **names;  /* [group.count] */
+    size_t others; /* chosen, but of another step */
+};
+
+static enum status name_series(struct stored *stored, struct error *error)
+{
+    size_t count = stored->group.count;
+    stored->series = mem_zeroed(count + 1, sizeof(*stored->series));
+    stored->names = mem_zeroed(count + 1, sizeof(*stored->names));
+    bool made = stored->series != NULL && stored->names != NULL;
+    for (size_t i = 0; i < count && made; i++) {
+        char text[SERIES_TEXT_MAX];
+        size_t length = storage_series_text(stored->services->storage, stored->group.ids[i], text);
+        stored->names[i] = mem_alloc(length + 1);
+        made = stored->names[i] != NULL;
+        if (made) {
+            memcpy(stored->names[i], text, length);
+            stored->names[i][length] = '\0';
+            stored->series[i] = (struct backtest_series){stored->names[i], stored->group.series[i]};
+        }
+    }
+    return made ? STATUS_OK : error_set(error, STATUS_NO_MEMORY, "no memory for %zu series", count);
+}
+
+static void release(struct stored *stored)
+{
+    for (size_t i = 0; stored->names != NULL && i < stored->group.count; i++) {
+        mem_free(stored->names[i]);
+    }
+    mem_free(stored->names);
+    mem_free(stored->series);
+    api_group_free(&stored->group);
+}
+
+static enum status load(struct api_worker *worker, const struct job *job, struct stored *stored,
+                        struct error *error)
+{
+    struct selector *only = NULL;
+    enum status status = STATUS_OK;
+    if (job->selector[0] != '\0') {
+        status = selector_parse(job->selector, strlen(job->selector), &only, error);
+    }
+    if (status != STATUS_OK) {
+        return status;
+    }
+    struct api_group_order order = {
+        .only = only, .values_max = VALUES_MAX, .bytes_max = GROUP_BYTES_MAX};
+    order.step_ms = api_group_step(worker, only, &stored->others);
+    if (order.step_ms == 0) {
+        status = error_set(error, STATUS_INVALID, "no series has enough points yet");
+    } else {
+        status = api_group_load_some(worker, &order, &stored->group, error);
+    }
+    selector_free(only);
+    return status == STATUS_OK ? name_series(stored, error) : status;
+}
+
+/* Steps of the horizon: as asked, from a duration, or the configured ones. */
+static enum status choose_horizon(const struct job *job, const struct train_request *train,
+                                  int64_t step_ms, size_t *horizon, struct error *error)
+{
+    *horizon = job->horizon > 0 ? job->horizon : train->config.horizon;
+    if (job->horizon_ms > 0) {
+        *horizon = (size_t)((job->horizon_ms + step_ms - 1) / step_ms);
+    }
+    if (*horizon > HORIZON_MAX) {
+        error_set(error, STATUS_INVALID, "the horizon has %zu steps; %d are the most", *horizon,
+                  HORIZON_MAX);
+        return error_code(error, "bad_field", "horizon");
+    }
+    return STATUS_OK;
+}
+
+static enum status evaluate(const struct job *job, const struct train_request *train,
+                            const struct stored *stored, struct text *json, struct error *error)
+{
+    struct backtest_request request = {
+        .series = stored->series,
+        .series_count = stored->group.count,
+        .windows = job->windows,
+        .train = *train,
+    };
+    struct backtest_result result = {0};
+    enum status status =
+        choose_horizon(job, train, stored->group.series[0].step_ms, &request.horizon, error);
+    if (status == STATUS_OK) {
+        status = backtest_run(&request, &result, error);
+    }
+    if (status == STATUS_OK) {
+        struct backtest_report report = {
+            .backbone = train->config.backbone,
+            .horizon = request.horizon,
+            .windows = request.windows,
+            .left_out = stored->group.left_out + stored->others,
+            .seed = train->seed,
+        };
+        backtest_report_add(&report, &result);
+        backtest_report_json(&report, ROWS_MAX, json);
+        status = text_status(json, "the result", error);
+    }
+    backtest_release(&result);
+    return status;
+}
+
+enum status backtest_job_run(struct api_services *services, struct api_worker *worker,
+                             const struct job *job, const struct train_request *train,
+                             struct text *result, struct error *error)
+{
+    struct stored stored = {.services = services};
+    enum status status = load(worker, job, &stored, error);
+    if (status == STATUS_OK && stored.group.count == 0) {
+        status = error_set(error, STATUS_INVALID, "no series has enough points yet");
+    }
+    if (status == STATUS_OK) {
+        status = evaluate(job, train, &stored, result, error);
+    }
+    release(&stored);
+    return status;
+}
