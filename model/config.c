@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "model/backbones/backbone.h"
+#include "model/member.h"
 #include "model/model.h"
 
 #include "base/check.h"
@@ -43,6 +44,12 @@ enum status model_config_check(const struct model_config *config, struct error *
         error_hint(error, "The horizon is 1 to %d steps; longer ones roll on from it.",
                    HORIZON_MAX);
         return error_code(error, "out_of_bounds", "horizon");
+    }
+    struct member_config member;
+    if (member_config_parse(config->member_options, strlen(config->member_options), &member,
+                            error) != STATUS_OK) {
+        error_wrap(error, "member_options");
+        return error_code(error, "bad_value", "member_options");
     }
     /* Made for one length as an example; whether a pattern closes at the recipe's lengths is only
      * known when a model is trained, which says so too. */

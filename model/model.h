@@ -150,6 +150,10 @@ struct model_config {
     size_t horizon;    /* steps; default 48 */
     /* Options of the backbone that differ from their presets, "window=32 kernel=3" */
     char options[256];
+    /* Parts of the default recipe, for experiments; empty and false leave it whole. */
+    char members[32];         /* "1" or "1,3": only these of its members */
+    char member_options[160]; /* "skip=false rate=0.001": for every member, after its own */
+    bool without_blend, without_calibration;
 };
 
 /* Names, options with presets and bounds, for GET /api/v1/backbones. */
@@ -449,6 +453,7 @@ struct metrics {
     double rho_low, rho_high;    /* 0.025, 0.975 */
     double cover80, width80, cover95, msis95, quantile_crossings;
     double naive2_smape, naive2_mase;
+    double absolute; /* sum |y|: by it rho, wQL and ND of several evaluations are pooled */
     double cover80_part[METRICS_PARTS], cover95_part[METRICS_PARTS];
 };
 

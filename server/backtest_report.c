@@ -47,6 +47,7 @@ static const struct figure {
     FIGURE("cover95", cover95, false, true),
     FIGURE("MSIS95", msis95, false, true),
     FIGURE("quantile_crossings", quantile_crossings, false, false),
+    FIGURE("sum_absolute", absolute, false, false),
 #undef FIGURE
 };
 

@@ -2,7 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * The command and the job speak alike through this. Keys of figures are those of the scoring tool,
- * with cover80_thirds and cover95_thirds beside them: coverage in each third of the horizon.
+ * with cover80_thirds and cover95_thirds beside them, coverage in each third of the horizon, and
+ * sum_absolute, by which figures of several backtests are pooled.
  */
 #ifndef SERVER_BACKTEST_REPORT_H
 #define SERVER_BACKTEST_REPORT_H

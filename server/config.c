@@ -58,6 +58,14 @@ const struct option config_options[] = {
      "learning."},
     {"model.backbone", OPTION_TEXT, "logsparse", 0, 0, NULL, FIELD(backbone), 0, 0,
      "The network; forecastd backbones lists them with their options."},
+    {"model.members", OPTION_TEXT, "", 0, 0, NULL, FIELD(members), 0, 0,
+     "Only these members of the recipe, as 1,3; empty: as many as the budget allows."},
+    {"model.member_options", OPTION_TEXT, "", 0, 0, NULL, FIELD(member_options), 0, 0,
+     "For every member, after its own: skip=false rate=0.001. For experiments."},
+    {"model.blend", OPTION_BOOL, "true", 0, 0, NULL, FIELD(blend), 0, 0,
+     "Whether baselines are mixed in, series by series."},
+    {"model.calibrate", OPTION_BOOL, "true", 0, 0, NULL, FIELD(calibrate), 0, 0,
+     "Whether bands are widened or narrowed to what held-back data shows."},
     {"model.head", OPTION_TEXT, "quantile", 0, 0, NULL, FIELD(head), 0, 0,
      "quantile: all steps at once; gaussian: step by step, sampled."},
     {"train.every", OPTION_DURATION, "1h", 1000, DAYS(365), NULL, FIELD(every_ms), 1, 0,
@@ -268,6 +276,10 @@ void config_model(const struct config *config, struct model_config *model)
     snprintf(model->head, sizeof(model->head), "%s", config->head);
     snprintf(model->options, sizeof(model->options), "%s", config->model_options);
     model->horizon = (size_t)config->horizon;
+    snprintf(model->members, sizeof(model->members), "%s", config->members);
+    snprintf(model->member_options, sizeof(model->member_options), "%s", config->member_options);
+    model->without_blend = !config->blend;
+    model->without_calibration = !config->calibrate;
 }
 
 void config_limits(const struct config *config, struct api_limits *limits)

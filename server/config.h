@@ -35,6 +35,8 @@ struct config {
     /* model */
     char backbone[24], head[16];
     char model_options[256];
+    char members[32], member_options[160];
+    bool blend, calibrate;
     /* train */
     int64_t every_ms, seconds_ms, lanes, memory, seed;
     /* log */

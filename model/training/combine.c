@@ -12,14 +12,17 @@
 
 /* Forecasts without blend and calibration are in `evaluation`. */
 static enum status combine(struct snapshot *snapshot, struct evaluation *evaluation, size_t origins,
-                           struct error *error)
+                           const struct model_config *config, struct error *error)
 {
-    enum status status = blend_choose(evaluation, snapshot->seasons, &snapshot->blend, error);
-    if (status == STATUS_OK) {
+    enum status status = STATUS_OK;
+    if (!config->without_blend) {
+        status = blend_choose(evaluation, snapshot->seasons, &snapshot->blend, error);
+    }
+    if (status == STATUS_OK && !config->without_blend) {
         /* From here on as it is served: blended, not yet calibrated. */
         status = evaluation_forecast(evaluation, snapshot, error);
     }
-    if (status == STATUS_OK) {
+    if (status == STATUS_OK && !config->without_calibration) {
         status = calibrate(evaluation, origins, snapshot->spread, error);
     }
     if (status == STATUS_OK) {
@@ -44,7 +47,7 @@ static enum status combine(struct snapshot *snapshot, struct evaluation *evaluat
 }
 
 enum status combine_members(struct snapshot *snapshot, const struct evaluation_wanted *wanted,
-                            struct error *error)
+                            const struct model_config *config, struct error *error)
 {
     struct evaluation evaluation;
     enum status status = evaluation_init(&evaluation, wanted, snapshot->plan.horizon, error);
@@ -55,7 +58,7 @@ enum status combine_members(struct snapshot *snapshot, const struct evaluation_w
         status = evaluation_forecast(&evaluation, snapshot, error);
     }
     if (status == STATUS_OK && evaluation.count > 0) {
-        status = combine(snapshot, &evaluation, wanted->origins, error);
+        status = combine(snapshot, &evaluation, wanted->origins, config, error);
     }
     evaluation_release(&evaluation);
     return status;

@@ -8,8 +8,9 @@
 
 #include "model/training/evaluate.h"
 
-/* Sets the snapshot's blend, spread and the record's figures from the wanted origins. */
+/* Sets the snapshot's blend, spread and the record's figures from the wanted origins; blend and
+ * spread stay as they are where the configuration does without. */
 enum status combine_members(struct snapshot *snapshot, const struct evaluation_wanted *wanted,
-                            struct error *error) MUST_USE;
+                            const struct model_config *config, struct error *error) MUST_USE;
 
 #endif

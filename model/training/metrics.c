@@ -158,6 +158,7 @@ void metrics_finish(const struct metrics_sum *sum, struct metrics *out)
                             .mase = sum->mase / scaled,
                             .msis95 = sum->msis / scaled,
                             .nd = sum->absolute_error / sum->absolute,
+                            .absolute = sum->absolute,
                             .cover80 = (double)sum->inside80 / points,
                             .cover95 = (double)sum->inside95 / points,
                             .width80 = sum->width / sum->absolute,

@@ -12,6 +12,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define HORIZON_TOKENS 128
@@ -112,7 +113,11 @@ static enum status fill_member(const struct model_config *config, const struct p
                                const struct recipe_data *data, struct member_config *member,
                                struct error *error)
 {
-    enum status status = member_config_parse(preset->member, strlen(preset->member), member, error);
+    char text[sizeof(config->member_options) + 160];
+    int length_of_text =
+        snprintf(text, sizeof(text), "%s %s", preset->member, config->member_options);
+    CHECK(length_of_text < (int)sizeof(text));
+    enum status status = member_config_parse(text, strlen(text), member, error);
     if (status != STATUS_OK) {
         return status;
     }
@@ -168,6 +173,20 @@ void recipe_regularise(struct member_config *member)
     }
 }
 
+/* Whether "1,3" names the member of this number. */
+static bool names_member(const char *members, size_t number)
+{
+    for (const char *at = members; *at != '\0';) {
+        char *end;
+        if (strtoul(at, &end, 10) == number && end != at) {
+            return true;
+        }
+        at += strcspn(at, ",");
+        at += strspn(at, ",");
+    }
+    return false;
+}
+
 enum status recipe_choose(const struct model_config *config, const struct recipe_data *data,
                           struct recipe *recipe, struct error *error)
 {
@@ -177,7 +196,8 @@ enum status recipe_choose(const struct model_config *config, const struct recipe
     bool small = data->seconds > 0.0 && data->seconds < SMALL_SECONDS;
     *recipe = (struct recipe){.member_count = 0};
     for (size_t i = 0; i < count; i++) {
-        if (small && !presets[i].essential) {
+        bool named = names_member(config->members, i + 1);
+        if (config->members[0] != '\0' ? !named : small && !presets[i].essential) {
             continue;
         }
         enum status status =
@@ -186,6 +206,11 @@ enum status recipe_choose(const struct model_config *config, const struct recipe
             return status;
         }
         recipe->member_count++;
+    }
+    if (recipe->member_count == 0) {
+        error_set(error, STATUS_INVALID, "the recipe has no member \"%.31s\"", config->members);
+        error_hint(error, "Its members are 1 to %zu.", count);
+        return error_code(error, "bad_value", "members");
     }
     return STATUS_OK;
 }

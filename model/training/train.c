@@ -375,7 +375,7 @@ static enum status close_model(struct training *training, struct error *error)
         .from_ms = INT64_MIN,
         .places_max = places_max(request),
     };
-    enum status status = combine_members(training->snapshot, &wanted, error);
+    enum status status = combine_members(training->snapshot, &wanted, &request->config, error);
     if (status == STATUS_OK) {
         snprintf(training->phase, sizeof(training->phase), "evaluating");
         report(training, 1.0);
