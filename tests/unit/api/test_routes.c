@@ -6,6 +6,7 @@
 #include "api/problem.h"
 #include "api/router.h"
 #include "base/clock.h"
+#include "base/memory.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -376,6 +377,56 @@ static void test_jobs(void **state)
     expect(&fixture, API_POST, "/api/v1/train", "{}", 503, "jobs_full");
 }
 
+static void test_backtest_jobs(void **state)
+{
+    static char result[4000];
+    (void)state;
+    struct job_table *table = fixture.services.jobs;
+    struct error error = {0};
+    expect(&fixture, API_POST, "/api/v1/points", POINT("s", T0, "1"), 200, NULL);
+    const char *body =
+        "{\"series\":\"s\",\"horizon\":\"2h\",\"windows\":3,\"seed\":7,\"steps\":10}";
+    expect(&fixture, API_POST, "/api/v1/backtest", body, 202, "\"kind\":\"backtest\"");
+    expect(&fixture, API_POST, "/api/v1/backtest", "{}", 409, "job_queued");
+    expect(&fixture, API_POST, "/api/v1/train", "{}", 202, "\"kind\":\"train\""); /* another kind */
+    struct job *job = job_take(table);
+    assert_string_equal(job->kind, "backtest");
+    assert_string_equal(job->selector, "s");
+    assert_int_equal(job->horizon_ms, 7200000);
+    assert_int_equal(job->horizon, 0);
+    assert_int_equal(job->windows, 3);
+    assert_int_equal(job->seed, 7);
+    memset(result, 'x', sizeof(result) - 1);
+    result[0] = result[sizeof(result) - 2] = '"';
+    job_end(table, job, JOB_DONE, result, NULL);
+    /* A long result is with the job itself, whole; the list leaves it out. */
+    expect(&fixture, API_GET, "/api/v1/jobs/backtest-1", NULL, 200, result);
+    expect(&fixture, API_GET, "/api/v1/jobs", NULL, 200, "\"result\":null");
+    job_end(table, job_take(table), JOB_CANCELLED, NULL, NULL); /* the train job */
+    for (int i = 0; i < 100; i++) { /* its place is used again: nothing is lost or kept for ever */
+        struct job next = {.kind = "backtest"};
+        assert_int_equal(job_add(table, &next, &error), STATUS_OK);
+        job_end(table, job_take(table), JOB_DONE, result, NULL);
+    }
+    expect(&fixture, API_GET, "/api/v1/jobs/backtest-1", NULL, 404, "unknown_job");
+    expect(&fixture, API_POST, "/api/v1/backtest", "{\"horizon\":12}", 202, NULL);
+    job = job_take(table);
+    assert_int_equal(job->horizon, 12);
+    assert_int_equal(job->windows, 4); /* where the body says nothing */
+    char *huge = mem_alloc(JOB_RESULT_MAX + 2);
+    assert_non_null(huge);
+    memset(huge, '1', JOB_RESULT_MAX + 1);
+    huge[JOB_RESULT_MAX + 1] = '\0';
+    job_end(table, job, JOB_DONE, huge, NULL);
+    mem_free(huge);
+    char path[64];
+    snprintf(path, sizeof(path), "/api/v1/jobs/%s", job->id);
+    expect(&fixture, API_GET, path, NULL, 200, "too large to be kept");
+    expect(&fixture, API_POST, "/api/v1/backtest", "{\"windows\":0}", 400, "bad_field");
+    expect(&fixture, API_POST, "/api/v1/backtest", "{\"horizon\":\"x\"}", 400, "bad_field");
+    expect(&fixture, API_POST, "/api/v1/backtest", "{\"series\":\"nope\"}", 404, "unknown_series");
+}
+
 static enum status promote(void *context, const char *id, struct error *error)
 {
     (void)context;
@@ -531,6 +582,7 @@ int main(void)
         TEST(test_series),
         TEST(test_settings),
         TEST(test_jobs),
+        TEST(test_backtest_jobs),
         TEST(test_models),
         TEST(test_health),
         TEST(test_metrics),

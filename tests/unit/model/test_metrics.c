@@ -98,6 +98,34 @@ static void agrees_with_the_scoring_tool(UNUSED void **state)
     assert_close(out.owa, 9.906810882495678, 1e-11);
 }
 
+/* Seven steps: 0 to 2, 3 and 4, 5 and 6 are the thirds (step * 3 / 7). */
+static void coverage_is_told_by_third_of_the_horizon(UNUSED void **state)
+{
+    enum { STEPS = 7 };
+    double values[(QUANTILE_COUNT + 1) * STEPS];
+    struct scored_forecast forecast = {STEPS, values, values + STEPS};
+    for (int h = 0; h < STEPS; h++) {
+        forecast.mean[h] = 0.0;
+        for (int q = 0; q < QUANTILE_COUNT; q++) {
+            forecast.quantiles[q * STEPS + h] = q - 5;
+        }
+    }
+    /* The 80 % band is -4 to 4, ends included; the 95 % band -5 to 5. */
+    double actual[STEPS] = {0.0, 4.0, 4.5, -4.5, (double)NAN, 5.5, 9.0};
+    struct metrics_sum sum = {0};
+    struct metrics out;
+    metrics_add(&sum, actual, &forecast, 1.0);
+    metrics_finish(&sum, &out);
+    static const double cover80[METRICS_PARTS] = {2.0 / 3.0, 0.0, 0.0};
+    static const double cover95[METRICS_PARTS] = {1.0, 1.0, 0.0};
+    for (int part = 0; part < METRICS_PARTS; part++) {
+        assert_close(out.cover80_part[part], cover80[part], EXACT);
+        assert_close(out.cover95_part[part], cover95[part], EXACT);
+    }
+    assert_close(out.cover80, 2.0 / 6.0, EXACT);
+    assert_close(out.absolute, 0.0 + 4.0 + 4.5 + 4.5 + 5.5 + 9.0, EXACT);
+}
+
 static void naive2_forecasts_as_the_scoring_tool(UNUSED void **state)
 {
     static const double even[SERIES][HORIZON] = {
@@ -141,6 +169,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(agrees_with_the_scoring_tool),
+        cmocka_unit_test(coverage_is_told_by_third_of_the_horizon),
         cmocka_unit_test(naive2_forecasts_as_the_scoring_tool),
         cmocka_unit_test(scale_skips_gaps_and_needs_a_pair),
     };

@@ -199,6 +199,44 @@ static void refuses_what_cannot_work(UNUSED void **state)
     assert_status(model_train(&request, &snapshot, &error), STATUS_INVALID);
 }
 
+static void parts_of_the_recipe_can_be_left_out(UNUSED void **state)
+{
+    struct error error = {0};
+    struct snapshot *whole = NULL, *without = NULL;
+    struct train_request request = request_of(2, 2);
+    assert_ok(model_train(&request, &whole, &error));
+    snprintf(request.config.members, sizeof(request.config.members), "1,3");
+    snprintf(request.config.member_options, sizeof(request.config.member_options),
+             "skip=false rate=0.002");
+    request.config.without_blend = request.config.without_calibration = true;
+    assert_ok(model_train(&request, &without, &error));
+    assert_int_equal(without->member_count, 2);
+    assert_true(whole->member_count > 2);
+    assert_string_equal(without->members[1]->config.options, whole->members[2]->config.options);
+    for (size_t i = 0; i < without->member_count; i++) {
+        assert_false(without->members[i]->config.skip);
+        assert_close(without->members[i]->config.rate, 0.002, 1e-12);
+    }
+    assert_true(whole->members[0]->config.skip);
+    bool stretched = false;
+    for (size_t i = 0; i < QUANTILE_COUNT * HORIZON; i++) {
+        assert_close((double)without->spread[i], 1.0, 0.0);
+        stretched = stretched || whole->spread[i] < 1.0f || whole->spread[i] > 1.0f;
+    }
+    assert_true(stretched);
+    assert_true(whole->blend.group.share > 0.0f); /* two steps teach little */
+    assert_close((double)without->blend.group.share, 0.0, 0.0);
+    assert_int_equal(without->blend.count, 0);
+    snapshot_release(without);
+    snapshot_release(whole);
+    snprintf(request.config.members, sizeof(request.config.members), "9");
+    assert_status(model_train(&request, &without, &error), STATUS_INVALID);
+    snprintf(request.config.members, sizeof(request.config.members), "1");
+    snprintf(request.config.member_options, sizeof(request.config.member_options), "colour=red");
+    assert_status(model_train(&request, &without, &error), STATUS_INVALID);
+    assert_non_null(strstr(error.text, "colour"));
+}
+
 static void backtest_is_fair_and_complete(UNUSED void **state)
 {
     struct error error = {0};
@@ -223,6 +261,18 @@ static void backtest_is_fair_and_complete(UNUSED void **state)
     assert_true(result.champion.missing_actuals > 0);
     assert_true(result.champion.mase > 0.0 && result.champion.mase < 2.0);
     assert_true(isnan(result.champion.owa));
+    assert_int_equal(result.row_count, SERIES - 1);
+    double sum = 0.0;
+    for (size_t i = 0; i < result.row_count; i++) {
+        const struct backtest_row *row = &result.rows[i];
+        assert_int_equal(row->champion.series, 2);
+        assert_true(row->index == i);
+        for (int b = 0; b < BASELINE_COUNT; b++) {
+            assert_int_equal(result.baselines[b].points, result.champion.points);
+        }
+        sum += row->champion.mase;
+    }
+    assert_close(sum / (double)result.row_count, result.champion.mase, 1e-12);
     int64_t end = snapshot_record(result.snapshot)->window_end_ms;
     assert_true(end <= (LENGTH - 2 * HORIZON) * HOUR);
     backtest_release(&result);
@@ -243,6 +293,7 @@ int main(void)
         cmocka_unit_test(small_memory_means_small_batches_not_failure),
         cmocka_unit_test(stops_when_cancelled),
         cmocka_unit_test(refuses_what_cannot_work),
+        cmocka_unit_test(parts_of_the_recipe_can_be_left_out),
         cmocka_unit_test(backtest_is_fair_and_complete),
     };
     return cmocka_run_group_tests(tests, make_series, NULL);

@@ -142,6 +142,10 @@ static void mistakes_of_usage_are_told(void **state)
                      EXIT_USAGE);
     assert_int_equal(run(command_backtest, csv, "--horizon=3", "--end=yesterday", NULL),
                      EXIT_USAGE);
+    assert_int_equal(run(command_backtest, csv, "--horizon=3", "--windows=0", "--plot=x", NULL),
+                     EXIT_USAGE);
+    assert_int_equal(run(command_backtest, csv, "--horizon=3", "--plot-series=a", NULL),
+                     EXIT_USAGE);
     assert_int_equal(run(command_forecast, "--data", store, NULL), EXIT_USAGE);
     assert_int_equal(run(command_import, "--data", store, NULL), EXIT_USAGE);
     assert_int_equal(run(command_train, "--seconds=1", "--steps=1", NULL), EXIT_USAGE);
@@ -214,11 +218,12 @@ static void a_file_goes_in_and_comes_out(void **state)
 static void a_backtest_prints_the_keys_of_the_contract(void **state)
 {
     static const char *const keys[] = {
-        "series",         "season",     "train_seconds", "forecast_seconds",
-        "peak_bytes",     "parameters", "models",        "champion",
-        "seasonal_naive", "MASE",       "sMAPE",         "ND",
-        "rho0.1",         "rho0.9",     "wQL",           "cover80",
-        "cover95",        "MSIS95",     "OWA",
+        "series",         "season",       "train_seconds", "forecast_seconds",
+        "peak_bytes",     "parameters",   "models",        "champion",
+        "seasonal_naive", "MASE",         "sMAPE",         "ND",
+        "rho0.1",         "rho0.9",       "wQL",           "cover80",
+        "cover95",        "MSIS95",       "OWA",           "last_value",
+        "drift",          "damped_trend",
     };
     (void)state;
     assert_int_equal(run(command_backtest, csv, "--horizon", "12", "--windows", "2", "--season",
