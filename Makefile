@@ -205,7 +205,7 @@ golden: build/golden ## run the golden vectors of a folder: make golden GOLDEN=D
 	$(Q)GOLDEN="$(if $(GOLDEN),$(abspath $(GOLDEN)))" $(BUILD)/tests/golden/test_golden
 
 .PHONY: bench
-bench: ## every figure, as ratios within one run where it has a partner; DATA=DIR for full accuracy
+bench: ## every figure, as ratios within one run where it has a partner; DATA=DIR for full accuracy (90 minutes)
 	$(Q)$(MAKE) --no-print-directory -j$(CORES) all build/bench
 	$(Q)sh tests/bench/run.sh $(BUILD)
 

@@ -324,6 +324,17 @@ static void print_against_best(const char *name, size_t offset, const struct met
             baseline_name((enum baseline)(best - 1)));
 }
 
+/* Of the column of series: the longest name listed, within bounds. */
+static int name_width(const struct backtest_row **rows, size_t count)
+{
+    size_t width = 20;
+    for (size_t i = 0; rows != NULL && i < count && i < TABLE_ROWS; i++) {
+        size_t length = strlen(rows[i]->id);
+        width = length > width ? length : width;
+    }
+    return (int)(width < 60 ? width : 60);
+}
+
 static void print_rows(const struct backtest_result *result, FILE *out)
 {
     const struct backtest_row **rows = rank_rows(result);
@@ -333,11 +344,12 @@ static void print_rows(const struct backtest_result *result, FILE *out)
     }
     fprintf(out, "better than the best baseline, chosen for each afterwards: %zu of %zu series\n",
             better, result->row_count);
-    fprintf(out, "\n%-32s %9s %9s %8s   %-15s %9s %9s\n", "series, worst first", "MASE", "wQL",
-            "cover80", "best baseline", "MASE", "wQL");
+    int width = name_width(rows, result->row_count);
+    fprintf(out, "\n%-*s %9s %9s %8s   %-15s %9s %9s\n", width, "series, worst first", "MASE",
+            "wQL", "cover80", "best baseline", "MASE", "wQL");
     for (size_t i = 0; rows != NULL && i < result->row_count && i < TABLE_ROWS; i++) {
         const struct backtest_row *row = rows[i];
-        fprintf(out, "%-32.32s %9.4f %9.4f %8.3f   %-15s %9.4f %9.4f\n", row->id,
+        fprintf(out, "%-*.*s %9.4f %9.4f %8.3f   %-15s %9.4f %9.4f\n", width, width, row->id,
                 row->champion.mase, row->champion.wql, row->champion.cover80,
                 baseline_name(row->best), row->baseline.mase, row->baseline.wql);
     }

@@ -360,18 +360,18 @@ void chart_begin(struct text *svg, const char *title, const char *subtitle, size
     add_swatch(svg, &x, "wide", "95 % band");
 }
 
-static void add_titles(struct text *svg, const struct chart_panel *panel, double top)
+/* The series above; below, left of the dates, what is to be said of it: names may be long. */
+static void add_titles(struct text *svg, const struct chart_panel *panel, const struct frame *frame)
 {
-    text_add_format(svg, "<text class=\"panel\" x=\"%.0f\" y=\"%.1f\">", LEFT, top - 9.0);
+    text_add_format(svg, "<text class=\"panel\" x=\"%.0f\" y=\"%.1f\">", LEFT, frame->top - 9.0);
     add_escaped(svg, panel->title, TITLE_BYTES);
     if (panel->kind[0] != '\0') {
         text_add_string(svg, "<tspan class=\"kind\" dx=\"8\">");
         add_escaped(svg, panel->kind, TITLE_BYTES);
         text_add_string(svg, "</tspan>");
     }
-    text_add_format(svg,
-                    "</text>\n<text class=\"label\" x=\"%.0f\" y=\"%.1f\" text-anchor=\"end\">",
-                    RIGHT, top - 9.0);
+    text_add_format(svg, "</text>\n<text class=\"label\" x=\"%.0f\" y=\"%.1f\">", LEFT,
+                    frame->bottom + 37.0);
     add_escaped(svg, panel->note, 120);
     text_add_string(svg, "</text>\n");
 }
@@ -383,7 +383,7 @@ void chart_panel(struct text *svg, const struct chart_panel *panel, size_t index
     frame.top = HEAD + TITLE_SPACE + (double)index * (PANEL_HEIGHT + PANEL_SPACE);
     frame.bottom = frame.top + PANEL_HEIGHT;
     choose_range(panel, &frame);
-    add_titles(svg, panel, frame.top);
+    add_titles(svg, panel, &frame);
     add_value_axis(svg, &frame);
     add_time_axis(svg, &frame, panel);
     text_add_format(svg,

@@ -237,7 +237,10 @@ def table(head, rows):
 
 
 def number(value, digits=4):
-    return "" if value is None or value != value else f"{value:.{digits}f}"
+    """Fixed digits, but small numbers keep three significant ones."""
+    if value is None or value != value:
+        return ""
+    return f"{value:.3g}" if 0 < abs(value) < 10 ** -(digits - 2) else f"{value:.{digits}f}"
 
 
 def marked(value, low, high, digits=3):

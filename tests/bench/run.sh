@@ -3,14 +3,21 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # usage: run.sh BUILD-FOLDER
-# DATA: a folder with m4_hourly/train.csv.gz and pjm_load/hourly.csv.gz for the accuracy figures at full
-# budget (15 minutes); without it the bundled sample is used, with a minute of training. SECONDS_SCALE
-# shortens the budgets (0.1: a tenth). SUITES: which parts (default: all).
+# DATA: a folder with the sets of tests/bench/accuracy.py for accuracy at full budget (an hour and a half: M4 Hourly,
+# eight weeks of PJM load, every set; docs/accuracy.csv is brought up to date); without it the bundled sample is used,
+# with a minute of training. SECONDS_SCALE shortens the budgets (0.1: a tenth). PAIRS: trainings side by side, two cores
+# each. PARTS: which parts (default: all but ablation, which needs DATA and another hour and a half).
 set -eu
 build=$1
 forecastd=$build/forecastd
 parts=${PARTS:-model storage serve ingest accuracy}
 scale=${SECONDS_SCALE:-1}
+
+# One of accuracy.py's parts with its budget in seconds.
+measure() {
+    python3 tests/bench/accuracy.py "$1" "$DATA" --forecastd "$forecastd" --seconds "$(seconds "$2")" \
+        --pairs "${PAIRS:-1}" --csv "${CSV:-docs/accuracy.csv}"
+}
 
 seconds() { awk "BEGIN { printf \"%d\", $1 * $scale }"; }
 
@@ -42,15 +49,15 @@ for part in $parts; do
     ingest) "$build/tests/bench/bench_ingest" "$forecastd" ;;
     accuracy)
         if [ -n "${DATA:-}" ]; then
-            accuracy m4_hourly "$DATA/m4_hourly/train.csv.gz" --horizon 48 --season 24 --m4 \
-                --seconds "$(seconds 600)"
-            accuracy pjm_load "$DATA/pjm_load/hourly.csv.gz" --horizon 24 --windows 7 --season 168 \
-                --end 2018-08-02T00:00:00Z --seconds "$(seconds 300)"
+            measure m4 600
+            measure pjm 300
+            measure sets 60
         else
             accuracy sample deploy/sample/pjm_load.csv.gz --horizon 24 --windows 7 --season 168 \
                 --seconds "$(seconds 60)"
         fi
         ;;
-    *) echo "run.sh: no part \"$part\"; there are model storage serve ingest accuracy" >&2; exit 2 ;;
+    ablation) measure ablation 60 ;;
+    *) echo "run.sh: no part \"$part\"; there are model storage serve ingest accuracy ablation" >&2; exit 2 ;;
     esac
 done
