@@ -19,7 +19,7 @@ measure() {
         --pairs "${PAIRS:-1}" --csv "${CSV:-docs/accuracy.csv}"
 }
 
-seconds() { awk "BEGIN { printf \"%d\", $1 * $scale }"; }
+seconds() { awk "BEGIN { n = int($1 * $scale); print (n > 0 ? n : 1) }"; }
 
 # One backtest; prints the figures of the model and of the seasonal naive.
 accuracy() {
