@@ -8,7 +8,7 @@ usage: backbones.py cost BUILD CSV            time and memory over length, depth
        backbones.py page CSV PAGE             writes the tables between the page's markers
 
 CSV rows are part,backbone,case,measure,value. `cost` and `accuracy` replace the rows of their part and
-keep the others. DATA is a folder with pjm_load, ett and m4_hourly. `accuracy` runs --pairs trainings
+keep the others. Baselines are not mixed in, so that the networks are what is compared. DATA is a folder with pjm_load, ett and m4_hourly. `accuracy` runs --pairs trainings
 side by side, each on two cores of its own (taskset); one pair on a machine of two cores. All have the
 same time.
 """
@@ -81,7 +81,8 @@ def cost(arguments):
 def backtest(forecastd, data, backbone, name, seed, seconds, cores):
     chosen = DENSE if backbone == "dense" else ["--backbone", backbone]
     command = [forecastd, "backtest", os.path.join(data, SETS[name][0])] + SETS[name][1:] + chosen
-    command += ["--seconds", str(seconds), "--seed", str(seed), "--json", "--set", "train.lanes=2"]
+    command += ["--seconds", str(seconds), "--seed", str(seed), "--json", "--set", "train.lanes=2",
+                "--set", "model.blend=false"]
     if cores:
         command = ["taskset", "-c", cores] + command
     done = subprocess.run(command, capture_output=True, text=True)
@@ -119,12 +120,12 @@ def accuracy(arguments):
             places.put(cores)
 
     fresh = []
+    before = read_rows(arguments.csv)
     with concurrent.futures.ThreadPoolExecutor(arguments.pairs) as pool:
         for rows in pool.map(run, jobs):
             fresh += rows
-    keys = {tuple(row[:4]) for row in fresh}
-    kept = [row for row in read_rows(arguments.csv) if tuple(row[:4]) not in keys]
-    write_rows(arguments.csv, kept + fresh)
+            keys = {tuple(row[:4]) for row in fresh}
+            write_rows(arguments.csv, [row for row in before if tuple(row[:4]) not in keys] + fresh)
 
 
 # ---------------------------------------------------------------- tables
