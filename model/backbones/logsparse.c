@@ -4,7 +4,8 @@
  * Two ideas. Queries and keys come from a causal convolution of width K instead of a single step,
  * so that matching looks at local shapes and not at single values; values come from the step alone.
  * And a query sees only O(log T) keys: a dense window, then steps of powers of two, repeated from
- * each multiple of a restart length; stacked layers let every step reach every earlier one, which
+ * each multiple of a restart length, beyond 1,024 tokens at two levels (multiples of the window, and
+ * far away of a multiple of it); stacked layers let every step reach every earlier one, which
  * create checks by exact boolean closure. Every pattern is in offset form: the same distances for
  * all rows, so that a sliding window keeps its meaning and decoding reads a few places of a ring.
  *
@@ -141,30 +142,59 @@ static struct pattern_log_sparse wide_shape(const struct logsparse *self, size_t
     };
 }
 
-/* The pattern with the fewest pairs that the given layers close, among those of wide_shape; false
- * in *found where none does. With a restart of a quarter of the length the window that three layers
- * need grows almost like the length, and so do the keys of a query; here they grow like its root:
- * about 64 at 4,096 tokens and 128 at 16,384. */
+/* Two levels: restarts a window apart, and from a multiple of them on one key a multiple. */
+static struct pattern_log_sparse far_shape(const struct logsparse *self, size_t window,
+                                           size_t multiple)
+{
+    struct pattern_log_sparse shape = wide_shape(self, window, 1);
+    shape.restart = shape.window;
+    shape.far_restart = multiple * shape.window;
+    return shape;
+}
+
+/* The best of patterns: the fewest pairs. */
+struct best_pattern {
+    struct pattern_log_sparse shape; /* length 0 = none */
+    uint64_t pairs;
+};
+
+static enum status try_better(struct logsparse *self, const struct pattern_log_sparse *wanted,
+                              struct best_pattern *best, struct error *error)
+{
+    enum status status = try_pattern(self, wanted, error);
+    uint64_t pairs = status == STATUS_OK ? pattern_pairs(&self->pattern, wanted->length) : 0;
+    if (status == STATUS_OK && pairs < best->pairs && reaches(self)) {
+        *best = (struct best_pattern){.shape = *wanted, .pairs = pairs};
+    }
+    return status;
+}
+
+/* The pattern with the fewest pairs that the given layers close, among those of far_shape and
+ * wide_shape; false in *found where none does. With a restart of a quarter of the length the window
+ * that three layers need grows almost like the length, and so do the keys of a query; with one
+ * level of restarts chosen freely they grow like its root, with two like its third root: about 39
+ * at 4,096 tokens and 60 at 16,384. */
 static enum status choose_wide(struct logsparse *self, bool *found, struct error *error)
 {
-    static const size_t multiples[] = {2, 4, 8, 16};
-    struct pattern_log_sparse best = {0};
+    static const size_t multiples[] = {2, 4, 8, 16, 32};
+    struct best_pattern best = {.pairs = UINT64_MAX};
     size_t length = self->model.shape.length;
-    uint64_t fewest = UINT64_MAX;
     enum status status = STATUS_OK;
-    for (size_t m = 0; m < ARRAY_COUNT(multiples); m++) {
-        for (size_t w = WINDOW_MIN; status == STATUS_OK && w <= length / 8; w += w / 16) {
-            struct pattern_log_sparse wanted = wide_shape(self, w, multiples[m]);
-            status = try_pattern(self, &wanted, error);
-            uint64_t pairs = status == STATUS_OK ? pattern_pairs(&self->pattern, length) : fewest;
-            if (pairs < fewest && reaches(self)) {
-                fewest = pairs;
-                best = wanted;
+    for (size_t w = WINDOW_MIN; status == STATUS_OK && w <= length / 8; w += w / 16) {
+        for (size_t m = 0; status == STATUS_OK && m < ARRAY_COUNT(multiples); m++) {
+            struct pattern_log_sparse far = far_shape(self, w, multiples[m]);
+            struct pattern_log_sparse wide = wide_shape(self, w, multiples[m]);
+            status = try_better(self, &far, &best, error);
+            if (status == STATUS_OK) {
+                status = try_better(self, &wide, &best, error);
             }
         }
+        if (w >= best.pairs / length) {
+            break; /* the window alone has as many */
+        }
     }
-    *found = best.length > 0;
-    return status == STATUS_OK && *found ? try_pattern(self, &best, error) : status;
+    *found = best.shape.length > 0;
+    return status == STATUS_OK && *found ? try_pattern(self, &best.shape, error) : status;
 }
 
 /* Dense attention without biases by distance needs no offsets. */
@@ -423,7 +453,7 @@ static const struct option logsparse_options[] = {
      "would not reach every earlier step; beyond 1,024 steps what needs the fewest keys."},
     {"restart", OPTION_INT, "0", 0, 65536, NULL, FIELD(restart), 0, 0,
      "Distance after which the log steps begin again; 0 = max(season, length / 4), beyond 1,024 "
-     "steps a multiple of the window, where the log steps then begin."},
+     "steps the window, and far away a multiple of it, whatever needs the fewest keys."},
     {"positions", OPTION_CHOICE, "learned", 0, 0, position_names, FIELD(positions), 0, 0,
      "A learned table over the window, biases by distance, or nothing."},
 };

@@ -41,19 +41,25 @@ enum status pattern_log_sparse(const struct pattern_log_sparse *shape, struct pa
                          length);
     }
     /* Offsets up to `last`: the dense window, then powers of two from its edge, again at each
-     * multiple of the restart length. Offset 0 is always there. */
+     * multiple of the restart length, and the restarts far away. Offset 0 is always there. */
     size_t edge = shape->window - 1;
     size_t last = shape->last_pair || length < 2 ? length - 1 : length - 2;
     for (size_t o = 0; o <= edge && o <= last; o++) {
         marked[o] = 1;
     }
-    size_t restart = shape->restart;
-    size_t reach = restart > 0 ? restart : length;
+    size_t far = shape->far_restart;
+    size_t reach = shape->restart > 0 ? shape->restart : length;
     size_t first = shape->first_step > 0 ? shape->first_step : 1;
-    for (size_t start = edge; start <= last; start += reach) {
+    for (size_t start = edge; start <= last && (far == 0 || start <= edge + far); start += reach) {
         for (size_t step = first; step <= reach && start + step <= last; step *= 2) {
             marked[start + step] = 1;
         }
+    }
+    for (size_t step = first; far > 0 && edge + step <= last; step *= 2) {
+        marked[edge + step] = 1;
+    }
+    for (size_t start = edge + far; far > 0 && start <= last; start += far) {
+        marked[start] = 1;
     }
     for (size_t o = 0; o < length; o++) {
         if (marked[o] != 0) {

@@ -37,11 +37,15 @@ struct pattern pattern_full(size_t length);
  * it. window 1 is the pure log pattern {0, 1, 2, 4, 8 ...}. restart R > 0 repeats the log steps (up
  * to R) from each multiple of R. All below length (the golden files' form leaves out length-1 too,
  * which has only one pair: `last_pair` 0 does that). first_step S > 1 begins the log steps at S
- * instead of 1 (S, 2 S, 4 S ...), because a window reaches what lies between. STATUS_NO_MEMORY. */
+ * instead of 1 (S, 2 S, 4 S ...), because a window reaches what lies between. far_restart F > R is
+ * a second level: multiples of R are restarts up to F, beyond it multiples of F are, of one key
+ * each, and the log steps from the window run over the whole length. Three layers then write a
+ * distance in three digits: window, multiples of R, multiples of F. STATUS_NO_MEMORY. */
 struct pattern_log_sparse {
     size_t length, window, restart;
     bool last_pair;
     size_t first_step; /* 0 = 1 */
+    size_t far_restart;
 };
 enum status pattern_log_sparse(const struct pattern_log_sparse *shape, struct pattern *out,
                                struct error *error) MUST_USE;

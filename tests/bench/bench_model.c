@@ -500,7 +500,7 @@ static void attention_figures(void)
     for (size_t i = 0; i < ARRAY_COUNT(lengths); i++) {
         struct error error = {0};
         size_t length = lengths[i];
-        struct pattern_log_sparse shape = {length, 16, length / 4, true, 0};
+        struct pattern_log_sparse shape = {length, 16, length / 4, true, 0, 0};
         struct pattern sparse;
         CHECK(pattern_log_sparse(&shape, &sparse, &error) == STATUS_OK);
         struct pattern dense = pattern_dense(length);

@@ -193,7 +193,7 @@ static bool check_pattern(struct vectors *v, const struct pattern *pattern)
     struct error error = {0};
     struct pattern made;
     struct pattern_log_sparse shape = {pattern->length, window,
-                                       (size_t)vectors_number(v, "restart", 0), false, 0};
+                                       (size_t)vectors_number(v, "restart", 0), false, 0, 0};
     CHECK(pattern_log_sparse(&shape, &made, &error) == STATUS_OK);
     bool same = made.offset_count == pattern->offset_count &&
                 memcmp(made.offsets, pattern->offsets, made.offset_count * sizeof(uint32_t)) == 0;

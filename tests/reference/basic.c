@@ -382,7 +382,7 @@ static void check_attention_dense(struct trial *t)
     size_t length = trial_some(t, 70);
     struct pattern pattern = trial_some(t, 2) == 1 ? pattern_dense(length) : pattern_full(length);
     check_attention(t, &pattern, false, "attention");
-    struct pattern_log_sparse shape = {length, length / 2 + 1, 0, true, 0};
+    struct pattern_log_sparse shape = {length, length / 2 + 1, 0, true, 0, 0};
     struct error error = {0};
     assert_int_equal(pattern_log_sparse(&shape, &pattern, &error), STATUS_OK);
     check_attention(t, &pattern, true, "attention");
@@ -393,7 +393,7 @@ static void check_attention_dense(struct trial *t)
 static void check_attention_sparse(struct trial *t)
 {
     double *kept = t->expected;
-    struct pattern_log_sparse shape = {120 + trial_some(t, 60), trial_some(t, 4), 0, true, 0};
+    struct pattern_log_sparse shape = {120 + trial_some(t, 60), trial_some(t, 4), 0, true, 0, 0};
     struct pattern pattern;
     struct error error = {0};
     assert_int_equal(pattern_log_sparse(&shape, &pattern, &error), STATUS_OK);

@@ -16,7 +16,7 @@ static struct pattern make(size_t length, size_t window, size_t restart, bool la
 {
     struct error error = {0};
     struct pattern pattern;
-    struct pattern_log_sparse shape = {length, window, restart, last_pair, 0};
+    struct pattern_log_sparse shape = {length, window, restart, last_pair, 0, 0};
     assert_int_equal(pattern_log_sparse(&shape, &pattern, &error), STATUS_OK);
     return pattern;
 }
@@ -128,6 +128,23 @@ static void test_dense_leaves_nothing_out(void **state)
     pattern_release(&wide);
 }
 
+/* Two levels of restarts: window 0-3, restarts at 3 + 4 i up to 3 + 16, far ones at 3 + 16 i, log
+ * steps 3 + 4, 8, 16, 32, 64. Each distance has three digits. */
+static void test_far_restarts(void **state)
+{
+    (void)state;
+    static const uint32_t written[] = {0, 1, 2, 3, 7, 11, 15, 19, 23, 35, 51, 67, 83};
+    struct error error = {0};
+    struct pattern pattern;
+    struct pattern_log_sparse shape = {90, 4, 4, true, 4, 16};
+    assert_int_equal(pattern_log_sparse(&shape, &pattern, &error), STATUS_OK);
+    assert_int_equal(pattern.offset_count, ARRAY_COUNT(written));
+    assert_memory_equal(pattern.offsets, written, sizeof(written));
+    assert_true(pattern_closes_in(&pattern, 64, 3));
+    assert_false(pattern_closes_in(&pattern, 64, 2));
+    pattern_release(&pattern);
+}
+
 /* Log steps from a first step on, and windows with a stride. */
 static void test_first_step_and_windows(void **state)
 {
@@ -135,7 +152,7 @@ static void test_first_step_and_windows(void **state)
     static const uint32_t stepped[] = {0, 1, 2, 3, 7, 11, 19, 23, 27, 35, 39};
     struct error error = {0};
     struct pattern pattern;
-    struct pattern_log_sparse shape = {40, 4, 16, true, 4};
+    struct pattern_log_sparse shape = {40, 4, 16, true, 4, 0};
     assert_int_equal(pattern_log_sparse(&shape, &pattern, &error), STATUS_OK);
     assert_int_equal(pattern.offset_count, ARRAY_COUNT(stepped));
     assert_memory_equal(pattern.offsets, stepped, sizeof(stepped));
@@ -170,6 +187,7 @@ int main(void)
         cmocka_unit_test(test_closure_table),
         cmocka_unit_test(test_rows_hold_what_the_mask_says),
         cmocka_unit_test(test_dense_leaves_nothing_out),
+        cmocka_unit_test(test_far_restarts),
         cmocka_unit_test(test_first_step_and_windows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
