@@ -45,6 +45,10 @@ static inline bool protobuf_fail(struct protobuf *message)
 static inline bool protobuf_varint(struct protobuf *message, uint64_t *value)
 {
     uint64_t sum = 0;
+    if (message->at < message->end && (unsigned char)*message->at < 0x80) {
+        *value = (unsigned char)*message->at++; /* nearly always */
+        return true;
+    }
     for (unsigned shift = 0; shift < 70 && message->at < message->end; shift += 7) {
         uint64_t byte = (unsigned char)*message->at++;
         if (shift == 63 && byte > 1) {
