@@ -166,8 +166,7 @@ static enum status read_body(struct ingest *ingest, const struct ingest_source *
     if (status != STATUS_OK) {
         return status;
     }
-    struct remote_write_visitor visitor = {{ingest, visit_series, visit_point, visit_refusal},
-                                           visit_end};
+    struct points_visitor visitor = {ingest, visit_series, visit_point, visit_refusal, visit_end};
     status = source->read(source->context, &visitor, error);
     if (status == STATUS_OK && ingest->out_of_memory) {
         status = error_set(error, STATUS_NO_MEMORY, "no memory for the refused points");
@@ -220,12 +219,11 @@ struct json_body {
     struct points_cache *cache;
 };
 
-static enum status read_json(void *context, const struct remote_write_visitor *visitor,
+static enum status read_json(void *context, const struct points_visitor *visitor,
                              struct error *error)
 {
     const struct json_body *body = context;
-    return points_read(body->bytes, body->length, body->options, body->cache, &visitor->points,
-                       error);
+    return points_read(body->bytes, body->length, body->options, body->cache, visitor, error);
 }
 
 static size_t begin_json(struct api_response *response, const struct ingest_counts *counts,

@@ -7,7 +7,6 @@
 #include "api/call.h"
 #include "api/points_reader.h"
 #include "api/refusals.h"
-#include "api/remote_write_reader.h"
 
 /* Whether the store may have a point of this time: too_far_future, too_old. */
 enum status ingest_check_time(const struct api_limits *limits, int64_t now_ms, int64_t time_ms,
@@ -34,8 +33,7 @@ struct ingest_source {
     const struct ingest_form *form;
     int64_t now_ms;
     void *context;
-    enum status (*read)(void *context, const struct remote_write_visitor *visitor,
-                        struct error *error);
+    enum status (*read)(void *context, const struct points_visitor *visitor, struct error *error);
 };
 
 /* Reads the whole body, then submits what is good as one batch. On STATUS_OK the response is filled

@@ -8,6 +8,7 @@
 #include "api/handlers.h"
 #include "api/inflate.h"
 #include "api/ingest.h"
+#include "api/remote_write_reader.h"
 #include "api/snappy_block.h"
 #include "base/clock.h"
 #include "base/memory.h"
@@ -23,7 +24,7 @@ struct remote_write_body {
     struct remote_write_skipped skipped;
 };
 
-static enum status read_request(void *context, const struct remote_write_visitor *visitor,
+static enum status read_request(void *context, const struct points_visitor *visitor,
                                 struct error *error)
 {
     struct remote_write_body *body = context;

@@ -33,7 +33,7 @@ struct symbol {
 /* One reading. */
 struct reading {
     const struct remote_write *request;
-    const struct remote_write_visitor *visitor;
+    const struct points_visitor *visitor;
     struct remote_write_skipped *skipped;
     struct symbol *symbols;
     size_t symbol_count;
@@ -123,7 +123,7 @@ static enum status give_refusal(struct reading *reading, const struct series *se
     if (who.length > 0) {
         error_wrap(fault, "series %.*s", (int)(who.length < 120 ? who.length : 120), who.bytes);
     }
-    reading->visitor->points.refuse(reading->visitor->points.context, reading->position++, fault);
+    reading->visitor->refuse(reading->visitor->context, reading->position++, fault);
     return STATUS_OK;
 }
 
@@ -294,7 +294,7 @@ static bool survey_2(struct reading *reading, struct series *series)
 /* The visitor's number of the series. A refusal becomes the series' fault. */
 static enum status look_up(struct reading *reading, struct series *series, struct error *error)
 {
-    const struct points_visitor *points = &reading->visitor->points;
+    const struct points_visitor *points = reading->visitor;
     enum status status = points->series(points->context, series->text.bytes, series->text.length,
                                         &series->number, &series->fault);
     if (status == STATUS_OK || status == STATUS_INVALID || status == STATUS_TOO_LARGE) {
@@ -387,7 +387,7 @@ static bool read_sample(struct slice bytes, uint64_t *bits, int64_t *time_ms)
 static enum status hand_on(struct reading *reading, const struct series *series, uint64_t bits,
                            int64_t time_ms, struct error *error)
 {
-    const struct points_visitor *points = &reading->visitor->points;
+    const struct points_visitor *points = reading->visitor;
     struct point point = {.time_ms = time_ms};
     error->status = STATUS_OK;
     if (points_time((double)time_ms, time_ms, true, UNIT_MILLISECONDS, &point.time_ms, error) !=
@@ -395,7 +395,7 @@ static enum status hand_on(struct reading *reading, const struct series *series,
         return STATUS_INVALID;
     }
     if (bits == STALE_MARKER) {
-        return reading->visitor->end(points->context, series->number, time_ms, error);
+        return points->end(points->context, series->number, time_ms, error);
     }
     memcpy(&point.value, &bits, sizeof(bits));
     if (isinf(point.value)) {
@@ -534,7 +534,7 @@ static enum status read_all_series(struct reading *reading, struct error *error)
 }
 
 enum status remote_write_read(const struct remote_write *request,
-                              const struct remote_write_visitor *visitor,
+                              const struct points_visitor *visitor,
                               struct remote_write_skipped *skipped, struct error *error)
 {
     struct reading reading;

@@ -29,12 +29,6 @@ enum remote_write_version { REMOTE_WRITE_1, REMOTE_WRITE_2 };
  * (without it, and without a type at all, 1.0). False: another type or message. */
 bool remote_write_version(const char *content_type, enum remote_write_version *version);
 
-struct remote_write_visitor {
-    struct points_visitor points;
-    /* The series ends here; statuses as those of points.point. */
-    enum status (*end)(void *context, uint32_t number, int64_t time_ms, struct error *error);
-};
-
 struct remote_write {
     struct slice message;
     enum remote_write_version version;
@@ -47,7 +41,7 @@ struct remote_write_skipped {
 };
 
 enum status remote_write_read(const struct remote_write *request,
-                              const struct remote_write_visitor *visitor,
+                              const struct points_visitor *visitor,
                               struct remote_write_skipped *skipped, struct error *error) MUST_USE;
 
 #endif

@@ -78,8 +78,8 @@ static void read_message(struct slice message, enum remote_write_version version
     }
     for (int i = 0; i < 3; i++) { /* without a cache, then twice with it: unknown and known names */
         struct remote_write_skipped skipped = {0};
-        struct remote_write_visitor visitor = {{&sums[i], visit_series, visit_point, visit_refusal},
-                                               visit_end};
+        struct points_visitor visitor = {&sums[i], visit_series, visit_point, visit_refusal,
+                                         visit_end};
         struct remote_write request = {message, version, i ? cache : NULL};
         status[i] = remote_write_read(&request, &visitor, &skipped, &error);
     }
