@@ -20,7 +20,7 @@ CFLAGS  ?= -O2 -g
 # No fast-math: finite checks must mean something. Contraction and errno-free math change no such thing.
 ALLFLAGS = -std=gnu17 $(CFLAGS) $(WARNINGS) $(HARDEN) -pthread -fno-math-errno -fno-trapping-math -fopenmp-simd -MMD -MP
 LDFLAGS += -pie -Wl,-z,relro,-z,now -Wl,--as-needed
-LDLIBS   = $(BLAS_DIR)/libopenblas.so.0 -lmicrohttpd -ljansson -lsqlite3 -lyaml -lz -lm -pthread
+LDLIBS   = $(BLAS_DIR)/libopenblas.so.0 -lmicrohttpd -ljansson -lsqlite3 -lyaml -lz -lsnappy -lm -pthread
 
 # Flavours, each in its own folder: make SAN=address,undefined ...   make DOUBLE=1 ...   make DEBUG=1 ...
 comma := ,
@@ -148,6 +148,11 @@ lint: ## include directions, banned functions, sizes, style
 .PHONY: check/http
 check/http: $(BUILD)/forecastd ## black-box suite against the running daemon
 	$(Q)FORECASTD=$(BUILD)/forecastd $(PYTHON) tests/http/run.py
+
+.PHONY: test-clients
+test-clients: $(BUILD)/forecastd ## clients as they are packaged, against the daemon
+	$(Q)sh deploy/install-deps.sh clients
+	$(Q)FORECASTD=$(BUILD)/forecastd SUITE=tests/clients $(PYTHON) tests/http/run.py
 
 # CRASH_KILLS: how often the daemon is killed.
 CRASH_KILLS ?= 20

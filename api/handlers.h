@@ -13,6 +13,8 @@
 HANDLER(points_fast);
 HANDLER(points_handle);
 HANDLER(import_handle);
+HANDLER(remote_write_fast);
+HANDLER(remote_write_handle);
 HANDLER(forecast_get_fast);
 HANDLER(forecast_get);
 HANDLER(forecast_post);

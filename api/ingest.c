@@ -7,8 +7,6 @@
  */
 #include "api/ingest.h"
 
-#include "api/refusals.h"
-#include "base/clock.h"
 #include "base/memory.h"
 
 #include <string.h>
@@ -20,11 +18,12 @@ struct ingest {
     struct api_request *request;
     struct api_response *response;
     const struct api_limits *limits;
+    const struct ingest_form *form;
     struct write_batch *batch;
     struct refusals *refusals; /* NULL until there is one */
     bool out_of_memory;        /* a refusal could not be kept */
     int64_t earliest_ms, latest_ms, now_ms;
-    uint64_t refused;
+    uint64_t ended, refused;
     char *answer; /* REFUSALS_HEAD_MAX bytes of room, then the tail */
     size_t tail_length;
 };
@@ -52,6 +51,13 @@ static enum status visit_series(void *context, const char *text, size_t length, 
     return write_batch_series(ingest->batch, text, length, number, error);
 }
 
+static enum status too_many(const struct ingest *ingest, struct error *error)
+{
+    error_set(error, STATUS_TOO_LARGE, "more than %zu points in one request",
+              ingest->limits->points_per_request);
+    return error_code(error, "too_many_points", NULL);
+}
+
 static enum status visit_point(void *context, uint32_t number, struct point point,
                                struct error *error)
 {
@@ -60,12 +66,18 @@ static enum status visit_point(void *context, uint32_t number, struct point poin
         return ingest_check_time(ingest->limits, ingest->now_ms, point.time_ms, error);
     }
     enum status status = write_batch_point(ingest->batch, number, point, error);
-    if (status == STATUS_TOO_LARGE) {
-        error_set(error, STATUS_TOO_LARGE, "more than %zu points in one request",
-                  ingest->limits->points_per_request);
-        return error_code(error, "too_many_points", NULL);
+    return status == STATUS_TOO_LARGE ? too_many(ingest, error) : status;
+}
+
+static enum status visit_end(void *context, uint32_t number, int64_t time_ms, struct error *error)
+{
+    struct ingest *ingest = context;
+    if (time_ms > ingest->latest_ms || time_ms < ingest->earliest_ms) {
+        return ingest_check_time(ingest->limits, ingest->now_ms, time_ms, error);
     }
-    return status;
+    enum status status = write_batch_end(ingest->batch, number, time_ms, error);
+    ingest->ended += status == STATUS_OK;
+    return status == STATUS_TOO_LARGE ? too_many(ingest, error) : status;
 }
 
 static void visit_refusal(void *context, uint64_t position, const struct error *error)
@@ -94,15 +106,15 @@ static enum status prepare_answer(struct ingest *ingest, struct error *error)
 {
     struct text tail;
     text_init(&tail, TAIL_BYTES_MAX);
-    refusals_write_tail(ingest->refusals, ingest->request->request_id, &tail);
+    ingest->form->write_tail(ingest->refusals, ingest->request->request_id, &tail);
     enum status status = text_status(&tail, "the answer", error);
     if (status == STATUS_OK) {
         ingest->answer = mem_alloc(REFUSALS_HEAD_MAX + tail.length);
-        if (ingest->answer) {
+        if (!ingest->answer) {
+            status = error_set(error, STATUS_NO_MEMORY, "no memory for the answer");
+        } else if (tail.length > 0) {
             memcpy(ingest->answer + REFUSALS_HEAD_MAX, tail.bytes, tail.length);
             ingest->tail_length = tail.length;
-        } else {
-            status = error_set(error, STATUS_NO_MEMORY, "no memory for the answer");
         }
     }
     text_release(&tail);
@@ -116,12 +128,11 @@ static enum status prepare_answer(struct ingest *ingest, struct error *error)
 static void fill_answer(struct ingest *ingest, uint64_t accepted, uint64_t updated)
 {
     char head[REFUSALS_HEAD_MAX];
-    size_t length = (size_t)refusals_format_head(head, accepted, updated);
+    struct api_response *response = ingest->response;
+    struct ingest_counts counts = {accepted, updated, ingest->ended, ingest->refused};
+    size_t length = ingest->form->begin(response, &counts, head);
     memcpy(ingest->answer, head, length);
     memmove(ingest->answer + length, ingest->answer + REFUSALS_HEAD_MAX, ingest->tail_length);
-    struct api_response *response = ingest->response;
-    response->status = ingest->refused ? 422 : 200;
-    response->content_type = ingest->refused ? "application/problem+json" : CONTENT_JSON;
     response->body = ingest->answer;
     response->body_length = length + ingest->tail_length;
     response_common_headers(response);
@@ -147,8 +158,7 @@ static void ingest_done(void *context, const struct write_result *result)
     request->resume(request);
 }
 
-static enum status read_body(struct ingest *ingest, const char *body, size_t length,
-                             const struct points_options *options, struct points_cache *cache,
+static enum status read_body(struct ingest *ingest, const struct ingest_source *source,
                              struct error *error)
 {
     enum status status = write_batch_new(ingest->services->storage,
@@ -156,17 +166,15 @@ static enum status read_body(struct ingest *ingest, const char *body, size_t len
     if (status != STATUS_OK) {
         return status;
     }
-    struct points_visitor visitor = {ingest, visit_series, visit_point, visit_refusal};
-    status = points_read(body, length, options, cache, &visitor, error);
+    struct points_visitor visitor = {ingest, visit_series, visit_point, visit_refusal, visit_end};
+    status = source->read(source->context, &visitor, error);
     if (status == STATUS_OK && ingest->out_of_memory) {
         status = error_set(error, STATUS_NO_MEMORY, "no memory for the refused points");
     }
     return status == STATUS_OK ? prepare_answer(ingest, error) : status;
 }
 
-enum status ingest_points(struct call *call, const char *body, size_t length,
-                          const struct points_options *options, struct points_cache *cache,
-                          struct error *error)
+enum status ingest_take(struct call *call, const struct ingest_source *source, struct error *error)
 {
     struct ingest *ingest = mem_zeroed(1, sizeof(*ingest));
     if (!ingest) {
@@ -176,11 +184,12 @@ enum status ingest_points(struct call *call, const char *body, size_t length,
     ingest->request = call->request;
     ingest->response = call->response;
     ingest->limits = call->limits;
-    ingest->now_ms = options->now_ms;
-    ingest->latest_ms = options->now_ms + call->limits->max_future_ms;
+    ingest->form = source->form;
+    ingest->now_ms = source->now_ms;
+    ingest->latest_ms = source->now_ms + call->limits->max_future_ms;
     ingest->earliest_ms =
-        call->limits->retention_ms > 0 ? options->now_ms - call->limits->retention_ms : INT64_MIN;
-    enum status status = read_body(ingest, body, length, options, cache, error);
+        call->limits->retention_ms > 0 ? source->now_ms - call->limits->retention_ms : INT64_MIN;
+    enum status status = read_body(ingest, source, error);
     if (status != STATUS_OK) {
         ingest_free(ingest);
         return status;
@@ -199,4 +208,38 @@ enum status ingest_points(struct call *call, const char *body, size_t length,
         ingest_free(ingest);
     }
     return status;
+}
+
+/* ---------------------------------------------------------------- JSON and NDJSON */
+
+struct json_body {
+    const char *bytes;
+    size_t length;
+    const struct points_options *options;
+    struct points_cache *cache;
+};
+
+static enum status read_json(void *context, const struct points_visitor *visitor,
+                             struct error *error)
+{
+    const struct json_body *body = context;
+    return points_read(body->bytes, body->length, body->options, body->cache, visitor, error);
+}
+
+static size_t begin_json(struct api_response *response, const struct ingest_counts *counts,
+                         char head[REFUSALS_HEAD_MAX])
+{
+    response->status = counts->refused ? 422 : 200;
+    response->content_type = counts->refused ? "application/problem+json" : CONTENT_JSON;
+    return (size_t)refusals_format_head(head, counts->accepted, counts->updated);
+}
+
+enum status ingest_points(struct call *call, const char *body, size_t length,
+                          const struct points_options *options, struct points_cache *cache,
+                          struct error *error)
+{
+    static const struct ingest_form form = {refusals_write_tail, begin_json};
+    struct json_body json = {body, length, options, cache};
+    struct ingest_source source = {&form, options->now_ms, &json, read_json};
+    return ingest_take(call, &source, error);
 }

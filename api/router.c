@@ -5,6 +5,7 @@
 
 #include "api/forecast_query.h"
 #include "api/handlers.h"
+#include "api/remote_write_reader.h"
 #include "base/check.h"
 
 #include <stdio.h>
@@ -16,6 +17,7 @@
 static const struct route routes[] = {
     /* ingest */
     {API_POST, "/api/v1/points", BODY_POINTS, "precision", "", points_fast, points_handle},
+    {API_POST, "/api/v1/write", BODY_REMOTE_WRITE, "", "", remote_write_fast, remote_write_handle},
     {API_POST, "/api/v1/import", BODY_CSV, "", "", NULL, import_handle},
     /* forecasts */
     {API_GET, "/api/v1/forecast", BODY_NONE, FORECAST_PARAMETERS, "series", forecast_get_fast,
@@ -133,6 +135,13 @@ static bool type_is(const char *content_type, const char *wanted)
     return next == '\0' || next == ';' || next == ' ';
 }
 
+/* Bodies of many points. */
+static bool is_bulk(const struct route *route)
+{
+    return route->body == BODY_POINTS || route->body == BODY_CSV ||
+           route->body == BODY_REMOTE_WRITE;
+}
+
 static enum status check_type(const struct route *route, const char *type, struct error *error)
 {
     const char *wanted = "application/json";
@@ -144,6 +153,11 @@ static enum status check_type(const struct route *route, const char *type, struc
         wanted = "text/csv";
         known = type[0] == '\0' || type_is(type, wanted) || type_is(type, "application/gzip") ||
                 type_is(type, "application/x-gzip") || type_is(type, "application/octet-stream");
+    } else if (route->body == BODY_REMOTE_WRITE) {
+        enum remote_write_version version;
+        wanted = "application/x-protobuf, proto prometheus.WriteRequest or "
+                 "io.prometheus.write.v2.Request";
+        known = remote_write_version(type, &version);
     }
     if (known) {
         return STATUS_OK;
@@ -157,7 +171,9 @@ static enum status check_encoding(const struct route *route, enum api_encoding e
                                   struct error *error)
 {
     bool gzip = encoding == API_GZIP && (route->body == BODY_POINTS || route->body == BODY_CSV);
-    if (encoding == API_IDENTITY || gzip) {
+    /* Prometheus' own receiver takes a body without the header for snappy, too. */
+    bool snappy = encoding == API_SNAPPY && route->body == BODY_REMOTE_WRITE;
+    if (encoding == API_IDENTITY || gzip || snappy) {
         return STATUS_OK;
     }
     error_set(error, STATUS_UNSUPPORTED, "this route cannot read the content encoding");
@@ -168,7 +184,7 @@ enum status router_check_head(const struct route *route, const struct api_reques
                               const struct api_limits *limits, uint64_t content_length,
                               struct error *error)
 {
-    bool bulk = route->body == BODY_POINTS || route->body == BODY_CSV;
+    bool bulk = is_bulk(route);
     size_t maximum = bulk ? limits->body_max : CONTROL_BODY_MAX;
     if (content_length != UINT64_MAX && content_length > maximum) {
         error_set(error, STATUS_TOO_LARGE, "the body of %llu bytes is over the limit of %zu",

@@ -14,9 +14,10 @@ typedef enum status (*route_handler)(struct call *call, struct error *error);
 
 enum route_body {
     BODY_NONE,
-    BODY_JSON,   /* a small JSON object, or nothing */
-    BODY_POINTS, /* JSON or NDJSON, up to ingest.max_body, gzip */
-    BODY_CSV,    /* text/csv, likewise; the body itself may be a gzip file */
+    BODY_JSON,         /* a small JSON object, or nothing */
+    BODY_POINTS,       /* JSON or NDJSON, up to ingest.max_body, gzip */
+    BODY_CSV,          /* text/csv, likewise; the body itself may be a gzip file */
+    BODY_REMOTE_WRITE, /* Prometheus' protobuf in a snappy block, up to ingest.max_body */
 };
 
 struct route {

@@ -2,7 +2,7 @@
 # Installs the Debian 12 packages that building, testing or running forecastd needs.
 # SPDX-License-Identifier: Apache-2.0
 #
-# usage: install-deps.sh [SET...]     SET: build demo test fuzz browser runtime (build demo)
+# usage: install-deps.sh [SET...]     SET: build demo test fuzz browser clients runtime (build demo)
 #
 # Says which packages are missing and installs them as root or through sudo; where neither is
 # possible it prints the command and exits with 1. When nothing is missing it prints nothing.
@@ -13,15 +13,16 @@ packages_of() {
     case $1 in
     build) # OpenBLAS by its full name: only the pthread flavour is safe under several threads
         echo gcc libc6-dev make libmicrohttpd-dev libopenblas-pthread-dev libjansson-dev \
-            libsqlite3-dev libyaml-dev zlib1g-dev ;;
+            libsqlite3-dev libyaml-dev zlib1g-dev libsnappy-dev ;;
     demo)    echo curl gzip mawk ;;
     test)    echo libcmocka-dev python3 curl sqlite3 git tzdata ;;
     fuzz)    echo clang-14 libclang-rt-14-dev llvm-14 ;;
     browser) echo chromium nodejs npm fonts-dejavu-core ;;
+    clients) echo prometheus ;;
     runtime) # what the linked binary needs and nothing else
         echo libmicrohttpd12 libopenblas0-pthread libjansson4 libsqlite3-0 libyaml-0-2 zlib1g \
-            tzdata ;;
-    *)  printf 'no set named "%s"; there are build, demo, test, fuzz, browser, runtime\n' "$1" >&2
+            libsnappy1v5 tzdata ;;
+    *)  printf 'no set named "%s"; the head of this file lists them\n' "$1" >&2
         exit 2 ;;
     esac
 }

@@ -52,18 +52,20 @@ def free_port():
 
 
 class Daemon:
-    """One daemon; `folder` survives stop() so that a next start finds the same data."""
+    """One daemon; `folder` survives stop() so that a next start finds the same data, and `port`, where given, so that
+    clients find it again."""
 
-    def __init__(self, *settings, folder=None):
+    def __init__(self, *settings, folder=None, port=None):
         self.folder = folder or tempfile.mkdtemp(prefix="forecastd-test-")
         self.data = os.path.join(self.folder, "data")
         self.log_path = os.path.join(self.folder, "log")
         self.settings = list(settings)
         self.process = None
+        self.fixed_port = port
         self.port = 0
 
     def start(self, wait=True, timeout=15):
-        self.port = free_port()
+        self.port = self.fixed_port or free_port()
         command = [BINARY, "serve", "--set", f"server.listen=127.0.0.1:{self.port}",
                    "--set", f"storage.path={self.data}"]
         for setting in self.settings:

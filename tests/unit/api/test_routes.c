@@ -250,7 +250,7 @@ static void test_heads(void **state)
     expect(&fixture, API_GET, "/api/v1/nothing", NULL, 404, "unknown_route");
     expect(&fixture, API_GET, "/api/v1/timeleft", NULL, 404, "unknown_route");
     expect(&fixture, API_GET, "/api/v1/series/", NULL, 404, "unknown_route");
-    expect(&fixture, API_POST, "/api/v1/write", "", 404, "unknown_route");
+    expect(&fixture, API_POST, "/api/v1/written", "", 404, "unknown_route");
     expect(&fixture, API_OTHER, "/healthz", NULL, 405, "method_not_allowed");
 }
 
