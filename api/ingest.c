@@ -7,19 +7,20 @@
  */
 #include "api/ingest.h"
 
-#include "api/refusals.h"
 #include "base/clock.h"
 #include "base/memory.h"
 
 #include <string.h>
 
 #define TAIL_BYTES_MAX (64u << 10)
+#define FAST_BODY_MAX  ((size_t)1 << 20)
 
 struct ingest {
     struct api_services *services;
     struct api_request *request;
     struct api_response *response;
     const struct api_limits *limits;
+    const struct ingest_format *format;
     struct write_batch *batch;
     struct refusals *refusals; /* NULL until there is one */
     bool out_of_memory;        /* a refusal could not be kept */
@@ -94,12 +95,15 @@ static enum status prepare_answer(struct ingest *ingest, struct error *error)
 {
     struct text tail;
     text_init(&tail, TAIL_BYTES_MAX);
-    refusals_write_tail(ingest->refusals, ingest->request->request_id, &tail);
+    ingest->format->write(ingest->refusals, ingest->request->request_id,
+                          write_batch_points(ingest->batch), &tail);
     enum status status = text_status(&tail, "the answer", error);
     if (status == STATUS_OK) {
         ingest->answer = mem_alloc(REFUSALS_HEAD_MAX + tail.length);
         if (ingest->answer) {
-            memcpy(ingest->answer + REFUSALS_HEAD_MAX, tail.bytes, tail.length);
+            if (tail.length > 0) {
+                memcpy(ingest->answer + REFUSALS_HEAD_MAX, tail.bytes, tail.length);
+            }
             ingest->tail_length = tail.length;
         } else {
             status = error_set(error, STATUS_NO_MEMORY, "no memory for the answer");
@@ -116,16 +120,23 @@ static enum status prepare_answer(struct ingest *ingest, struct error *error)
 static void fill_answer(struct ingest *ingest, uint64_t accepted, uint64_t updated)
 {
     char head[REFUSALS_HEAD_MAX];
-    size_t length = (size_t)refusals_format_head(head, accepted, updated);
+    size_t length =
+        ingest->format->with_counts ? (size_t)refusals_format_head(head, accepted, updated) : 0;
     memcpy(ingest->answer, head, length);
     memmove(ingest->answer + length, ingest->answer + REFUSALS_HEAD_MAX, ingest->tail_length);
     struct api_response *response = ingest->response;
-    response->status = ingest->refused ? 422 : 200;
-    response->content_type = ingest->refused ? "application/problem+json" : CONTENT_JSON;
-    response->body = ingest->answer;
+    const struct ingest_format *format = ingest->format;
+    response->status = ingest->refused ? format->status_refused : format->status_stored;
     response->body_length = length + ingest->tail_length;
+    if (response->body_length > 0) {
+        response->content_type = ingest->refused ? format->type_refused : CONTENT_JSON;
+        response->body = ingest->answer;
+        ingest->answer = NULL;
+    }
     response_common_headers(response);
-    ingest->answer = NULL;
+    if (format->add_headers) {
+        format->add_headers(response, ingest->refused);
+    }
     struct api_metrics *metrics = ingest->services->metrics;
     api_count(metrics, METRIC_POINTS_STORED, accepted - updated);
     api_count(metrics, METRIC_POINTS_UPDATED, updated);
@@ -147,9 +158,8 @@ static void ingest_done(void *context, const struct write_result *result)
     request->resume(request);
 }
 
-static enum status read_body(struct ingest *ingest, const char *body, size_t length,
-                             const struct points_options *options, struct points_cache *cache,
-                             struct error *error)
+static enum status read_body(struct ingest *ingest, const struct ingest_source *source,
+                             const char *body, size_t length, struct error *error)
 {
     enum status status = write_batch_new(ingest->services->storage,
                                          ingest->limits->points_per_request, &ingest->batch, error);
@@ -157,30 +167,30 @@ static enum status read_body(struct ingest *ingest, const char *body, size_t len
         return status;
     }
     struct points_visitor visitor = {ingest, visit_series, visit_point, visit_refusal};
-    status = points_read(body, length, options, cache, &visitor, error);
+    status = source->format->read(source->options, body, length, source->cache, &visitor, error);
     if (status == STATUS_OK && ingest->out_of_memory) {
         status = error_set(error, STATUS_NO_MEMORY, "no memory for the refused points");
     }
     return status == STATUS_OK ? prepare_answer(ingest, error) : status;
 }
 
-enum status ingest_points(struct call *call, const char *body, size_t length,
-                          const struct points_options *options, struct points_cache *cache,
-                          struct error *error)
+enum status ingest_body(struct call *call, const struct ingest_source *source, const char *body,
+                        size_t length, struct error *error)
 {
     struct ingest *ingest = mem_zeroed(1, sizeof(*ingest));
     if (!ingest) {
         return error_set(error, STATUS_NO_MEMORY, "no memory for the request");
     }
+    ingest->format = source->format;
     ingest->services = call->services;
     ingest->request = call->request;
     ingest->response = call->response;
     ingest->limits = call->limits;
-    ingest->now_ms = options->now_ms;
-    ingest->latest_ms = options->now_ms + call->limits->max_future_ms;
+    ingest->now_ms = source->now_ms;
+    ingest->latest_ms = source->now_ms + call->limits->max_future_ms;
     ingest->earliest_ms =
-        call->limits->retention_ms > 0 ? options->now_ms - call->limits->retention_ms : INT64_MIN;
-    enum status status = read_body(ingest, body, length, options, cache, error);
+        call->limits->retention_ms > 0 ? source->now_ms - call->limits->retention_ms : INT64_MIN;
+    enum status status = read_body(ingest, source, body, length, error);
     if (status != STATUS_OK) {
         ingest_free(ingest);
         return status;
@@ -198,5 +208,34 @@ enum status ingest_points(struct call *call, const char *body, size_t length,
         call->outcome = API_DONE;
         ingest_free(ingest);
     }
+    return status;
+}
+
+/* The cache is taken for the time of the reading: a second network thread would do without. */
+enum status ingest_fast(struct call *call, ingest_take take, struct error *error)
+{
+    const struct api_request *request = call->request;
+    if (request->encoding != API_IDENTITY || request->body_length > FAST_BODY_MAX) {
+        call->outcome = API_DECLINED;
+        return STATUS_OK;
+    }
+    struct points_cache *cache = atomic_exchange(&call->services->points_cache, NULL);
+    enum status status = take(call, request->body, request->body_length, cache, error);
+    if (cache) {
+        atomic_store(&call->services->points_cache, cache);
+    }
+    return status;
+}
+
+enum status ingest_handle(struct call *call, ingest_take take, struct error *error)
+{
+    const char *body = NULL;
+    size_t length = 0;
+    char *owned = NULL;
+    enum status status = call_body(call, &body, &length, &owned, error);
+    if (status == STATUS_OK) {
+        status = take(call, body, length, call->worker->points_cache, error);
+    }
+    mem_free(owned);
     return status;
 }

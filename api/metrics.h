@@ -24,6 +24,9 @@
     X(REFUSED_VALUE, "ingest_refused_points", "code=\"bad_value\"", "")                            \
     X(REFUSED_LIMIT, "ingest_refused_points", "code=\"series_limit\"", "")                         \
     X(REFUSED_OTHER, "ingest_refused_points", "code=\"other\"", "")                                \
+    X(SKIPPED_STRINGS, "ingest_skipped_fields", "type=\"string\"",                                 \
+      "Fields of line protocol that are no numbers.")                                              \
+    X(SKIPPED_BOOLEANS, "ingest_skipped_fields", "type=\"boolean\"", "")                           \
     X(ANSWERS_MEMORY, "forecast_answers", "source=\"memory\"",                                     \
       "Forecast answers by where they came from.")                                                 \
     X(ANSWERS_COMPUTED, "forecast_answers", "source=\"computed\"", "")                             \

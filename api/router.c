@@ -5,6 +5,7 @@
 
 #include "api/forecast_query.h"
 #include "api/handlers.h"
+#include "api/influx.h"
 #include "base/check.h"
 
 #include <stdio.h>
@@ -17,6 +18,15 @@ static const struct route routes[] = {
     /* ingest */
     {API_POST, "/api/v1/points", BODY_POINTS, "precision", "", points_fast, points_handle},
     {API_POST, "/api/v1/import", BODY_CSV, "", "", NULL, import_handle},
+    /* ingest as InfluxDB has it */
+    {API_POST, "/write", BODY_LINES, "db rp precision consistency u p", "", line_v1_fast,
+     line_v1_handle},
+    {API_POST, "/api/v2/write", BODY_LINES, "org orgID bucket precision", "", line_v2_fast,
+     line_v2_handle},
+    {API_GET, "/query", BODY_NONE, INFLUX_QUERY_PARAMETERS, "", influx_query_fast, NULL},
+    {API_POST, "/query", BODY_FORM, INFLUX_QUERY_PARAMETERS, "", influx_query_fast, NULL},
+    {API_GET, "/ping", BODY_NONE, NULL, "", influx_ping_fast, NULL},
+    {API_GET, "/health", BODY_NONE, NULL, "", influx_health_fast, NULL},
     /* forecasts */
     {API_GET, "/api/v1/forecast", BODY_NONE, FORECAST_PARAMETERS, "series", forecast_get_fast,
      forecast_get},
@@ -136,7 +146,8 @@ static bool type_is(const char *content_type, const char *wanted)
 static enum status check_type(const struct route *route, const char *type, struct error *error)
 {
     const char *wanted = "application/json";
-    bool known = type[0] == '\0' || type_is(type, wanted);
+    bool known = type[0] == '\0' || type_is(type, wanted) || route->body == BODY_LINES ||
+                 route->body == BODY_FORM;
     if (route->body == BODY_POINTS) {
         wanted = "application/json or application/x-ndjson";
         known = known || type_is(type, "application/x-ndjson");
@@ -153,11 +164,16 @@ static enum status check_type(const struct route *route, const char *type, struc
     return error_hint(error, "Send Content-Type: %s (curl: -H 'Content-Type: ...').", wanted);
 }
 
+/* Bodies of many points. */
+static bool is_bulk(const struct route *route)
+{
+    return route->body == BODY_POINTS || route->body == BODY_CSV || route->body == BODY_LINES;
+}
+
 static enum status check_encoding(const struct route *route, enum api_encoding encoding,
                                   struct error *error)
 {
-    bool gzip = encoding == API_GZIP && (route->body == BODY_POINTS || route->body == BODY_CSV);
-    if (encoding == API_IDENTITY || gzip) {
+    if (encoding == API_IDENTITY || (encoding == API_GZIP && is_bulk(route))) {
         return STATUS_OK;
     }
     error_set(error, STATUS_UNSUPPORTED, "this route cannot read the content encoding");
@@ -168,7 +184,7 @@ enum status router_check_head(const struct route *route, const struct api_reques
                               const struct api_limits *limits, uint64_t content_length,
                               struct error *error)
 {
-    bool bulk = route->body == BODY_POINTS || route->body == BODY_CSV;
+    bool bulk = is_bulk(route);
     size_t maximum = bulk ? limits->body_max : CONTROL_BODY_MAX;
     if (content_length != UINT64_MAX && content_length > maximum) {
         error_set(error, STATUS_TOO_LARGE, "the body of %llu bytes is over the limit of %zu",
