@@ -23,8 +23,8 @@ struct reading {
 
 /* One line. Its points wait for the time, which comes last. */
 struct line {
-    const char *begin;
     struct slice key;
+    const struct identity *expected; /* the entry by which the key was known; NULL: by its form */
     size_t count;
     uint64_t strings, booleans;
     struct error fault; /* the first series that was refused; STATUS_OK: none */
@@ -84,14 +84,36 @@ static inline struct identity *expected_entry(struct points_cache *cache)
 }
 
 /* The key of a line: known without looking for its end where it is the expected one. */
-static const char *read_key(struct reading *reading, const char *at, const char **fault)
+static const char *read_key(struct reading *reading, struct line *line, const char *at,
+                            const char **fault)
 {
-    const struct identity *entry = reading->cache ? expected_entry(reading->cache) : NULL;
+    struct identity *entry = reading->cache ? expected_entry(reading->cache) : NULL;
     if (entry && (size_t)(reading->end - at) > entry->series_length &&
         at[entry->series_length] == ' ' && memcmp(at, entry->bytes, entry->series_length) == 0) {
+        line->expected = entry;
         return at + entry->series_length;
     }
+    line->expected = NULL;
     return line_scan_key(at, reading->end, fault);
+}
+
+/* The expected entry where the line goes on with its field; NULL where it does not. */
+static struct identity *expected_field(struct reading *reading, const struct line *line,
+                                       const char *at)
+{
+    struct points_cache *cache = reading->cache;
+    struct identity *entry = cache ? expected_entry(cache) : NULL;
+    if (!entry || (size_t)(reading->end - at) <= entry->labels_length ||
+        memcmp(at, entry->bytes + entry->series_length, entry->labels_length) != 0) {
+        return NULL;
+    }
+    bool same_key =
+        entry == line->expected || (entry->series_length == line->key.length &&
+                                    memcmp(entry->bytes, line->key.bytes, line->key.length) == 0);
+    if (same_key) {
+        cache->next = (uint32_t)(entry - cache->entries) + 1;
+    }
+    return same_key ? entry : NULL;
 }
 
 /* The series of a field that was not seen before, or whose number is of an earlier reading. */
@@ -125,19 +147,28 @@ static enum status number_of(struct reading *reading, struct identity *entry, st
     return status;
 }
 
-/* Adds one numeric field (`field` with its equals sign) to the line. */
-static enum status add_field(struct reading *reading, struct line *line, struct slice field,
-                             double value, struct error *error)
+/* One field: its key with the equals sign, and its entry where that was the expected one. */
+struct field {
+    struct slice key;
+    struct identity *entry;
+    double value;
+};
+
+/* Adds one numeric field to the line. */
+static enum status add_field(struct reading *reading, struct line *line, const struct field *field,
+                             struct error *error)
 {
-    struct identity *entry =
-        reading->cache ? points_cache_find(reading->cache, line->key, field) : NULL;
+    struct identity *entry = field->entry;
+    if (!entry && reading->cache) {
+        entry = points_cache_find(reading->cache, line->key, field->key);
+    }
     struct error fault;
     uint32_t number = 0;
-    enum status status =
-        entry ? number_of(reading, entry, &fault) : look_up(reading, line, field, &number, &fault);
+    enum status status = entry ? number_of(reading, entry, &fault)
+                               : look_up(reading, line, field->key, &number, &fault);
     if (status == STATUS_OK) {
         line->points[line->count].number = entry ? entry->number : number;
-        line->points[line->count++].value = value;
+        line->points[line->count++].value = field->value;
         return STATUS_OK;
     }
     if (status != STATUS_INVALID && status != STATUS_TOO_LARGE) {
@@ -152,30 +183,24 @@ static enum status add_field(struct reading *reading, struct line *line, struct 
 
 /* ---------------------------------------------------------------- a line */
 
-/* Up to the equals sign of a field; without a search where it is the expected field. */
-static const char *read_field(struct reading *reading, const char *at, const char **fault)
-{
-    const struct identity *entry = reading->cache ? expected_entry(reading->cache) : NULL;
-    if (entry && (size_t)(reading->end - at) > entry->labels_length &&
-        memcmp(at, entry->bytes + entry->series_length, entry->labels_length) == 0) {
-        return at + entry->labels_length - 1;
-    }
-    return line_scan_field(at, reading->end, fault);
-}
-
 /* All fields; returns what follows them, NULL where *fault or `error` says why not. */
 static const char *read_fields(struct reading *reading, struct line *line, const char *at,
                                const char **fault, struct error *error)
 {
     for (;;) {
-        const char *equals = read_field(reading, at, fault);
         enum line_value kind;
-        double value = 0.0;
-        if (!equals) {
-            return NULL;
+        struct field field = {{at, 0}, expected_field(reading, line, at), 0.0};
+        if (field.entry) {
+            field.key.length = field.entry->labels_length;
+        } else {
+            const char *equals = line_scan_field(at, reading->end, fault);
+            if (!equals) {
+                return NULL;
+            }
+            field.key.length = (size_t)(equals + 1 - at);
         }
-        struct slice field = {at, (size_t)(equals + 1 - at)};
-        const char *after = line_scan_value(equals + 1, reading->end, &kind, &value, fault);
+        const char *after =
+            line_scan_value(at + field.key.length, reading->end, &kind, &field.value, fault);
         if (!after) {
             return NULL;
         }
@@ -185,7 +210,7 @@ static const char *read_fields(struct reading *reading, struct line *line, const
             *fault = "too many fields";
             return NULL;
         }
-        if (kind == LINE_NUMBER && add_field(reading, line, field, value, error) != STATUS_OK) {
+        if (kind == LINE_NUMBER && add_field(reading, line, &field, error) != STATUS_OK) {
             return NULL;
         }
         at = after;
@@ -240,11 +265,10 @@ static enum status read_line(struct reading *reading, struct line *line, const c
 {
     const char *fault = NULL, *begin = *at;
     int64_t time_ms = reading->options->now_ms;
-    line->begin = begin;
     line->count = 0;
     line->strings = line->booleans = 0;
     line->fault.status = STATUS_OK;
-    const char *next = read_key(reading, begin, &fault);
+    const char *next = read_key(reading, line, begin, &fault);
     if (next) {
         line->key = (struct slice){begin, (size_t)(next - begin)};
         while (next < reading->end && (*next == ' ' || *next == '\t')) {

@@ -241,12 +241,27 @@ static const char *skip_blanks(const char *at, const char *end)
     return at;
 }
 
+/* Rounded down. Constant divisors: a division by a variable would cost as much as a whole value. */
 static bool to_milliseconds(int64_t stamp, enum line_precision precision, int64_t *time_ms)
 {
-    static const int64_t divide[] = {1000000, 1000, 1, 1, 1, 1};
-    static const int64_t multiply[] = {1, 1, 1, 1000, 60000, 3600000};
-    int64_t by = divide[precision];
-    return !__builtin_mul_overflow(stamp / by - (stamp % by < 0), multiply[precision], time_ms);
+    switch (precision) {
+    case LINE_NS:
+        *time_ms = stamp / 1000000 - (stamp % 1000000 < 0);
+        return true;
+    case LINE_US:
+        *time_ms = stamp / 1000 - (stamp % 1000 < 0);
+        return true;
+    case LINE_MS:
+        *time_ms = stamp;
+        return true;
+    case LINE_S:
+        return !__builtin_mul_overflow(stamp, INT64_C(1000), time_ms);
+    case LINE_MINUTES:
+        return !__builtin_mul_overflow(stamp, INT64_C(60000), time_ms);
+    case LINE_HOURS:
+        return !__builtin_mul_overflow(stamp, INT64_C(3600000), time_ms);
+    }
+    return false;
 }
 
 const char *line_scan_time(const char *at, const char *end, enum line_precision precision,
@@ -259,6 +274,10 @@ const char *line_scan_time(const char *at, const char *end, enum line_precision 
     bool negative = *at == '-', in_range = true;
     int64_t stamp = 0;
     const char *digits = at += negative;
+    for (; at < end && at - digits < 18 && *at >= '0' && *at <= '9'; at++) {
+        stamp = stamp * 10 + (*at - '0'); /* 18 digits always fit */
+    }
+    stamp = negative ? -stamp : stamp;
     for (; at < end && *at >= '0' && *at <= '9'; at++) {
         int64_t digit = negative ? '0' - *at : *at - '0';
         in_range = in_range && !__builtin_mul_overflow(stamp, INT64_C(10), &stamp) &&

@@ -267,13 +267,14 @@ static enum status find_series(struct parts *parts, size_t field,
 static void read_line(const char *line, uint64_t number, int64_t now_ms,
                       const struct points_visitor *visitor)
 {
-    struct parts *parts = calloc(1, sizeof(*parts));
+    struct parts *parts = malloc(sizeof(*parts));
     struct error error = {0}, first = {0};
     uint32_t numbers[FIELDS_MAX];
     bool good[FIELDS_MAX];
     if (!parts) {
         abort();
     }
+    parts->tags = parts->count = 0;
     parts->time_ms = now_ms;
     const char *fault = read_parts(line, parts);
     if (fault) {
