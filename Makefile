@@ -149,6 +149,10 @@ lint: ## include directions, banned functions, sizes, style
 check/http: $(BUILD)/forecastd ## black-box suite against the running daemon
 	$(Q)FORECASTD=$(BUILD)/forecastd $(PYTHON) tests/http/run.py
 
+.PHONY: test-clients
+test-clients: $(BUILD)/forecastd ## clients as they are packaged, against the daemon
+	$(Q)FORECASTD=$(BUILD)/forecastd SUITE=tests/clients $(PYTHON) tests/http/run.py
+
 # CRASH_KILLS: how often the daemon is killed.
 CRASH_KILLS ?= 20
 .PHONY: check/crash

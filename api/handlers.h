@@ -13,10 +13,8 @@
 HANDLER(points_fast);
 HANDLER(points_handle);
 HANDLER(import_handle);
-HANDLER(line_v1_fast);
-HANDLER(line_v1_handle);
-HANDLER(line_v2_fast);
-HANDLER(line_v2_handle);
+HANDLER(line_fast);
+HANDLER(line_handle);
 HANDLER(influx_query_fast);
 HANDLER(influx_ping_fast);
 HANDLER(influx_health_fast);

@@ -7,25 +7,23 @@
  */
 #include "api/ingest.h"
 
-#include "base/clock.h"
 #include "base/memory.h"
 
 #include <string.h>
 
 #define TAIL_BYTES_MAX (64u << 10)
-#define FAST_BODY_MAX  ((size_t)1 << 20)
 
 struct ingest {
     struct api_services *services;
     struct api_request *request;
     struct api_response *response;
     const struct api_limits *limits;
-    const struct ingest_format *format;
+    const struct ingest_form *form;
     struct write_batch *batch;
     struct refusals *refusals; /* NULL until there is one */
     bool out_of_memory;        /* a refusal could not be kept */
     int64_t earliest_ms, latest_ms, now_ms;
-    uint64_t refused;
+    uint64_t ended, refused;
     char *answer; /* REFUSALS_HEAD_MAX bytes of room, then the tail */
     size_t tail_length;
 };
@@ -53,6 +51,13 @@ static enum status visit_series(void *context, const char *text, size_t length, 
     return write_batch_series(ingest->batch, text, length, number, error);
 }
 
+static enum status too_many(const struct ingest *ingest, struct error *error)
+{
+    error_set(error, STATUS_TOO_LARGE, "more than %zu points in one request",
+              ingest->limits->points_per_request);
+    return error_code(error, "too_many_points", NULL);
+}
+
 static enum status visit_point(void *context, uint32_t number, struct point point,
                                struct error *error)
 {
@@ -61,12 +66,18 @@ static enum status visit_point(void *context, uint32_t number, struct point poin
         return ingest_check_time(ingest->limits, ingest->now_ms, point.time_ms, error);
     }
     enum status status = write_batch_point(ingest->batch, number, point, error);
-    if (status == STATUS_TOO_LARGE) {
-        error_set(error, STATUS_TOO_LARGE, "more than %zu points in one request",
-                  ingest->limits->points_per_request);
-        return error_code(error, "too_many_points", NULL);
+    return status == STATUS_TOO_LARGE ? too_many(ingest, error) : status;
+}
+
+static enum status visit_end(void *context, uint32_t number, int64_t time_ms, struct error *error)
+{
+    struct ingest *ingest = context;
+    if (time_ms > ingest->latest_ms || time_ms < ingest->earliest_ms) {
+        return ingest_check_time(ingest->limits, ingest->now_ms, time_ms, error);
     }
-    return status;
+    enum status status = write_batch_end(ingest->batch, number, time_ms, error);
+    ingest->ended += status == STATUS_OK;
+    return status == STATUS_TOO_LARGE ? too_many(ingest, error) : status;
 }
 
 static void visit_refusal(void *context, uint64_t position, const struct error *error)
@@ -95,18 +106,15 @@ static enum status prepare_answer(struct ingest *ingest, struct error *error)
 {
     struct text tail;
     text_init(&tail, TAIL_BYTES_MAX);
-    ingest->format->write(ingest->refusals, ingest->request->request_id,
-                          write_batch_points(ingest->batch), &tail);
+    ingest->form->write_tail(ingest->refusals, ingest->request->request_id, &tail);
     enum status status = text_status(&tail, "the answer", error);
     if (status == STATUS_OK) {
         ingest->answer = mem_alloc(REFUSALS_HEAD_MAX + tail.length);
-        if (ingest->answer) {
-            if (tail.length > 0) {
-                memcpy(ingest->answer + REFUSALS_HEAD_MAX, tail.bytes, tail.length);
-            }
-            ingest->tail_length = tail.length;
-        } else {
+        if (!ingest->answer) {
             status = error_set(error, STATUS_NO_MEMORY, "no memory for the answer");
+        } else if (tail.length > 0) {
+            memcpy(ingest->answer + REFUSALS_HEAD_MAX, tail.bytes, tail.length);
+            ingest->tail_length = tail.length;
         }
     }
     text_release(&tail);
@@ -120,23 +128,15 @@ static enum status prepare_answer(struct ingest *ingest, struct error *error)
 static void fill_answer(struct ingest *ingest, uint64_t accepted, uint64_t updated)
 {
     char head[REFUSALS_HEAD_MAX];
-    size_t length =
-        ingest->format->with_counts ? (size_t)refusals_format_head(head, accepted, updated) : 0;
+    struct api_response *response = ingest->response;
+    struct ingest_counts counts = {accepted, updated, ingest->ended, ingest->refused};
+    size_t length = ingest->form->begin(response, &counts, head);
     memcpy(ingest->answer, head, length);
     memmove(ingest->answer + length, ingest->answer + REFUSALS_HEAD_MAX, ingest->tail_length);
-    struct api_response *response = ingest->response;
-    const struct ingest_format *format = ingest->format;
-    response->status = ingest->refused ? format->status_refused : format->status_stored;
+    response->body = ingest->answer;
     response->body_length = length + ingest->tail_length;
-    if (response->body_length > 0) {
-        response->content_type = ingest->refused ? format->type_refused : CONTENT_JSON;
-        response->body = ingest->answer;
-        ingest->answer = NULL;
-    }
     response_common_headers(response);
-    if (format->add_headers) {
-        format->add_headers(response, ingest->refused);
-    }
+    ingest->answer = NULL;
     struct api_metrics *metrics = ingest->services->metrics;
     api_count(metrics, METRIC_POINTS_STORED, accepted - updated);
     api_count(metrics, METRIC_POINTS_UPDATED, updated);
@@ -159,38 +159,37 @@ static void ingest_done(void *context, const struct write_result *result)
 }
 
 static enum status read_body(struct ingest *ingest, const struct ingest_source *source,
-                             const char *body, size_t length, struct error *error)
+                             struct error *error)
 {
     enum status status = write_batch_new(ingest->services->storage,
                                          ingest->limits->points_per_request, &ingest->batch, error);
     if (status != STATUS_OK) {
         return status;
     }
-    struct points_visitor visitor = {ingest, visit_series, visit_point, visit_refusal};
-    status = source->format->read(source->options, body, length, source->cache, &visitor, error);
+    struct points_visitor visitor = {ingest, visit_series, visit_point, visit_refusal, visit_end};
+    status = source->read(source->context, &visitor, error);
     if (status == STATUS_OK && ingest->out_of_memory) {
         status = error_set(error, STATUS_NO_MEMORY, "no memory for the refused points");
     }
     return status == STATUS_OK ? prepare_answer(ingest, error) : status;
 }
 
-enum status ingest_body(struct call *call, const struct ingest_source *source, const char *body,
-                        size_t length, struct error *error)
+enum status ingest_take(struct call *call, const struct ingest_source *source, struct error *error)
 {
     struct ingest *ingest = mem_zeroed(1, sizeof(*ingest));
     if (!ingest) {
         return error_set(error, STATUS_NO_MEMORY, "no memory for the request");
     }
-    ingest->format = source->format;
     ingest->services = call->services;
     ingest->request = call->request;
     ingest->response = call->response;
     ingest->limits = call->limits;
+    ingest->form = source->form;
     ingest->now_ms = source->now_ms;
     ingest->latest_ms = source->now_ms + call->limits->max_future_ms;
     ingest->earliest_ms =
         call->limits->retention_ms > 0 ? source->now_ms - call->limits->retention_ms : INT64_MIN;
-    enum status status = read_body(ingest, source, body, length, error);
+    enum status status = read_body(ingest, source, error);
     if (status != STATUS_OK) {
         ingest_free(ingest);
         return status;
@@ -211,31 +210,36 @@ enum status ingest_body(struct call *call, const struct ingest_source *source, c
     return status;
 }
 
-/* The cache is taken for the time of the reading: a second network thread would do without. */
-enum status ingest_fast(struct call *call, ingest_take take, struct error *error)
+/* ---------------------------------------------------------------- JSON and NDJSON */
+
+struct json_body {
+    const char *bytes;
+    size_t length;
+    const struct points_options *options;
+    struct points_cache *cache;
+};
+
+static enum status read_json(void *context, const struct points_visitor *visitor,
+                             struct error *error)
 {
-    const struct api_request *request = call->request;
-    if (request->encoding != API_IDENTITY || request->body_length > FAST_BODY_MAX) {
-        call->outcome = API_DECLINED;
-        return STATUS_OK;
-    }
-    struct points_cache *cache = atomic_exchange(&call->services->points_cache, NULL);
-    enum status status = take(call, request->body, request->body_length, cache, error);
-    if (cache) {
-        atomic_store(&call->services->points_cache, cache);
-    }
-    return status;
+    const struct json_body *body = context;
+    return points_read(body->bytes, body->length, body->options, body->cache, visitor, error);
 }
 
-enum status ingest_handle(struct call *call, ingest_take take, struct error *error)
+static size_t begin_json(struct api_response *response, const struct ingest_counts *counts,
+                         char head[REFUSALS_HEAD_MAX])
 {
-    const char *body = NULL;
-    size_t length = 0;
-    char *owned = NULL;
-    enum status status = call_body(call, &body, &length, &owned, error);
-    if (status == STATUS_OK) {
-        status = take(call, body, length, call->worker->points_cache, error);
-    }
-    mem_free(owned);
-    return status;
+    response->status = counts->refused ? 422 : 200;
+    response->content_type = counts->refused ? "application/problem+json" : CONTENT_JSON;
+    return (size_t)refusals_format_head(head, counts->accepted, counts->updated);
+}
+
+enum status ingest_points(struct call *call, const char *body, size_t length,
+                          const struct points_options *options, struct points_cache *cache,
+                          struct error *error)
+{
+    static const struct ingest_form form = {refusals_write_tail, begin_json};
+    struct json_body json = {body, length, options, cache};
+    struct ingest_source source = {&form, options->now_ms, &json, read_json};
+    return ingest_take(call, &source, error);
 }

@@ -12,41 +12,39 @@
 enum status ingest_check_time(const struct api_limits *limits, int64_t now_ms, int64_t time_ms,
                               struct error *error) MUST_USE;
 
-/* How a protocol's body is read and its request answered. */
-struct ingest_format {
-    /* Hands all points of a body to the visitor; refusals are told to it. */
-    enum status (*read)(const void *options, const char *body, size_t length,
-                        struct points_cache *cache, const struct points_visitor *visitor,
-                        struct error *error);
-    /* The body of the answer but for the counts; `refusals` NULL: none. `points` are to be stored.
-     */
-    void (*write)(const struct refusals *refusals, const char *request_id, size_t points,
-                  struct text *text);
-    /* The counts stand in front of it, as refusals_format_head writes them. */
-    bool with_counts;
-    int status_stored, status_refused; /* 200 and 422, or what the protocol says */
-    const char *type_refused;          /* content type of the answer that tells of refusals */
-    /* Headers of the protocol; cannot fail. May be NULL. */
-    void (*add_headers)(struct api_response *response, uint64_t refused);
+struct ingest_counts {
+    uint64_t accepted, updated; /* points, as the writer counts them */
+    uint64_t ended;             /* stale markers stored */
+    uint64_t refused;
+};
+
+/* How a route answers. Head and tail of the body are apart, because the counts are known only after
+ * the commit, when nothing may fail any more. */
+struct ingest_form {
+    /* Before the commit: what can be said by then; `refusals` NULL: none. */
+    void (*write_tail)(const struct refusals *refusals, const char *request_id, struct text *tail);
+    /* After it: status, type, headers, and what stands before the tail; returns its length. */
+    size_t (*begin)(struct api_response *response, const struct ingest_counts *counts,
+                    char head[REFUSALS_HEAD_MAX]);
+};
+
+/* A body and the one who reads it: `read` hands everything to the visitor. */
+struct ingest_source {
+    const struct ingest_form *form;
+    int64_t now_ms;
+    void *context;
+    enum status (*read)(void *context, const struct points_visitor *visitor, struct error *error);
 };
 
 /* Reads the whole body, then submits what is good as one batch. On STATUS_OK the response is filled
  * (nothing to store: API_DONE) or will be when the commit is on disk (call->outcome API_PENDING).
- * On any error nothing was or will be stored. */
-struct ingest_source {
-    const struct ingest_format *format;
-    const void *options; /* of the format's reader */
-    struct points_cache *cache;
-    int64_t now_ms;
-};
-enum status ingest_body(struct call *call, const struct ingest_source *source, const char *body,
-                        size_t length, struct error *error) MUST_USE;
+ * On any error nothing was or will be stored. `source` is used up when this returns. */
+enum status ingest_take(struct call *call, const struct ingest_source *source,
+                        struct error *error) MUST_USE;
 
-/* A route's whole work, on the network thread (small plain bodies; others are declined) or on a
- * worker: finds the body and a cache, and calls `take`. */
-typedef enum status (*ingest_take)(struct call *call, const char *body, size_t length,
-                                   struct points_cache *cache, struct error *error);
-enum status ingest_fast(struct call *call, ingest_take take, struct error *error) MUST_USE;
-enum status ingest_handle(struct call *call, ingest_take take, struct error *error) MUST_USE;
+/* The same of points as JSON or NDJSON, answered by counts. */
+enum status ingest_points(struct call *call, const char *body, size_t length,
+                          const struct points_options *options, struct points_cache *cache,
+                          struct error *error) MUST_USE;
 
 #endif

@@ -10,101 +10,110 @@
 #include "api/metrics.h"
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/memory.h"
+#include "base/series_name.h"
 
+#include <stdio.h>
 #include <string.h>
 
-#define MESSAGE_BYTES_MAX (32u << 10)
+#define FAST_BODY_MAX     ((size_t)1 << 20)
+#define MESSAGE_BYTES_MAX (16u << 10)
+#define JSON_BYTES_MAX    (64u << 10)
 
-/* What line_read needs, and who counts what it skipped. */
-struct line_source {
+/* A body, and how it is to be read. */
+struct line_body {
+    struct slice bytes;
     struct line_options options;
-    struct api_metrics *metrics;
+    struct points_cache *cache;
+    struct line_skipped skipped;
 };
 
-static enum status read_lines(const void *context, const char *body, size_t length,
-                              struct points_cache *cache, const struct points_visitor *visitor,
+static enum status read_lines(void *context, const struct points_visitor *visitor,
                               struct error *error)
 {
-    const struct line_source *source = context;
-    struct line_skipped skipped;
-    enum status status = line_read(body, length, &source->options, cache, visitor, &skipped, error);
-    api_count(source->metrics, METRIC_SKIPPED_STRINGS, skipped.strings);
-    api_count(source->metrics, METRIC_SKIPPED_BOOLEANS, skipped.booleans);
-    return status;
+    struct line_body *body = context;
+    return line_read(body->bytes.bytes, body->bytes.length, &body->options, body->cache, visitor,
+                     &body->skipped, error);
 }
 
 /* ---------------------------------------------------------------- answers */
 
-/* "partial write: line 3: unable to parse 'cpu': missing fields" and so on, a line each. Nothing
- * where all is stored: that is 204. */
-static void write_refusals(const struct refusals *refusals, size_t points, const char *path,
-                           struct text *text)
+/* "line 3: unable to parse 'cpu': missing fields" and so on, a line each. */
+static void add_reasons(const struct refusals *refusals, struct text *message)
 {
-    struct text message;
+    for (uint64_t i = 0; i < refusals->count && i < REFUSALS_KEPT; i++) {
+        const struct refusal *refusal = &refusals->first[i];
+        text_add_format(message, "%sline %llu: %s", i ? "\n" : "",
+                        (unsigned long long)refusal->position, refusal->error.text);
+    }
+    text_add_format(message, "%s dropped=%llu", refusals->count > REFUSALS_KEPT ? "\n..." : "",
+                    (unsigned long long)refusals->count);
+}
+
+/* The reasons as a JSON string whose opening quote stands in the head already. */
+static void write_v1(const struct refusals *refusals, const char *request_id, struct text *tail)
+{
+    struct text message, json;
+    (void)request_id;
     if (!refusals) {
         return;
     }
     text_init(&message, MESSAGE_BYTES_MAX);
-    text_add_string(&message, points > 0 ? "partial write: " : "");
-    for (uint64_t i = 0; i < refusals->count && i < REFUSALS_KEPT; i++) {
-        const struct refusal *refusal = &refusals->first[i];
-        text_add_format(&message, "%sline %llu: %s", i ? "\n" : "",
-                        (unsigned long long)refusal->position, refusal->error.text);
+    text_init(&json, JSON_BYTES_MAX);
+    add_reasons(refusals, &message);
+    if (!message.failed) {
+        text_add_json_string(&json, message.bytes, message.length);
     }
-    text_add_format(&message, "%s dropped=%llu", refusals->count > REFUSALS_KEPT ? "\n..." : "",
-                    (unsigned long long)refusals->count);
-    if (message.failed) {
-        text->failed = message.failed;
+    if (message.failed || json.failed) {
+        tail->failed = message.failed ? message.failed : json.failed;
     } else {
-        influx_write_error(path, 400, message.bytes, text);
+        text_add(tail, json.bytes + 1, json.length - 1);
+        text_add_string(tail, "}\n");
     }
+    text_release(&message);
+    text_release(&json);
+}
+
+/* The same, and version 2's members behind it. */
+static void write_v2(const struct refusals *refusals, const char *request_id, struct text *tail)
+{
+    struct text message;
+    write_v1(refusals, request_id, tail);
+    if (!refusals || tail->failed) {
+        return;
+    }
+    tail->length -= 2; /* brace and line feed come again */
+    text_init(&message, MESSAGE_BYTES_MAX);
+    add_reasons(refusals, &message);
+    text_add_string(tail, ",\"code\":\"invalid\",\"message\":");
+    if (message.failed) {
+        tail->failed = message.failed;
+    } else {
+        text_add_json_string(tail, message.bytes, message.length);
+    }
+    text_add_string(tail, "}\n");
     text_release(&message);
 }
 
-static void write_v1(const struct refusals *refusals, const char *request_id, size_t points,
-                     struct text *text)
-{
-    (void)request_id;
-    write_refusals(refusals, points, "/write", text);
-}
-
-static void write_v2(const struct refusals *refusals, const char *request_id, size_t points,
-                     struct text *text)
-{
-    (void)request_id;
-    write_refusals(refusals, points, "/api/v2/write", text);
-}
-
 /* The header holds no text of the client. */
-static void add_headers(struct api_response *response, uint64_t refused)
+static size_t begin(struct api_response *response, const struct ingest_counts *counts,
+                    char head[REFUSALS_HEAD_MAX])
 {
     influx_headers(response);
-    if (refused > 0) {
-        response_header(response, "X-Influxdb-Error", "partial write: dropped=%llu",
-                        (unsigned long long)refused);
+    response->status = counts->refused ? 400 : 204;
+    response->content_type = counts->refused ? CONTENT_JSON : NULL;
+    if (counts->refused == 0) {
+        return 0;
     }
+    response_header(response, "X-Influxdb-Error", "partial write: dropped=%llu",
+                    (unsigned long long)counts->refused);
+    return (size_t)snprintf(head, REFUSALS_HEAD_MAX, "{\"error\":\"%s",
+                            counts->accepted ? "partial write: " : "");
 }
-
-static const struct ingest_format v1_format = {
-    .read = read_lines,
-    .write = write_v1,
-    .status_stored = 204,
-    .status_refused = 400,
-    .type_refused = CONTENT_JSON,
-    .add_headers = add_headers,
-};
-
-static const struct ingest_format v2_format = {
-    .read = read_lines,
-    .write = write_v2,
-    .status_stored = 204,
-    .status_refused = 400,
-    .type_refused = CONTENT_JSON,
-    .add_headers = add_headers,
-};
 
 /* ---------------------------------------------------------------- routes */
 
+/* The versions differ in their precisions and in their errors. */
 struct precision {
     const char *name;
     enum line_precision precision;
@@ -136,42 +145,59 @@ static enum status read_precision(const struct query *query, const struct precis
     return error_code(error, "bad_parameter", "precision");
 }
 
-static enum status take_v1(struct call *call, const char *body, size_t length,
-                           struct points_cache *cache, struct error *error)
+struct version {
+    const struct precision *precisions;
+    size_t precision_count;
+    struct ingest_form form;
+};
+
+static const struct version versions[] = {
+    {v1_precisions, ARRAY_COUNT(v1_precisions), {write_v1, begin}},
+    {v2_precisions, ARRAY_COUNT(v2_precisions), {write_v2, begin}},
+};
+
+static enum status take(struct call *call, struct slice bytes, struct points_cache *cache,
+                        struct error *error)
 {
-    struct line_source lines = {{LINE_NS, clock_wall_ms()}, call->services->metrics};
-    struct ingest_source source = {&v1_format, &lines, cache, lines.options.now_ms};
-    enum status status = read_precision(&call->query, v1_precisions, ARRAY_COUNT(v1_precisions),
-                                        &lines.options.precision, error);
-    return status == STATUS_OK ? ingest_body(call, &source, body, length, error) : status;
+    bool is_v2 = strcmp(call->route->template, "/api/v2/write") == 0;
+    const struct version *version = &versions[is_v2];
+    struct line_body body = {bytes, {LINE_NS, clock_wall_ms()}, cache, {0, 0}};
+    struct ingest_source source = {&version->form, body.options.now_ms, &body, read_lines};
+    enum status status = read_precision(&call->query, version->precisions, version->precision_count,
+                                        &body.options.precision, error);
+    if (status == STATUS_OK) {
+        status = ingest_take(call, &source, error);
+    }
+    api_count(call->services->metrics, METRIC_SKIPPED_STRINGS, body.skipped.strings);
+    api_count(call->services->metrics, METRIC_SKIPPED_BOOLEANS, body.skipped.booleans);
+    return status;
 }
 
-static enum status take_v2(struct call *call, const char *body, size_t length,
-                           struct points_cache *cache, struct error *error)
+/* The cache is taken for the time of the reading: a second network thread would do without. */
+enum status line_fast(struct call *call, struct error *error)
 {
-    struct line_source lines = {{LINE_NS, clock_wall_ms()}, call->services->metrics};
-    struct ingest_source source = {&v2_format, &lines, cache, lines.options.now_ms};
-    enum status status = read_precision(&call->query, v2_precisions, ARRAY_COUNT(v2_precisions),
-                                        &lines.options.precision, error);
-    return status == STATUS_OK ? ingest_body(call, &source, body, length, error) : status;
+    const struct api_request *request = call->request;
+    if (request->encoding != API_IDENTITY || request->body_length > FAST_BODY_MAX) {
+        call->outcome = API_DECLINED;
+        return STATUS_OK;
+    }
+    struct points_cache *cache = atomic_exchange(&call->services->points_cache, NULL);
+    enum status status =
+        take(call, (struct slice){request->body, request->body_length}, cache, error);
+    if (cache) {
+        atomic_store(&call->services->points_cache, cache);
+    }
+    return status;
 }
 
-enum status line_v1_fast(struct call *call, struct error *error)
+enum status line_handle(struct call *call, struct error *error)
 {
-    return ingest_fast(call, take_v1, error);
-}
-
-enum status line_v1_handle(struct call *call, struct error *error)
-{
-    return ingest_handle(call, take_v1, error);
-}
-
-enum status line_v2_fast(struct call *call, struct error *error)
-{
-    return ingest_fast(call, take_v2, error);
-}
-
-enum status line_v2_handle(struct call *call, struct error *error)
-{
-    return ingest_handle(call, take_v2, error);
+    struct slice bytes;
+    char *owned = NULL;
+    enum status status = call_body(call, &bytes.bytes, &bytes.length, &owned, error);
+    if (status == STATUS_OK) {
+        status = take(call, bytes, call->worker->points_cache, error);
+    }
+    mem_free(owned);
+    return status;
 }

@@ -4,9 +4,12 @@
 #include "api/handlers.h"
 #include "api/ingest.h"
 #include "base/clock.h"
+#include "base/memory.h"
 
 #include <string.h>
 #include <strings.h>
+
+#define FAST_BODY_MAX ((size_t)1 << 20)
 
 static enum status read_unit(const struct query *query, enum time_unit *unit, struct error *error)
 {
@@ -29,29 +32,6 @@ static enum status read_unit(const struct query *query, enum time_unit *unit, st
     return error_hint(error, "There are: s, ms, us, ns.");
 }
 
-static enum status read_points(const void *options, const char *body, size_t length,
-                               struct points_cache *cache, const struct points_visitor *visitor,
-                               struct error *error)
-{
-    return points_read(body, length, options, cache, visitor, error);
-}
-
-static void write_answer(const struct refusals *refusals, const char *request_id, size_t points,
-                         struct text *text)
-{
-    (void)points;
-    refusals_write_tail(refusals, request_id, text);
-}
-
-static const struct ingest_format points_format = {
-    .read = read_points,
-    .write = write_answer,
-    .with_counts = true,
-    .status_stored = 200,
-    .status_refused = 422,
-    .type_refused = "application/problem+json",
-};
-
 static enum status take_points(struct call *call, const char *body, size_t length,
                                struct points_cache *cache, struct error *error)
 {
@@ -60,17 +40,35 @@ static enum status take_points(struct call *call, const char *body, size_t lengt
         .ndjson = strncasecmp(type, "application/x-ndjson", 20) == 0,
         .now_ms = clock_wall_ms(),
     };
-    struct ingest_source source = {&points_format, &options, cache, options.now_ms};
     enum status status = read_unit(&call->query, &options.unit, error);
-    return status == STATUS_OK ? ingest_body(call, &source, body, length, error) : status;
+    return status == STATUS_OK ? ingest_points(call, body, length, &options, cache, error) : status;
 }
 
 enum status points_handle(struct call *call, struct error *error)
 {
-    return ingest_handle(call, take_points, error);
+    const char *body = NULL;
+    size_t length = 0;
+    char *owned = NULL;
+    enum status status = call_body(call, &body, &length, &owned, error);
+    if (status == STATUS_OK) {
+        status = take_points(call, body, length, call->worker->points_cache, error);
+    }
+    mem_free(owned);
+    return status;
 }
 
+/* The cache is taken for the time of the reading: a second network thread would do without. */
 enum status points_fast(struct call *call, struct error *error)
 {
-    return ingest_fast(call, take_points, error);
+    const struct api_request *request = call->request;
+    if (request->encoding != API_IDENTITY || request->body_length > FAST_BODY_MAX) {
+        call->outcome = API_DECLINED;
+        return STATUS_OK;
+    }
+    struct points_cache *cache = atomic_exchange(&call->services->points_cache, NULL);
+    enum status status = take_points(call, request->body, request->body_length, cache, error);
+    if (cache) {
+        atomic_store(&call->services->points_cache, cache);
+    }
+    return status;
 }

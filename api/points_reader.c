@@ -56,7 +56,7 @@ enum status points_time(double number, int64_t integer, bool is_integer, enum ti
     int64_t value = 0;
     if (is_integer && unit != UNIT_SECONDS) {
         int64_t by = divide[unit];
-        value = integer / by - (integer % by < 0);
+        value = by == 1 ? integer : integer / by - (integer % by < 0); /* spares the divisions */
     } else {
         double scaled =
             floor(number * (unit == UNIT_SECONDS ? 1000.0 : 1.0 / (double)divide[unit]));

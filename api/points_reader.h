@@ -38,6 +38,9 @@ struct points_visitor {
     /* STATUS_INVALID refuses this point, any other failure ends the reading. */
     enum status (*point)(void *context, uint32_t number, struct point point, struct error *error);
     void (*refuse)(void *context, uint64_t position, const struct error *error);
+    /* The series ends here, until a newer point comes; statuses as those of `point`. Only remote
+     * write can say so: readers of other forms never call it, and for them it may be NULL. */
+    enum status (*end)(void *context, uint32_t number, int64_t time_ms, struct error *error);
 };
 
 struct points_options {

@@ -30,7 +30,7 @@ struct identity {
     uint64_t serial;
     uint32_t number;
     uint16_t series_length, labels_length, text_length;
-    char bytes[234]; /* series, labels, canonical text */
+    char bytes[494]; /* series, labels, canonical text */
 };
 
 /* Entries stand in the order in which they were first met. Bodies repeat that order, so the entry

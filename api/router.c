@@ -19,10 +19,9 @@ static const struct route routes[] = {
     {API_POST, "/api/v1/points", BODY_POINTS, "precision", "", points_fast, points_handle},
     {API_POST, "/api/v1/import", BODY_CSV, "", "", NULL, import_handle},
     /* ingest as InfluxDB has it */
-    {API_POST, "/write", BODY_LINES, "db rp precision consistency u p", "", line_v1_fast,
-     line_v1_handle},
-    {API_POST, "/api/v2/write", BODY_LINES, "org orgID bucket precision", "", line_v2_fast,
-     line_v2_handle},
+    {API_POST, "/write", BODY_LINES, "db rp precision consistency u p", "", line_fast, line_handle},
+    {API_POST, "/api/v2/write", BODY_LINES, "org orgID bucket precision", "", line_fast,
+     line_handle},
     {API_GET, "/query", BODY_NONE, INFLUX_QUERY_PARAMETERS, "", influx_query_fast, NULL},
     {API_POST, "/query", BODY_FORM, INFLUX_QUERY_PARAMETERS, "", influx_query_fast, NULL},
     {API_GET, "/ping", BODY_NONE, NULL, "", influx_ping_fast, NULL},

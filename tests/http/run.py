@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs the black-box suite: every test_* function of every test_*.py beside this file.
+"""Runs a black-box suite: every test_* function of every test_*.py beside this file, or in the folder SUITE.
 
 SPDX-License-Identifier: Apache-2.0
 
@@ -18,7 +18,8 @@ import time
 import traceback
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, HERE)
+SUITE = os.path.abspath(os.environ.get("SUITE", HERE))
+sys.path[:0] = [SUITE, HERE]
 
 from daemon import BINARY, Daemon  # noqa: E402 (the path comes first)
 
@@ -66,7 +67,7 @@ def main():
         print(f"no binary at {BINARY}; build it or set FORECASTD")
         print("0 passed, 1 failed")
         return 1
-    names = sorted(os.path.basename(path)[:-3] for path in glob.glob(os.path.join(HERE, "test_*.py")))
+    names = sorted(os.path.basename(path)[:-3] for path in glob.glob(os.path.join(SUITE, "test_*.py")))
     passed = failed = 0
     for name in names:
         good, bad = run_module(name, sys.argv[1:])
