@@ -3,6 +3,8 @@
  */
 #include "api/problem.h"
 
+#include "api/call.h"
+#include "api/influx.h"
 #include "base/check.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -19,6 +21,8 @@ static char problem_of_last_resort[] =
     "{\"type\":\"urn:forecastd:error:no_memory\",\"title\":\"Out of memory\",\"status\":503,"
     "\"detail\":\"the daemon is out of memory\",\"code\":\"no_memory\",\"param\":null,"
     "\"hint\":\"Try again in a second.\",\"request_id\":null}";
+
+static char influx_of_last_resort[] = "{\"error\":\"the daemon is out of memory\"}\n";
 
 static const struct problem_code codes[] = {
     /* routes and heads */
@@ -48,6 +52,7 @@ static const struct problem_code codes[] = {
      "Send one snappy block, as Prometheus does; the framed format is another one."},
     {"bad_protobuf", 400, "Unreadable protobuf message",
      "The type of the body says which message it has to be."},
+    {"bad_line", 400, "Unreadable line", "Check the line against InfluxDB's line protocol."},
     {"unknown_field", 400, "Unknown field", NULL},
     {"missing_field", 400, "Missing field",
      "A point has series, value and mostly timestamp, or series and points."},
@@ -244,26 +249,37 @@ static void log_own_fault(const struct api_request *request, const struct error 
     }
 }
 
-void api_problem(const struct api_request *request, const struct error *error,
-                 struct api_response *response)
+static void write_problem(const struct api_request *request, const struct error *error, int http,
+                          struct text *text)
 {
     const char *code = problem_code_of(error);
     const struct problem_code *row = problem_code_find(code);
+    const char *general = public_text(error->status);
+    text_add_format(text, "{\"type\":\"urn:forecastd:error:%s\",", code);
+    add_member(text, "title", row ? row->title : status_text(error->status));
+    text_add_format(text, "\"status\":%d,", http);
+    add_member(text, "detail", general ? general : error->text);
+    add_member(text, "code", code);
+    add_member(text, "param", error->param);
+    add_member(text, "hint", error->hint[0] ? error->hint : (row ? row->hint : NULL));
+    add_member(text, "request_id", request->request_id);
+    if (!text->failed && text->length > 0) {
+        text->bytes[text->length - 1] = '}'; /* instead of the last comma */
+    }
+}
+
+void api_problem(const struct api_request *request, const struct error *error,
+                 struct api_response *response)
+{
     const char *general = public_text(error->status);
     int http = problem_http(error);
     log_own_fault(request, error, http);
     struct text text;
     text_init(&text, PROBLEM_BYTES_MAX);
-    text_add_format(&text, "{\"type\":\"urn:forecastd:error:%s\",", code);
-    add_member(&text, "title", row ? row->title : status_text(error->status));
-    text_add_format(&text, "\"status\":%d,", http);
-    add_member(&text, "detail", general ? general : error->text);
-    add_member(&text, "code", code);
-    add_member(&text, "param", error->param);
-    add_member(&text, "hint", error->hint[0] ? error->hint : (row ? row->hint : NULL));
-    add_member(&text, "request_id", request->request_id);
-    if (!text.failed && text.length > 0) {
-        text.bytes[text.length - 1] = '}'; /* instead of the last comma */
+    if (influx_owns(request->path)) {
+        influx_write_error(request->path, http, general ? general : error->text, &text);
+    } else {
+        write_problem(request, error, http, &text);
     }
     if (!response->body_static) {
         mem_free(response->body);
@@ -273,12 +289,17 @@ void api_problem(const struct api_request *request, const struct error *error,
     if (http == 503) {
         response_header(response, "Retry-After", "%d", error->status == STATUS_NO_SPACE ? 10 : 1);
     }
+    bool influx = influx_owns(request->path);
+    if (influx) {
+        influx_headers(response);
+    }
+    const char *type = influx ? CONTENT_JSON : PROBLEM_TYPE;
     struct error ignored = {0};
-    if (response_take_text(response, http, PROBLEM_TYPE, &text, &ignored) != STATUS_OK) {
+    if (response_take_text(response, http, type, &text, &ignored) != STATUS_OK) {
         response->status = 503;
-        response->content_type = PROBLEM_TYPE;
-        response->body = problem_of_last_resort;
-        response->body_length = sizeof(problem_of_last_resort) - 1;
+        response->content_type = type;
+        response->body = influx ? influx_of_last_resort : problem_of_last_resort;
+        response->body_length = strlen(response->body);
         response->body_static = true;
     }
 }

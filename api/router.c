@@ -5,6 +5,7 @@
 
 #include "api/forecast_query.h"
 #include "api/handlers.h"
+#include "api/influx.h"
 #include "api/remote_write_reader.h"
 #include "base/check.h"
 
@@ -19,6 +20,14 @@ static const struct route routes[] = {
     {API_POST, "/api/v1/points", BODY_POINTS, "precision", "", points_fast, points_handle},
     {API_POST, "/api/v1/write", BODY_REMOTE_WRITE, "", "", remote_write_fast, remote_write_handle},
     {API_POST, "/api/v1/import", BODY_CSV, "", "", NULL, import_handle},
+    /* ingest as InfluxDB has it */
+    {API_POST, "/write", BODY_LINES, "db rp precision consistency u p", "", line_fast, line_handle},
+    {API_POST, "/api/v2/write", BODY_LINES, "org orgID bucket precision", "", line_fast,
+     line_handle},
+    {API_GET, "/query", BODY_NONE, INFLUX_QUERY_PARAMETERS, "", influx_query_fast, NULL},
+    {API_POST, "/query", BODY_FORM, INFLUX_QUERY_PARAMETERS, "", influx_query_fast, NULL},
+    {API_GET, "/ping", BODY_NONE, NULL, "", influx_ping_fast, NULL},
+    {API_GET, "/health", BODY_NONE, NULL, "", influx_health_fast, NULL},
     /* forecasts */
     {API_GET, "/api/v1/forecast", BODY_NONE, FORECAST_PARAMETERS, "series", forecast_get_fast,
      forecast_get},
@@ -138,14 +147,15 @@ static bool type_is(const char *content_type, const char *wanted)
 /* Bodies of many points. */
 static bool is_bulk(const struct route *route)
 {
-    return route->body == BODY_POINTS || route->body == BODY_CSV ||
+    return route->body == BODY_POINTS || route->body == BODY_CSV || route->body == BODY_LINES ||
            route->body == BODY_REMOTE_WRITE;
 }
 
 static enum status check_type(const struct route *route, const char *type, struct error *error)
 {
     const char *wanted = "application/json";
-    bool known = type[0] == '\0' || type_is(type, wanted);
+    bool known = type[0] == '\0' || type_is(type, wanted) || route->body == BODY_LINES ||
+                 route->body == BODY_FORM;
     if (route->body == BODY_POINTS) {
         wanted = "application/json or application/x-ndjson";
         known = known || type_is(type, "application/x-ndjson");
@@ -167,10 +177,11 @@ static enum status check_type(const struct route *route, const char *type, struc
     return error_hint(error, "Send Content-Type: %s (curl: -H 'Content-Type: ...').", wanted);
 }
 
+/* Bodies of many points. */
 static enum status check_encoding(const struct route *route, enum api_encoding encoding,
                                   struct error *error)
 {
-    bool gzip = encoding == API_GZIP && (route->body == BODY_POINTS || route->body == BODY_CSV);
+    bool gzip = encoding == API_GZIP && is_bulk(route) && route->body != BODY_REMOTE_WRITE;
     /* Prometheus' own receiver takes a body without the header for snappy, too. */
     bool snappy = encoding == API_SNAPPY && route->body == BODY_REMOTE_WRITE;
     if (encoding == API_IDENTITY || gzip || snappy) {

@@ -18,7 +18,7 @@ packages_of() {
     test)    echo libcmocka-dev python3 curl sqlite3 git tzdata ;;
     fuzz)    echo clang-14 libclang-rt-14-dev llvm-14 ;;
     browser) echo chromium nodejs npm fonts-dejavu-core ;;
-    clients) echo prometheus ;;
+    clients) echo prometheus nodejs npm ;;
     runtime) # what the linked binary needs and nothing else
         echo libmicrohttpd12 libopenblas0-pthread libjansson4 libsqlite3-0 libyaml-0-2 zlib1g \
             libsnappy1v5 tzdata ;;

@@ -67,6 +67,40 @@ static void measure(const char *program, const char *name, size_t requests, size
                 rates[0], rates[RUNS - 1], p99, memory);
 }
 
+typedef struct readings (*readings_maker)(size_t requests, size_t points, size_t series,
+                                          int64_t start_ms);
+
+/* Points a second on a fresh daemon: 1,000 a request, one connection. */
+static double rate_of(const char *program, readings_maker make)
+{
+    char folder[256];
+    bench_folder(folder);
+    struct readings readings = make(1000, 1000, 1000, ticks_ago(1000));
+    struct bench_daemon daemon = bench_daemon_start(program, folder, NULL);
+    double rate = 1e6 / send_all(daemon.port, &readings, 1).seconds;
+    bench_daemon_stop(&daemon);
+    readings_free(&readings);
+    bench_folder_remove(folder);
+    return rate;
+}
+
+/* Line protocol against JSON, in turns. */
+static void measure_lines(const char *program)
+{
+    double lines[RUNS], ratios[RUNS];
+    for (int run = 0; run < RUNS; run++) {
+        double json = rate_of(program, readings_make);
+        lines[run] = rate_of(program, readings_make_lines);
+        ratios[run] = lines[run] / json;
+    }
+    qsort(lines, RUNS, sizeof(double), compare);
+    qsort(ratios, RUNS, sizeof(double), compare);
+    bench_print("ingest_lines_1000_1_connection", lines[RUNS / 2], "points/s", "(%.3g - %.3g)",
+                lines[0], lines[RUNS - 1]);
+    bench_print("ingest_lines_against_json", ratios[RUNS / 2], "times", "(%.2f - %.2f)", ratios[0],
+                ratios[RUNS - 1]);
+}
+
 /* A short training, so that the next start has a champion to load. */
 static void train(int port)
 {
@@ -144,6 +178,7 @@ int main(int argc, char **argv)
     measure(argv[1], "ingest_json_1000_1_connection", 2000, 1000, 1000, 1);
     measure(argv[1], "ingest_json_1000_4_connections", 2000, 1000, 1000, 4);
     measure(argv[1], "ingest_json_1_64_connections", 60000, 1, 1000, 64);
+    measure_lines(argv[1]);
     measure_disk(argv[1]);
     measure_series(argv[1]);
     return 0;

@@ -16,6 +16,8 @@ struct readings {
 /* `requests` requests of `points` points each, as POST /api/v1/points bodies in JSON. Point i of all is
  * series i % series at tick i / series; ticks are 10 s apart and begin at `start_ms`. */
 struct readings readings_make(size_t requests, size_t points, size_t series, int64_t start_ms);
+/* The same points as POST /write bodies in line protocol, in milliseconds. */
+struct readings readings_make_lines(size_t requests, size_t points, size_t series, int64_t start_ms);
 void readings_free(struct readings *readings);
 
 /* For load_options.make with a struct readings as context. */
