@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define PROBLEM_BYTES_MAX 8192
+#define PROMETHEUS_ROOT   "/prometheus/"
 #define PROBLEM_TYPE      "application/problem+json"
 
 /* Sent where there is not even memory for an error. */
@@ -63,6 +64,14 @@ static const struct problem_code codes[] = {
      "Keys hold letters, digits, underscore, point and minus; values are strings."},
     {"duplicate_label", 400, "Label given twice", "Give each label once."},
     {"too_many_labels", 400, "Too many labels", "A series has at most 32 labels."},
+    /* PromQL */
+    {"bad_promql", 400, "Unreadable or unsupported PromQL", "The manual says what is supported."},
+    {"promql_limit", 422, "The query asks for too much",
+     "Ask for fewer series, a shorter range or a larger step."},
+    {"promql_conflict", 422, "Series of the query cannot be told apart",
+     "Aggregate, or match on more labels."},
+    {"promql_timeout", 503, "The query took too long",
+     "Ask for fewer series, a shorter range or a larger step."},
     /* points */
     {"points_refused", 422, "Some points were refused", NULL},
     {"bad_timestamp", 422, "Timestamp makes no sense",
@@ -240,26 +249,57 @@ static void log_own_fault(const struct api_request *request, const struct error 
     }
 }
 
-void api_problem(const struct api_request *request, const struct error *error,
-                 struct api_response *response)
+static void write_problem(const struct api_request *request, const struct error *error, int http,
+                          struct text *text)
 {
     const char *code = problem_code_of(error);
     const struct problem_code *row = problem_code_find(code);
     const char *general = public_text(error->status);
+    text_add_format(text, "{\"type\":\"urn:forecastd:error:%s\",", code);
+    add_member(text, "title", row ? row->title : status_text(error->status));
+    text_add_format(text, "\"status\":%d,", http);
+    add_member(text, "detail", general ? general : error->text);
+    add_member(text, "code", code);
+    add_member(text, "param", error->param);
+    add_member(text, "hint", error->hint[0] ? error->hint : (row ? row->hint : NULL));
+    add_member(text, "request_id", request->request_id);
+    if (!text->failed && text->length > 0) {
+        text->bytes[text->length - 1] = '}'; /* instead of the last comma */
+    }
+}
+
+/* The envelope of Prometheus: clients show `error` and decide by errorType. */
+static void write_prometheus(const struct error *error, int http, struct text *text)
+{
+    static const struct {
+        int http;
+        const char *type;
+    } types[] = {{404, "not_found"}, {422, "execution"}, {500, "internal"}, {503, "unavailable"}};
+    const char *type = error->status == STATUS_TIMEOUT ? "timeout" : "bad_data";
+    for (size_t i = 0; i < ARRAY_COUNT(types) && error->status != STATUS_TIMEOUT; i++) {
+        type = types[i].http == http ? types[i].type : type;
+    }
+    const char *general = public_text(error->status);
+    char said[sizeof(error->text) + sizeof(error->hint) + 4];
+    snprintf(said, sizeof(said), "%s%s%s", general ? general : error->text,
+             error->hint[0] ? ". " : "", error->hint);
+    text_add_format(text, "{\"status\":\"error\",\"errorType\":\"%s\",\"error\":", type);
+    text_add_json_string(text, said, strlen(said));
+    text_add_char(text, '}');
+}
+
+void api_problem(const struct api_request *request, const struct error *error,
+                 struct api_response *response)
+{
     int http = problem_http(error);
     log_own_fault(request, error, http);
     struct text text;
     text_init(&text, PROBLEM_BYTES_MAX);
-    text_add_format(&text, "{\"type\":\"urn:forecastd:error:%s\",", code);
-    add_member(&text, "title", row ? row->title : status_text(error->status));
-    text_add_format(&text, "\"status\":%d,", http);
-    add_member(&text, "detail", general ? general : error->text);
-    add_member(&text, "code", code);
-    add_member(&text, "param", error->param);
-    add_member(&text, "hint", error->hint[0] ? error->hint : (row ? row->hint : NULL));
-    add_member(&text, "request_id", request->request_id);
-    if (!text.failed && text.length > 0) {
-        text.bytes[text.length - 1] = '}'; /* instead of the last comma */
+    bool prometheus = strncmp(request->path, PROMETHEUS_ROOT, sizeof(PROMETHEUS_ROOT) - 1) == 0;
+    if (prometheus) {
+        write_prometheus(error, http, &text);
+    } else {
+        write_problem(request, error, http, &text);
     }
     if (!response->body_static) {
         mem_free(response->body);
@@ -270,7 +310,8 @@ void api_problem(const struct api_request *request, const struct error *error,
         response_header(response, "Retry-After", "%d", error->status == STATUS_NO_SPACE ? 10 : 1);
     }
     struct error ignored = {0};
-    if (response_take_text(response, http, PROBLEM_TYPE, &text, &ignored) != STATUS_OK) {
+    if (response_take_text(response, http, prometheus ? "application/json" : PROBLEM_TYPE, &text,
+                           &ignored) != STATUS_OK) {
         response->status = 503;
         response->content_type = PROBLEM_TYPE;
         response->body = problem_of_last_resort;

@@ -44,6 +44,25 @@ static const struct route routes[] = {
     {API_GET, "/healthz", BODY_NONE, NULL, "", healthz_fast, NULL},
     {API_GET, "/readyz", BODY_NONE, NULL, "", readyz_fast, NULL},
     {API_GET, "/metrics", BODY_NONE, NULL, "", metrics_fast, NULL},
+    /* as Prometheus; what parameters there are is read by the handlers, out of query and form */
+    {API_GET, "/prometheus/api/v1/query", BODY_NONE, NULL, "", NULL, prometheus_query},
+    {API_POST, "/prometheus/api/v1/query", BODY_FORM, NULL, "", NULL, prometheus_query},
+    {API_GET, "/prometheus/api/v1/query_range", BODY_NONE, NULL, "", NULL, prometheus_query_range},
+    {API_POST, "/prometheus/api/v1/query_range", BODY_FORM, NULL, "", NULL, prometheus_query_range},
+    {API_GET, "/prometheus/api/v1/series", BODY_NONE, NULL, "", NULL, prometheus_series},
+    {API_POST, "/prometheus/api/v1/series", BODY_FORM, NULL, "", NULL, prometheus_series},
+    {API_GET, "/prometheus/api/v1/labels", BODY_NONE, NULL, "", NULL, prometheus_labels},
+    {API_POST, "/prometheus/api/v1/labels", BODY_FORM, NULL, "", NULL, prometheus_labels},
+    {API_GET, "/prometheus/api/v1/label/{name}/values", BODY_NONE, NULL, "", NULL,
+     prometheus_values},
+    {API_POST, "/prometheus/api/v1/label/{name}/values", BODY_FORM, NULL, "", NULL,
+     prometheus_values},
+    {API_GET, "/prometheus/api/v1/metadata", BODY_NONE, NULL, "", NULL, prometheus_metadata},
+    {API_POST, "/prometheus/api/v1/metadata", BODY_FORM, NULL, "", NULL, prometheus_metadata},
+    {API_GET, "/prometheus/api/v1/status/buildinfo", BODY_NONE, NULL, "", NULL,
+     prometheus_buildinfo},
+    {API_POST, "/prometheus/api/v1/status/buildinfo", BODY_FORM, NULL, "", NULL,
+     prometheus_buildinfo},
     /* the page */
     {API_GET, "/", BODY_NONE, NULL, "", ui_fast, NULL},
     {API_GET, "/app.js", BODY_NONE, NULL, "", ui_fast, NULL},
@@ -144,6 +163,10 @@ static enum status check_type(const struct route *route, const char *type, struc
         wanted = "text/csv";
         known = type[0] == '\0' || type_is(type, wanted) || type_is(type, "application/gzip") ||
                 type_is(type, "application/x-gzip") || type_is(type, "application/octet-stream");
+    }
+    if (route->body == BODY_FORM) {
+        wanted = "application/x-www-form-urlencoded";
+        known = type[0] == '\0' || type_is(type, wanted);
     }
     if (known) {
         return STATUS_OK;
