@@ -161,11 +161,43 @@ static bool accepts_any(const struct promql_selection *selection, const struct c
     return selection->count == 0;
 }
 
-static bool take_apart(struct storage *storage, uint32_t id, struct candidate *candidate)
+/* Whether a selector can mean a series of this canonical text, by its name alone: most series are
+ * told apart here, without being taken apart. */
+static bool name_may_match(const struct promql_selector *selector, struct slice text)
+{
+    const char *brace = memchr(text.bytes, '{', text.length);
+    struct slice name = {text.bytes, brace ? (size_t)(brace - text.bytes) : text.length};
+    for (size_t i = 0; i < selector->count; i++) {
+        const struct series_term *term = &selector->terms[i];
+        if (term->operator!= SERIES_EQUAL || !equal(term->key, promql_name_key)) {
+            continue;
+        }
+        bool begins = term->value.length >= name.length &&
+                      memcmp(term->value.bytes, name.bytes, name.length) == 0;
+        size_t more = term->value.length - name.length;
+        return name.length == 0 || (begins && (more == 0 || more == predicted_length));
+    }
+    return true;
+}
+
+static bool any_may_match(const struct promql_selection *selection, struct slice text)
+{
+    for (size_t i = 0; i < selection->count; i++) {
+        if (name_may_match(selection->selectors[i], text)) {
+            return true;
+        }
+    }
+    return selection->count == 0;
+}
+
+/* False where the series is gone or cannot be meant. */
+static bool take_apart(struct storage *storage, uint32_t id,
+                       const struct promql_selection *selection, struct candidate *candidate)
 {
     struct error ignored = {0};
     size_t length = storage_series_text(storage, id, candidate->text);
-    if (length == 0 ||
+    struct slice text = {candidate->text, length};
+    if (length == 0 || !any_may_match(selection, text) ||
         series_name_split(candidate->text, length, candidate->scratch, &candidate->name,
                           candidate->labels, &candidate->label_count, &ignored) != STATUS_OK) {
         return false;
@@ -240,7 +272,7 @@ enum status promql_select(struct storage *storage, const struct promql_selection
         found = storage_series_list(storage, NULL, after, ids, PAGE);
         for (size_t i = 0; i < found && status == STATUS_OK; i++) {
             after = ids[i];
-            if (take_apart(storage, after, candidate)) {
+            if (take_apart(storage, after, selection, candidate)) {
                 status = visit_one(selection, candidate, after, &labels, error);
             }
         }
