@@ -150,11 +150,26 @@ static bool accepts(const struct promql_selector *selector, const struct candida
     return true;
 }
 
+/* Whether the selector can mean forecasts where they must be named. */
+static bool names_forecasts(const struct promql_selector *selector)
+{
+    for (size_t i = 0; i < selector->count; i++) {
+        struct slice key = selector->terms[i].key;
+        if (equal(key, promql_name_key) || equal(key, slice_of(PROMQL_FORECAST))) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool accepts_any(const struct promql_selection *selection, const struct candidate *candidate,
                         enum promql_variant variant)
 {
     for (size_t i = 0; i < selection->count; i++) {
-        if (accepts(selection->selectors[i], candidate, variant)) {
+        const struct promql_selector *selector = selection->selectors[i];
+        bool named =
+            variant == PROMQL_ACTUAL || !selection->named_only || names_forecasts(selector);
+        if (named && accepts(selector, candidate, variant)) {
             return true;
         }
     }

@@ -33,6 +33,7 @@ typedef enum status (*promql_visit)(void *context, uint32_t id, enum promql_vari
 struct promql_selection {
     struct promql_selector *const *selectors; /* any of them */
     size_t count;                             /* 0: all series */
+    bool named_only; /* a selector without __name__ and ml_forecast means no forecasts */
     promql_visit visit;
     void *context;
 };

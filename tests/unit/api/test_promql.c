@@ -380,6 +380,7 @@ static void test_values(void **state)
         {"max without (b) (m)", "[[{\"a\":\"1\"},\"59\"],[{\"a\":\"2\"},\"59\"]]"},
         {"sum by (__name__) (m)", "[[{\"__name__\":\"m\"},\"118\"]]"},
         {"count(missing)", "[]"},
+        {"sum by (__name__) ({a=\"2\"})", "[[{\"__name__\":\"m\"},\"59\"]]"},
         {"sum_over_time(m{a=\"1\"}[2m])", "[[" P1 ",\"117\"]]"}, /* left-open: 58 and 59 */
         {"last_over_time(m{a=\"1\"}[2m])", "[[" M1 ",\"59\"]]"},
         {"avg_over_time(m{a=\"1\"}[3m] offset 1m)", "[[" P1 ",\"57\"]]"},
@@ -413,6 +414,8 @@ static void test_future(void **state)
     expect_at("count({\"m:predicted\",a=\"1\"})", 600, "[[{},\"3\"]]");
     expect_at("count(m:predicted{ml_forecast=\"yhat\"})", 600, "[[{},\"2\"]]");
     expect_at("count({__name__=~\"m.*\",a=\"1\"})", 0, "[[{},\"1\"]]");
+    expect_at("count by (a) ({ml_forecast=\"yhat\",b=\"x\"})", 600,
+              "[[{\"a\":\"1\"},\"1\"],[{\"a\":\"2\"},\"1\"]]");
     expect_at("m:predicted", -600, "[]");
     expect_at("count(m:predicted{ml_forecast=\"yhat_upper\"} >= on(a) "
               "m:predicted{ml_forecast=\"yhat_lower\"})",
