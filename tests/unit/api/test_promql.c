@@ -466,6 +466,46 @@ static void test_alignment(void **state)
     expect(&fixture, API_GET, target, NULL, 200, part);
 }
 
+/* The budget of cells and the deadline hold, and what is released can be used again. */
+static void test_budget(void **state)
+{
+    (void)state;
+    struct promql_budget budget = {.deadline_ns = INT64_MAX};
+    struct promql_matrix matrix;
+    struct promql_row *row = NULL;
+    struct error error = {0};
+    size_t rows = 0;
+    promql_matrix_init(&matrix, 11000, &budget);
+    while (promql_matrix_add(&matrix, (struct slice){"", 0}, &row, &error) == STATUS_OK) {
+        assert_true(promql_is_absent(row->values[10999]));
+        rows++;
+    }
+    assert_int_equal(error.status, STATUS_TOO_LARGE);
+    assert_string_equal(error.code, "promql_limit");
+    assert_int_equal(rows, PROMQL_CELLS_MAX / 11000);
+    promql_matrix_pop(&matrix);
+    assert_int_equal(promql_matrix_add(&matrix, (struct slice){"", 0}, &row, &error), STATUS_OK);
+    promql_matrix_release(&matrix);
+    assert_int_equal(budget.cells, 0);
+    assert_int_equal(promql_work(&budget, SIZE_MAX / 2, &error), STATUS_OK);
+    budget.deadline_ns = 0;
+    assert_int_equal(promql_work(&budget, SIZE_MAX / 2, &error), STATUS_TIMEOUT);
+    assert_string_equal(error.code, "promql_timeout");
+}
+
+/* More forecasts than one answer may have; as many as it may. */
+static void test_forecast_cap(void **state)
+{
+    (void)state;
+    const char *target =
+        "/prometheus/api/v1/query?query=count(%7B__name__%3D~%22.*:predicted%22%7D)"
+        "&time=1795355040";
+    fixture.limits.forecast_series_max = 6;
+    expect(&fixture, API_GET, target, NULL, 422, "more than 6 forecasts");
+    fixture.limits.forecast_series_max = 7;
+    expect(&fixture, API_GET, target, NULL, 200, "success");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -479,6 +519,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_future, open_store, close_store),
         cmocka_unit_test_setup_teardown(test_errors, open_store, close_store),
         cmocka_unit_test_setup_teardown(test_alignment, open_store, close_store),
+        cmocka_unit_test(test_budget),
+        cmocka_unit_test_setup_teardown(test_forecast_cap, open_store, close_store),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
