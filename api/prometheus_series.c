@@ -55,7 +55,8 @@ static enum status walk_series(struct walk *walk, bool match_required, promql_vi
         status = error_code(error, "missing_parameter", "match[]");
     }
     if (status == STATUS_OK) {
-        struct promql_selection selection = {match.selectors, match.count, false, visit, walk};
+        struct promql_selection selection = {match.selectors, match.count, false, NULL,
+                                             visit,           walk};
         status = promql_select(call->services->storage, &selection, error);
     }
     prometheus_match_release(&match);

@@ -9,7 +9,8 @@
 
 #include <string.h>
 
-#define PAGE 256
+#define PAGE            256
+#define WORK_PER_SERIES 1024 /* a regular expression may be slow */
 
 static const char *const variant_words[PROMQL_VARIANTS] = {"", "yhat", "yhat_lower", "yhat_upper"};
 static const size_t predicted_length = sizeof(PROMQL_PREDICTED) - 1;
@@ -290,6 +291,9 @@ enum status promql_select(struct storage *storage, const struct promql_selection
             if (take_apart(storage, after, selection, candidate)) {
                 status = visit_one(selection, candidate, after, &labels, error);
             }
+        }
+        if (status == STATUS_OK && selection->budget) {
+            status = promql_work(selection->budget, found * WORK_PER_SERIES, error);
         }
     } while (found == PAGE && status == STATUS_OK);
     text_release(&labels);

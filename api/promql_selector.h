@@ -11,6 +11,7 @@
 #ifndef API_PROMQL_SELECTOR_H
 #define API_PROMQL_SELECTOR_H
 
+#include "api/promql_matrix.h"
 #include "base/series_name.h"
 #include "storage/storage.h"
 
@@ -34,6 +35,7 @@ struct promql_selection {
     struct promql_selector *const *selectors; /* any of them */
     size_t count;                             /* 0: all series */
     bool named_only; /* a selector without __name__ and ml_forecast means no forecasts */
+    struct promql_budget *budget; /* whose deadline ends the walk; NULL: none */
     promql_visit visit;
     void *context;
 };

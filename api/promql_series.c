@@ -303,7 +303,8 @@ static enum status read_forecasts(struct selection *selection, struct error *err
 
 static enum status read_all(struct selection *selection, struct error *error)
 {
-    struct promql_selection wanted = {&selection->node->selector, 1, true, note_found, selection};
+    struct promql_selection wanted = {&selection->node->selector,     1,          true,
+                                      &selection->evaluation->budget, note_found, selection};
     struct storage *storage = selection->evaluation->worker->services->storage;
     if (promql_select(storage, &wanted, error) != STATUS_OK) {
         return error->status;
