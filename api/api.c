@@ -204,7 +204,7 @@ enum api_outcome api_fast(struct api_services *services, struct api_request *req
     const char *raw = NULL;
     size_t raw_length = 0;
     call.limits = atomic_load(&services->limits);
-    call.query = (struct query){parameters, 0, FAST_PARAMETERS_MAX, bytes, sizeof(bytes)};
+    call.query = (struct query){parameters, 0, FAST_PARAMETERS_MAX, bytes, sizeof(bytes), false};
     if (!find_route(&call, &raw, &raw_length)) {
         return API_DONE;
     }
@@ -230,8 +230,8 @@ enum api_outcome api_handle(struct api_worker *worker, struct api_request *reque
     const char *raw = NULL;
     size_t raw_length = 0;
     call.limits = atomic_load(&worker->services->limits);
-    call.query = (struct query){worker->parameters, 0, QUERY_PARAMETERS_MAX, worker->query_bytes,
-                                QUERY_BYTES_MAX};
+    call.query = (struct query){worker->parameters, 0,    QUERY_PARAMETERS_MAX, worker->query_bytes,
+                                QUERY_BYTES_MAX,    false};
     if (!find_route(&call, &raw, &raw_length)) {
         return API_DONE;
     }

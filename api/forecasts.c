@@ -279,8 +279,8 @@ enum status forecast_post(struct call *call, struct error *error)
 static enum status read_query(struct api_worker *worker, const char *text,
                               struct forecast_query *query, struct error *error)
 {
-    struct query raw = {worker->parameters, 0, QUERY_PARAMETERS_MAX, worker->query_bytes,
-                        QUERY_BYTES_MAX};
+    struct query raw = {worker->parameters, 0,    QUERY_PARAMETERS_MAX, worker->query_bytes,
+                        QUERY_BYTES_MAX,    false};
     if (query_parse(&raw, text, error) != STATUS_OK ||
         query_check(&raw, FORECAST_PARAMETERS, "series", error) != STATUS_OK) {
         return error->status;

@@ -43,6 +43,13 @@ HANDLER(status_fast);
 HANDLER(healthz_fast);
 HANDLER(readyz_fast);
 HANDLER(metrics_fast);
+HANDLER(prometheus_query);
+HANDLER(prometheus_query_range);
+HANDLER(prometheus_series);
+HANDLER(prometheus_labels);
+HANDLER(prometheus_values);
+HANDLER(prometheus_metadata);
+HANDLER(prometheus_buildinfo);
 HANDLER(ui_fast);
 
 #undef HANDLER

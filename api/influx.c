@@ -175,7 +175,7 @@ enum status influx_query_fast(struct call *call, struct error *error)
 {
     char text[FORM_BYTES_MAX + 1], bytes[FORM_BYTES_MAX + 1];
     struct query_parameter parameters[FORM_COUNT_MAX];
-    struct query form = {parameters, 0, FORM_COUNT_MAX, bytes, sizeof(bytes)};
+    struct query form = {parameters, 0, FORM_COUNT_MAX, bytes, sizeof(bytes), false};
     const struct api_request *request = call->request;
     const char *q = query_value(&call->query, "q");
     if (!q && request->body_length > 0) {

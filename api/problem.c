@@ -14,6 +14,7 @@
 #include <string.h>
 
 #define PROBLEM_BYTES_MAX 8192
+#define PROMETHEUS_ROOT   "/prometheus/"
 #define PROBLEM_TYPE      "application/problem+json"
 
 /* Sent where there is not even memory for an error. */
@@ -72,6 +73,14 @@ static const struct problem_code codes[] = {
      "Keys hold letters, digits, underscore, point and minus; values are strings."},
     {"duplicate_label", 400, "Label given twice", "Give each label once."},
     {"too_many_labels", 400, "Too many labels", "A series has at most 32 labels."},
+    /* PromQL */
+    {"bad_promql", 400, "Unreadable or unsupported PromQL", "The manual says what is supported."},
+    {"promql_limit", 422, "The query asks for too much",
+     "Ask for fewer series, a shorter range or a larger step."},
+    {"promql_conflict", 422, "Series of the query cannot be told apart",
+     "Aggregate, or match on more labels."},
+    {"promql_timeout", 503, "The query took too long",
+     "Ask for fewer series, a shorter range or a larger step."},
     /* points */
     {"points_refused", 422, "Some points were refused", NULL},
     {"bad_timestamp", 422, "Timestamp makes no sense",
@@ -268,16 +277,39 @@ static void write_problem(const struct api_request *request, const struct error 
     }
 }
 
+/* The envelope of Prometheus: clients show `error` and decide by errorType. */
+static void write_prometheus(const struct error *error, int http, struct text *text)
+{
+    static const struct {
+        int http;
+        const char *type;
+    } types[] = {{404, "not_found"}, {422, "execution"}, {500, "internal"}, {503, "unavailable"}};
+    const char *type = error->status == STATUS_TIMEOUT ? "timeout" : "bad_data";
+    for (size_t i = 0; i < ARRAY_COUNT(types) && error->status != STATUS_TIMEOUT; i++) {
+        type = types[i].http == http ? types[i].type : type;
+    }
+    const char *general = public_text(error->status);
+    char said[sizeof(error->text) + sizeof(error->hint) + 4];
+    snprintf(said, sizeof(said), "%s%s%s", general ? general : error->text,
+             error->hint[0] ? ". " : "", error->hint);
+    text_add_format(text, "{\"status\":\"error\",\"errorType\":\"%s\",\"error\":", type);
+    text_add_json_string(text, said, strlen(said));
+    text_add_char(text, '}');
+}
+
 void api_problem(const struct api_request *request, const struct error *error,
                  struct api_response *response)
 {
-    const char *general = public_text(error->status);
     int http = problem_http(error);
     log_own_fault(request, error, http);
     struct text text;
     text_init(&text, PROBLEM_BYTES_MAX);
-    if (influx_owns(request->path)) {
+    bool influx = influx_owns(request->path);
+    bool prometheus = strncmp(request->path, PROMETHEUS_ROOT, sizeof(PROMETHEUS_ROOT) - 1) == 0;
+    if (influx) {
         influx_write_error(request->path, http, general ? general : error->text, &text);
+    } else if (prometheus) {
+        write_prometheus(error, http, &text);
     } else {
         write_problem(request, error, http, &text);
     }
@@ -289,11 +321,10 @@ void api_problem(const struct api_request *request, const struct error *error,
     if (http == 503) {
         response_header(response, "Retry-After", "%d", error->status == STATUS_NO_SPACE ? 10 : 1);
     }
-    bool influx = influx_owns(request->path);
     if (influx) {
         influx_headers(response);
     }
-    const char *type = influx ? CONTENT_JSON : PROBLEM_TYPE;
+    const char *type = influx || prometheus ? CONTENT_JSON : PROBLEM_TYPE;
     struct error ignored = {0};
     if (response_take_text(response, http, type, &text, &ignored) != STATUS_OK) {
         response->status = 503;

@@ -3,7 +3,9 @@
  *
  * A body is {"type","title","status","detail","code","param","hint","request_id"}. `code` is stable
  * and listed in the table of problem.c; clients decide by it, never by the text. What went wrong
- * inside (disk, database, memory) is logged here and reaches the client only as a general sentence.
+ * Under /prometheus/ the body is Prometheus's {"status":"error","errorType","error"}. What went
+ * wrong inside (disk, database, memory) is logged here and reaches the client only as a general
+ * sentence.
  */
 #ifndef API_PROBLEM_H
 #define API_PROBLEM_H

@@ -20,8 +20,11 @@ static int hex_digit(char c)
     return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-bool percent_decode(const char *text, size_t length, bool plus, char *out, size_t *out_length)
+/* `spared`: control characters that are let through; NULL: none, and a plus is a plus. */
+static bool decode(const char *text, size_t length, const char *spared, char *out,
+                   size_t *out_length)
 {
+    bool plus = spared != NULL;
     size_t written = 0;
     for (size_t i = 0; i < length; i++) {
         unsigned char c = (unsigned char)text[i];
@@ -37,7 +40,7 @@ bool percent_decode(const char *text, size_t length, bool plus, char *out, size_
         } else if (c == '+' && plus) {
             c = ' ';
         }
-        if (c < 0x20 || c == 0x7f) {
+        if ((c < 0x20 && (c == '\0' || !spared || !strchr(spared, c))) || c == 0x7f) {
             return false;
         }
         out[written++] = (char)c;
@@ -45,6 +48,11 @@ bool percent_decode(const char *text, size_t length, bool plus, char *out, size_
     out[written] = '\0';
     *out_length = written;
     return true;
+}
+
+bool percent_decode(const char *text, size_t length, bool plus, char *out, size_t *out_length)
+{
+    return decode(text, length, plus ? "" : NULL, out, out_length);
 }
 
 /* One piece of the query into the buffer at *used. */
@@ -57,7 +65,7 @@ static enum status decode_piece(struct query *query, const char *text, size_t le
         return error_code(error, "bad_query", NULL);
     }
     char *target = query->bytes + *used;
-    if (!percent_decode(text, length, true, target, out_length)) {
+    if (!decode(text, length, query->line_breaks ? "\t\r\n" : "", target, out_length)) {
         error_set(error, STATUS_INVALID,
                   "the query string holds a bad percent escape or a control character");
         return error_code(error, "bad_query", NULL);

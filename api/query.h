@@ -24,6 +24,7 @@ struct query {
     size_t count, maximum;
     char *bytes; /* room for `capacity` decoded bytes */
     size_t capacity;
+    bool line_breaks; /* tabs and line breaks are let through: somebody's text, not a name */
 };
 
 /* Takes `text` (without '?') apart. STATUS_INVALID: bad_query (bad percent sign, zero byte, control

@@ -55,6 +55,25 @@ static const struct route routes[] = {
     {API_GET, "/healthz", BODY_NONE, NULL, "", healthz_fast, NULL},
     {API_GET, "/readyz", BODY_NONE, NULL, "", readyz_fast, NULL},
     {API_GET, "/metrics", BODY_NONE, NULL, "", metrics_fast, NULL},
+    /* as Prometheus; what parameters there are is read by the handlers, out of query and form */
+    {API_GET, "/prometheus/api/v1/query", BODY_NONE, NULL, "", NULL, prometheus_query},
+    {API_POST, "/prometheus/api/v1/query", BODY_FORM, NULL, "", NULL, prometheus_query},
+    {API_GET, "/prometheus/api/v1/query_range", BODY_NONE, NULL, "", NULL, prometheus_query_range},
+    {API_POST, "/prometheus/api/v1/query_range", BODY_FORM, NULL, "", NULL, prometheus_query_range},
+    {API_GET, "/prometheus/api/v1/series", BODY_NONE, NULL, "", NULL, prometheus_series},
+    {API_POST, "/prometheus/api/v1/series", BODY_FORM, NULL, "", NULL, prometheus_series},
+    {API_GET, "/prometheus/api/v1/labels", BODY_NONE, NULL, "", NULL, prometheus_labels},
+    {API_POST, "/prometheus/api/v1/labels", BODY_FORM, NULL, "", NULL, prometheus_labels},
+    {API_GET, "/prometheus/api/v1/label/{name}/values", BODY_NONE, NULL, "", NULL,
+     prometheus_values},
+    {API_POST, "/prometheus/api/v1/label/{name}/values", BODY_FORM, NULL, "", NULL,
+     prometheus_values},
+    {API_GET, "/prometheus/api/v1/metadata", BODY_NONE, NULL, "", NULL, prometheus_metadata},
+    {API_POST, "/prometheus/api/v1/metadata", BODY_FORM, NULL, "", NULL, prometheus_metadata},
+    {API_GET, "/prometheus/api/v1/status/buildinfo", BODY_NONE, NULL, "", NULL,
+     prometheus_buildinfo},
+    {API_POST, "/prometheus/api/v1/status/buildinfo", BODY_FORM, NULL, "", NULL,
+     prometheus_buildinfo},
     /* the page */
     {API_GET, "/", BODY_NONE, NULL, "", ui_fast, NULL},
     {API_GET, "/app.js", BODY_NONE, NULL, "", ui_fast, NULL},
@@ -154,8 +173,7 @@ static bool is_bulk(const struct route *route)
 static enum status check_type(const struct route *route, const char *type, struct error *error)
 {
     const char *wanted = "application/json";
-    bool known = type[0] == '\0' || type_is(type, wanted) || route->body == BODY_LINES ||
-                 route->body == BODY_FORM;
+    bool known = type[0] == '\0' || type_is(type, wanted) || route->body == BODY_LINES;
     if (route->body == BODY_POINTS) {
         wanted = "application/json or application/x-ndjson";
         known = known || type_is(type, "application/x-ndjson");
@@ -168,6 +186,10 @@ static enum status check_type(const struct route *route, const char *type, struc
         wanted = "application/x-protobuf, proto prometheus.WriteRequest or "
                  "io.prometheus.write.v2.Request";
         known = remote_write_version(type, &version);
+    }
+    if (route->body == BODY_FORM) {
+        wanted = "application/x-www-form-urlencoded";
+        known = type[0] == '\0' || type_is(type, wanted);
     }
     if (known) {
         return STATUS_OK;

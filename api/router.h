@@ -26,7 +26,8 @@ struct route {
     enum api_method method;
     const char *template; /* "/api/v1/series/{id}/points"; a label of metrics */
     enum route_body body;
-    const char *parameters; /* of the query, separated by blanks; others are refused */
+    const char *parameters; /* of the query, separated by blanks; others are refused. NULL: anything
+                               is let through unread */
     const char *repeatable; /* those of them that may repeat */
     route_handler fast;     /* on the network thread; may decline; NULL: none */
     route_handler handle;   /* on a worker; NULL: `fast` always answers */

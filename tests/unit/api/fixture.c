@@ -207,7 +207,10 @@ void expect(struct fixture *fixture, enum api_method method, const char *target,
         fail_msg("%d %s %s\nwanted %d with %s\ngot %d: %s", (int)method, target, json ? json : "",
                  status, part ? part : "anything", answer.status, answer.body);
     }
-    if (status >= 400) {
+    if (status >= 400 && strncmp(target, "/prometheus/", 12) == 0) {
+        assert_string_equal(answer.type, "application/json");
+        assert_non_null(strstr(answer.body, "{\"status\":\"error\",\"errorType\":\""));
+    } else if (status >= 400) {
         assert_string_equal(answer.type, "application/problem+json");
         assert_non_null(strstr(answer.body, "\"request_id\":\"test-1\""));
     }

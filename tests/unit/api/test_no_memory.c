@@ -29,6 +29,12 @@ static const struct scenario scenarios[] = {
     {"series", API_GET, "/api/v1/series?match=plain", NULL, ""},
     {"points", API_GET, "/api/v1/series/plain/points", NULL, ""},
     {"patch", API_PATCH, "/api/v1/series/plain", NULL, "{\"season\":24}"},
+    {"promql", API_POST, "/prometheus/api/v1/query_range", "application/x-www-form-urlencoded",
+     "start=1795354440&end=1795355040&step=60&query=sum by(a)(rate(plain[5m])) %2B on() avg(-plain)"
+     " * on() max without(ml_forecast) ({__name__=~\"plain:.*\",ml_forecast!=\"yhat\"} > 0)"},
+    {"labels", API_GET, "/prometheus/api/v1/label/__name__/values?match[]=plain", NULL, ""},
+    {"labels of all", API_GET, "/prometheus/api/v1/series?match[]={__name__=~%22p.*%22}", NULL, ""},
+    {"metadata", API_GET, "/prometheus/api/v1/metadata", NULL, ""},
     {"models", API_GET, "/api/v1/models", NULL, ""},
     {"metrics", API_GET, "/metrics", NULL, ""},
     {"status", API_GET, "/api/v1/status", NULL, ""},

@@ -10,7 +10,7 @@ static char bytes[64];
 
 static enum status parse(const char *text, struct query *query, struct error *error)
 {
-    *query = (struct query){room, 0, 4, bytes, sizeof(bytes)};
+    *query = (struct query){room, 0, 4, bytes, sizeof(bytes), false};
     return query_parse(query, text, error);
 }
 
