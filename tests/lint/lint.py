@@ -56,7 +56,8 @@ FUNCTION_MAX = 70
 LINE_MAX = 100  # code; comments and literals may go on to COMMENT_LINE_MAX
 COMMENT_LINE_MAX = 120
 TEST_LINE_MAX = 160  # tables of cases stay one case a line
-TEXT_LINE_MAX = {".md": 0, ".svg": 0, ".html": 120, ".css": 0, ".js": 120}
+# Manifests hold URLs and expressions that cannot be broken.
+TEXT_LINE_MAX = {".md": 0, ".svg": 0, ".html": 120, ".css": 0, ".js": 120, ".yaml": 180, ".yml": 180}
 
 EM_DASH = "\u2014"
 # Spelled in halves so that this file passes its own rule.
