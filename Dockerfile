@@ -9,9 +9,9 @@
 # addresses, which it does only with --insecure: there are no tokens yet. Publish the port on
 # 127.0.0.1, as above, or on a network that you trust.
 #
-# `make image` builds it with podman, `make test-image` runs it. It is made for amd64 and arm64: with
-# buildx, --platform linux/amd64,linux/arm64 builds both. Only amd64 is built and run by the tests; on
-# arm64 the kernels are those of the base instruction set.
+# `make image` builds it with podman, `make test-image` runs it. It is made for amd64 and arm64:
+# buildx with --platform linux/amd64,linux/arm64 builds both. The tests build and run amd64 only;
+# on arm64 the kernels are those of the base instruction set.
 
 ARG BASE=debian:12-slim
 
