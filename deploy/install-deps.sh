@@ -20,7 +20,7 @@ packages_of() {
     fuzz)    echo clang-14 libclang-rt-14-dev llvm-14 ;;
     browser) echo chromium nodejs npm fonts-dejavu-core ;;
     packaging) # promtool comes with prometheus
-        echo systemd mandoc prometheus python3-yaml ;;
+        echo systemd mandoc prometheus python3-yaml strace ;;
     image)   echo podman runc mmdebstrap containernetworking-plugins iptables curl ;;
     runtime) # what the linked binary needs and nothing else
         echo libmicrohttpd12 libopenblas0-pthread libjansson4 libsqlite3-0 libyaml-0-2 zlib1g \
