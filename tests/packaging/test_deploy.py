@@ -77,6 +77,32 @@ def test_metrics_in_use_exist():
     assert not asked - have, asked - have
 
 
+def routes_in_use():
+    """Paths under forecastd:7380 in deploy/, Telegraf's and Prometheus' own additions included."""
+    paths = set()
+    for where, _, names in os.walk(DEPLOY):
+        for name in names:
+            if name.endswith((".yaml", ".yml", ".json")):
+                text = read(os.path.relpath(os.path.join(where, name), DEPLOY))
+                paths |= set(re.findall(r"http://forecastd(?:\.forecastd)?:7380(/[\w/]+)", text))
+    scraped = [job for job in documents("prometheus.yml")[0]["scrape_configs"]
+               if job["static_configs"][0]["targets"] == ["forecastd:7380"]]
+    assert scraped
+    return paths | {scraped[0].get("metrics_path", "/metrics"), "/write"}
+
+
+def test_routes_in_use_exist_or_are_said_to_be_new():
+    with open(os.path.join(ROOT, "api/router.c"), encoding="utf-8") as file:
+        built = set(re.findall(r'\{API_\w+, "(/[^"]*)"', file.read()))
+    with open(os.path.join(ROOT, "docs/docker.md"), encoding="utf-8") as file:
+        said = set(re.findall(r"`(?:POST )?(/[\w/]+)`", file.read()))
+    asked = routes_in_use()
+    assert {"/metrics", "/api/v1/write", "/prometheus", "/api/v1/forecast", "/api/v1/accuracy"} <= asked, asked
+    missing = {path for path in asked if path not in built
+               and not any(route.startswith(path + "/") for route in built)}
+    assert missing <= said, missing - said
+
+
 def gjson(value, path):
     """The part of GJSON's paths that deploy/keda.yaml uses: keys, indices, an escaped point."""
     for part in re.split(r"(?<!\\)\.", path):
