@@ -101,7 +101,7 @@ def man_commands():
             name = found.group(1)
             commands[name] = set()
         if name and line.startswith(".It"):
-            commands[name] |= set(re.findall(r"\bFl -(\w+)", line))
+            commands[name] |= set(re.findall(r"\bFl -([\w-]+)", line))
     return commands
 
 
@@ -109,9 +109,12 @@ def test_man_page_has_every_command_and_option():
     # Store options are said once for all commands; backtest's and healthcheck's are the same ones.
     common = {"config", "set", "data", "help", "version"}
     usage = output(BINARY, "--help").split("Commands:")[1]
-    built = {name: set(re.findall(r"^  --(\w+)", output(BINARY, name, "--help"), re.M)) - common
+    built = {name: set(re.findall(r"^  --([\w-]+)", output(BINARY, name, "--help"), re.M)) - common
              for name in re.findall(r"^  (\w+) ", usage, re.M)}
-    assert man_commands() == built, f"{man_commands()} in deploy/forecastd.1, {built} in --help"
+    written = man_commands()
+    assert set(written) == set(built), set(written) ^ set(built)
+    for name, options in built.items():
+        assert written[name] == options, f"{name}: deploy/forecastd.1 and --help differ in {written[name] ^ options}"
     assert "config --example" in read("deploy/forecastd.1")
 
 
