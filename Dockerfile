@@ -8,6 +8,10 @@
 # Inside a container loopback cannot be reached from outside, so the daemon listens on all
 # addresses, which it does only with --insecure: there are no tokens yet. Publish the port on
 # 127.0.0.1, as above, or on a network that you trust.
+#
+# `make image` builds it with podman, `make test-image` runs it. It is made for amd64 and arm64:
+# buildx with --platform linux/amd64,linux/arm64 builds both. The tests build and run amd64 only;
+# on arm64 the kernels are those of the base instruction set.
 
 ARG BASE=debian:12-slim
 
@@ -25,16 +29,17 @@ ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="forecastd" \
       org.opencontainers.image.description="Readings in by HTTP, probabilistic forecasts out" \
+      org.opencontainers.image.documentation="docs/docker.md" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 COPY deploy/install-deps.sh /tmp/install-deps.sh
 RUN apt-get update -q && sh /tmp/install-deps.sh runtime \
-    && rm -rf /tmp/install-deps.sh /var/lib/apt/lists/* /var/cache/apt/* \
-        /usr/share/doc/* /usr/share/man/* \
+    && rm -rf /tmp/install-deps.sh /var/lib/apt/lists/* /var/cache/apt/* /usr/share/man/* \
+    && find /usr/share/doc -type f ! -name copyright -delete \
     && mkdir -p /var/lib/forecastd && chown 10001:10001 /var/lib/forecastd
 COPY --from=build /src/build/forecastd /usr/local/bin/forecastd
-COPY LICENSE /usr/share/doc/forecastd/LICENSE
+COPY LICENSE api/ui/vendor/uPlot.LICENSE /usr/share/doc/forecastd/
 
 USER 10001:10001
 WORKDIR /var/lib/forecastd

@@ -186,10 +186,10 @@ run: ## build, start on 127.0.0.1:7380 with sample data, train, serve until Ctrl
 
 .PHONY: test
 test: ## the core suites, under 20 minutes on two cores
-	$(Q)sh deploy/install-deps.sh build demo test
+	$(Q)sh deploy/install-deps.sh build demo test packaging
 	$(Q)$(MAKE) --no-print-directory -j$(CORES) DEVELOPER=1 all $(addprefix build/,$(CORE_SUITES))
 	$(Q)DEVELOPER=1 sh deploy/test.sh lint $(addprefix check/,$(CORE_SUITES)) \
-	    check/gradient,DOUBLE=1 check/backbone,DOUBLE=1 check/http check/crash
+	    check/gradient,DOUBLE=1 check/backbone,DOUBLE=1 check/http check/crash check/packaging
 
 # Address and undefined behaviour over everything that parses or stores; threads over what shares.
 ASAN_SUITES = $(filter unit/%,$(SUITES)) contract reference backbone golden
@@ -252,11 +252,57 @@ format: ## lay out all C sources (clang-format 14)
 tidy: ## static analysis of all C sources (clang-tidy 14)
 	clang-tidy-14 --quiet $(filter %.c,$(filter-out tests/%,$(FORMATTED))) -- $(CPPFLAGS) -std=gnu17
 
-PREFIX ?= /usr/local
-.PHONY: install
-install: all ## copy the daemon to PREFIX/bin
-	install -D -m 755 $(BUILD)/forecastd $(DESTDIR)$(PREFIX)/bin/forecastd
+# ---------------------------------------------------------------- packaging
 
+# DESTDIR stages; PREFIX and SYSCONFDIR are where things will be. A configuration that is there is kept.
+PREFIX     ?= /usr/local
+SYSCONFDIR ?= /etc
+BINDIR     = $(PREFIX)/bin
+MANDIR     = $(PREFIX)/share/man/man1
+DOCDIR     = $(PREFIX)/share/doc/forecastd
+UNITDIR    = $(PREFIX)/lib/systemd/system
+CONFIGDIR  = $(SYSCONFDIR)/forecastd
+
+.PHONY: install
+install: all ## daemon, man page, unit, configuration, licences: PREFIX, SYSCONFDIR, DESTDIR
+	install -D -m 755 $(BUILD)/forecastd $(DESTDIR)$(BINDIR)/forecastd
+	install -D -m 644 deploy/forecastd.1 $(DESTDIR)$(MANDIR)/forecastd.1
+	install -D -m 644 LICENSE $(DESTDIR)$(DOCDIR)/LICENSE
+	install -D -m 644 api/ui/vendor/uPlot.LICENSE $(DESTDIR)$(DOCDIR)/uPlot.LICENSE
+	install -D -m 644 deploy/forecastd.yaml $(DESTDIR)$(DOCDIR)/forecastd.yaml
+	install -D -m 644 deploy/alerts.yml $(DESTDIR)$(DOCDIR)/alerts.yml
+	test -e $(DESTDIR)$(CONFIGDIR)/forecastd.yaml || \
+	    install -D -m 644 deploy/forecastd.yaml $(DESTDIR)$(CONFIGDIR)/forecastd.yaml
+	install -d $(DESTDIR)$(UNITDIR)
+	sed 's|/usr/local/bin/forecastd|$(BINDIR)/forecastd|; s|/etc/forecastd|$(CONFIGDIR)|' \
+	    deploy/forecastd.service >$(DESTDIR)$(UNITDIR)/forecastd.service
+	chmod 644 $(DESTDIR)$(UNITDIR)/forecastd.service
+
+.PHONY: uninstall
+uninstall: ## remove what install put there; configuration and data stay
+	rm -f $(DESTDIR)$(BINDIR)/forecastd $(DESTDIR)$(MANDIR)/forecastd.1 $(DESTDIR)$(UNITDIR)/forecastd.service
+	rm -f $(addprefix $(DESTDIR)$(DOCDIR)/,LICENSE uPlot.LICENSE forecastd.yaml alerts.yml)
+	rmdir $(DESTDIR)$(DOCDIR) 2>/dev/null || :
+
+.PHONY: example
+example: all ## write deploy/forecastd.yaml anew after options changed
+	$(BUILD)/forecastd config --example >deploy/forecastd.yaml
+
+.PHONY: check/packaging
+check/packaging: $(BUILD)/forecastd ## unit, man page, install, and the files of deploy/
+	$(Q)sh deploy/install-deps.sh packaging
+	$(Q)FORECASTD=$(BUILD)/forecastd $(PYTHON) tests/packaging/run.py
+
+# With a Docker engine: docker build -t forecastd .
+IMAGE ?= forecastd
+.PHONY: image
+image: ## build the container image with podman, as IMAGE, on BASE where that is given
+	$(Q)sh deploy/install-deps.sh image
+	$(Q)sh tests/image/build.sh $(IMAGE) $(BASE)
+
+.PHONY: test-image
+test-image: image ## run it: health, clean stop, kill with data intact, no capability
+	$(Q)sh tests/image/run.sh $(IMAGE)
 
 .PHONY: clean
 clean: ## remove what was built

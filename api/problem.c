@@ -300,6 +300,7 @@ static void write_prometheus(const struct error *error, int http, struct text *t
 void api_problem(const struct api_request *request, const struct error *error,
                  struct api_response *response)
 {
+    const char *general = public_text(error->status);
     int http = problem_http(error);
     log_own_fault(request, error, http);
     struct text text;

@@ -2,7 +2,8 @@
 # Installs the Debian 12 packages that building, testing or running forecastd needs.
 # SPDX-License-Identifier: Apache-2.0
 #
-# usage: install-deps.sh [SET...]     SET: build demo test fuzz browser clients runtime (build demo)
+# usage: install-deps.sh [SET...]     SET: build demo test fuzz browser clients packaging image
+#                                     runtime (build demo)
 #
 # Says which packages are missing and installs them as root or through sudo; where neither is
 # possible it prints the command and exits with 1. When nothing is missing it prints nothing.
@@ -19,10 +20,13 @@ packages_of() {
     fuzz)    echo clang-14 libclang-rt-14-dev llvm-14 ;;
     browser) echo chromium nodejs npm fonts-dejavu-core ;;
     clients) echo prometheus nodejs npm ;;
+    packaging) # promtool comes with prometheus
+        echo systemd mandoc prometheus python3-yaml strace ;;
+    image)   echo podman runc mmdebstrap containernetworking-plugins iptables curl ;;
     runtime) # what the linked binary needs and nothing else
         echo libmicrohttpd12 libopenblas0-pthread libjansson4 libsqlite3-0 libyaml-0-2 zlib1g \
             libsnappy1v5 tzdata ;;
-    *)  printf 'no set named "%s"; the head of this file lists them\n' "$1" >&2
+    *)  printf 'no set named "%s"; the sets stand at the top of this file\n' "$1" >&2
         exit 2 ;;
     esac
 }

@@ -8,7 +8,8 @@ usage: backbones.py cost BUILD CSV            time and memory over length, depth
        backbones.py page CSV PAGE             writes the tables between the page's markers
 
 CSV rows are part,backbone,case,measure,value. `cost` and `accuracy` replace the rows of their part and
-keep the others. Baselines are not mixed in, so that the networks are what is compared. DATA is a folder with pjm_load, ett and m4_hourly. `accuracy` runs --pairs trainings
+keep the others. Baselines are not mixed in, so that the networks are what is compared.
+DATA is a folder with pjm_load, ett and m4_hourly. `accuracy` runs --pairs trainings
 side by side, each on two cores of its own (taskset); one pair on a machine of two cores. All have the
 same time.
 """

@@ -56,7 +56,8 @@ FUNCTION_MAX = 70
 LINE_MAX = 100  # code; comments and literals may go on to COMMENT_LINE_MAX
 COMMENT_LINE_MAX = 120
 TEST_LINE_MAX = 160  # tables of cases stay one case a line
-TEXT_LINE_MAX = {".md": 0, ".svg": 0, ".html": 120, ".css": 0, ".js": 120}
+# Manifests hold URLs and expressions that cannot be broken.
+TEXT_LINE_MAX = {".md": 0, ".svg": 0, ".html": 120, ".css": 0, ".js": 120, ".yaml": 160, ".yml": 160}
 
 EM_DASH = "\u2014"
 # Spelled in halves so that this file passes its own rule.
@@ -212,8 +213,8 @@ def check_error_codes():
 
 
 def skipped(name):
-    """Data and what others wrote: not ours to shape."""
-    return name.startswith(("api/ui/vendor/", "tests/fuzz/corpus/", "tests/fuzz/regression/")) \
+    """Data, what others wrote, and what the binary prints: not ours to shape."""
+    return name == "deploy/forecastd.yaml" or name.startswith(("api/ui/vendor/", "tests/fuzz/corpus/", "tests/fuzz/regression/")) \
         or name.endswith((".png", ".gz", ".safetensors", ".csv", ".json", ".bin")) \
         or name == "LICENSE"
 
