@@ -31,7 +31,8 @@ static struct forecast fill(struct arrays *arrays, uint64_t seed)
     return (struct forecast){H, arrays->mean, arrays->quantiles};
 }
 
-/* The same definitions as the backtest, whose figures agree with the published ones. */
+/* The same definitions as the backtest, whose figures agree with the published ones; it scores what
+ * its files hold, rounded to nine digits. */
 static void figures_are_those_of_the_backtest(UNUSED void **state)
 {
     struct score score = {0};
@@ -42,7 +43,10 @@ static void figures_are_those_of_the_backtest(UNUSED void **state)
     for (uint64_t seed = 1; seed <= 20; seed++) {
         struct arrays arrays;
         struct forecast forecast = fill(&arrays, seed);
-        metrics_add(&sum, arrays.actual, &forecast, 2.5);
+        double mean[H], quantiles[QUANTILE_COUNT * H];
+        struct scored_forecast scored = {.mean = mean, .quantiles = quantiles};
+        scored_from(&forecast, &scored);
+        metrics_add(&sum, arrays.actual, &scored, 2.5);
         for (size_t h = 0; h < H; h++) {
             score_add(&score, &forecast, h, arrays.actual[h], 2.5);
             bias += (double)arrays.mean[h] - arrays.actual[h];
@@ -52,9 +56,9 @@ static void figures_are_those_of_the_backtest(UNUSED void **state)
     metrics_finish(&sum, &metrics);
     score_figures(&score, &figures);
     assert_int_equal(score.count, metrics.points);
-    assert_close(figures.wql, metrics.wql, 1e-12);
-    assert_close(figures.mase, metrics.mase, 1e-12);
-    assert_close(figures.smape, metrics.smape, 1e-10);
+    assert_close(figures.wql, metrics.wql, 1e-8);
+    assert_close(figures.mase, metrics.mase, 1e-8);
+    assert_close(figures.smape, metrics.smape, 1e-6);
     assert_close(figures.coverage80, metrics.cover80, 1e-12);
     assert_close(figures.coverage95, metrics.cover95, 1e-12);
     assert_close(figures.bias, bias / absolute, 1e-12);
