@@ -44,7 +44,7 @@ static void figures_are_those_of_the_backtest(UNUSED void **state)
         struct arrays arrays;
         struct forecast forecast = fill(&arrays, seed);
         double mean[H], quantiles[QUANTILE_COUNT * H];
-        struct scored_forecast scored = {.mean = mean, .quantiles = quantiles};
+        struct scored_forecast scored = {.horizon = H, .mean = mean, .quantiles = quantiles};
         scored_from(&forecast, &scored);
         metrics_add(&sum, arrays.actual, &scored, 2.5);
         for (size_t h = 0; h < H; h++) {
