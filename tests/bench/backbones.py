@@ -180,13 +180,39 @@ def scaling_tables(rows):
     return "\n\n".join(out)
 
 
-def plain_table(rows, part, head):
-    """backbone x case of each measure of a part, in the order of the CSV."""
-    body = []
+def pivot(rows, part, backbone, columns):
+    """case x measure of one backbone of a part; columns are (measure, format)."""
+    values = collections.defaultdict(dict)
     for row in rows:
-        if row[0] == part:
-            body.append([row[1], row[2], row[3].replace("_", " "), f"{float(row[4]):.4g}"])
-    return table(head, body)
+        if row[0] == part and row[1] == backbone:
+            values[int(row[2])][row[3]] = float(row[4])
+    return [[f"{case:,}"] + [form.format(got[measure]) for measure, form in columns]
+            for case, got in sorted(values.items())]
+
+
+PAPER_RATIOS = {"800": "363", "1,800": "773", "2,800": "1,409", "3,800": "1,874"}
+
+
+def rolling_table(rows):
+    name = next(row[1] for row in rows if row[0] == "rolling")
+    body = pivot(rows, "rolling", name,
+                 [("mac_ratio", "{:,.0f}"), ("step_ratio", "{:,.0f}"), ("segment_ratio", "{:,.0f}"),
+                  ("baseline_share_of_peak", "{:.2f}"), ("step_microseconds", "{:.0f}"),
+                  ("segment_microseconds_a_token", "{:.0f}"), ("largest_difference", "{:.1e}")])
+    for row in body:
+        row.insert(4, PAPER_RATIOS.get(row[0], ""))
+    return table(["attention length", "multiply-adds", "one step", "segments of 64", "paper",
+                  "baseline's share of the sgemm peak", "step, \u00b5s", "segment, \u00b5s a token",
+                  "largest difference of outputs"], body)
+
+
+def block_table(rows):
+    count = [("multiply_adds_a_token_and_layer", "{:,.0f}")]
+    plain = {row[0]: row[1] for row in pivot(rows, "block", "dense", count)}
+    body = [[case, plain[case], own, share] for case, own, share in
+            pivot(rows, "block", "lite_transformer",
+                  count + [("share_of_plain_multiply_adds", "{:.3f}")])]
+    return table(["tokens", "plain block", "Lite Transformer", "share"], body)
 
 
 def depth_table(rows):
@@ -232,17 +258,17 @@ def page(arguments):
     made = {
         "scaling": lambda: scaling_tables(rows),
         "depth": lambda: depth_table(rows),
-        "rolling": lambda: plain_table(rows, "rolling", ["", "attention length", "measure", "value"]),
-        "block": lambda: plain_table(rows, "block", ["", "length", "measure", "value"]),
+        "rolling": lambda: rolling_table(rows),
+        "block": lambda: block_table(rows),
         "accuracy": lambda: accuracy_tables(rows),
     }
     with open(arguments.page) as file:
         text = file.read()
     for part, make in made.items():
-        begin, end = f"<!-- {part} -->\n", f"\n<!-- end {part} -->"
+        begin, end = f"<!-- {part} -->\n", f"<!-- end {part} -->"
         if begin in text and any(row[0] == part for row in rows):
             head, rest = text.split(begin, 1)
-            text = head + begin + make() + end + rest.split(end, 1)[1]
+            text = head + begin + make() + "\n" + end + rest.split(end, 1)[1]
     with open(arguments.page, "w") as file:
         file.write(text)
 

@@ -76,7 +76,7 @@ def test_head_is_get_without_a_body(daemon):
 
 
 def test_unknown_routes(daemon):
-    for path in ("/nope", "/api", "/api/v1", "/api/v2/points", "/api/v1/points/x/y", "/../etc/passwd", "//", "/%2e%2e/x",
+    for path in ("/nope", "/api", "/api/v1", "/api/v3/points", "/api/v1/points/x/y", "/../etc/passwd", "//", "/%2e%2e/x",
                  "/app.js/", "/vendor/", "/api/v1/series/a/b/c"):
         answer = daemon.get(path)
         assert answer.status == 404, (path, answer)
