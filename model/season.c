@@ -28,6 +28,8 @@
 #define CYCLES_SURE      8
 #define SCORE_ACCEPTED   30.0 /* of a season that is not canonical */
 #define SCORE_LEAST      12.0
+#define SCORE_BESIDE     60.0 /* likewise, beside canonical ones: long series show every trifle */
+#define SCORE_OUTLASTS   15.0 /* of a day, a week or a year without its rival */
 #define NEIGHBOUR_BETTER 1.1
 #define SNAP_SHARE       0.95
 #define DIVISOR_SHARE    0.85
@@ -229,9 +231,11 @@ static struct probe probe_at(const double *residual, size_t count, size_t used, 
     return probe;
 }
 
-/* Whether a season is only a multiple of a shorter one: *shorter is then the one that divides it, 0
- * where the shorter one is near an integer share of it and not on it. */
-static bool is_multiple(const struct spectrum *spectrum, size_t season, double own, size_t *shorter)
+/* Whether a season is only a multiple of a shorter one, *rival: that is what it is then, 0 where
+ * the rival is near an integer share of it and not on it. The season itself where it is no
+ * multiple. */
+static size_t without_multiples(const struct spectrum *spectrum, size_t season, double own,
+                                size_t *rival)
 {
     size_t reach = spectrum_resolution(spectrum, season);
     for (size_t k = 2; k <= season / 2; k++) {
@@ -248,28 +252,29 @@ static bool is_multiple(const struct spectrum *spectrum, size_t season, double o
         }
         bool divides = best * k == season;
         if (score > SCORE_LEAST && score > (divides ? DIVISOR_SHARE : NEIGHBOUR_BETTER) * own) {
-            *shorter = divides ? best : 0;
-            return true;
+            *rival = best;
+            return divides ? best : 0;
         }
     }
-    return false;
+    return season;
 }
 
 /* A canonical season that the autocorrelation shows, looked at again: the spectrum tells a
  * neighbour from it, and a shorter season of which it is only a multiple. Returns what it is; 0
- * where it is none. */
-static size_t exact_canonical(const struct spectrum *spectrum, size_t season)
+ * where it is none. *rival is the period that stands against it, 0 where there is none. */
+static size_t exact_canonical(const struct spectrum *spectrum, size_t season, size_t *rival)
 {
+    *rival = 0;
     if (season > spectrum->count) {
         return season; /* too long for the spectrum */
     }
-    size_t shorter = season;
     double own = spectrum_score(spectrum, season);
     if (own < SCORE_LEAST && CYCLES_SURE * season <= spectrum->count) {
         return 0; /* the autocorrelation's shoulder of another season */
     }
-    if (is_multiple(spectrum, season, own, &shorter)) {
-        return shorter;
+    size_t exact = without_multiples(spectrum, season, own, rival);
+    if (exact != season) {
+        return exact;
     }
     size_t reach = spectrum_resolution(spectrum, season);
     bool resolved = CYCLES_EXACT * season <= spectrum->count;
@@ -277,6 +282,7 @@ static size_t exact_canonical(const struct spectrum *spectrum, size_t season)
         double below = spectrum_score(spectrum, season - away);
         double above = spectrum_score(spectrum, season + away);
         if (fmax(below, above) > NEIGHBOUR_BETTER * own + SCORE_LEAST) {
+            *rival = below > above ? season - away : season + away;
             return 0;
         }
     }
@@ -330,6 +336,23 @@ static bool stands_alone(const struct strongest *strongest, size_t count, size_t
     return season > spectrum.count || spectrum_score(&spectrum, season) >= SCORE_LEAST;
 }
 
+/* Whether a calendar's season (people live by days and weeks, nobody by half a week) shows even
+ * without its rival: a week whose halves are alike is no season of half a week, and a real week
+ * varies too much to be of exactly one length. `work` has
+ * room for a copy and two profiles. */
+static bool outlasts(const double *residual, size_t count, size_t season, size_t rival,
+                     double *work, double *room)
+{
+    struct spectrum spectrum;
+    if (rival == 0) {
+        return false;
+    }
+    memcpy(work, residual, count * sizeof(double));
+    remove_profile(work, count, rival, work + count);
+    spectrum_init(&spectrum, work, count, room);
+    return spectrum_score(&spectrum, season) >= SCORE_OUTLASTS;
+}
+
 static size_t test_canonical(double *residual, size_t count, int64_t step_ms, double *work,
                              const struct strongest *strongest, struct found *found)
 {
@@ -346,7 +369,11 @@ static size_t test_canonical(double *residual, size_t count, int64_t step_ms, do
         if (strength > 0.0) {
             struct spectrum spectrum;
             spectrum_init(&spectrum, residual, count, strongest->room);
-            season = exact_canonical(&spectrum, season);
+            size_t rival;
+            size_t exact = exact_canonical(&spectrum, season, &rival);
+            bool stays = canonical_ms[i] > HOUR_MS &&
+                         outlasts(residual, count, season, rival, work, strongest->room);
+            season = stays ? season : exact;
         }
         if (strength > 0.0 && season != shorter && stands_alone(strongest, count, season)) {
             found[kept].season = season;
@@ -368,12 +395,13 @@ static size_t test_scan(double *residual, size_t count, int64_t step_ms, double 
         size_t season;
         double score;
         spectrum_init(&spectrum, residual, count, room);
-        if (!spectrum_period(&spectrum, &season, &score) || score < SCORE_ACCEPTED || season < 3) {
+        double needed = kept > 0 ? SCORE_BESIDE : SCORE_ACCEPTED;
+        if (!spectrum_period(&spectrum, &season, &score) || score < needed || season < 3) {
             break;
         }
         season = snap(&spectrum, step_ms, season, score);
         for (size_t i = 0; i < kept + added; i++) {
-            if (found[i].season == season) {
+            if (found[i].season % season == 0) { /* a harmonic of what there is */
                 return added;
             }
         }
