@@ -120,7 +120,7 @@ static void test_learns_more_than_the_seasonal_naive(void **state)
         assert_true(result.champion.wql < result.baselines[BASELINE_SEASONAL_NAIVE].wql);
         assert_true(result.champion.mase < result.baselines[BASELINE_SEASONAL_NAIVE].mase);
         assert_string_equal(snapshot_record(result.snapshot)->backbone, backbone_table[i]->name);
-        snapshot_release(result.snapshot);
+        backtest_release(&result);
     }
 }
 
