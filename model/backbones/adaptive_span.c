@@ -22,7 +22,6 @@
 #include "base/memory.h"
 
 #include <math.h>
-#include <stdalign.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -287,13 +286,8 @@ static void adaptive_span_describe(const struct backbone_model *model, const str
 
 /* ---------------------------------------------------------------- state */
 
-/* The caller's memory: this, then for each layer keys and values [B, capacity, D]. Every head may
+/* Behind the beginning of a state, for each layer: keys and values [B, capacity, D]. Every head may
  * use all of the ring, since what it learned is known to the weights only; it reads its span. */
-struct adaptive_span_state {
-    alignas(64) size_t steps;
-    size_t batch;
-};
-
 static size_t capacity_of(const struct adaptive_span *self)
 {
     return self->span + (self->options.include_self ? 0 : 1);
@@ -307,13 +301,7 @@ static size_t ring_size(const struct adaptive_span *self, size_t batch)
 static size_t adaptive_span_state_bytes(const struct backbone_model *model, size_t batch)
 {
     size_t ring = ring_size(adaptive_span_of(model), batch);
-    return sizeof(struct adaptive_span_state) + model->layers * 2 * ring * sizeof(real);
-}
-
-static void adaptive_span_state_reset(const struct backbone_model *model, void *state, size_t batch)
-{
-    memset(state, 0, adaptive_span_state_bytes(model, batch));
-    ((struct adaptive_span_state *)state)->batch = batch;
+    return sizeof(struct backbone_state) + model->layers * 2 * ring * sizeof(real);
 }
 
 /* ---------------------------------------------------------------- forward */
@@ -326,7 +314,7 @@ static struct tensor *attend(const void *model, size_t i, struct tape *tape, str
 {
     const struct adaptive_span *self = model;
     const struct adaptive_span_layer *layer = &self->layers[i];
-    struct adaptive_span_state *state = memory;
+    struct backbone_state *state = memory;
     struct attention_span attention = {
         .heads = (size_t)self->options.stack.heads,
         .span = self->span,
@@ -343,7 +331,6 @@ static struct tensor *attend(const void *model, size_t i, struct tape *tape, str
     } else {
         struct attention_cache cache = {.batch = x->shape[0], .capacity = capacity_of(self)};
         if (tape_computes(tape)) {
-            CHECK(state->batch == x->shape[0]);
             size_t ring = ring_size(self, state->batch);
             cache.length = state->steps;
             cache.keys = (real *)(void *)(state + 1) + 2 * i * ring;
@@ -355,16 +342,11 @@ static struct tensor *attend(const void *model, size_t i, struct tape *tape, str
 }
 
 static struct tensor *adaptive_span_forward(const struct backbone_model *model, struct tape *tape,
-                                            struct tensor *x, void *memory)
+                                            struct tensor *x, struct backbone_state *state)
 {
     const struct adaptive_span *self = adaptive_span_of(model);
-    struct adaptive_span_state *state = memory;
     struct stack_mixer mixer = {.mix = attend, .self = self, .state = state};
-    x = stack_forward(&self->stack, &self->options.stack, tape, x, 0, &mixer);
-    if (state != NULL && tape_computes(tape)) {
-        state->steps += x->shape[1];
-    }
-    return x;
+    return stack_forward(&self->stack, &self->options.stack, tape, x, 0, &mixer);
 }
 
 /* ---------------------------------------------------------------- registration */
@@ -408,7 +390,6 @@ const struct backbone adaptive_span_backbone = {
     .declare = adaptive_span_declare,
     .forward = adaptive_span_forward,
     .state_bytes = adaptive_span_state_bytes,
-    .state_reset = adaptive_span_state_reset,
     .penalty = adaptive_span_penalty,
     .settle = adaptive_span_settle,
     .describe = adaptive_span_describe,

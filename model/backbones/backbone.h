@@ -21,6 +21,7 @@
 #include "base/status.h"
 #include "model/ops/ops.h"
 
+#include <stdalign.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -32,6 +33,12 @@ struct backbone_shape {
 };
 
 struct backbone_model;
+
+/* What every state begins with; the backbone's own part follows. backbone_forward keeps it. */
+struct backbone_state {
+    alignas(64) size_t steps; /* taken so far */
+    size_t batch;
+};
 
 /* Where training stands. */
 struct backbone_moment {
@@ -55,10 +62,9 @@ struct backbone {
     void (*release)(struct backbone_model *model);
     void (*declare)(struct backbone_model *model, struct params *params, const char *prefix);
     struct tensor *(*forward)(const struct backbone_model *model, struct tape *tape,
-                              struct tensor *x, void *state);
+                              struct tensor *x, struct backbone_state *state);
     /* NULL where no options make it stream. */
     size_t (*state_bytes)(const struct backbone_model *model, size_t batch);
-    void (*state_reset)(const struct backbone_model *model, void *state, size_t batch);
 
     /* Recurrent backbones: see backbone_recur. NULL elsewhere. */
     size_t (*memory_bytes)(const struct backbone_model *model);
@@ -68,6 +74,9 @@ struct backbone {
                             void *memory);
 
     /* Optional, NULL where not needed. */
+
+    /* What of a new state is not zero. */
+    void (*state_begin)(const struct backbone_model *model, struct backbone_state *state);
 
     /* An extra loss term [1], after forward on the same tape; training only. */
     struct tensor *(*penalty)(const struct backbone_model *model, struct tape *tape);
@@ -148,6 +157,9 @@ size_t backbone_memory_bytes(const struct backbone_model *model); /* of one seri
 /* For tests: what layer i remembers in the memory of one series, [*cells, D], oldest first. */
 const real *backbone_memory_layer(const struct backbone_model *model, const void *memory, size_t i,
                                   size_t *cells);
+
+/* The position of x's first step: what the state has taken so far; 0 without one. For backbones. */
+size_t backbone_first(const struct tape *tape, const struct backbone_state *state);
 
 /* A state of this many bytes, 64-byte aligned, is the caller's; reset before its first use. */
 size_t backbone_state_bytes(const struct backbone_model *model, size_t batch);

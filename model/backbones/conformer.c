@@ -270,24 +270,15 @@ static size_t conformer_state_bytes(const struct backbone_model *model, size_t b
            model->layers * tail_size(self, batch) * sizeof(real);
 }
 
-static void conformer_state_reset(const struct backbone_model *model, void *state, size_t batch)
-{
-    const struct conformer *self = conformer_of(model);
-    struct relative_sizes sizes = state_sizes(self);
-    size_t keys = relative_state_bytes(&sizes, batch);
-    relative_state_reset(&sizes, state, batch);
-    memset((char *)state + keys, 0, model->layers * tail_size(self, batch) * sizeof(real));
-}
-
 static struct tensor state_tail(const struct conformer *self, struct relative_state *state,
                                 size_t i)
 {
     struct relative_sizes sizes = state_sizes(self);
-    char *behind = (char *)state + relative_state_bytes(&sizes, state->batch);
+    char *behind = (char *)state + relative_state_bytes(&sizes, state->common.batch);
     return (struct tensor){
-        .shape = {state->batch, self->taps - 1, self->model.width, 1},
+        .shape = {state->common.batch, self->taps - 1, self->model.width, 1},
         .axes = 3,
-        .data = (real *)(void *)behind + i * tail_size(self, state->batch),
+        .data = (real *)(void *)behind + i * tail_size(self, state->common.batch),
     };
 }
 
@@ -413,22 +404,16 @@ static struct tensor *block(const struct conformer *self, size_t i, struct tape 
 }
 
 static struct tensor *conformer_forward(const struct backbone_model *model, struct tape *tape,
-                                        struct tensor *x, void *memory)
+                                        struct tensor *x, struct backbone_state *memory)
 {
     const struct conformer *self = conformer_of(model);
-    struct relative_state *state = memory;
-    bool moves = state != NULL && tape_computes(tape);
-    if (moves) {
-        CHECK(state->batch == x->shape[0]);
-        CHECK(state->steps + x->shape[1] <= model->state_steps_max);
+    struct relative_state *state = (struct relative_state *)memory;
+    if (state != NULL && tape_computes(tape)) {
         prepare_state(self, tape, state);
     }
     for (size_t i = 0; i < model->layers; i++) {
         size_t mark = tape_mark(tape);
         x = tape_keep(tape, mark, block(self, i, tape, x, state));
-    }
-    if (moves) {
-        state->steps += x->shape[1];
     }
     return x;
 }
@@ -469,5 +454,4 @@ const struct backbone conformer_backbone = {
     .declare = conformer_declare,
     .forward = conformer_forward,
     .state_bytes = conformer_state_bytes,
-    .state_reset = conformer_state_reset,
 };

@@ -28,7 +28,6 @@
 #include "base/memory.h"
 
 #include <math.h>
-#include <stdalign.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -277,13 +276,8 @@ static void linformer_declare(struct backbone_model *model, struct params *param
 
 /* ---------------------------------------------------------------- state */
 
-/* The caller's memory: this, then for each layer keys and values of the steps that are seen exactly
- * [B, block or 2 block, D], and keys and values of all summaries [B, nodes s, D]. */
-struct linformer_state {
-    alignas(64) size_t steps;
-    size_t batch;
-};
-
+/* Behind the beginning of a state, for each layer: keys and values of the steps that are seen
+ * exactly [B, block or 2 block, D], and keys and values of all summaries [B, nodes s, D]. */
 static size_t own_size(const struct linformer *self, size_t batch)
 {
     return batch * self->attention.block * (self->attention.previous ? 2 : 1) * self->model.width;
@@ -298,17 +292,11 @@ static size_t linformer_state_bytes(const struct backbone_model *model, size_t b
 {
     const struct linformer *self = linformer_of(model);
     size_t reals = 2 * (own_size(self, batch) + summary_size(self, batch));
-    return sizeof(struct linformer_state) + model->layers * reals * sizeof(real);
-}
-
-static void linformer_state_reset(const struct backbone_model *model, void *state, size_t batch)
-{
-    memset(state, 0, linformer_state_bytes(model, batch));
-    ((struct linformer_state *)state)->batch = batch;
+    return sizeof(struct backbone_state) + model->layers * reals * sizeof(real);
 }
 
 /* Layer i's part of the state. */
-static struct block_cache state_layer(const struct linformer *self, struct linformer_state *state,
+static struct block_cache state_layer(const struct linformer *self, struct backbone_state *state,
                                       size_t i)
 {
     size_t own = own_size(self, state->batch);
@@ -351,7 +339,7 @@ static struct tensor *attend(const void *model, size_t i, struct tape *tape, str
                              void *memory)
 {
     const struct linformer *self = model;
-    struct linformer_state *state = memory;
+    struct backbone_state *state = memory;
     const struct linformer_layer *layer = &self->layers[i];
     struct tensor *e = param_or_null(tape, layer->e);
     struct tensor *f = param_or_null(tape, layer->f);
@@ -366,7 +354,6 @@ static struct tensor *attend(const void *model, size_t i, struct tape *tape, str
     if (state != NULL) {
         struct block_cache cache = {.batch = x->shape[0], .shape = self->shape};
         if (tape_computes(tape)) {
-            CHECK(state->batch == x->shape[0]);
             cache = state_layer(self, state, i);
         }
         cache.w[0] = e;
@@ -387,19 +374,12 @@ static struct tensor *attend(const void *model, size_t i, struct tape *tape, str
 }
 
 static struct tensor *linformer_forward(const struct backbone_model *model, struct tape *tape,
-                                        struct tensor *x, void *memory)
+                                        struct tensor *x, struct backbone_state *state)
 {
     const struct linformer *self = linformer_of(model);
-    struct linformer_state *state = memory;
-    bool moves = state != NULL && tape_computes(tape);
-    size_t first = moves ? state->steps : 0;
-    CHECK(!moves || first + x->shape[1] <= model->state_steps_max);
     struct stack_mixer mixer = {.mix = attend, .self = self, .state = state};
-    x = stack_forward(&self->stack, &self->options.stack, tape, x, first, &mixer);
-    if (moves) {
-        state->steps += x->shape[1];
-    }
-    return x;
+    return stack_forward(&self->stack, &self->options.stack, tape, x, backbone_first(tape, state),
+                         &mixer);
 }
 
 /* ---------------------------------------------------------------- registration */
@@ -440,5 +420,4 @@ const struct backbone linformer_backbone = {
     .declare = linformer_declare,
     .forward = linformer_forward,
     .state_bytes = linformer_state_bytes,
-    .state_reset = linformer_state_reset,
 };

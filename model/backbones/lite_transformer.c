@@ -21,7 +21,6 @@
 #include "base/check.h"
 #include "base/memory.h"
 
-#include <stdalign.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -177,13 +176,8 @@ static void lite_declare(struct backbone_model *model, struct params *params, co
 
 /* ---------------------------------------------------------------- state */
 
-/* The caller's memory: this, then for each layer keys and values [B, length, A] and the last K - 1
- * rows of u [B, K - 1, C]. */
-struct lite_state {
-    alignas(64) size_t steps;
-    size_t batch;
-};
-
+/* Behind the beginning of a state, for each layer: keys and values [B, length, A] and the last rows
+ * of u [B, K - 1, C]. */
 static size_t ring_size(const struct lite *self, size_t batch)
 {
     return batch * self->model.shape.length * self->attended;
@@ -207,16 +201,10 @@ static size_t state_place(const struct lite *self, size_t i, size_t batch)
 static size_t lite_state_bytes(const struct backbone_model *model, size_t batch)
 {
     const struct lite *self = lite_of(model);
-    return sizeof(struct lite_state) + state_place(self, model->layers, batch) * sizeof(real);
+    return sizeof(struct backbone_state) + state_place(self, model->layers, batch) * sizeof(real);
 }
 
-static void lite_state_reset(const struct backbone_model *model, void *state, size_t batch)
-{
-    memset(state, 0, lite_state_bytes(model, batch));
-    ((struct lite_state *)state)->batch = batch;
-}
-
-static struct attention_cache state_cache(const struct lite *self, struct lite_state *state,
+static struct attention_cache state_cache(const struct lite *self, struct backbone_state *state,
                                           size_t i)
 {
     real *keys = (real *)(void *)(state + 1) + state_place(self, i, state->batch);
@@ -229,7 +217,7 @@ static struct attention_cache state_cache(const struct lite *self, struct lite_s
     };
 }
 
-static struct tensor state_tail(const struct lite *self, struct lite_state *state, size_t i)
+static struct tensor state_tail(const struct lite *self, struct backbone_state *state, size_t i)
 {
     real *layer = (real *)(void *)(state + 1) + state_place(self, i, state->batch);
     return (struct tensor){
@@ -243,7 +231,7 @@ static struct tensor state_tail(const struct lite *self, struct lite_state *stat
 
 /* x [B, T, A] -> [B, T, A]. */
 static struct tensor *attend(const struct lite *self, size_t i, struct tape *tape, struct tensor *x,
-                             struct lite_state *state)
+                             struct backbone_state *state)
 {
     const struct lite_layer *layer = &self->layers[i];
     struct attention attention = {
@@ -289,7 +277,7 @@ static struct tensor *convolve(const struct lite *self, size_t i, struct tape *t
 
 /* x [B, T, C] -> [B, T, C]. */
 static struct tensor *convolution_branch(const struct lite *self, size_t i, struct tape *tape,
-                                         struct tensor *x, struct lite_state *state)
+                                         struct tensor *x, struct backbone_state *state)
 {
     const struct lite_layer *layer = &self->layers[i];
     struct tensor *u = linear_layer(tape, &layer->in, x);
@@ -312,8 +300,7 @@ static struct tensor *mix(const void *model, size_t i, struct tape *tape, struct
                           void *memory)
 {
     const struct lite *self = model;
-    struct lite_state *state = memory;
-    CHECK(state == NULL || !tape_computes(tape) || state->batch == x->shape[0]);
+    struct backbone_state *state = memory;
     if (self->convolved == 0) {
         return attend(self, i, tape, x, state);
     }
@@ -330,19 +317,12 @@ struct tensor *lite_transformer_mix(const struct backbone_model *model, size_t i
 }
 
 static struct tensor *lite_forward(const struct backbone_model *model, struct tape *tape,
-                                   struct tensor *x, void *memory)
+                                   struct tensor *x, struct backbone_state *state)
 {
     const struct lite *self = lite_of(model);
-    struct lite_state *state = memory;
-    bool moves = state != NULL && tape_computes(tape);
-    size_t first = moves ? state->steps : 0;
-    CHECK(!moves || first + x->shape[1] <= model->state_steps_max);
     struct stack_mixer mixer = {.mix = mix, .self = self, .state = state};
-    x = stack_forward(&self->stack, &self->options.stack, tape, x, first, &mixer);
-    if (moves) {
-        state->steps += x->shape[1];
-    }
-    return x;
+    return stack_forward(&self->stack, &self->options.stack, tape, x, backbone_first(tape, state),
+                         &mixer);
 }
 
 /* ---------------------------------------------------------------- registration */
@@ -385,5 +365,4 @@ const struct backbone lite_transformer_backbone = {
     .declare = lite_declare,
     .forward = lite_forward,
     .state_bytes = lite_state_bytes,
-    .state_reset = lite_state_reset,
 };

@@ -4,8 +4,8 @@
  * Two ideas. Queries and keys come from a causal convolution of width K instead of a single step,
  * so that matching looks at local shapes and not at single values; values come from the step alone.
  * And a query sees only O(log T) keys: a dense window, then steps of powers of two, repeated from
- * each multiple of a restart length, beyond 1,024 tokens at two levels (multiples of the window, and
- * far away of a multiple of it); stacked layers let every step reach every earlier one, which
+ * each multiple of a restart length, beyond 1,024 tokens at two levels (multiples of the window,
+ * and far away of a multiple of it); stacked layers let every step reach every earlier one, which
  * create checks by exact boolean closure. Every pattern is in offset form: the same distances for
  * all rows, so that a sliding window keeps its meaning and decoding reads a few places of a ring.
  *
@@ -18,7 +18,6 @@
 #include "base/check.h"
 #include "base/memory.h"
 
-#include <stdalign.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -337,13 +336,8 @@ static void logsparse_declare(struct backbone_model *model, struct params *param
 
 /* ---------------------------------------------------------------- state */
 
-/* The caller's memory: this, then for each layer keys and values [B, capacity, H h] and the last K
- * - 1 inputs of the convolution [B, K - 1, D]. */
-struct logsparse_state {
-    alignas(64) size_t steps;
-    size_t batch;
-};
-
+/* Behind the beginning of a state, for each layer: keys and values [B, capacity, H h] and the last
+ * inputs of the convolution [B, K - 1, D]. */
 static size_t ring_size(const struct logsparse *self, size_t batch)
 {
     return batch * self->capacity * self->projected;
@@ -358,17 +352,11 @@ static size_t logsparse_state_bytes(const struct backbone_model *model, size_t b
 {
     const struct logsparse *self = logsparse_of(model);
     size_t reals = 2 * ring_size(self, batch) + tail_size(self, batch);
-    return sizeof(struct logsparse_state) + model->layers * reals * sizeof(real);
-}
-
-static void logsparse_state_reset(const struct backbone_model *model, void *state, size_t batch)
-{
-    memset(state, 0, logsparse_state_bytes(model, batch));
-    ((struct logsparse_state *)state)->batch = batch;
+    return sizeof(struct backbone_state) + model->layers * reals * sizeof(real);
 }
 
 /* Layer i's part of the state. */
-static void state_layer(const struct logsparse *self, struct logsparse_state *state, size_t i,
+static void state_layer(const struct logsparse *self, struct backbone_state *state, size_t i,
                         struct attention_cache *cache, struct tensor *tail)
 {
     size_t ring = ring_size(self, state->batch);
@@ -396,7 +384,7 @@ static struct tensor *attend(const void *model, size_t i, struct tape *tape, str
                              void *memory)
 {
     const struct logsparse *self = model;
-    struct logsparse_state *state = memory;
+    struct backbone_state *state = memory;
     const struct logsparse_layer *layer = &self->layers[i];
     struct attention attention = {
         .heads = (size_t)self->options.stack.heads,
@@ -406,7 +394,6 @@ static struct tensor *attend(const void *model, size_t i, struct tape *tape, str
     struct attention_cache cache = {.batch = x->shape[0], .capacity = self->capacity};
     struct tensor tail = {0};
     if (state != NULL && tape_computes(tape)) {
-        CHECK(state->batch == x->shape[0]);
         state_layer(self, state, i, &cache, &tail);
     }
     struct tensor *qk = conv_layer(tape, &layer->qk, x, tail.data != NULL ? &tail : NULL);
@@ -420,19 +407,12 @@ static struct tensor *attend(const void *model, size_t i, struct tape *tape, str
 }
 
 static struct tensor *logsparse_forward(const struct backbone_model *model, struct tape *tape,
-                                        struct tensor *x, void *memory)
+                                        struct tensor *x, struct backbone_state *state)
 {
     const struct logsparse *self = logsparse_of(model);
-    struct logsparse_state *state = memory;
-    bool moves = state != NULL && tape_computes(tape);
-    size_t first = moves ? state->steps : 0;
-    CHECK(!moves || first + x->shape[1] <= model->state_steps_max);
     struct stack_mixer mixer = {.mix = attend, .self = self, .state = state};
-    x = stack_forward(&self->stack, &self->options.stack, tape, x, first, &mixer);
-    if (moves) {
-        state->steps += x->shape[1];
-    }
-    return x;
+    return stack_forward(&self->stack, &self->options.stack, tape, x, backbone_first(tape, state),
+                         &mixer);
 }
 
 /* ---------------------------------------------------------------- registration */
@@ -472,5 +452,4 @@ const struct backbone logsparse_backbone = {
     .declare = logsparse_declare,
     .forward = logsparse_forward,
     .state_bytes = logsparse_state_bytes,
-    .state_reset = logsparse_state_reset,
 };

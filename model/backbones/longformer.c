@@ -28,7 +28,6 @@
 #include "base/check.h"
 #include "base/memory.h"
 
-#include <stdalign.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -307,13 +306,8 @@ static void longformer_declare(struct backbone_model *model, struct params *para
 
 /* ---------------------------------------------------------------- state */
 
-/* The caller's memory: this, then for each layer keys and values of the registers [G, D], of the
+/* Behind the beginning of a state, for each layer: keys and values of the registers [G, D], of the
  * steps [B, capacity, D] and, with key-side globals, of those [B, distant capacity, D]. */
-struct longformer_state {
-    alignas(64) size_t steps;
-    size_t batch;
-};
-
 static size_t register_size(const struct longformer *self)
 {
     return (size_t)self->options.registers * self->model.width;
@@ -338,18 +332,11 @@ static size_t longformer_state_bytes(const struct backbone_model *model, size_t 
     for (size_t i = 0; i < model->layers; i++) {
         reals += layer_size(self, i, batch);
     }
-    return sizeof(struct longformer_state) + reals * sizeof(real);
-}
-
-static void longformer_state_reset(const struct backbone_model *model, void *state, size_t batch)
-{
-    memset(state, 0, longformer_state_bytes(model, batch));
-    ((struct longformer_state *)state)->batch = batch;
+    return sizeof(struct backbone_state) + reals * sizeof(real);
 }
 
 /* Layer i's keys of the registers in the state; their values follow. */
-static real *state_registers(const struct longformer *self, struct longformer_state *state,
-                             size_t i)
+static real *state_registers(const struct longformer *self, struct backbone_state *state, size_t i)
 {
     real *at = (real *)(void *)(state + 1);
     for (size_t n = 0; n < i; n++) {
@@ -359,7 +346,7 @@ static real *state_registers(const struct longformer *self, struct longformer_st
 }
 
 static struct attention_cache state_rings(const struct longformer *self,
-                                          struct longformer_state *state, size_t i)
+                                          struct backbone_state *state, size_t i)
 {
     size_t ring = state->batch * self->layers[i].capacity * self->model.width;
     size_t distant = state->batch * distant_capacity(self) * self->model.width;
@@ -382,7 +369,7 @@ static struct attention_cache state_rings(const struct longformer *self,
 struct run {
     const struct longformer *self;
     bool streams;
-    struct longformer_state *state;                       /* NULL while measuring too */
+    struct backbone_state *state;                         /* NULL while measuring too */
     struct tensor *keys[LAYERS_MAX], *values[LAYERS_MAX]; /* of the registers [1, G, D] */
     struct row_choice globals;                            /* encoders; count 0 = none */
     uint8_t *ordinary;                                    /* [B, T]: not a global token */
@@ -556,14 +543,11 @@ static void choose_globals(struct run *run, struct tape *tape, const struct tens
 }
 
 static struct tensor *longformer_forward(const struct backbone_model *model, struct tape *tape,
-                                         struct tensor *x, void *memory)
+                                         struct tensor *x, struct backbone_state *state)
 {
     const struct longformer *self = longformer_of(model);
-    struct run run = {.self = self, .streams = memory != NULL};
-    run.state = tape_computes(tape) ? memory : NULL;
-    size_t first = run.state != NULL ? run.state->steps : 0;
-    CHECK(run.state == NULL || first + x->shape[1] <= model->state_steps_max);
-    CHECK(run.state == NULL || run.state->batch == x->shape[0]);
+    struct run run = {.self = self, .streams = state != NULL};
+    run.state = tape_computes(tape) ? state : NULL;
     if (self->registers != SIZE_MAX && run.state != NULL) {
         registers_of_state(&run, tape);
     } else if (self->registers != SIZE_MAX) {
@@ -571,11 +555,8 @@ static struct tensor *longformer_forward(const struct backbone_model *model, str
     }
     choose_globals(&run, tape, x);
     struct stack_mixer mixer = {.mix = attend, .self = self, .state = &run};
-    x = stack_forward(&self->stack, &self->options.stack, tape, x, first, &mixer);
-    if (run.state != NULL) {
-        run.state->steps += x->shape[1];
-    }
-    return x;
+    return stack_forward(&self->stack, &self->options.stack, tape, x, backbone_first(tape, state),
+                         &mixer);
 }
 
 /* ---------------------------------------------------------------- registration */
@@ -624,5 +605,4 @@ const struct backbone longformer_backbone = {
     .declare = longformer_declare,
     .forward = longformer_forward,
     .state_bytes = longformer_state_bytes,
-    .state_reset = longformer_state_reset,
 };

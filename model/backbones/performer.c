@@ -23,7 +23,6 @@
 #include "base/memory.h"
 
 #include <math.h>
-#include <stdalign.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -259,13 +258,8 @@ static void performer_refresh(const struct backbone_model *model, const struct p
 
 /* ---------------------------------------------------------------- state */
 
-/* The caller's memory: this, then for each layer the running sums of the linear heads, and keys and
- * values [B, window, local h] of the local ones. */
-struct performer_state {
-    alignas(64) size_t steps;
-    size_t batch;
-};
-
+/* Behind the beginning of a state, for each layer: the running sums of the linear heads, and keys
+ * and values [B, window, local h] of the local ones. */
 static struct linear_attention attention_of(const struct performer *self,
                                             const struct tensor *projection)
 {
@@ -302,33 +296,31 @@ static size_t performer_state_bytes(const struct backbone_model *model, size_t b
 {
     const struct performer *self = performer_of(model);
     size_t reals = sums_size(self, batch) + 2 * ring_size(self, batch);
-    return sizeof(struct performer_state) + model->layers * reals * sizeof(real);
+    return sizeof(struct backbone_state) + model->layers * reals * sizeof(real);
 }
 
 /* The running sums of layer i, and behind them its ring. */
-static real *state_sums(const struct performer *self, struct performer_state *state, size_t i)
+static real *state_sums(const struct performer *self, struct backbone_state *state, size_t i)
 {
     size_t layer = sums_size(self, state->batch) + 2 * ring_size(self, state->batch);
     return (real *)(void *)(state + 1) + i * layer;
 }
 
-static void performer_state_reset(const struct backbone_model *model, void *memory, size_t batch)
+static void performer_state_begin(const struct backbone_model *model, struct backbone_state *state)
 {
     const struct performer *self = performer_of(model);
-    struct performer_state *state = memory;
-    memset(memory, 0, performer_state_bytes(model, batch));
-    state->batch = batch;
     struct tensor shape = projection_shape(self);
     struct linear_attention spec = attention_of(self, projects(self) ? &shape : NULL);
     for (size_t i = 0; i < model->layers; i++) {
-        linear_attention_state_reset(&spec, self->head_width, batch, state_sums(self, state, i));
+        linear_attention_state_reset(&spec, self->head_width, state->batch,
+                                     state_sums(self, state, i));
     }
 }
 
 /* ---------------------------------------------------------------- forward */
 
 static struct tensor *attend_linear(const struct performer *self, size_t i, struct tape *tape,
-                                    struct tensor *x, struct performer_state *state)
+                                    struct tensor *x, struct backbone_state *state)
 {
     const struct performer_layer *layer = &self->layers[i];
     struct tensor *projection =
@@ -347,7 +339,7 @@ static struct tensor *attend_linear(const struct performer *self, size_t i, stru
 }
 
 static struct tensor *attend_local(const struct performer *self, size_t i, struct tape *tape,
-                                   struct tensor *x, struct performer_state *state)
+                                   struct tensor *x, struct backbone_state *state)
 {
     const struct performer_layer *layer = &self->layers[i];
     struct attention attention = {.heads = self->local_heads, .pattern = &self->pattern};
@@ -370,8 +362,7 @@ static struct tensor *attend(const void *model, size_t i, struct tape *tape, str
                              void *memory)
 {
     const struct performer *self = model;
-    struct performer_state *state = memory;
-    CHECK(state == NULL || !tape_computes(tape) || state->batch == x->shape[0]);
+    struct backbone_state *state = memory;
     struct tensor *y = attend_linear(self, i, tape, x, state);
     if (self->local_heads > 0) {
         y = op_concat(tape, y, attend_local(self, i, tape, x, state));
@@ -380,19 +371,12 @@ static struct tensor *attend(const void *model, size_t i, struct tape *tape, str
 }
 
 static struct tensor *performer_forward(const struct backbone_model *model, struct tape *tape,
-                                        struct tensor *x, void *memory)
+                                        struct tensor *x, struct backbone_state *state)
 {
     const struct performer *self = performer_of(model);
-    struct performer_state *state = memory;
-    bool moves = state != NULL && tape_computes(tape);
-    size_t first = moves ? state->steps : 0;
-    CHECK(!moves || first + x->shape[1] <= model->state_steps_max);
     struct stack_mixer mixer = {.mix = attend, .self = self, .state = state};
-    x = stack_forward(&self->stack, &self->options.stack, tape, x, first, &mixer);
-    if (moves) {
-        state->steps += x->shape[1];
-    }
-    return x;
+    return stack_forward(&self->stack, &self->options.stack, tape, x, backbone_first(tape, state),
+                         &mixer);
 }
 
 /* ---------------------------------------------------------------- registration */
@@ -441,7 +425,7 @@ const struct backbone performer_backbone = {
     .declare = performer_declare,
     .forward = performer_forward,
     .state_bytes = performer_state_bytes,
-    .state_reset = performer_state_reset,
+    .state_begin = performer_state_begin,
     .settle = performer_settle,
     .refresh = performer_refresh,
 };

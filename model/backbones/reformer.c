@@ -23,7 +23,6 @@
 #include "base/check.h"
 #include "base/memory.h"
 
-#include <stdalign.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -202,13 +201,8 @@ static size_t rounds_of(const struct reformer *self, enum tape_mode mode)
 
 /* ---------------------------------------------------------------- state */
 
-/* The caller's memory: this, then for each layer keys and values [B, T, D], and of each head and
+/* Behind the beginning of a state, for each layer: keys and values [B, T, D], and of each head and
  * round the newest step of each bucket [buckets], and each step's earlier one [T]. */
-struct reformer_state {
-    alignas(64) size_t steps;
-    size_t batch;
-};
-
 struct state_size {
     size_t rows, newest, earlier; /* of a layer: reals, words, words */
 };
@@ -233,16 +227,10 @@ static size_t layer_bytes(struct state_size size)
 static size_t reformer_state_bytes(const struct backbone_model *model, size_t batch)
 {
     size_t layer = layer_bytes(state_size(reformer_of(model), batch));
-    return sizeof(struct reformer_state) + model->layers * layer;
+    return sizeof(struct backbone_state) + model->layers * layer;
 }
 
-static void reformer_state_reset(const struct backbone_model *model, void *state, size_t batch)
-{
-    memset(state, 0, reformer_state_bytes(model, batch));
-    ((struct reformer_state *)state)->batch = batch;
-}
-
-static struct lsh_cache cache_of(const struct reformer *self, struct reformer_state *state,
+static struct lsh_cache cache_of(const struct reformer *self, struct backbone_state *state,
                                  size_t layer)
 {
     struct state_size size = state_size(self, state->batch);
@@ -264,7 +252,7 @@ static struct lsh_cache cache_of(const struct reformer *self, struct reformer_st
 /* What the blocks of a run know; lives on the tape. */
 struct run {
     const struct reformer *self;
-    struct reformer_state *state; /* NULL: whole windows */
+    struct backbone_state *state; /* NULL: whole windows */
 };
 
 static struct tensor *hashed(const struct run *run, size_t i, struct tape *tape, struct tensor *qk,
@@ -334,17 +322,14 @@ static struct tensor *plain_layers(const struct run *run, struct tape *tape, str
 }
 
 static struct tensor *reformer_forward(const struct backbone_model *model, struct tape *tape,
-                                       struct tensor *x, void *memory)
+                                       struct tensor *x, struct backbone_state *state)
 {
     const struct reformer *self = reformer_of(model);
-    struct reformer_state *state = memory;
-    bool moves = state != NULL && tape_computes(tape);
-    size_t first = moves ? state->steps : 0;
-    CHECK(!moves || first + x->shape[1] <= model->state_steps_max);
     struct run *run = tape_struct(tape, sizeof(*run));
     *run = (struct run){.self = self, .state = state};
     if (self->stack.positions != SIZE_MAX) {
-        x = op_add_table(tape, x, tape_param(tape, self->stack.positions), first);
+        x = op_add_table(tape, x, tape_param(tape, self->stack.positions),
+                         backbone_first(tape, state));
     }
     struct tape_block feeds = {
         .run = feed, .self = run, .rows = chosen(self->options.feed_chunk, FEED_ROWS)};
@@ -357,9 +342,6 @@ static struct tensor *reformer_forward(const struct backbone_model *model, struc
     }
     if (self->options.stack.norm == NORM_PRE) {
         x = norm_layer(tape, &self->stack.last_norm, x);
-    }
-    if (moves) {
-        state->steps += x->shape[1];
     }
     return x;
 }
@@ -421,5 +403,4 @@ const struct backbone reformer_backbone = {
     .declare = reformer_declare,
     .forward = reformer_forward,
     .state_bytes = reformer_state_bytes,
-    .state_reset = reformer_state_reset,
 };

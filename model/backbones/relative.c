@@ -87,17 +87,10 @@ size_t relative_state_bytes(const struct relative_sizes *sizes, size_t batch)
     return sizeof(struct relative_state) + reals * sizeof(real);
 }
 
-void relative_state_reset(const struct relative_sizes *sizes, struct relative_state *state,
-                          size_t batch)
-{
-    memset(state, 0, relative_state_bytes(sizes, batch));
-    state->batch = batch;
-}
-
 struct relative_cache relative_state_cache(const struct relative_sizes *sizes,
                                            struct relative_state *state, size_t i)
 {
-    struct relative_cache cache = cache_shape(sizes, state->batch);
+    struct relative_cache cache = cache_shape(sizes, state->common.batch);
     size_t size = round_cache(relative_cache_size(&cache));
     real *first = (real *)(void *)(state + 1);
     cache.memory = first + i * size;

@@ -7,8 +7,6 @@
 #include "model/backbones/stack.h"
 #include "model/ops/attention_relative.h"
 
-#include <stdalign.h>
-
 /* Sinusoids of a distance D, f_n = 10000^(-2n/width): all sin(D f_n), then all cos(D f_n); or sine
  * and cosine of each n side by side. */
 enum relative_order { RELATIVE_SINES_FIRST, RELATIVE_INTERLEAVED };
@@ -34,8 +32,7 @@ struct tensor *relative_table_rows(const struct relative_table *table, struct ta
 /* The start of the caller's memory: this, then a cache a layer, then the kernel's scratch, then
  * room to project the distances in. What the backbone needs besides may follow. */
 struct relative_state {
-    alignas(64) size_t steps;
-    size_t batch;
+    struct backbone_state common;
     bool prepared;           /* the distances are projected */
     size_t used[LAYERS_MAX]; /* cells of each cache */
 };
@@ -48,8 +45,6 @@ struct relative_sizes {
 };
 
 size_t relative_state_bytes(const struct relative_sizes *sizes, size_t batch); /* of 64 each */
-void relative_state_reset(const struct relative_sizes *sizes, struct relative_state *state,
-                          size_t batch);
 
 /* Layer i's cache. */
 struct relative_cache relative_state_cache(const struct relative_sizes *sizes,

@@ -184,9 +184,20 @@ struct tensor *backbone_forward(const struct backbone_model *model, struct tape 
     CHECK(x->shape[2] == model->width);
     CHECK(state != NULL || x->shape[1] <= model->shape.length);
     CHECK(state == NULL || (model->streaming && tape->mode == TAPE_INFER));
+    struct backbone_state *moving = tape_computes(tape) ? state : NULL;
+    CHECK(moving == NULL || moving->batch == x->shape[0]);
+    CHECK(moving == NULL || moving->steps + x->shape[1] <= model->state_steps_max);
     struct tensor *y = model->backbone->forward(model, tape, x, state);
     CHECK(tensor_same_shape(x, y));
+    if (moving != NULL) {
+        moving->steps += x->shape[1];
+    }
     return y;
+}
+
+size_t backbone_first(const struct tape *tape, const struct backbone_state *state)
+{
+    return state != NULL && tape_computes(tape) ? state->steps : 0;
 }
 
 struct tensor *backbone_recur(const struct backbone_model *model, struct tape *tape,
@@ -223,5 +234,9 @@ size_t backbone_state_bytes(const struct backbone_model *model, size_t batch)
 void backbone_state_reset(const struct backbone_model *model, void *state, size_t batch)
 {
     CHECK(model->streaming);
-    model->backbone->state_reset(model, state, batch);
+    memset(state, 0, backbone_state_bytes(model, batch));
+    *(struct backbone_state *)state = (struct backbone_state){.batch = batch};
+    if (model->backbone->state_begin != NULL) {
+        model->backbone->state_begin(model, state);
+    }
 }

@@ -306,13 +306,6 @@ static size_t transformer_xl_state_bytes(const struct backbone_model *model, siz
     return relative_state_bytes(&sizes, batch);
 }
 
-static void transformer_xl_state_reset(const struct backbone_model *model, void *state,
-                                       size_t batch)
-{
-    struct relative_sizes sizes = state_sizes(transformer_xl_of(model));
-    relative_state_reset(&sizes, state, batch);
-}
-
 static void prepare_state(const struct transformer_xl *self, struct tape *tape,
                           struct relative_state *state)
 {
@@ -411,19 +404,14 @@ static struct tensor *transformer_xl_recur(const struct backbone_model *model, s
 }
 
 static struct tensor *transformer_xl_forward(const struct backbone_model *model, struct tape *tape,
-                                             struct tensor *x, void *memory)
+                                             struct tensor *x, struct backbone_state *state)
 {
     const struct transformer_xl *self = transformer_xl_of(model);
-    struct pass pass = {.state = memory};
-    if (memory == NULL || !tape_computes(tape)) {
-        return run_layers(self, tape, x, &pass);
+    struct pass pass = {.state = (struct relative_state *)state};
+    if (state != NULL && tape_computes(tape)) {
+        prepare_state(self, tape, pass.state);
     }
-    CHECK(pass.state->batch == x->shape[0]);
-    CHECK(pass.state->steps + x->shape[1] <= model->state_steps_max);
-    prepare_state(self, tape, pass.state);
-    struct tensor *y = run_layers(self, tape, x, &pass);
-    pass.state->steps += x->shape[1];
-    return y;
+    return run_layers(self, tape, x, &pass);
 }
 
 /* ---------------------------------------------------------------- registration */
@@ -465,7 +453,6 @@ const struct backbone transformer_xl_backbone = {
     .declare = transformer_xl_declare,
     .forward = transformer_xl_forward,
     .state_bytes = transformer_xl_state_bytes,
-    .state_reset = transformer_xl_state_reset,
     .memory_bytes = transformer_xl_memory_bytes,
     .memory_layer = transformer_xl_memory_layer,
     .recur = transformer_xl_recur,
