@@ -20,6 +20,7 @@
 
 #include "base/check.h"
 #include "base/memory.h"
+#include "base/size.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -57,16 +58,6 @@ struct adaptive_span {
 static const struct adaptive_span *adaptive_span_of(const struct backbone_model *model)
 {
     return (const struct adaptive_span *)(const void *)model;
-}
-
-static size_t smaller(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
-static size_t larger(size_t a, size_t b)
-{
-    return a > b ? a : b;
 }
 
 /* ---------------------------------------------------------------- life */

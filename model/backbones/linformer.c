@@ -26,6 +26,7 @@
 
 #include "base/check.h"
 #include "base/memory.h"
+#include "base/size.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -68,16 +69,6 @@ struct linformer {
 static const struct linformer *linformer_of(const struct backbone_model *model)
 {
     return (const struct linformer *)(const void *)model;
-}
-
-static size_t smaller(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
-static size_t larger(size_t a, size_t b)
-{
-    return a > b ? a : b;
 }
 
 /* ---------------------------------------------------------------- life */

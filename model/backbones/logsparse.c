@@ -17,6 +17,7 @@
 
 #include "base/check.h"
 #include "base/memory.h"
+#include "base/size.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -59,16 +60,6 @@ static const struct logsparse *logsparse_of(const struct backbone_model *model)
 }
 
 /* ---------------------------------------------------------------- pattern */
-
-static size_t larger(size_t a, size_t b)
-{
-    return a > b ? a : b;
-}
-
-static size_t smaller(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
 
 static size_t log2_up(size_t n)
 {

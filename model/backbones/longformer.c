@@ -27,6 +27,7 @@
 
 #include "base/check.h"
 #include "base/memory.h"
+#include "base/size.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -81,16 +82,6 @@ static bool has_distant(const struct longformer *self)
 }
 
 /* ---------------------------------------------------------------- patterns */
-
-static size_t larger(size_t a, size_t b)
-{
-    return a > b ? a : b;
-}
-
-static size_t smaller(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
 
 /* Layer i's window, in keys on one side. */
 static size_t window_of(const struct longformer *self, size_t i)

@@ -22,6 +22,7 @@
 
 #include "base/check.h"
 #include "base/memory.h"
+#include "base/size.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -60,11 +61,6 @@ struct reformer {
 static const struct reformer *reformer_of(const struct backbone_model *model)
 {
     return (const struct reformer *)(const void *)model;
-}
-
-static size_t larger(size_t a, size_t b)
-{
-    return a > b ? a : b;
 }
 
 static size_t chosen(int64_t option, size_t automatic)

@@ -12,6 +12,7 @@
 #include "model/ops/rows.h"
 
 #include "base/check.h"
+#include "base/size.h"
 
 #include <math.h>
 #include <string.h>
@@ -31,11 +32,6 @@ real attention_scale(const struct tensor *v, const struct attention *attention)
 const struct pattern *attention_pattern(const struct attention *attention, size_t head)
 {
     return attention->head_patterns != NULL ? &attention->head_patterns[head] : attention->pattern;
-}
-
-static size_t larger(size_t a, size_t b)
-{
-    return a > b ? a : b;
 }
 
 /* ---------------------------------------------------------------- one head */

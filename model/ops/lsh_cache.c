@@ -4,6 +4,7 @@
 #include "model/ops/lsh.h"
 
 #include "base/check.h"
+#include "base/size.h"
 
 #include <math.h>
 #include <string.h>
@@ -20,11 +21,6 @@ struct reader {
     uint32_t *found;  /* the steps that a query sees, and their scores */
     real *scores;
 };
-
-static size_t smaller(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
 
 /* At most so many keys in all rounds, local ones included. */
 static size_t found_most(const struct lsh *lsh, size_t capacity)

@@ -3,13 +3,10 @@
  */
 #include "model/ops/lsh.h"
 
+#include "base/size.h"
+
 #include <math.h>
 #include <string.h>
-
-static size_t smaller(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
 
 size_t lsh_list_count(const struct lsh_kept *kept)
 {

@@ -4,13 +4,9 @@
 #include "model/tape/backward.h"
 
 #include "base/check.h"
+#include "base/size.h"
 
 #include <string.h>
-
-static size_t larger(size_t a, size_t b)
-{
-    return a > b ? a : b;
-}
 
 /* Takes a place for the tensor's gradient: one given back of the same size, or a new one. */
 void tape_grad_reserve(struct tape *tape, struct tensor *tensor)

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/memory.h"
+#include "base/size.h"
 
 #include <string.h>
 
@@ -54,11 +55,6 @@ struct tape_size tape_size(const struct tape *tape)
         .gradient_bytes = tape->gradient_peak,
         .nodes = tape->node_peak,
     };
-}
-
-static size_t larger(size_t a, size_t b)
-{
-    return a > b ? a : b;
 }
 
 struct tape_size tape_size_max(struct tape_size a, struct tape_size b)
