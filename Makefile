@@ -7,7 +7,7 @@ V       ?= 0
 
 # Packages come from deploy/install-deps.sh; pthread-OpenBLAS by full name, because the serial flavour
 # gives wrong results when two threads call it (ARCHITECTURE.md, "OpenBLAS").
-PKG      = libmicrohttpd jansson sqlite3 yaml-0.1 zlib
+PKG      = libmicrohttpd jansson sqlite3 yaml-0.1 zlib gnutls
 BLAS_DIR := $(firstword $(wildcard /usr/lib/*/openblas-pthread))
 CPPFLAGS += -I. -D_GNU_SOURCE -isystem /usr/include/$(notdir $(patsubst %/openblas-pthread,%,$(BLAS_DIR)))/openblas-pthread
 
@@ -20,7 +20,7 @@ CFLAGS  ?= -O2 -g
 # No fast-math: finite checks must mean something. Contraction and errno-free math change no such thing.
 ALLFLAGS = -std=gnu17 $(CFLAGS) $(WARNINGS) $(HARDEN) -pthread -fno-math-errno -fno-trapping-math -fopenmp-simd -MMD -MP
 LDFLAGS += -pie -Wl,-z,relro,-z,now -Wl,--as-needed
-LDLIBS   = $(BLAS_DIR)/libopenblas.so.0 -lmicrohttpd -ljansson -lsqlite3 -lyaml -lz -lsnappy -lm -pthread
+LDLIBS   = $(BLAS_DIR)/libopenblas.so.0 -lmicrohttpd -ljansson -lsqlite3 -lyaml -lz -lsnappy -lgnutls -lm -pthread
 
 # Flavours, each in its own folder: make SAN=address,undefined ...   make DOUBLE=1 ...   make DEBUG=1 ...
 comma := ,
@@ -111,7 +111,7 @@ layer_of_reference = model
 layer_of_backbone = model
 layer_of_golden = model
 layer_of_bench = server
-layer_of_fuzz = api
+layer_of_fuzz = server
 
 SUITES := $(patsubst tests/%/,%,$(wildcard tests/unit/*/)) $(filter $(patsubst layer_of_%,%,$(filter layer_of_%,$(.VARIABLES))),\
             $(patsubst tests/%/,%,$(wildcard tests/*/)))
@@ -238,7 +238,7 @@ fuzz: ## fuzz every parser, FUZZ_SECONDS each
 .PHONY: build/fuzz/all
 build/fuzz/all: $(addprefix $(BUILD)/tests/fuzz/,$(FUZZERS))
 $(addprefix $(BUILD)/tests/fuzz/,$(FUZZERS)): $(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o \
-    $(foreach l,$(below_api),$(call lib,$(l)))
+    $(foreach l,$(below_server),$(call lib,$(l)))
 	$(if $(Q),@echo "  link    $@")
 	$(Q)$(CC) $(ALLFLAGS) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS)
 

@@ -30,6 +30,8 @@
     X(SKIPPED_STRINGS, "ingest_skipped_fields", "type=\"string\"",                                 \
       "Fields of line protocol that are no numbers.")                                              \
     X(SKIPPED_BOOLEANS, "ingest_skipped_fields", "type=\"boolean\"", "")                           \
+    X(SKIPPED_MQTT, "mqtt_skipped_members", "kind=\"no_number\"",                                  \
+      "Members of MQTT messages that are no readings.")                                            \
     X(ANSWERS_MEMORY, "forecast_answers", "source=\"memory\"",                                     \
       "Forecast answers by where they came from.")                                                 \
     X(ANSWERS_COMPUTED, "forecast_answers", "source=\"computed\"", "")                             \

@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "server/mqtt_options.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -20,6 +21,7 @@
 
 static const char *const durability_choices[] = {"full", "relaxed", NULL};
 static const char *const log_formats[] = {"logfmt", "json", NULL};
+static const char *const precisions[] = {"ms", "s", "us", "ns", NULL}; /* enum time_unit */
 static const char *const log_levels[] = {"error", "warning", "info", "debug", NULL};
 
 #define FIELD(field) OPTION_FIELD(struct config, field)
@@ -78,6 +80,24 @@ const struct option config_options[] = {
      "Memory of one training at most."},
     {"train.seed", OPTION_INT, "1", 0, 9e15, NULL, FIELD(seed), 1, 0,
      "Seed of the random numbers: the same seed, data and steps give the same model."},
+    {"mqtt.broker", OPTION_TEXT, "", 0, 0, NULL, FIELD(mqtt_broker), 0, 0,
+     "MQTT broker to subscribe to, mqtt://HOST:1883 or mqtts://HOST:8883; empty: none."},
+    {"mqtt.topics", OPTION_TEXT, "", 0, 0, NULL, FIELD(mqtt_topics), 0, 0,
+     "Topic patterns, with commas: home/{room}/{name} makes the series NAME{room=ROOM}."},
+    {"mqtt.client_id", OPTION_TEXT, "forecastd", 0, 0, NULL, FIELD(mqtt_client_id), 0, 0,
+     "Name of the session at the broker; one for each daemon."},
+    {"mqtt.user", OPTION_TEXT, "", 0, 0, NULL, FIELD(mqtt_user), 0, 0,
+     "User at the broker; empty: none."},
+    {"mqtt.password_file", OPTION_TEXT, "", 0, 0, NULL, FIELD(mqtt_password_file), 0, 0,
+     "File with the password there."},
+    {"mqtt.ca_file", OPTION_TEXT, "", 0, 0, NULL, FIELD(mqtt_ca_file), 0, 0,
+     "Certificates to trust with mqtts://; empty: the system's."},
+    {"mqtt.retained", OPTION_BOOL, "false", 0, 0, NULL, FIELD(mqtt_retained), 0, 0,
+     "Whether readings that the broker kept from before the subscription are taken."},
+    {"mqtt.precision", OPTION_CHOICE, "ms", 0, 0, precisions, FIELD(mqtt_precision), 0, 0,
+     "Unit of timestamps that are numbers."},
+    {"mqtt.max_payload", OPTION_BYTES, "64KiB", 16, 16.0 * 1024 * 1024, NULL,
+     FIELD(mqtt_max_payload), 0, 0, "Longest message that is taken."},
     {"log.format", OPTION_CHOICE, "logfmt", 0, 0, log_formats, FIELD(log_format), 1, 0,
      "One line an event: logfmt or json."},
     {"log.level", OPTION_CHOICE, "info", 0, 0, log_levels, FIELD(log_level), 1, 0,
@@ -93,7 +113,7 @@ static bool is_section(const char *name, const char *section)
 
 static bool not_built_yet(const char *name)
 {
-    static const char *const names[] = {"auth", "tls", "mqtt"};
+    static const char *const names[] = {"auth", "tls"};
     for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
         if (is_section(name, names[i])) {
             return true;
@@ -348,6 +368,9 @@ enum status config_load(const struct config_sources *sources, struct config *con
     }
     if (status == STATUS_OK) {
         status = check_quantiles(config, error);
+    }
+    if (status == STATUS_OK) {
+        status = mqtt_options_check(config, error);
     }
     return status == STATUS_OK ? check_model(config, error) : status;
 }

@@ -39,6 +39,13 @@ struct config {
     bool blend, calibrate;
     /* train */
     int64_t every_ms, seconds_ms, lanes, memory, seed;
+    /* mqtt; an empty broker: off */
+    char mqtt_broker[300], mqtt_topics[1000];
+    char mqtt_client_id[128], mqtt_user[128];
+    char mqtt_password_file[512], mqtt_ca_file[512];
+    bool mqtt_retained;
+    int64_t mqtt_precision; /* enum time_unit */
+    int64_t mqtt_max_payload;
     /* log */
     int64_t log_format; /* 0 logfmt, 1 json */
     int64_t log_level;  /* enum log_level */

@@ -6,6 +6,8 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "server/http.h"
+#include "server/mqtt.h"
+#include "server/mqtt_options.h"
 #include "server/quoted.h"
 #include "server/refresher.h"
 #include "server/scheduler.h"
@@ -40,6 +42,7 @@ struct daemon {
     bool services_ready;
     struct refresher *refresher;
     struct scheduler *scheduler;
+    struct mqtt *mqtt;           /* NULL: no broker is configured */
     _Atomic(struct http *) http; /* the network thread asks for it while the rest still starts */
 };
 
@@ -131,6 +134,16 @@ static void describe(void *context, struct text *json)
                     port.connections, port.active, port.waiting);
     text_add_format(json, "\"cut\":%llu,\"refused_busy\":%llu},", (unsigned long long)port.cut,
                     (unsigned long long)port.refused_busy);
+    if (daemon->mqtt != NULL) {
+        struct mqtt_stats broker;
+        mqtt_stats(daemon->mqtt, &broker);
+        text_add_format(json, "\"mqtt\":{\"connected\":%s,\"connections\":%llu,",
+                        broker.connected ? "true" : "false",
+                        (unsigned long long)broker.connections);
+        text_add_format(json, "\"messages\":%llu,\"refused_messages\":%llu},",
+                        (unsigned long long)broker.messages,
+                        (unsigned long long)broker.refused_messages);
+    }
     text_add_format(json, "\"resident_bytes\":%lld", (long long)resident_bytes());
 }
 
@@ -264,6 +277,20 @@ static enum status start_http(struct daemon *daemon, bool insecure, struct error
     return status;
 }
 
+static enum status start_mqtt(struct daemon *daemon, struct error *error)
+{
+    struct mqtt_options options;
+    if (daemon->config.mqtt_broker[0] == '\0') {
+        return STATUS_OK;
+    }
+    enum status status = mqtt_options_of(&daemon->config, &options, error);
+    if (status == STATUS_OK) {
+        status = mqtt_start(&daemon->services, &options, &daemon->mqtt, error);
+    }
+    explicit_bzero(options.password, sizeof(options.password));
+    return status;
+}
+
 enum status daemon_start(const struct daemon_options *options, struct daemon **out,
                          struct error *error)
 {
@@ -278,6 +305,9 @@ enum status daemon_start(const struct daemon_options *options, struct daemon **o
     }
     if (status == STATUS_OK) {
         status = start_services(daemon, error);
+    }
+    if (status == STATUS_OK) {
+        status = start_mqtt(daemon, error);
     }
     if (status == STATUS_OK) {
         status = start_http(daemon, options->insecure, error);
@@ -326,6 +356,7 @@ void daemon_stop(struct daemon *daemon, int64_t grace_ms)
     if (http != NULL) {
         http_stop(http, grace_ms);
     }
+    mqtt_stop(daemon->mqtt);
     scheduler_stop(daemon->scheduler);
     refresher_stop(daemon->refresher);
     if (daemon->writer != NULL) {

@@ -23,12 +23,15 @@ BELOW = {
     "api": {"base", "storage", "model"},
     "server": {"base", "storage", "model", "api"},
 }
-PUBLIC = {"storage/storage.h", "storage/writer.h", "model/model.h", "api/api.h"}
+PUBLIC = {"storage/storage.h", "storage/writer.h", "model/model.h", "api/api.h",
+          "api/mqtt_feed.h"}
 LIBRARIES = {
     "sqlite3.h": re.compile(r"storage/(sqlite|journal|chunk)[a-z_]*\.c|tests/.*"),
     "cblas.h": re.compile(r"model/tape/blas\.c|tests/.*"),
     "jansson.h": re.compile(r"api/[a-z_]+\.[ch]|tests/.*"),
     "microhttpd.h": re.compile(r"server/[a-z_]+\.[ch]|tests/.*"),
+    "gnutls/gnutls.h": re.compile(r"server/(tls|mqtt_link)[a-z_]*\.c"),
+    "gnutls/x509.h": re.compile(r"server/(tls|mqtt_link)[a-z_]*\.c"),
     "yaml.h": re.compile(r"server/config[a-z_]*\.c"),
     "zlib.h": re.compile(r"(api|server)/[a-z_]+\.c|tests/.*"),
 }
