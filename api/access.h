@@ -19,8 +19,8 @@
 enum status access_check(struct api_services *services, const struct route *route,
                          struct api_request *request, struct error *error) MUST_USE;
 
-/* The same question of a caller who is known: no handler runs without it. */
+/* The same question once the caller is known: no handler runs without it. */
 bool access_granted(const struct api_services *services, const struct route *route,
-                    const struct api_caller *caller);
+                    const struct api_request *request);
 
 #endif

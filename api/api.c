@@ -195,7 +195,7 @@ static enum api_outcome run_handler(struct call *call, route_handler handler, en
                                     struct error *error)
 {
     call->outcome = API_DONE;
-    if (!access_granted(call->services, call->route, &call->request->caller)) {
+    if (!access_granted(call->services, call->route, call->request)) {
         status = error_set(error, STATUS_INVALID, "the request has no token");
         error_code(error, "unauthorized", "Authorization");
     }

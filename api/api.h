@@ -45,6 +45,7 @@ struct api_request {
     const char *content_type;  /* empty where absent */
     const char *authorization; /* as sent, during api_begin; NULL where absent */
     struct api_caller caller;  /* api_begin's */
+    bool probe; /* it came by the port for probes: health and metrics want no token */
     enum api_encoding encoding;
     const char *body;
     size_t body_length;

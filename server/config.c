@@ -28,9 +28,15 @@ static const char *const log_levels[] = {"error", "warning", "info", "debug", NU
 /* name, type, default, minimum, maximum, choices, field, reloadable, secret, help */
 const struct option config_options[] = {
     {"server.listen", OPTION_TEXT, "127.0.0.1:7380", 0, 0, NULL, FIELD(listen), 0, 0,
-     "Address and port; beyond loopback only with --insecure, because there are no tokens yet."},
+     "Address and port; beyond loopback only with auth.tokens, or with --insecure."},
     {"server.hosts", OPTION_TEXT, "", 0, 0, NULL, FIELD(hosts), 0, 0,
-     "Further host names that a request may name while listening on loopback, with commas."},
+     "Host names that a request may name, with commas; on loopback besides localhost, elsewhere "
+     "only these once there are any. Addresses are always fine."},
+    {"server.health_listen", OPTION_TEXT, "", 0, 0, NULL, FIELD(health_listen), 0, 0,
+     "Second address and port, for /healthz, /readyz and /metrics alone: without TLS and tokens, "
+     "and it answers when the first one is full."},
+    {"server.sandbox", OPTION_BOOL, "true", 0, 0, NULL, FIELD(sandbox), 0, 0,
+     "After the start give up files and system calls that are not needed, where the kernel can."},
     {"server.workers", OPTION_INT, "0", 0, 64, NULL, FIELD(workers), 0, 0,
      "Threads that run requests; 0 takes one a core and at least two."},
     {"server.connections", OPTION_INT, "4096", 16, 60000, NULL, FIELD(connections), 0, 0,
@@ -78,10 +84,18 @@ const struct option config_options[] = {
      "Memory of one training at most."},
     {"train.seed", OPTION_INT, "1", 0, 9e15, NULL, FIELD(seed), 1, 0,
      "Seed of the random numbers: the same seed, data and steps give the same model."},
+    {"auth.tokens", OPTION_TEXT, "", 0, 0, NULL, FIELD(tokens), 0, 0,
+     "File of access tokens, made by forecastd token create; with it every request needs one."},
+    {"tls.cert", OPTION_TEXT, "", 0, 0, NULL, FIELD(tls_cert), 0, 0,
+     "Certificate with its chain, PEM; with tls.key server.listen speaks HTTPS only."},
+    {"tls.key", OPTION_TEXT, "", 0, 0, NULL, FIELD(tls_key), 0, 0,
+     "Private key of the certificate, PEM. SIGHUP reads both again."},
     {"log.format", OPTION_CHOICE, "logfmt", 0, 0, log_formats, FIELD(log_format), 1, 0,
      "One line an event: logfmt or json."},
     {"log.level", OPTION_CHOICE, "info", 0, 0, log_levels, FIELD(log_level), 1, 0,
      "The least important level that is written."},
+    {"log.audit", OPTION_TEXT, "", 0, 0, NULL, FIELD(audit), 0, 0,
+     "File for what administrators do, a line each; empty: with the rest of the log."},
 };
 const size_t config_option_count = ARRAY_COUNT(config_options);
 
@@ -93,7 +107,7 @@ static bool is_section(const char *name, const char *section)
 
 static bool not_built_yet(const char *name)
 {
-    static const char *const names[] = {"auth", "tls", "mqtt"};
+    static const char *const names[] = {"mqtt"};
     for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
         if (is_section(name, names[i])) {
             return true;
@@ -173,6 +187,17 @@ static enum status check_quantiles(const struct config *config, struct error *er
     error_set(error, STATUS_INVALID, "'forecast.quantiles' cannot be '%s'", config->quantiles);
     error_code(error, "bad_value", "forecast.quantiles");
     return error_hint(error, "Give levels in (0,1) with commas between, such as 0.1,0.5,0.9.");
+}
+
+static enum status check_tls(const struct config *config, struct error *error)
+{
+    bool cert = config->tls_cert[0] != '\0', key = config->tls_key[0] != '\0';
+    if (cert == key) {
+        return STATUS_OK;
+    }
+    error_set(error, STATUS_INVALID, "'%s' is set without '%s'", cert ? "tls.cert" : "tls.key",
+              cert ? "tls.key" : "tls.cert");
+    return error_code(error, "bad_value", cert ? "tls.key" : "tls.cert");
 }
 
 static enum status read_file(struct config *config, const char *path, struct error *error)
@@ -348,6 +373,9 @@ enum status config_load(const struct config_sources *sources, struct config *con
     }
     if (status == STATUS_OK) {
         status = check_quantiles(config, error);
+    }
+    if (status == STATUS_OK) {
+        status = check_tls(config, error);
     }
     return status == STATUS_OK ? check_model(config, error) : status;
 }

@@ -29,6 +29,10 @@ LIBRARIES = {
     "cblas.h": re.compile(r"model/tape/blas\.c|tests/.*"),
     "jansson.h": re.compile(r"api/[a-z_]+\.[ch]|tests/.*"),
     "microhttpd.h": re.compile(r"server/[a-z_]+\.[ch]|tests/.*"),
+    "gnutls/gnutls.h": re.compile(r"server/tls[a-z_]*\.c"),
+    "gnutls/abstract.h": re.compile(r"server/tls[a-z_]*\.c"),
+    "gnutls/x509.h": re.compile(r"server/tls[a-z_]*\.c"),
+    "seccomp.h": re.compile(r"server/sandbox[a-z_]*\.c"),
     "yaml.h": re.compile(r"server/config[a-z_]*\.c"),
     "zlib.h": re.compile(r"(api|server)/[a-z_]+\.c|tests/.*"),
 }
