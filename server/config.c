@@ -244,7 +244,8 @@ close_file:
 
 /* FORECASTD_SERVER_LISTEN -> server.listen: the section ends at the first underscore. Names whose
  * section we do not have are errors too, except those that container platforms inject for a service
- * of this name (FORECASTD_PORT..., FORECASTD_SERVICE_...). */
+ * of this name (FORECASTD_PORT..., FORECASTD_SERVICE_...), and the two files of the commands that
+ * talk to a daemon (FORECASTD_TOKEN_FILE, FORECASTD_CA_FILE). */
 static enum status read_environment(struct config *config, char *const *environment,
                                     struct error *error)
 {
@@ -253,7 +254,8 @@ static enum status read_environment(struct config *config, char *const *environm
         char origin[96], name[96];
         const char *rest = *environment + prefix, *equals = strchr(*environment, '=');
         if (strncmp(*environment, ENVIRONMENT_PREFIX, prefix) != 0 || equals == NULL ||
-            strncmp(rest, "PORT", 4) == 0 || strncmp(rest, "SERVICE_", 8) == 0) {
+            strncmp(rest, "PORT", 4) == 0 || strncmp(rest, "SERVICE_", 8) == 0 ||
+            strncmp(rest, "TOKEN_FILE=", 11) == 0 || strncmp(rest, "CA_FILE=", 8) == 0) {
             continue;
         }
         size_t length = (size_t)(equals - rest);
