@@ -5,13 +5,11 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
-#include "server/audit.h"
+#include "server/guard.h"
 #include "server/http.h"
 #include "server/quoted.h"
 #include "server/refresher.h"
 #include "server/scheduler.h"
-#include "server/tls.h"
-#include "server/token_file.h"
 
 #include <errno.h>
 #include <malloc.h>
@@ -44,8 +42,7 @@ struct daemon {
     bool services_ready;
     struct refresher *refresher;
     struct scheduler *scheduler;
-    struct audit *audit;
-    struct stat tokens_seen;     /* when they were read */
+    struct guard *guard;
     struct http *probes;         /* server.health_listen; NULL: none */
     _Atomic(struct http *) http; /* the network thread asks for it while the rest still starts */
 };
@@ -249,76 +246,6 @@ static enum status start_services(struct daemon *daemon, struct error *error)
     return status;
 }
 
-/* ---------------------------------------------------------------- who may */
-
-/* Reads the file of tokens; what was read before stays where that fails. */
-static enum status read_tokens(struct daemon *daemon, struct error *error)
-{
-    struct token_list tokens;
-    if (stat(daemon->config.tokens, &daemon->tokens_seen) != 0) {
-        memset(&daemon->tokens_seen, 0, sizeof(daemon->tokens_seen));
-    }
-    if (token_file_read(daemon->config.tokens, &tokens, error) != STATUS_OK) {
-        return error->status;
-    }
-    if (tokens.count == 0) {
-        log_warning("daemon", "there is no token: nobody gets in", "file=%s",
-                    QUOTED(daemon->config.tokens));
-    }
-    log_info("daemon", "tokens read", "count=%zu", tokens.count);
-    access_replace_take(daemon->services.access, &tokens);
-    return STATUS_OK;
-}
-
-static bool tokens_changed(const struct daemon *daemon)
-{
-    struct stat now;
-    const struct stat *seen = &daemon->tokens_seen;
-    return stat(daemon->config.tokens, &now) == 0 &&
-           (now.st_ino != seen->st_ino || now.st_size != seen->st_size ||
-            now.st_mtim.tv_sec != seen->st_mtim.tv_sec ||
-            now.st_mtim.tv_nsec != seen->st_mtim.tv_nsec);
-}
-
-static enum status start_access(struct daemon *daemon, struct error *error)
-{
-    enum status status = audit_open(daemon->config.audit, &daemon->audit, error);
-    if (status == STATUS_OK && daemon->config.tokens[0] != '\0') {
-        status = access_new(&daemon->services.access, error);
-        if (status == STATUS_OK) {
-            status = read_tokens(daemon, error);
-        }
-    }
-    if (status == STATUS_OK && daemon->config.tls_cert[0] != '\0') {
-        status = tls_load(daemon->config.tls_cert, daemon->config.tls_key, error);
-    }
-    return status;
-}
-
-/* Keeps what was in use where a file makes no sense. */
-static void reload_access(struct daemon *daemon)
-{
-    struct error error = {0};
-    bool fine = true;
-    if (daemon->config.tokens[0] != '\0' && read_tokens(daemon, &error) != STATUS_OK) {
-        log_error("daemon", "tokens not read again", "reason=%s", QUOTED(error.text));
-        fine = false;
-    }
-    if (daemon->config.tls_cert[0] != '\0') {
-        if (tls_load(daemon->config.tls_cert, daemon->config.tls_key, &error) == STATUS_OK) {
-            log_info("daemon", "certificate read again", "file=%s",
-                     QUOTED(daemon->config.tls_cert));
-        } else {
-            log_error("daemon", "certificate not read again", "reason=%s", QUOTED(error.text));
-            fine = false;
-        }
-    }
-    if (audit_reopen(daemon->audit, &error) != STATUS_OK) {
-        log_error("daemon", "audit log not opened again", "reason=%s", QUOTED(error.text));
-    }
-    audit_event(daemon->audit, "reload", fine ? "done" : "kept what was in use");
-}
-
 static enum status start_probes(struct daemon *daemon, struct error *error)
 {
     struct http_options options = {
@@ -351,7 +278,7 @@ static enum status start_http(struct daemon *daemon, bool insecure, struct error
         .hosts = daemon->config.hosts,
         .insecure = insecure,
         .tls = daemon->config.tls_cert[0] != '\0',
-        .audit = daemon->audit,
+        .audit = guard_audit(daemon->guard),
         .connections = raise_descriptors((size_t)daemon->config.connections),
         .connections_per_address = (size_t)daemon->config.connections_per_address,
         .services = &daemon->services,
@@ -371,7 +298,10 @@ enum status daemon_start(const struct daemon_options *options, struct daemon **o
         return error_set(error, STATUS_NO_MEMORY, "could not start: out of memory");
     }
     daemon->config = *options->config;
-    enum status status = start_store(daemon, options->storage_url, error);
+    enum status status = guard_open(&daemon->config, &daemon->guard, error);
+    if (status == STATUS_OK) {
+        status = start_store(daemon, options->storage_url, error);
+    }
     if (status == STATUS_OK) {
         status = start_models(daemon, error);
     }
@@ -379,9 +309,7 @@ enum status daemon_start(const struct daemon_options *options, struct daemon **o
         status = start_services(daemon, error);
     }
     if (status == STATUS_OK) {
-        status = start_access(daemon, error);
-    }
-    if (status == STATUS_OK) {
+        daemon->services.access = guard_access(daemon->guard);
         status = start_http(daemon, options->insecure, error);
     }
     if (status != STATUS_OK) {
@@ -406,11 +334,7 @@ void daemon_tick(struct daemon *daemon)
     if (daemon->probes != NULL) {
         http_sweep(daemon->probes, now_ns);
     }
-    struct error error = {0};
-    if (daemon->config.tokens[0] != '\0' && tokens_changed(daemon) &&
-        read_tokens(daemon, &error) != STATUS_OK) {
-        log_error("daemon", "tokens not read again", "reason=%s", QUOTED(error.text));
-    }
+    guard_tick(daemon->guard);
 }
 
 void daemon_reload(struct daemon *daemon, const struct config *next)
@@ -425,7 +349,7 @@ void daemon_reload(struct daemon *daemon, const struct config *next)
     training_of(&daemon->config, &settings);
     scheduler_configure(daemon->scheduler, &settings);
     log_info("daemon", "configuration read again", "changed=%zu", changed);
-    reload_access(daemon);
+    guard_reload(daemon->guard);
 }
 
 void daemon_stop(struct daemon *daemon, int64_t grace_ms)
@@ -463,25 +387,8 @@ void daemon_stop(struct daemon *daemon, int64_t grace_ms)
     if (daemon->storage != NULL) {
         storage_close(daemon->storage);
     }
-    access_free(daemon->services.access);
-    audit_close(daemon->audit);
-    tls_unload();
+    guard_close(daemon->guard);
     mem_free(daemon);
-}
-
-/* What whoever runs this should know about who can reach it. */
-static void warn_of_exposure(const struct daemon_options *options, const struct daemon *daemon)
-{
-    const struct config *config = &daemon->config;
-    if (options->insecure && config->tokens[0] == '\0') {
-        log_warning("daemon", "anybody who reaches the port can read and write", "listen=%s",
-                    config->listen);
-    }
-    if (config->tokens[0] != '\0' && config->tls_cert[0] == '\0' &&
-        !http_is_loopback(atomic_load(&daemon->http))) {
-        log_warning("daemon", "tokens cross the network in clear text", "listen=%s hint=%s",
-                    config->listen, "\"set tls.cert and tls.key, or let a proxy do TLS\"");
-    }
 }
 
 static void reload_from(struct daemon *daemon, const struct config_sources *sources)
@@ -551,6 +458,7 @@ int daemon_run(const struct daemon_options *options, const struct config_sources
     catch_signals();
     mallopt(M_ARENA_MAX, 2);
     apply_log(options->config);
+    bool files_limited = guard_limit_files(options->config, sources->file);
     if (daemon_start(options, &daemon, &error) != STATUS_OK) {
         fprintf(stderr, "forecastd: %s\n%s%s", error.text, error.hint, error.hint[0] ? "\n" : "");
         return 1;
@@ -558,7 +466,8 @@ int daemon_run(const struct daemon_options *options, const struct config_sources
     log_info("daemon", "listening", "address=%s port=%d data=%s version=%s start_ms=%.1f",
              options->config->listen, daemon_port(daemon), options->config->path, FORECASTD_VERSION,
              (double)(clock_monotonic_ns() - begin_ns) / 1e6);
-    warn_of_exposure(options, daemon);
+    guard_warn(options->config, options->insecure, http_is_loopback(atomic_load(&daemon->http)));
+    guard_limit_calls(options->config, files_limited);
     for (;;) {
         wait_for_signal();
         if (asked_to_stop) {

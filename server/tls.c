@@ -59,11 +59,12 @@ static enum status read_file(const char *path, const char *option, gnutls_datum_
     struct stat about;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &about) != 0) {
-        error_set(error, STATUS_IO, "could not open '%s': %s", path, strerror(errno));
+        error_set(error, STATUS_IO, "%s: could not open '%s': %s", option, path, strerror(errno));
         goto failed;
     }
     if (!S_ISREG(about.st_mode) || (size_t)about.st_size > FILE_BYTES_MAX) {
-        error_set(error, STATUS_INVALID, "'%s' is not a plain file of at most 256 KiB", path);
+        error_set(error, STATUS_INVALID, "%s: '%s' is not a plain file of at most 256 KiB", option,
+                  path);
         goto failed;
     }
     out->data = mem_alloc((size_t)about.st_size + 1);
@@ -73,7 +74,7 @@ static enum status read_file(const char *path, const char *option, gnutls_datum_
     }
     ssize_t got = read(fd, out->data, (size_t)about.st_size);
     if (got != about.st_size) {
-        error_set(error, STATUS_IO, "could not read '%s': %s", path, strerror(errno));
+        error_set(error, STATUS_IO, "%s: could not read '%s': %s", option, path, strerror(errno));
         goto failed;
     }
     out->size = (unsigned int)got;
@@ -89,7 +90,8 @@ failed:
 
 static enum status refuse(const char *path, const char *option, int code, struct error *error)
 {
-    error_set(error, STATUS_INVALID, "cannot use '%s': %s", path, gnutls_strerror(code));
+    error_set(error, STATUS_INVALID, "%s: cannot use '%s': %s", option, path,
+              gnutls_strerror(code));
     return error_code(error, "bad_value", option);
 }
 
@@ -146,8 +148,9 @@ static enum status fill(struct identity *identity, const char *certificate, cons
         status = code == 0 ? STATUS_OK : refuse(key, "tls.key", code, error);
     }
     if (status == STATUS_OK && !belong_together(identity)) {
-        error_set(error, STATUS_INVALID, "the key in '%s' is not that of the certificate in '%s'",
-                  key, certificate);
+        error_set(error, STATUS_INVALID,
+                  "tls.key: the key in '%s' is not that of the certificate in '%s'", key,
+                  certificate);
         status = error_code(error, "bad_value", "tls.key");
     }
     if (key_text.data != NULL) {

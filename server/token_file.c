@@ -34,7 +34,7 @@ static void content_release(struct content *content)
 
 static enum status failed(const char *what, const char *path, struct error *error)
 {
-    error_set(error, STATUS_IO, "could not %s token file '%s': %s", what, path, strerror(errno));
+    error_set(error, STATUS_IO, "auth.tokens: could not %s '%s': %s", what, path, strerror(errno));
     return error_code(error, "bad_value", "auth.tokens");
 }
 
@@ -44,12 +44,12 @@ static enum status read_open(const char *path, struct content *content, struct e
         return failed("read", path, error);
     }
     if (!S_ISREG(content->about.st_mode) || (size_t)content->about.st_size > TOKEN_FILE_BYTES_MAX) {
-        error_set(error, STATUS_INVALID, "token file '%s' is not a plain file of at most 256 KiB",
+        error_set(error, STATUS_INVALID, "auth.tokens: '%s' is not a plain file of at most 256 KiB",
                   path);
         return error_code(error, "bad_value", "auth.tokens");
     }
     if (content->about.st_mode & S_IWOTH) {
-        error_set(error, STATUS_INVALID, "token file '%s' can be written by everybody", path);
+        error_set(error, STATUS_INVALID, "auth.tokens: '%s' can be written by everybody", path);
         error_code(error, "bad_value", "auth.tokens");
         return error_hint(error, "Whoever writes there lets himself in: chmod o-w '%s'.", path);
     }
