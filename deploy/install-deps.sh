@@ -16,7 +16,7 @@ packages_of() {
         echo gcc libc6-dev make libmicrohttpd-dev libgnutls28-dev libseccomp-dev libopenblas-pthread-dev libjansson-dev \
             libsqlite3-dev libyaml-dev zlib1g-dev libsnappy-dev ;;
     demo)    echo curl gzip mawk ;;
-    test)    echo libcmocka-dev python3 curl sqlite3 git tzdata ;;
+    test)    echo libcmocka-dev python3 openssl binutils curl sqlite3 git tzdata ;;
     fuzz)    echo clang-14 libclang-rt-14-dev llvm-14 ;;
     browser) echo chromium nodejs npm fonts-dejavu-core ;;
     clients) echo prometheus nodejs npm ;;
