@@ -13,7 +13,8 @@ set -eu
 packages_of() {
     case $1 in
     build) # OpenBLAS by its full name: only the pthread flavour is safe under several threads
-        echo gcc libc6-dev make libmicrohttpd-dev libgnutls28-dev libseccomp-dev libopenblas-pthread-dev libjansson-dev \
+        echo gcc libc6-dev make libmicrohttpd-dev libgnutls28-dev libseccomp-dev \
+            libopenblas-pthread-dev libjansson-dev \
             libsqlite3-dev libyaml-dev zlib1g-dev libsnappy-dev ;;
     demo)    echo curl gzip mawk ;;
     test)    echo libcmocka-dev python3 openssl binutils curl sqlite3 git tzdata ;;
@@ -24,8 +25,8 @@ packages_of() {
         echo systemd mandoc prometheus python3-yaml strace ;;
     image)   echo podman runc mmdebstrap containernetworking-plugins iptables curl ;;
     runtime) # what the linked binary needs and nothing else
-        echo libmicrohttpd12 libgnutls30 libseccomp2 libopenblas0-pthread libjansson4 libsqlite3-0 libyaml-0-2 zlib1g \
-            libsnappy1v5 tzdata ;;
+        echo libmicrohttpd12 libgnutls30 libseccomp2 libopenblas0-pthread libjansson4 \
+            libsqlite3-0 libyaml-0-2 zlib1g libsnappy1v5 tzdata ;;
     *)  printf 'no set named "%s"; the sets stand at the top of this file\n' "$1" >&2
         exit 2 ;;
     esac
