@@ -6,8 +6,8 @@
 #       -v forecastd:/var/lib/forecastd forecastd
 #
 # Inside a container loopback cannot be reached from outside, so the daemon listens on all
-# addresses, which it does only with --insecure: there are no tokens yet. Publish the port on
-# 127.0.0.1, as above, or on a network that you trust.
+# addresses, which it does only with tokens or --insecure. Publish the port on 127.0.0.1, as above,
+# or mount a file of tokens and set FORECASTD_AUTH_TOKENS; then --insecure changes nothing any more.
 #
 # `make image` builds it with podman, `make test-image` runs it. It is made for amd64 and arm64:
 # buildx with --platform linux/amd64,linux/arm64 builds both. The tests build and run amd64 only;

@@ -15,12 +15,14 @@ WARNINGS = -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-proto
            -Wold-style-definition -Wvla -Walloca -Wpointer-arith -Wwrite-strings -Wcast-qual \
            -Wformat=2 -Wundef -Wfloat-conversion -Wdouble-promotion -Wswitch-enum -Wimplicit-fallthrough
 WARNINGS += $(if $(DEVELOPER),-Werror)
-HARDEN   = -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE
+# tests/packaging/test_hardening.py looks whether they have arrived in the program.
+HARDEN   = -fstack-protector-strong -fstack-clash-protection -D_FORTIFY_SOURCE=3 -fPIE \
+           $(if $(filter x86_64,$(shell uname -m)),-fcf-protection=full)
 CFLAGS  ?= -O2 -g
 # No fast-math: finite checks must mean something. Contraction and errno-free math change no such thing.
 ALLFLAGS = -std=gnu17 $(CFLAGS) $(WARNINGS) $(HARDEN) -pthread -fno-math-errno -fno-trapping-math -fopenmp-simd -MMD -MP
-LDFLAGS += -pie -Wl,-z,relro,-z,now -Wl,--as-needed
-LDLIBS   = $(BLAS_DIR)/libopenblas.so.0 -lmicrohttpd -ljansson -lsqlite3 -lyaml -lz -lsnappy -lgnutls -lm -pthread
+LDFLAGS += -pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed
+LDLIBS   = $(BLAS_DIR)/libopenblas.so.0 -lmicrohttpd -lgnutls -lseccomp -ljansson -lsqlite3 -lyaml -lz -lsnappy -lm -pthread
 
 # Flavours, each in its own folder: make SAN=address,undefined ...   make DOUBLE=1 ...   make DEBUG=1 ...
 comma := ,

@@ -261,8 +261,8 @@ static enum status read_wanted(struct call *call, struct wanted *wanted, struct 
     for (size_t i = 0; i < query->count; i++) {
         const struct query_parameter *parameter = &query->parameters[i];
         if (strcmp(parameter->name, "series") == 0 && parameter->length > 0 &&
-            forecast_query_series(call->services, parameter->value, parameter->length,
-                                  &wanted->series, error) != STATUS_OK) {
+            forecast_query_series(call->view, parameter->value, parameter->length, &wanted->series,
+                                  error) != STATUS_OK) {
             return error->status;
         }
     }

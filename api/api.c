@@ -3,6 +3,7 @@
  */
 #include "api/api.h"
 
+#include "api/access.h"
 #include "api/forecast_make.h"
 #include "api/handlers.h"
 #include "api/json.h"
@@ -74,6 +75,7 @@ enum status api_worker_new(struct api_services *services, struct api_worker **ou
         return error_set(error, STATUS_NO_MEMORY, "no memory for a worker");
     }
     worker->services = services;
+    worker->view = (struct view){services, NULL};
     enum status status = storage_reader_open(services->storage, &worker->reader, error);
     if (status == STATUS_OK) {
         status = points_cache_new(&worker->points_cache, error);
@@ -132,12 +134,10 @@ static bool find_route(struct call *call, const char **raw, size_t *raw_length)
     return false;
 }
 
-enum api_outcome api_begin(struct api_services *services, const struct api_request *request,
+enum api_outcome api_begin(struct api_services *services, struct api_request *request,
                            uint64_t content_length, struct api_response *response)
 {
-    struct api_request head =
-        *request; /* handlers may write to theirs; this one is only looked at */
-    struct call call = {.services = services, .request = &head, .response = response};
+    struct call call = {.services = services, .request = request, .response = response};
     const char *raw = NULL;
     size_t raw_length = 0;
     call.limits = atomic_load(&services->limits);
@@ -145,11 +145,24 @@ enum api_outcome api_begin(struct api_services *services, const struct api_reque
         return API_DONE;
     }
     struct error error = {0};
+    if (access_check(services, call.route, request, &error) != STATUS_OK) {
+        answer_problem(&call, &error, NULL);
+        if (problem_http(&error) == 401) {
+            response_header(response, "WWW-Authenticate", "Bearer realm=\"forecastd\"");
+        }
+        return API_DONE;
+    }
     if (router_check_head(call.route, request, call.limits, content_length, &error) != STATUS_OK) {
         answer_problem(&call, &error, NULL);
         return API_DONE;
     }
     return API_DECLINED;
+}
+
+/* What a request sees of the store. */
+static const char *view_prefix(const struct api_request *request)
+{
+    return request->caller.prefix[0] ? request->caller.prefix : NULL;
 }
 
 /* Decodes {id} and the query into the caller's room. */
@@ -182,6 +195,10 @@ static enum api_outcome run_handler(struct call *call, route_handler handler, en
                                     struct error *error)
 {
     call->outcome = API_DONE;
+    if (!access_granted(call->services, call->route, call->request)) {
+        status = error_set(error, STATUS_INVALID, "the request has no token");
+        error_code(error, "unauthorized", "Authorization");
+    }
     if (status == STATUS_OK) {
         status = handler(call, error);
     }
@@ -200,7 +217,9 @@ enum api_outcome api_fast(struct api_services *services, struct api_request *req
 {
     struct query_parameter parameters[FAST_PARAMETERS_MAX];
     char bytes[FAST_QUERY_BYTES], argument[FAST_ARGUMENT_BYTES];
-    struct call call = {.services = services, .request = request, .response = response};
+    struct view view = {services, view_prefix(request)};
+    struct call call = {
+        .services = services, .view = &view, .request = request, .response = response};
     const char *raw = NULL;
     size_t raw_length = 0;
     call.limits = atomic_load(&services->limits);
@@ -225,8 +244,12 @@ enum api_outcome api_fast(struct api_services *services, struct api_request *req
 enum api_outcome api_handle(struct api_worker *worker, struct api_request *request,
                             struct api_response *response)
 {
-    struct call call = {
-        .services = worker->services, .worker = worker, .request = request, .response = response};
+    worker->view.prefix = view_prefix(request);
+    struct call call = {.services = worker->services,
+                        .worker = worker,
+                        .view = &worker->view,
+                        .request = request,
+                        .response = response};
     const char *raw = NULL;
     size_t raw_length = 0;
     call.limits = atomic_load(&worker->services->limits);
@@ -246,12 +269,30 @@ enum api_outcome api_handle(struct api_worker *worker, struct api_request *reque
                        &error);
 }
 
-void api_observe(struct api_services *services, const struct api_request *request, int status,
-                 int64_t duration_ns)
+static const struct route *route_of(const struct api_request *request)
 {
     char allow[64];
     const char *raw = NULL;
     size_t raw_length = 0;
-    const struct route *route = router_find(request, &raw, &raw_length, allow);
+    return router_find(request, &raw, &raw_length, allow);
+}
+
+bool api_is_audited(const struct api_request *request)
+{
+    const struct route *route = route_of(request);
+    return route && route->scope == SCOPE_ADMIN;
+}
+
+bool api_is_probe(const struct api_request *request)
+{
+    const struct route *route = route_of(request);
+    return route && (route->fast == healthz_fast || route->fast == readyz_fast ||
+                     route->fast == metrics_fast);
+}
+
+void api_observe(struct api_services *services, const struct api_request *request, int status,
+                 int64_t duration_ns)
+{
+    const struct route *route = route_of(request);
     metrics_observe(services->metrics, route ? router_index(route) : SIZE_MAX, status, duration_ns);
 }

@@ -18,6 +18,7 @@
 #ifndef API_API_H
 #define API_API_H
 
+#include "base/token.h"
 #include "model/model.h"
 #include "storage/writer.h"
 
@@ -29,11 +30,22 @@ enum api_method { API_GET, API_HEAD, API_POST, API_PATCH, API_DELETE, API_OTHER 
 
 enum api_encoding { API_IDENTITY, API_GZIP, API_SNAPPY, API_ZSTD, API_UNKNOWN_ENCODING };
 
+/* Who asks: filled by api_begin. Its name is safe in a log line. */
+struct api_caller {
+    bool known;
+    unsigned scopes; /* of base/token.h */
+    char name[TOKEN_NAME_BYTES];
+    char prefix[TOKEN_PREFIX_BYTES]; /* empty: all series */
+};
+
 struct api_request {
     enum api_method method;
-    const char *path;         /* percent-encoded, as sent, without the query */
-    const char *query;        /* as sent, without '?'; empty where there is none */
-    const char *content_type; /* empty where absent */
+    const char *path;          /* percent-encoded, as sent, without the query */
+    const char *query;         /* as sent, without '?'; empty where there is none */
+    const char *content_type;  /* empty where absent */
+    const char *authorization; /* as sent, during api_begin; NULL where absent */
+    struct api_caller caller;  /* api_begin's */
+    bool probe; /* it came by the port for probes: health and metrics want no token */
     enum api_encoding encoding;
     const char *body;
     size_t body_length;
@@ -139,6 +151,7 @@ struct api_limits {
 /* STATUS_INVALID where `text` is not a list of levels in (0,1) as forecast.quantiles wants it. */
 enum status api_quantiles_check(const char *text, struct error *error) MUST_USE;
 
+struct access;       /* tokens: api/access.h */
 struct live;         /* live forecasts: api/live.h */
 struct tracks;       /* calibration by series: api/track.h */
 struct regret;       /* champions against those they replaced: api/regret.h */
@@ -149,6 +162,7 @@ struct api_services {
     struct writer *writer;
     struct registry *registry;
     struct job_table *jobs;
+    struct access *access; /* set by the server; NULL: everybody may do everything */
     struct live *live;
     struct tracks *tracks;
     struct regret *regret;
@@ -182,7 +196,7 @@ void api_worker_free(struct api_worker *worker);
 
 /* 1: head only; content_length UINT64_MAX where it is not known. API_DONE: answer `response` now;
  * API_DECLINED: read the body and go on. */
-enum api_outcome api_begin(struct api_services *services, const struct api_request *request,
+enum api_outcome api_begin(struct api_services *services, struct api_request *request,
                            uint64_t content_length, struct api_response *response);
 /* 2 */
 enum api_outcome api_fast(struct api_services *services, struct api_request *request,
@@ -195,6 +209,17 @@ enum api_outcome api_handle(struct api_worker *worker, struct api_request *reque
  */
 void api_problem(const struct api_request *request, const struct error *error,
                  struct api_response *response);
+
+/* Tokens in memory: none at first, so nobody gets in. Replacing them takes the list; any thread. */
+enum status access_new(struct access **out, struct error *error) MUST_USE;
+void access_replace_take(struct access *access, struct token_list *tokens);
+void access_free(struct access *access); /* NULL is fine */
+
+/* Whether the request is one for the audit log: its route is an administrator's alone. */
+bool api_is_audited(const struct api_request *request);
+
+/* Whether a request that reached the port for probes may be answered there: health and metrics. */
+bool api_is_probe(const struct api_request *request);
 
 /* Counts a finished request for /metrics: route template, status, seconds. Any thread. */
 void api_observe(struct api_services *services, const struct api_request *request, int status,

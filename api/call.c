@@ -26,7 +26,7 @@ enum status call_body(const struct call *call, const char **bytes, size_t *lengt
     return status;
 }
 
-enum status series_by_text(struct storage *storage, const char *text, size_t length, uint32_t *id,
+enum status series_by_text(const struct view *view, const char *text, size_t length, uint32_t *id,
                            struct error *error)
 {
     char canonical[SERIES_TEXT_MAX];
@@ -34,7 +34,7 @@ enum status series_by_text(struct storage *storage, const char *text, size_t len
     if (series_name_parse(text, length, canonical, &canonical_length, error) != STATUS_OK) {
         return error->status;
     }
-    *id = storage_series_find(storage, canonical, canonical_length);
+    *id = view_find(view, canonical, canonical_length);
     if (*id == 0) {
         error_set(error, STATUS_NOT_FOUND, "there is no series \"%.*s\"",
                   (int)(canonical_length < 200 ? canonical_length : 200), canonical);
@@ -49,16 +49,12 @@ enum status call_series(const struct call *call, uint32_t *id, struct error *err
     if (text[0] >= '1' && text[0] <= '9' && strspn(text, "0123456789") == call->argument_length) {
         errno = 0;
         unsigned long number = strtoul(text, NULL, 10);
-        struct series_info info;
-        struct error ignored = {0};
-        if (errno == 0 && number <= UINT32_MAX &&
-            storage_series_info(call->services->storage, (uint32_t)number, &info, &ignored) ==
-                STATUS_OK) {
+        if (errno == 0 && number <= UINT32_MAX && view_has(call->view, (uint32_t)number)) {
             *id = (uint32_t)number;
             return STATUS_OK;
         }
     }
-    return series_by_text(call->services->storage, text, call->argument_length, id, error);
+    return series_by_text(call->view, text, call->argument_length, id, error);
 }
 
 enum status call_json(struct call *call, int http, struct text *text, struct error *error)

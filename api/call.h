@@ -8,6 +8,7 @@
 #include "api/problem.h"
 #include "api/query.h"
 #include "api/router.h"
+#include "api/view.h"
 
 #define QUERY_PARAMETERS_MAX 512
 #define QUERY_BYTES_MAX      (64u << 10)
@@ -17,6 +18,7 @@
 /* Lives on the stack of api_fast or api_handle. */
 struct call {
     struct api_services *services;
+    const struct view *view;   /* the series that the caller may see */
     struct api_worker *worker; /* NULL on the network thread */
     struct api_request *request;
     struct api_response *response;
@@ -34,6 +36,7 @@ struct forecast_desk;
 /* Big buffers are made at the first use and kept. One thread owns all of it. */
 struct api_worker {
     struct api_services *services;
+    struct view view; /* of the request under way; else everything */
     struct storage_reader *reader;
     struct points_cache *points_cache;
     struct forecast_desk *desk; /* forecast_make.h */
@@ -52,7 +55,7 @@ enum status call_body(const struct call *call, const char **bytes, size_t *lengt
 enum status call_series(const struct call *call, uint32_t *id, struct error *error) MUST_USE;
 
 /* The series of a text as users write it. */
-enum status series_by_text(struct storage *storage, const char *text, size_t length, uint32_t *id,
+enum status series_by_text(const struct view *view, const char *text, size_t length, uint32_t *id,
                            struct error *error) MUST_USE;
 
 /* 200 (or another code) with JSON. */

@@ -45,17 +45,17 @@ static enum status add_series(struct forecast_query *out, uint32_t id, struct er
 }
 
 /* All series that a selector matches. */
-static enum status add_matching(struct api_services *services, const struct selector *selector,
+static enum status add_matching(const struct view *view, const struct selector *selector,
                                 struct forecast_query *out, struct error *error)
 {
     uint32_t ids[64], after = 0;
     size_t found;
-    if (storage_series_list(services->storage, selector, 0, ids, 1) == 0) {
+    if (view_list(view, selector, 0, ids, 1) == 0) {
         error_set(error, STATUS_NOT_FOUND, "no series matches");
         return error_code(error, "unknown_series", "series");
     }
     do {
-        found = storage_series_list(services->storage, selector, after, ids, ARRAY_COUNT(ids));
+        found = view_list(view, selector, after, ids, ARRAY_COUNT(ids));
         for (size_t i = 0; i < found; i++) {
             if (add_series(out, ids[i], error) != STATUS_OK) {
                 return error->status;
@@ -66,14 +66,14 @@ static enum status add_matching(struct api_services *services, const struct sele
     return STATUS_OK;
 }
 
-enum status forecast_query_series(struct api_services *services, const char *text, size_t length,
+enum status forecast_query_series(const struct view *view, const char *text, size_t length,
                                   struct forecast_query *out, struct error *error)
 {
     char canonical[SERIES_TEXT_MAX];
     size_t canonical_length = 0;
     struct error cause = {0};
     if (series_name_parse(text, length, canonical, &canonical_length, &cause) == STATUS_OK) {
-        uint32_t id = storage_series_find(services->storage, canonical, canonical_length);
+        uint32_t id = view_find(view, canonical, canonical_length);
         if (id != 0) {
             return add_series(out, id, error);
         }
@@ -86,7 +86,7 @@ enum status forecast_query_series(struct api_services *services, const char *tex
         return error->status;
     }
     out->open = true;
-    enum status status = add_matching(services, selector, out, error);
+    enum status status = add_matching(view, selector, out, error);
     selector_free(selector);
     if (status == STATUS_NOT_FOUND) {
         error_set(error, STATUS_NOT_FOUND, "no series matches \"%.200s\"", text);
@@ -218,7 +218,7 @@ enum status forecast_query_finish(struct forecast_query *out, struct error *erro
     return STATUS_OK;
 }
 
-static enum status read_one(struct api_services *services, const struct query_parameter *parameter,
+static enum status read_one(const struct view *view, const struct query_parameter *parameter,
                             struct forecast_query *out, struct error *error)
 {
     const char *name = parameter->name, *value = parameter->value;
@@ -226,7 +226,7 @@ static enum status read_one(struct api_services *services, const struct query_pa
         return forecast_query_at(out, value, error);
     }
     if (strcmp(name, "series") == 0) {
-        return forecast_query_series(services, value, parameter->length, out, error);
+        return forecast_query_series(view, value, parameter->length, out, error);
     }
     if (strcmp(name, "horizon") == 0) {
         return parse_duration(name, value, &out->horizon_ms, error);
@@ -246,10 +246,10 @@ static enum status read_one(struct api_services *services, const struct query_pa
     return forecast_query_format(out, value, error);
 }
 
-enum status forecast_query_read(struct api_services *services, const struct query *query,
+enum status forecast_query_read(const struct view *view, const struct query *query,
                                 struct forecast_query *out, struct error *error)
 {
-    forecast_query_init(services, out);
+    forecast_query_init(view->services, out);
     if (query_value(query, "horizon") && query_value(query, "steps")) {
         error_set(error, STATUS_INVALID, "\"horizon\" and \"steps\" cannot stand together");
         return error_code(error, "bad_parameter", "steps");
@@ -260,7 +260,7 @@ enum status forecast_query_read(struct api_services *services, const struct quer
     }
     for (size_t i = 0; i < query->count; i++) {
         if (query->parameters[i].length > 0 &&
-            read_one(services, &query->parameters[i], out, error) != STATUS_OK) {
+            read_one(view, &query->parameters[i], out, error) != STATUS_OK) {
             return error->status;
         }
     }

@@ -6,6 +6,7 @@
 
 #include "api/api.h"
 #include "api/query.h"
+#include "api/view.h"
 
 /* Of the query string of GET. */
 #define FORECAST_PARAMETERS "series horizon steps quantiles level history at format"
@@ -31,17 +32,17 @@ struct forecast_query {
 
 /* From the query of GET. unknown_series, bad_parameter, missing_parameter, too_many_series,
  * no_vintage. */
-enum status forecast_query_read(struct api_services *services, const struct query *query,
+enum status forecast_query_read(const struct view *view, const struct query *query,
                                 struct forecast_query *out, struct error *error) MUST_USE;
 
 /* From the body of POST: the same fields; "series" is a string or an array of strings, "quantiles"
  * and "level" are arrays of numbers or strings as above. */
-enum status forecast_query_read_json(struct api_services *services, const char *body, size_t length,
+enum status forecast_query_read_json(const struct view *view, const char *body, size_t length,
                                      struct forecast_query *out, struct error *error) MUST_USE;
 
 /* Parts, shared by both. */
 void forecast_query_init(struct api_services *services, struct forecast_query *out);
-enum status forecast_query_series(struct api_services *services, const char *text, size_t length,
+enum status forecast_query_series(const struct view *view, const char *text, size_t length,
                                   struct forecast_query *out, struct error *error) MUST_USE;
 /* "0.1,0.5" as levels, or "80,95" as bands in per cent. */
 enum status forecast_query_quantiles(struct forecast_query *out, const char *text,

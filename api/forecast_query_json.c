@@ -16,12 +16,12 @@ static enum status bad_member(const char *name, const char *what, struct error *
     return error_code(error, "bad_field", name);
 }
 
-static enum status read_series(struct api_services *services, const json_t *member,
+static enum status read_series(const struct view *view, const json_t *member,
                                struct forecast_query *out, struct error *error)
 {
     if (json_is_string(member)) {
-        return forecast_query_series(services, json_string_value(member),
-                                     json_string_length(member), out, error);
+        return forecast_query_series(view, json_string_value(member), json_string_length(member),
+                                     out, error);
     }
     if (!json_is_array(member)) {
         return bad_member("series", "a string or an array of strings", error);
@@ -31,7 +31,7 @@ static enum status read_series(struct api_services *services, const json_t *memb
         if (!json_is_string(one)) {
             return bad_member("series", "a string or an array of strings", error);
         }
-        if (forecast_query_series(services, json_string_value(one), json_string_length(one), out,
+        if (forecast_query_series(view, json_string_value(one), json_string_length(one), out,
                                   error) != STATUS_OK) {
             return error->status;
         }
@@ -96,7 +96,7 @@ static enum status read_horizon(const json_t *body, struct forecast_query *out, 
                : status;
 }
 
-static enum status read_members(struct api_services *services, const json_t *body,
+static enum status read_members(const struct view *view, const json_t *body,
                                 struct forecast_query *out, struct error *error)
 {
     const char *format = NULL, *at = NULL;
@@ -104,7 +104,7 @@ static enum status read_members(struct api_services *services, const json_t *bod
         return error->status;
     }
     const json_t *series = json_member(body, "series");
-    enum status status = series ? read_series(services, series, out, error) : STATUS_OK;
+    enum status status = series ? read_series(view, series, out, error) : STATUS_OK;
     if (status == STATUS_OK) {
         status = read_horizon(body, out, error);
     }
@@ -132,16 +132,16 @@ static enum status read_members(struct api_services *services, const json_t *bod
     return status == STATUS_OK && format ? forecast_query_format(out, format, error) : status;
 }
 
-enum status forecast_query_read_json(struct api_services *services, const char *body, size_t length,
+enum status forecast_query_read_json(const struct view *view, const char *body, size_t length,
                                      struct forecast_query *out, struct error *error)
 {
     struct json_t *document = NULL;
-    forecast_query_init(services, out);
+    forecast_query_init(view->services, out);
     enum status status = json_read_object(body, length, &document, error);
     if (status != STATUS_OK) {
         return status;
     }
-    status = read_members(services, document, out, error);
+    status = read_members(view, document, out, error);
     json_free(document);
     return status == STATUS_OK ? forecast_query_finish(out, error) : status;
 }

@@ -225,7 +225,8 @@ static void keep(struct api_services *services, const char *query, const struct 
 enum status forecast_get_fast(struct call *call, struct error *error)
 {
     (void)error;
-    if (live_get(call->services, call->request->query, clock_wall_ms(), call->response)) {
+    if (!call->view->prefix &&
+        live_get(call->services, call->request->query, clock_wall_ms(), call->response)) {
         api_count(call->services->metrics, METRIC_ANSWERS_MEMORY, 1);
     } else {
         call->outcome = API_DECLINED;
@@ -260,16 +261,18 @@ static enum status answer_query(struct call *call, const struct forecast_query *
 enum status forecast_get(struct call *call, struct error *error)
 {
     struct forecast_query query;
-    enum status status = forecast_query_read(call->services, &call->query, &query, error);
-    /* What was issued is looked up each time: it is not a live answer. */
-    const char *keep_as = query.at_ms == INT64_MIN ? call->request->query : NULL;
+    enum status status = forecast_query_read(call->view, &call->query, &query, error);
+    /* What was issued is looked up each time: it is not a live answer. Nor is what a caller with a
+     * prefix sees: live answers belong to those who see everything. */
+    bool live = query.at_ms == INT64_MIN && !call->view->prefix;
+    const char *keep_as = live ? call->request->query : NULL;
     return status == STATUS_OK ? answer_query(call, &query, keep_as, error) : status;
 }
 
 enum status forecast_post(struct call *call, struct error *error)
 {
     struct forecast_query query;
-    enum status status = forecast_query_read_json(call->services, call->request->body,
+    enum status status = forecast_query_read_json(call->view, call->request->body,
                                                   call->request->body_length, &query, error);
     return status == STATUS_OK ? answer_query(call, &query, NULL, error) : status;
 }
@@ -285,7 +288,7 @@ static enum status read_query(struct api_worker *worker, const char *text,
         query_check(&raw, FORECAST_PARAMETERS, "series", error) != STATUS_OK) {
         return error->status;
     }
-    return forecast_query_read(worker->services, &raw, query, error);
+    return forecast_query_read(&worker->view, &raw, query, error);
 }
 
 enum status api_forecast_text(struct api_worker *worker, const char *query, struct text *out,

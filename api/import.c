@@ -89,7 +89,8 @@ static enum status store_series(struct import *import, const struct csv_series *
     while (first < series->count && isnan(series->points[first].value)) {
         first++; /* missing values before the first real one say nothing */
     }
-    if (canonical(series->id, text, &length, &fault) != STATUS_OK) {
+    if (canonical(series->id, text, &length, &fault) != STATUS_OK ||
+        view_check(import->call->view, text, length, &fault) != STATUS_OK) {
         refuse(import, series, series->count - first, &fault);
         return STATUS_OK;
     }

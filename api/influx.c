@@ -32,8 +32,9 @@ static const char *code_of(int http)
     static const struct {
         int http;
         const char *code;
-    } codes[] = {{400, "invalid"},           {404, "not found"}, {405, "method not allowed"},
-                 {413, "request too large"}, {415, "invalid"},   {503, "unavailable"}};
+    } codes[] = {{400, "invalid"},   {401, "unauthorized"},       {403, "forbidden"},
+                 {404, "not found"}, {405, "method not allowed"}, {413, "request too large"},
+                 {415, "invalid"},   {503, "unavailable"}};
     for (size_t i = 0; i < ARRAY_COUNT(codes); i++) {
         if (codes[i].http == http) {
             return codes[i].code;

@@ -15,6 +15,7 @@
 
 struct ingest {
     struct api_services *services;
+    const struct view *view; /* of the call: while the body is read */
     struct api_request *request;
     struct api_response *response;
     const struct api_limits *limits;
@@ -48,6 +49,9 @@ static enum status visit_series(void *context, const char *text, size_t length, 
                                 struct error *error)
 {
     struct ingest *ingest = context;
+    if (view_check(ingest->view, text, length, error) != STATUS_OK) {
+        return error->status;
+    }
     return write_batch_series(ingest->batch, text, length, number, error);
 }
 
@@ -181,6 +185,7 @@ enum status ingest_take(struct call *call, const struct ingest_source *source, s
         return error_set(error, STATUS_NO_MEMORY, "no memory for the request");
     }
     ingest->services = call->services;
+    ingest->view = call->view;
     ingest->request = call->request;
     ingest->response = call->response;
     ingest->limits = call->limits;

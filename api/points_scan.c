@@ -4,12 +4,13 @@
  * The scan accepts less than JSON, never more, as long as the identity is one that the general way
  * has accepted before (the cache holds only such): strings of an unknown identity are not checked
  * for UTF-8 here. The cache has sets of four: a crowded set costs a look the general way, nothing
- * else, so the hash need not withstand strangers.
+ * else, so a quick hash will do; its key, drawn for each cache, keeps strangers from crowding one.
  */
 #include "api/points_scan.h"
 
 #include "base/json_reader.h"
 #include "base/memory.h"
+#include "base/random.h"
 
 #include <math.h>
 #include <string.h>
@@ -215,8 +216,11 @@ static inline uint64_t mix(uint64_t hash, const char *bytes, size_t length)
 enum status points_cache_new(struct points_cache **out, struct error *error)
 {
     *out = mem_zeroed(1, sizeof(**out));
-    return *out ? STATUS_OK
-                : error_set(error, STATUS_NO_MEMORY, "no memory for the names of series");
+    if (!*out) {
+        return error_set(error, STATUS_NO_MEMORY, "no memory for the names of series");
+    }
+    random_secret(&(*out)->key, sizeof((*out)->key));
+    return STATUS_OK;
 }
 
 void points_cache_free(struct points_cache *cache)
@@ -224,9 +228,9 @@ void points_cache_free(struct points_cache *cache)
     mem_free(cache);
 }
 
-static inline uint64_t identity_hash(struct slice series, struct slice labels)
+static inline uint64_t identity_hash(uint64_t key, struct slice series, struct slice labels)
 {
-    return mix(mix(1, series.bytes, series.length), labels.bytes, labels.length) | 1;
+    return mix(mix(key, series.bytes, series.length), labels.bytes, labels.length) | 1;
 }
 
 static inline bool same_identity(const struct identity *entry, struct slice series,
@@ -245,7 +249,7 @@ struct identity *points_cache_find(struct points_cache *cache, struct slice seri
         cache->next = guess + 1;
         return &cache->entries[guess];
     }
-    uint64_t hash = identity_hash(series, labels);
+    uint64_t hash = identity_hash(cache->key, series, labels);
     size_t set = (hash >> 20) & (POINTS_CACHE_SETS - 1);
     for (size_t way = 0; way < POINTS_CACHE_WAYS; way++) {
         uint32_t index = cache->indices[set][way];
@@ -277,7 +281,7 @@ static size_t choose_way(const struct points_cache *cache, size_t set)
 void points_cache_put(struct points_cache *cache, struct slice series, struct slice labels,
                       const char *text, size_t text_length, uint32_t number)
 {
-    uint64_t hash = identity_hash(series, labels);
+    uint64_t hash = identity_hash(cache->key, series, labels);
     size_t set = (hash >> 20) & (POINTS_CACHE_SETS - 1);
     size_t way = choose_way(cache, set);
     if (series.length + labels.length + text_length > sizeof(cache->entries[0].bytes)) {

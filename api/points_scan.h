@@ -36,9 +36,10 @@ struct identity {
 /* Entries stand in the order in which they were first met. Bodies repeat that order, so the entry
  * behind the last one is tried first: no hash, and memory is read in a row. */
 struct points_cache {
-    uint64_t serial;                                       /* of the reading now */
-    uint32_t count;                                        /* of entries in use */
-    uint32_t next;                                         /* the one to try first */
+    uint64_t key;    /* of the hashes; drawn when it is made */
+    uint64_t serial; /* of the reading now */
+    uint32_t count;  /* of entries in use */
+    uint32_t next;   /* the one to try first */
     uint64_t hashes[POINTS_CACHE_SETS][POINTS_CACHE_WAYS]; /* 0: empty */
     uint16_t indices[POINTS_CACHE_SETS][POINTS_CACHE_WAYS];
     struct identity entries[POINTS_CACHE_SETS * POINTS_CACHE_WAYS];

@@ -35,6 +35,10 @@ static const struct problem_code codes[] = {
     {"bad_framing", 400, "Unclear host or length of the body",
      "Send one Host, and one Content-Length or chunked."},
     {"bad_host", 400, "Host not known", "Ask by address, or name the host in server.hosts."},
+    {"unauthorized", 401, "Token needed", NULL},
+    {"forbidden", 403, "The token does not allow this", NULL},
+    {"cross_origin", 403, "Asked by a page from elsewhere",
+     "There is no CORS: let your server ask, or serve the page from the same origin."},
     {"body_too_large", 413, "Body too large", "Send the data in several requests."},
     /* query and body */
     {"unknown_parameter", 400, "Unknown parameter", NULL},
@@ -93,6 +97,8 @@ static const struct problem_code codes[] = {
      "storage.retention says how long points are kept."},
     {"bad_value", 422, "Value is not a finite number",
      "Give a number, or null where it is missing."},
+    {"outside_prefix", 422, "Series outside of the token's prefix",
+     "Write to series that begin with the prefix, or use a token without one."},
     {"series_limit", 422, "Too many series", "ingest.max_series says how many there may be."},
     /* forecasts and series */
     {"unknown_series", 404, "Unknown series", "GET /api/v1/series lists what there is."},

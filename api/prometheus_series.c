@@ -57,7 +57,7 @@ static enum status walk_series(struct walk *walk, bool match_required, promql_vi
     if (status == STATUS_OK) {
         struct promql_selection selection = {match.selectors, match.count, false, NULL,
                                              visit,           walk};
-        status = promql_select(call->services->storage, &selection, error);
+        status = promql_select(call->view, &selection, error);
     }
     prometheus_match_release(&match);
     return status;

@@ -272,7 +272,7 @@ static enum status visit_one(const struct promql_selection *selection,
     return STATUS_OK;
 }
 
-enum status promql_select(struct storage *storage, const struct promql_selection *selection,
+enum status promql_select(const struct view *view, const struct promql_selection *selection,
                           struct error *error)
 {
     uint32_t ids[PAGE], after = 0;
@@ -285,10 +285,10 @@ enum status promql_select(struct storage *storage, const struct promql_selection
     }
     text_init(&labels, (size_t)4 * SERIES_TEXT_MAX);
     do {
-        found = storage_series_list(storage, NULL, after, ids, PAGE);
+        found = view_list(view, NULL, after, ids, PAGE);
         for (size_t i = 0; i < found && status == STATUS_OK; i++) {
             after = ids[i];
-            if (take_apart(storage, after, selection, candidate)) {
+            if (take_apart(view->services->storage, after, selection, candidate)) {
                 status = visit_one(selection, candidate, after, &labels, error);
             }
         }

@@ -12,8 +12,8 @@
 #define API_PROMQL_SELECTOR_H
 
 #include "api/promql_matrix.h"
+#include "api/view.h"
 #include "base/series_name.h"
-#include "storage/storage.h"
 
 #define PROMQL_PREDICTED ":predicted"
 #define PROMQL_FORECAST  "ml_forecast"
@@ -41,7 +41,7 @@ struct promql_selection {
 };
 
 /* Visits each series that is meant, the variants of one after each other. */
-enum status promql_select(struct storage *storage, const struct promql_selection *selection,
+enum status promql_select(const struct view *view, const struct promql_selection *selection,
                           struct error *error) MUST_USE;
 
 /* The labels of a set in order, beginning with *at = 0; false at its end. */

@@ -305,8 +305,7 @@ static enum status read_all(struct selection *selection, struct error *error)
 {
     struct promql_selection wanted = {&selection->node->selector,     1,          true,
                                       &selection->evaluation->budget, note_found, selection};
-    struct storage *storage = selection->evaluation->worker->services->storage;
-    if (promql_select(storage, &wanted, error) != STATUS_OK) {
+    if (promql_select(&selection->evaluation->worker->view, &wanted, error) != STATUS_OK) {
         return error->status;
     }
     for (size_t i = 0; i < selection->count; i++) {

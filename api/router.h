@@ -5,6 +5,7 @@
 #define API_ROUTER_H
 
 #include "api/api.h"
+#include "base/token.h"
 
 struct call;
 
@@ -22,8 +23,19 @@ enum route_body {
     BODY_CSV,          /* text/csv, likewise; the body itself may be a gzip file */
 };
 
+/* Who may: the bits of base/token.h, or nobody in particular. A row without one does not compile.
+ */
+enum {
+    SCOPE_READ = TOKEN_READ,
+    SCOPE_WRITE = TOKEN_WRITE,
+    SCOPE_ADMIN = TOKEN_ADMIN, /* such a request goes into the audit log */
+    SCOPE_OPEN = 8,            /* without a token: says nothing about data */
+    SCOPE_WHOLE = 16,          /* concerns all series: not for a token with a prefix */
+};
+
 struct route {
     enum api_method method;
+    unsigned scope;       /* any of these is enough */
     const char *template; /* "/api/v1/series/{id}/points"; a label of metrics */
     enum route_body body;
     const char *parameters; /* of the query, separated by blanks; others are refused. NULL: anything

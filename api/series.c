@@ -127,8 +127,7 @@ enum status series_list(struct call *call, struct error *error)
     text_init(&json, ANSWER_BYTES_MAX);
     enum status status = STATUS_NO_MEMORY;
     if (ids) {
-        size_t count =
-            storage_series_list(call->services->storage, selector, (uint32_t)after, ids, limit + 1);
+        size_t count = view_list(call->view, selector, (uint32_t)after, ids, limit + 1);
         status = write_list(call, ids, count, limit, &json, error);
     } else {
         error_set(error, STATUS_NO_MEMORY, "no memory for the list");

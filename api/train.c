@@ -103,7 +103,7 @@ static enum status read_selector(const struct call *call, const struct json_t *b
     if (status != STATUS_OK) {
         return error_code(error, "bad_selector", "series");
     }
-    if (storage_series_list(call->services->storage, selector, 0, &id, 1) == 0) {
+    if (view_list(call->view, selector, 0, &id, 1) == 0) {
         error_set(error, STATUS_NOT_FOUND, "no series matches \"%.200s\"", series);
         status = error_code(error, "unknown_series", "series");
     }

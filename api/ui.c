@@ -27,7 +27,6 @@ enum status ui_fast(struct call *call, struct error *error)
             response->body_length = length;
             response->body_static = true;
             response_header(response, "Content-Security-Policy", POLICY);
-            response_header(response, "X-Content-Type-Options", "nosniff");
             response_header(response, "Referrer-Policy", "no-referrer");
             response_header(response, "ETag", "\"%08x-%zx\"",
                             hash_crc32c(0, assets[i].bytes, length), length);

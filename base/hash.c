@@ -188,3 +188,13 @@ void sha256_hex(struct sha256 *hash, char hex[65])
     }
     hex[64] = '\0';
 }
+
+bool hash_equal(const void *left, const void *right, size_t length)
+{
+    const volatile unsigned char *a = left, *b = right;
+    unsigned char differs = 0;
+    for (size_t i = 0; i < length; i++) {
+        differs |= a[i] ^ b[i];
+    }
+    return differs == 0;
+}

@@ -4,6 +4,7 @@
 #ifndef BASE_HASH_H
 #define BASE_HASH_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -21,6 +22,9 @@ struct sha256 {
 void sha256_init(struct sha256 *hash);
 void sha256_add(struct sha256 *hash, const void *bytes, size_t length);
 void sha256_hex(struct sha256 *hash, char hex[65]); /* finishes; the struct is then spent */
+
+/* Whether `length` bytes are the same, in a time that does not depend on where they differ. */
+bool hash_equal(const void *left, const void *right, size_t length);
 
 /* CRC-32C (Castagnoli), of chunks and journal rows. Start with 0. */
 uint32_t hash_crc32c(uint32_t crc, const void *bytes, size_t length);

@@ -32,7 +32,14 @@ static void add_parameter(struct text *query, const char *name, const char *valu
     }
 }
 
-static enum status ask_daemon(const char *url, const char *query, struct text *out,
+/* Where the answer comes from. */
+struct origin {
+    const struct config_sources *sources;
+    const char *url; /* NULL: the directory */
+    struct http_credentials as;
+};
+
+static enum status ask_daemon(const struct origin *origin, const char *query, struct text *out,
                               struct error *error)
 {
     struct text target;
@@ -41,7 +48,8 @@ static enum status ask_daemon(const char *url, const char *query, struct text *o
     text_add_format(&target, "/api/v1/forecast?%s", query);
     enum status status = text_status(&target, "the request", error);
     if (status == STATUS_OK) {
-        struct http_call call = {.base = url, .method = "GET", .target = target.bytes};
+        struct http_call call = {
+            .as = &origin->as, .base = origin->url, .method = "GET", .target = target.bytes};
         status = http_client_call(&call, &reply, error);
     }
     if (status == STATUS_OK) {
@@ -67,8 +75,7 @@ static enum status ask_store(const struct config_sources *sources, const char *q
     return status;
 }
 
-static int print_forecast(const struct config_sources *sources, const char *url,
-                          const struct text *query)
+static int print_forecast(const struct origin *origin, const struct text *query)
 {
     struct text out;
     struct error error = {0};
@@ -76,8 +83,8 @@ static int print_forecast(const struct config_sources *sources, const char *url,
     text_init(&out, ANSWER_MAX);
     enum status status = text_status(query, "the request", &error);
     if (status == STATUS_OK) {
-        status = url != NULL ? ask_daemon(url, query->bytes, &out, &error)
-                             : ask_store(sources, query->bytes, &out, &error);
+        status = origin->url != NULL ? ask_daemon(origin, query->bytes, &out, &error)
+                                     : ask_store(origin->sources, query->bytes, &out, &error);
     }
     if (status == STATUS_OK) {
         status = text_status(&out, "the forecast", &error);
@@ -100,6 +107,7 @@ int command_forecast(int argc, char **argv)
     static const struct command_option options[] = {
         COMMAND_STORE_OPTIONS,
         {"url", "URL", "Ask the daemon there instead of reading the directory."},
+        HTTP_CLIENT_OPTIONS,
         {"series", "S", "A series or a selector; may repeat."},
         {"horizon", "H", "How far ahead, as a duration: 24h."},
         {"steps", "N", "How far ahead, in steps."},
@@ -119,7 +127,7 @@ int command_forecast(int argc, char **argv)
     };
     struct config_sources sources = {0};
     struct text query;
-    const char *url = NULL;
+    struct origin origin = {.sources = &sources};
     bool has_series = false;
     int code = EXIT_USAGE;
     text_init(&query, (size_t)60 << 10);
@@ -134,7 +142,9 @@ int command_forecast(int argc, char **argv)
         }
         const char *name = options[word].name;
         if (strcmp(name, "url") == 0) {
-            url = line.value;
+            origin.url = line.value;
+        } else if (http_credentials_take(&origin.as, name, line.value)) {
+            continue;
         } else if (strcmp(name, "config") == 0 || strcmp(name, "set") == 0 ||
                    strcmp(name, "data") == 0) {
             if (!command_source(&sources, name, line.value)) {
@@ -150,7 +160,7 @@ int command_forecast(int argc, char **argv)
         code = command_usage(&line, "no series is named: --series S");
         goto release;
     }
-    code = print_forecast(&sources, url, &query);
+    code = print_forecast(&origin, &query);
 
 release:
     text_release(&query);

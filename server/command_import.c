@@ -18,6 +18,7 @@
 
 struct import {
     const char *url; /* NULL: into the store */
+    struct http_credentials as;
     struct command_store store;
     struct write_batch *batch; /* being filled; NULL = none */
     struct text piece;         /* the same for a daemon: a body of long CSV */
@@ -73,7 +74,8 @@ static enum status flush_piece(struct import *import, struct error *error)
     if (status != STATUS_OK) {
         return status;
     }
-    struct http_call call = {.base = import->url,
+    struct http_call call = {.as = &import->as,
+                             .base = import->url,
                              .method = "POST",
                              .target = "/api/v1/import",
                              .content_type = "text/csv",
@@ -254,6 +256,7 @@ int command_import(int argc, char **argv)
     static const struct command_option options[] = {
         COMMAND_STORE_OPTIONS,
         {"url", "URL", "Send the points to the daemon there instead."},
+        HTTP_CLIENT_OPTIONS,
     };
     struct command_line line = {
         .command = "import",
@@ -281,6 +284,8 @@ int command_import(int argc, char **argv)
             files[file_count++] = line.value;
         } else if (strcmp(options[word].name, "url") == 0) {
             import.url = line.value;
+        } else if (http_credentials_take(&import.as, options[word].name, line.value)) {
+            continue;
         } else if (!command_source(&sources, options[word].name, line.value)) {
             return command_usage(&line, "too many --set");
         }

@@ -16,7 +16,7 @@ int command_serve(int argc, char **argv)
 {
     static const struct command_option options[] = {
         COMMAND_STORE_OPTIONS,
-        {"insecure", NULL, "Allow an address beyond loopback, although there are no tokens yet."},
+        {"insecure", NULL, "Allow an address beyond loopback although auth.tokens is not set."},
     };
     struct command_line line = {
         .command = "serve",
@@ -53,13 +53,15 @@ int command_serve(int argc, char **argv)
     return daemon_run(&daemon, &sources);
 }
 
-/* Where a daemon of this configuration listens, as a URL from this machine. */
+/* Where a daemon of this configuration answers probes, as a URL from this machine. */
 static void url_of(const struct config *config, char *url, size_t capacity)
 {
-    const char *port = strrchr(config->listen, ':');
-    bool any =
-        strncmp(config->listen, "0.0.0.0:", 8) == 0 || strncmp(config->listen, "[::]:", 5) == 0;
-    snprintf(url, capacity, "http://%s%s", any ? "127.0.0.1" : config->listen,
+    bool own_port = config->health_listen[0] != '\0';
+    const char *listen = own_port ? config->health_listen : config->listen;
+    const char *port = strrchr(listen, ':');
+    bool any = strncmp(listen, "0.0.0.0:", 8) == 0 || strncmp(listen, "[::]:", 5) == 0;
+    bool encrypted = config->tls_cert[0] != '\0' && !own_port;
+    snprintf(url, capacity, "http%s://%s%s", encrypted ? "s" : "", any ? "127.0.0.1" : listen,
              any && port != NULL ? port : "");
 }
 
@@ -69,6 +71,7 @@ int command_healthcheck(int argc, char **argv)
         {"config", "FILE", "Read this configuration file, for the address."},
         {"set", "KEY=VALUE", "Set one option of the configuration; may repeat."},
         {"url", "URL", "Ask there; default: the address of the configuration."},
+        HTTP_CLIENT_OPTIONS,
     };
     struct command_line line = {
         .command = "healthcheck",
@@ -84,6 +87,7 @@ int command_healthcheck(int argc, char **argv)
     struct error error = {0};
     struct http_reply reply = {0};
     char url[160] = "";
+    struct http_credentials as = {NULL, NULL, false};
     const char *base = NULL;
     for (int word; (word = command_next(&line)) != WORD_END;) {
         if (word == WORD_STOP) {
@@ -94,6 +98,8 @@ int command_healthcheck(int argc, char **argv)
         }
         if (strcmp(options[word].name, "url") == 0) {
             base = line.value;
+        } else if (http_credentials_take(&as, options[word].name, line.value)) {
+            continue;
         } else if (!command_source(&sources, options[word].name, line.value)) {
             return command_usage(&line, "too many --set");
         }
@@ -104,9 +110,13 @@ int command_healthcheck(int argc, char **argv)
         }
         url_of(&config, url, sizeof(url));
         base = url;
+        if (config.tls_cert[0] != '\0') { /* it is our own: its name does not matter */
+            as.authorities = config.tls_cert;
+            as.any_name = true;
+        }
     }
     struct http_call call = {
-        .base = base, .method = "GET", .target = "/healthz", .timeout_ms = 3000};
+        .as = &as, .base = base, .method = "GET", .target = "/healthz", .timeout_ms = 3000};
     if (http_client_call(&call, &reply, &error) != STATUS_OK ||
         http_reply_check(&reply, &error) != STATUS_OK) {
         http_reply_release(&reply);

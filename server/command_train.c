@@ -18,6 +18,7 @@
 
 struct training {
     const char *url;
+    struct http_credentials as;
     int64_t seconds, steps, seed;
     const char *backbone;
     struct config_sources sources;
@@ -181,7 +182,8 @@ static int train_remote(const struct training *training)
         text_add_json_string(&body, training->backbone, strlen(training->backbone));
     }
     text_add_char(&body, '}');
-    struct http_call call = {.base = training->url,
+    struct http_call call = {.as = &training->as,
+                             .base = training->url,
                              .method = "POST",
                              .target = "/api/v1/train",
                              .content_type = "application/json",
@@ -198,7 +200,8 @@ static int train_remote(const struct training *training)
         progress_report(&progress, &job.progress);
         clock_sleep_ms(POLL_MS);
         snprintf(target, sizeof(target), "/api/v1/jobs/%s", job.id);
-        call = (struct http_call){.base = training->url, .method = "GET", .target = target};
+        call = (struct http_call){
+            .as = &training->as, .base = training->url, .method = "GET", .target = target};
         status = ask_job(&call, &job, &error);
     }
     progress_end(&progress);
@@ -215,6 +218,7 @@ int command_train(int argc, char **argv)
     static const struct command_option options[] = {
         COMMAND_STORE_OPTIONS,
         {"url", "URL", "Let the daemon there train."},
+        HTTP_CLIENT_OPTIONS,
         {"seconds", "N", "Train each group for N seconds; default: train.seconds."},
         {"steps", "N", "Train N steps, whatever the time: results can be repeated."},
         {"seed", "N", "Seed of the random numbers; default: train.seed."},
@@ -246,6 +250,8 @@ int command_train(int argc, char **argv)
         bool good = true;
         if (strcmp(name, "url") == 0) {
             training.url = line.value;
+        } else if (http_credentials_take(&training.as, name, line.value)) {
+            continue;
         } else if (strcmp(name, "seconds") == 0) {
             good = command_integer(&line, name, line.value, 1, 604800, &training.seconds);
         } else if (strcmp(name, "steps") == 0) {

@@ -30,9 +30,15 @@ static const char *const log_levels[] = {"error", "warning", "info", "debug", NU
 /* name, type, default, minimum, maximum, choices, field, reloadable, secret, help */
 const struct option config_options[] = {
     {"server.listen", OPTION_TEXT, "127.0.0.1:7380", 0, 0, NULL, FIELD(listen), 0, 0,
-     "Address and port; beyond loopback only with --insecure, because there are no tokens yet."},
+     "Address and port; beyond loopback only with auth.tokens, or with --insecure."},
     {"server.hosts", OPTION_TEXT, "", 0, 0, NULL, FIELD(hosts), 0, 0,
-     "Further host names that a request may name while listening on loopback, with commas."},
+     "Host names that a request may name, with commas; on loopback besides localhost, elsewhere "
+     "only these once there are any. Addresses are always fine."},
+    {"server.health_listen", OPTION_TEXT, "", 0, 0, NULL, FIELD(health_listen), 0, 0,
+     "Second address and port, for /healthz, /readyz and /metrics alone: without TLS and tokens, "
+     "and it answers when the first one is full."},
+    {"server.sandbox", OPTION_BOOL, "true", 0, 0, NULL, FIELD(sandbox), 0, 0,
+     "After the start give up files and system calls that are not needed, where the kernel can."},
     {"server.workers", OPTION_INT, "0", 0, 64, NULL, FIELD(workers), 0, 0,
      "Threads that run requests; 0 takes one a core and at least two."},
     {"server.connections", OPTION_INT, "4096", 16, 60000, NULL, FIELD(connections), 0, 0,
@@ -98,10 +104,18 @@ const struct option config_options[] = {
      "Unit of timestamps that are numbers."},
     {"mqtt.max_payload", OPTION_BYTES, "64KiB", 16, 16.0 * 1024 * 1024, NULL,
      FIELD(mqtt_max_payload), 0, 0, "Longest message that is taken."},
+    {"auth.tokens", OPTION_TEXT, "", 0, 0, NULL, FIELD(tokens), 0, 0,
+     "File of access tokens, made by forecastd token create; with it every request needs one."},
+    {"tls.cert", OPTION_TEXT, "", 0, 0, NULL, FIELD(tls_cert), 0, 0,
+     "Certificate with its chain, PEM; with tls.key server.listen speaks HTTPS only."},
+    {"tls.key", OPTION_TEXT, "", 0, 0, NULL, FIELD(tls_key), 0, 0,
+     "Private key of the certificate, PEM. SIGHUP reads both again."},
     {"log.format", OPTION_CHOICE, "logfmt", 0, 0, log_formats, FIELD(log_format), 1, 0,
      "One line an event: logfmt or json."},
     {"log.level", OPTION_CHOICE, "info", 0, 0, log_levels, FIELD(log_level), 1, 0,
      "The least important level that is written."},
+    {"log.audit", OPTION_TEXT, "", 0, 0, NULL, FIELD(audit), 0, 0,
+     "File for what administrators do, a line each; empty: with the rest of the log."},
 };
 const size_t config_option_count = ARRAY_COUNT(config_options);
 
@@ -109,17 +123,6 @@ static bool is_section(const char *name, const char *section)
 {
     size_t length = strlen(section);
     return strncmp(name, section, length) == 0 && (name[length] == '.' || name[length] == '\0');
-}
-
-static bool not_built_yet(const char *name)
-{
-    static const char *const names[] = {"auth", "tls"};
-    for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
-        if (is_section(name, names[i])) {
-            return true;
-        }
-    }
-    return false;
 }
 
 /* Replaces or appends key=value in the blank-separated list of the backbone's options. */
@@ -151,10 +154,6 @@ static enum status set_model_option(struct config *config, const char *key, cons
 enum status config_set(struct config *config, const char *name, const char *value,
                        const char *origin, struct error *error)
 {
-    if (not_built_yet(name)) {
-        error_set(error, STATUS_UNSUPPORTED, "%s: option '%s' is not built yet", origin, name);
-        return error_code(error, "not_built_yet", name);
-    }
     if (is_section(name, "model") &&
         options_find(config_options, config_option_count, name) == NULL &&
         strlen(name) > strlen("model.")) {
@@ -193,6 +192,17 @@ static enum status check_quantiles(const struct config *config, struct error *er
     error_set(error, STATUS_INVALID, "'forecast.quantiles' cannot be '%s'", config->quantiles);
     error_code(error, "bad_value", "forecast.quantiles");
     return error_hint(error, "Give levels in (0,1) with commas between, such as 0.1,0.5,0.9.");
+}
+
+static enum status check_tls(const struct config *config, struct error *error)
+{
+    bool cert = config->tls_cert[0] != '\0', key = config->tls_key[0] != '\0';
+    if (cert == key) {
+        return STATUS_OK;
+    }
+    error_set(error, STATUS_INVALID, "'%s' is set without '%s'", cert ? "tls.cert" : "tls.key",
+              cert ? "tls.key" : "tls.cert");
+    return error_code(error, "bad_value", cert ? "tls.key" : "tls.cert");
 }
 
 static enum status read_file(struct config *config, const char *path, struct error *error)
@@ -239,7 +249,8 @@ close_file:
 
 /* FORECASTD_SERVER_LISTEN -> server.listen: the section ends at the first underscore. Names whose
  * section we do not have are errors too, except those that container platforms inject for a service
- * of this name (FORECASTD_PORT..., FORECASTD_SERVICE_...). */
+ * of this name (FORECASTD_PORT..., FORECASTD_SERVICE_...), and the two files of the commands that
+ * talk to a daemon (FORECASTD_TOKEN_FILE, FORECASTD_CA_FILE). */
 static enum status read_environment(struct config *config, char *const *environment,
                                     struct error *error)
 {
@@ -248,7 +259,8 @@ static enum status read_environment(struct config *config, char *const *environm
         char origin[96], name[96];
         const char *rest = *environment + prefix, *equals = strchr(*environment, '=');
         if (strncmp(*environment, ENVIRONMENT_PREFIX, prefix) != 0 || equals == NULL ||
-            strncmp(rest, "PORT", 4) == 0 || strncmp(rest, "SERVICE_", 8) == 0) {
+            strncmp(rest, "PORT", 4) == 0 || strncmp(rest, "SERVICE_", 8) == 0 ||
+            strncmp(rest, "TOKEN_FILE=", 11) == 0 || strncmp(rest, "CA_FILE=", 8) == 0) {
             continue;
         }
         size_t length = (size_t)(equals - rest);
@@ -371,6 +383,9 @@ enum status config_load(const struct config_sources *sources, struct config *con
     }
     if (status == STATUS_OK) {
         status = mqtt_options_check(config, error);
+    }
+    if (status == STATUS_OK) {
+        status = check_tls(config, error);
     }
     return status == STATUS_OK ? check_model(config, error) : status;
 }

@@ -21,6 +21,8 @@ struct config {
     /* server */
     char listen[128];
     char hosts[256];
+    char health_listen[128];
+    bool sandbox;
     int64_t workers, connections, connections_per_address;
     /* storage */
     char path[512];
@@ -46,9 +48,13 @@ struct config {
     bool mqtt_retained;
     int64_t mqtt_precision; /* enum time_unit */
     int64_t mqtt_max_payload;
+    /* auth, tls */
+    char tokens[512];
+    char tls_cert[512], tls_key[512];
     /* log */
     int64_t log_format; /* 0 logfmt, 1 json */
     int64_t log_level;  /* enum log_level */
+    char audit[512];    /* file; empty: with the rest of the log */
 };
 
 #define CONFIG_SETS_MAX 64

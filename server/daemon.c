@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "server/guard.h"
 #include "server/http.h"
 #include "server/mqtt.h"
 #include "server/mqtt_options.h"
@@ -28,6 +29,7 @@
 #define STOP_SECONDS         9 /* then the process ends all the same: what was acknowledged is on disk */
 #define DESCRIPTORS_RESERVED 128
 #define FIRST_DELAY_MS       60000
+#define PROBE_CONNECTIONS    64
 
 struct daemon {
     struct config config;
@@ -42,7 +44,9 @@ struct daemon {
     bool services_ready;
     struct refresher *refresher;
     struct scheduler *scheduler;
-    struct mqtt *mqtt;           /* NULL: no broker is configured */
+    struct mqtt *mqtt; /* NULL: no broker is configured */
+    struct guard *guard;
+    struct http *probes;         /* server.health_listen; NULL: none */
     _Atomic(struct http *) http; /* the network thread asks for it while the rest still starts */
 };
 
@@ -255,6 +259,26 @@ static enum status start_services(struct daemon *daemon, struct error *error)
     return status;
 }
 
+static enum status start_probes(struct daemon *daemon, struct error *error)
+{
+    struct http_options options = {
+        .listen = daemon->config.health_listen,
+        .hosts = daemon->config.hosts,
+        .probes = true,
+        .connections = PROBE_CONNECTIONS,
+        .connections_per_address = PROBE_CONNECTIONS / 2,
+        .services = &daemon->services,
+    };
+    if (daemon->config.health_listen[0] == '\0') {
+        return STATUS_OK;
+    }
+    enum status status = http_start(&options, &daemon->probes, error);
+    if (status == STATUS_INVALID && error->param[0] != '\0') {
+        error_code(error, error->code, "server.health_listen");
+    }
+    return status;
+}
+
 static enum status start_http(struct daemon *daemon, bool insecure, struct error *error)
 {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
@@ -266,6 +290,8 @@ static enum status start_http(struct daemon *daemon, bool insecure, struct error
         .listen = daemon->config.listen,
         .hosts = daemon->config.hosts,
         .insecure = insecure,
+        .tls = daemon->config.tls_cert[0] != '\0',
+        .audit = guard_audit(daemon->guard),
         .connections = raise_descriptors((size_t)daemon->config.connections),
         .connections_per_address = (size_t)daemon->config.connections_per_address,
         .services = &daemon->services,
@@ -274,7 +300,7 @@ static enum status start_http(struct daemon *daemon, bool insecure, struct error
     struct http *http = NULL;
     enum status status = http_start(&options, &http, error);
     atomic_store(&daemon->http, http);
-    return status;
+    return status == STATUS_OK ? start_probes(daemon, error) : status;
 }
 
 static enum status start_mqtt(struct daemon *daemon, struct error *error)
@@ -299,7 +325,10 @@ enum status daemon_start(const struct daemon_options *options, struct daemon **o
         return error_set(error, STATUS_NO_MEMORY, "could not start: out of memory");
     }
     daemon->config = *options->config;
-    enum status status = start_store(daemon, options->storage_url, error);
+    enum status status = guard_open(&daemon->config, &daemon->guard, error);
+    if (status == STATUS_OK) {
+        status = start_store(daemon, options->storage_url, error);
+    }
     if (status == STATUS_OK) {
         status = start_models(daemon, error);
     }
@@ -310,6 +339,7 @@ enum status daemon_start(const struct daemon_options *options, struct daemon **o
         status = start_mqtt(daemon, error);
     }
     if (status == STATUS_OK) {
+        daemon->services.access = guard_access(daemon->guard);
         status = start_http(daemon, options->insecure, error);
     }
     if (status != STATUS_OK) {
@@ -329,7 +359,12 @@ int daemon_port(struct daemon *daemon)
 
 void daemon_tick(struct daemon *daemon)
 {
-    http_sweep(atomic_load(&daemon->http), clock_monotonic_ns());
+    int64_t now_ns = clock_monotonic_ns();
+    http_sweep(atomic_load(&daemon->http), now_ns);
+    if (daemon->probes != NULL) {
+        http_sweep(daemon->probes, now_ns);
+    }
+    guard_tick(daemon->guard);
 }
 
 void daemon_reload(struct daemon *daemon, const struct config *next)
@@ -344,6 +379,7 @@ void daemon_reload(struct daemon *daemon, const struct config *next)
     training_of(&daemon->config, &settings);
     scheduler_configure(daemon->scheduler, &settings);
     log_info("daemon", "configuration read again", "changed=%zu", changed);
+    guard_reload(daemon->guard);
 }
 
 void daemon_stop(struct daemon *daemon, int64_t grace_ms)
@@ -357,6 +393,9 @@ void daemon_stop(struct daemon *daemon, int64_t grace_ms)
         http_stop(http, grace_ms);
     }
     mqtt_stop(daemon->mqtt);
+    if (daemon->probes != NULL) {
+        http_stop(daemon->probes, 0);
+    }
     scheduler_stop(daemon->scheduler);
     refresher_stop(daemon->refresher);
     if (daemon->writer != NULL) {
@@ -379,6 +418,7 @@ void daemon_stop(struct daemon *daemon, int64_t grace_ms)
     if (daemon->storage != NULL) {
         storage_close(daemon->storage);
     }
+    guard_close(daemon->guard);
     mem_free(daemon);
 }
 
@@ -449,6 +489,7 @@ int daemon_run(const struct daemon_options *options, const struct config_sources
     catch_signals();
     mallopt(M_ARENA_MAX, 2);
     apply_log(options->config);
+    bool files_limited = guard_limit_files(options->config, sources->file);
     if (daemon_start(options, &daemon, &error) != STATUS_OK) {
         fprintf(stderr, "forecastd: %s\n%s%s", error.text, error.hint, error.hint[0] ? "\n" : "");
         return 1;
@@ -456,10 +497,8 @@ int daemon_run(const struct daemon_options *options, const struct config_sources
     log_info("daemon", "listening", "address=%s port=%d data=%s version=%s start_ms=%.1f",
              options->config->listen, daemon_port(daemon), options->config->path, FORECASTD_VERSION,
              (double)(clock_monotonic_ns() - begin_ns) / 1e6);
-    if (options->insecure) {
-        log_warning("daemon", "anybody who reaches the port can read and write", "listen=%s",
-                    options->config->listen);
-    }
+    guard_warn(options->config, options->insecure, http_is_loopback(atomic_load(&daemon->http)));
+    guard_limit_calls(options->config, files_limited);
     for (;;) {
         wait_for_signal();
         if (asked_to_stop) {

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/random.h"
+#include "server/tls.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -255,6 +256,30 @@ static void http_free(struct http *http)
     mem_free(http);
 }
 
+/* Options that only TLS has; an array ends with MHD_OPTION_END. */
+static struct MHD_Daemon *start_library(struct http *http, const struct http_options *options)
+{
+    unsigned int flags =
+        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+    struct MHD_OptionItem tls[] = {
+        {MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)(uintptr_t)TLS_PRIORITIES},
+        {MHD_OPTION_HTTPS_CERT_CALLBACK, 0, tls_retrieve_callback()},
+        {MHD_OPTION_END, 0, NULL},
+    };
+    struct MHD_OptionItem none[] = {{MHD_OPTION_END, 0, NULL}};
+    return MHD_start_daemon(
+        flags | (http->tls ? MHD_USE_TLS : 0u), 0, NULL, NULL, handle, http,
+        MHD_OPTION_EXTERNAL_LOGGER, library_log, NULL, MHD_OPTION_ARRAY, http->tls ? tls : none,
+        MHD_OPTION_LISTEN_SOCKET, http->listen_fd, MHD_OPTION_CONNECTION_LIMIT,
+        (unsigned int)options->connections, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
+        (unsigned int)options->connections_per_address, MHD_OPTION_CONNECTION_TIMEOUT, 60U,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, POOL_BYTES, MHD_OPTION_THREAD_STACK_SIZE,
+        (size_t)1 << 20, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_NOTIFY_CONNECTION,
+        connection_changed, http, MHD_OPTION_NOTIFY_COMPLETED, request_over, http,
+        MHD_OPTION_URI_LOG_CALLBACK, request_line, http, MHD_OPTION_UNESCAPE_CALLBACK, keep_encoded,
+        http, MHD_OPTION_END);
+}
+
 enum status http_start(const struct http_options *options, struct http **out, struct error *error)
 {
     struct http *http = mem_zeroed(1, sizeof(*http));
@@ -264,12 +289,15 @@ enum status http_start(const struct http_options *options, struct http **out, st
     lock_init(&http->lock);
     http->listen_fd = -1;
     http->services = options->services;
+    http->probes = options->probes;
+    http->tls = options->tls;
+    http->audit = options->audit;
     snprintf(http->hosts, sizeof(http->hosts), "%s", options->hosts != NULL ? options->hosts : "");
     random_secret(&http->id_prefix, sizeof(http->id_prefix));
     size_t body_max = atomic_load(&options->services->limits)->body_max;
     http->body_bytes_max = body_max * 4 > BODIES_MIN ? body_max * 4 : BODIES_MIN;
     enum status status = http_listen(http, options, error);
-    if (status == STATUS_OK) {
+    if (status == STATUS_OK && !options->probes) {
         status = workers_start(options->services, options->worker_count ? options->worker_count : 2,
                                options->worker_queue_max ? options->worker_queue_max : 256,
                                exchange_run, &http->workers, error);
@@ -278,18 +306,7 @@ enum status http_start(const struct http_options *options, struct http **out, st
         http_free(http);
         return status;
     }
-    unsigned int flags =
-        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
-    http->daemon = MHD_start_daemon(
-        flags, 0, NULL, NULL, handle, http, MHD_OPTION_EXTERNAL_LOGGER, library_log, NULL,
-        MHD_OPTION_LISTEN_SOCKET, http->listen_fd, MHD_OPTION_CONNECTION_LIMIT,
-        (unsigned int)options->connections, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
-        (unsigned int)options->connections_per_address, MHD_OPTION_CONNECTION_TIMEOUT, 60U,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, POOL_BYTES, MHD_OPTION_THREAD_STACK_SIZE,
-        (size_t)1 << 20, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_NOTIFY_CONNECTION,
-        connection_changed, http, MHD_OPTION_NOTIFY_COMPLETED, request_over, http,
-        MHD_OPTION_URI_LOG_CALLBACK, request_line, http, MHD_OPTION_UNESCAPE_CALLBACK, keep_encoded,
-        http, MHD_OPTION_END);
+    http->daemon = start_library(http, options);
     if (http->daemon == NULL) {
         http_free(http);
         return error_set(error, STATUS_IO, "could not start the HTTP port on '%s'",
@@ -304,13 +321,18 @@ int http_port(const struct http *http)
     return http->port;
 }
 
+bool http_is_loopback(const struct http *http)
+{
+    return http->loopback;
+}
+
 void http_stats(struct http *http, struct http_stats *stats)
 {
     stats->connections = atomic_load(&http->connections);
     stats->active = atomic_load(&http->active);
     stats->cut = atomic_load(&http->cut);
     stats->refused_busy = atomic_load(&http->refused_busy);
-    stats->waiting = workers_waiting(http->workers);
+    stats->waiting = http->workers != NULL ? workers_waiting(http->workers) : 0;
 }
 
 void http_stop(struct http *http, int64_t grace_ms)

@@ -20,9 +20,12 @@
 struct http;
 
 struct http_options {
-    const char *listen; /* "127.0.0.1:7380", "[::1]:7380", "localhost:0"; port 0 = any free one */
-    const char *hosts;  /* further names accepted in Host while on loopback; may be empty */
-    bool insecure;      /* allow an address beyond loopback */
+    const char *listen;  /* "127.0.0.1:7380", "[::1]:7380", "localhost:0"; port 0 = any free one */
+    const char *hosts;   /* further names accepted in Host while on loopback; may be empty */
+    bool insecure;       /* allow an address beyond loopback without tokens */
+    bool probes;         /* health and metrics only, for everybody; without workers */
+    bool tls;            /* with the certificate of tls.h, loaded before */
+    struct audit *audit; /* NULL: actions are not noted */
     size_t connections, connections_per_address; /* at most */
     struct api_services *services;
     size_t worker_count, worker_queue_max; /* 0 = 2 workers, 256 requests waiting */
@@ -35,6 +38,8 @@ enum status http_start(const struct http_options *options, struct http **out,
 
 /* The port really used. */
 int http_port(const struct http *http);
+
+bool http_is_loopback(const struct http *http);
 
 /* Cuts clients that are beyond a deadline at `now_ns` (monotonic). Returns how many. One thread. */
 size_t http_sweep(struct http *http, int64_t now_ns);

@@ -6,6 +6,7 @@
 #include "base/json_reader.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "server/tls_client.h"
 
 #include <errno.h>
 #include <netdb.h>
@@ -22,6 +23,7 @@
 #define HEAD_MAX   ((size_t)64 << 10)
 
 struct address {
+    bool encrypted;
     char host[256];
     char port[8];
     char prefix[256]; /* path of the base, without a slash at the end */
@@ -30,8 +32,12 @@ struct address {
 static enum status parse_base(const char *base, struct address *address, struct error *error)
 {
     const char *scheme = "http://";
-    if (strncasecmp(base, scheme, strlen(scheme)) != 0) {
-        error_set(error, STATUS_INVALID, "cannot call '%.100s': only http:// is supported", base);
+    if (strncasecmp(base, "https://", 8) == 0) {
+        scheme = "https://";
+        address->encrypted = true;
+    } else if (strncasecmp(base, scheme, strlen(scheme)) != 0) {
+        error_set(error, STATUS_INVALID,
+                  "cannot call '%.100s': only http:// and https:// are supported", base);
         return error_hint(error, "Write it as http://127.0.0.1:7380.");
     }
     const char *host = base + strlen(scheme);
@@ -63,7 +69,7 @@ static enum status parse_base(const char *base, struct address *address, struct 
     snprintf(address->port, sizeof(address->port), "%.*s", (int)port_length,
              port != NULL ? port : "");
     if (port_length == 0) {
-        snprintf(address->port, sizeof(address->port), "80");
+        snprintf(address->port, sizeof(address->port), address->encrypted ? "443" : "80");
     }
     snprintf(address->prefix, sizeof(address->prefix), "%.*s", (int)prefix_length, base + prefix);
     return STATUS_OK;
@@ -125,11 +131,18 @@ static enum status connect_to(const struct address *address, int timeout_ms, int
     return status;
 }
 
-static enum status send_all(int fd, const char *bytes, size_t length, int timeout_ms,
+/* A connection, encrypted or not. */
+struct wire {
+    int fd, timeout_ms;
+    struct tls_client *tls;
+};
+
+static enum status send_all(const struct wire *wire, const char *bytes, size_t length,
                             struct error *error)
 {
     while (length > 0) {
-        ssize_t sent = send(fd, bytes, length, MSG_NOSIGNAL);
+        ssize_t sent = wire->tls != NULL ? tls_client_send(wire->tls, bytes, length)
+                                         : send(wire->fd, bytes, length, MSG_NOSIGNAL);
         if (sent < 0 && (errno == EPIPE || errno == ECONNRESET)) {
             return STATUS_OK; /* the daemon may have answered early: look at what it said */
         }
@@ -137,7 +150,7 @@ static enum status send_all(int fd, const char *bytes, size_t length, int timeou
             return error_set(error, STATUS_IO, "could not send: %s", strerror(errno));
         }
         if (sent < 0) {
-            enum status status = wait_for(fd, POLLOUT, timeout_ms, error);
+            enum status status = wait_for(wire->fd, POLLOUT, wire->timeout_ms, error);
             if (status != STATUS_OK) {
                 return status;
             }
@@ -150,11 +163,12 @@ static enum status send_all(int fd, const char *bytes, size_t length, int timeou
 }
 
 /* Everything up to the end of the connection: the request says "Connection: close". */
-static enum status receive_all(int fd, int timeout_ms, struct text *answer, struct error *error)
+static enum status receive_all(const struct wire *wire, struct text *answer, struct error *error)
 {
     char piece[16384];
     for (;;) {
-        ssize_t got = recv(fd, piece, sizeof(piece), 0);
+        ssize_t got = wire->tls != NULL ? tls_client_receive(wire->tls, piece, sizeof(piece))
+                                        : recv(wire->fd, piece, sizeof(piece), 0);
         if (got == 0 || (got < 0 && errno == ECONNRESET && answer->length > 0)) {
             break;
         }
@@ -162,7 +176,7 @@ static enum status receive_all(int fd, int timeout_ms, struct text *answer, stru
             return error_set(error, STATUS_IO, "could not receive: %s", strerror(errno));
         }
         if (got < 0) {
-            enum status status = wait_for(fd, POLLIN, timeout_ms, error);
+            enum status status = wait_for(wire->fd, POLLIN, wire->timeout_ms, error);
             if (status != STATUS_OK) {
                 return status;
             }
@@ -238,13 +252,90 @@ static enum status take_apart(struct text *answer, struct http_reply *reply, str
     return STATUS_OK;
 }
 
+/* ---------------------------------------------------------------- who we are */
+
+bool http_credentials_take(struct http_credentials *as, const char *name, const char *value)
+{
+    if (strcmp(name, "token-file") == 0) {
+        as->token_file = value;
+    } else if (strcmp(name, "ca") == 0) {
+        as->authorities = value;
+    } else {
+        return false;
+    }
+    return true;
+}
+
+/* The header with the token, where there is one. */
+static enum status add_token(const struct http_credentials *as, struct text *head,
+                             struct error *error)
+{
+    char line[256] = "";
+    const char *path =
+        as != NULL && as->token_file != NULL ? as->token_file : getenv("FORECASTD_TOKEN_FILE");
+    if (path == NULL || path[0] == '\0') {
+        return STATUS_OK;
+    }
+    FILE *file = fopen(path, "re");
+    if (file == NULL) {
+        return error_set(error, STATUS_IO, "could not open token file '%s': %s", path,
+                         strerror(errno));
+    }
+    bool got = fgets(line, sizeof(line), file) != NULL;
+    fclose(file);
+    line[strcspn(line, " \t\r\n")] = '\0';
+    if (!got || line[0] == '\0') {
+        return error_set(error, STATUS_INVALID, "there is no token in '%s'", path);
+    }
+    text_add_format(head, "Authorization: Bearer %s\r\n", line);
+    explicit_bzero(line, sizeof(line));
+    return STATUS_OK;
+}
+
+static enum status encrypt(struct wire *wire, const struct address *address,
+                           const struct http_credentials *as, struct error *error)
+{
+    const char *preset = getenv("FORECASTD_CA_FILE");
+    struct tls_peer peer = {
+        .host = address->host,
+        .authorities = as != NULL && as->authorities != NULL ? as->authorities : preset,
+        .any_name = as != NULL && as->any_name,
+        .timeout_ms = wire->timeout_ms,
+    };
+    return address->encrypted ? tls_client_open(wire->fd, &peer, &wire->tls, error) : STATUS_OK;
+}
+
+/* Sends and receives over a socket of its own. */
+static enum status exchange_once(const struct address *address, const struct http_call *call,
+                                 const struct text *head, struct text *answer, struct error *error)
+{
+    struct wire wire = {.fd = -1,
+                        .timeout_ms = call->timeout_ms > 0 ? call->timeout_ms : TIMEOUT_MS};
+    enum status status = connect_to(address, wire.timeout_ms, &wire.fd, error);
+    if (status == STATUS_OK) {
+        status = encrypt(&wire, address, call->as, error);
+    }
+    if (status == STATUS_OK) {
+        status = send_all(&wire, head->bytes, head->length, error);
+    }
+    if (status == STATUS_OK && call->body_length > 0) {
+        status = send_all(&wire, call->body, call->body_length, error);
+    }
+    if (status == STATUS_OK) {
+        status = receive_all(&wire, answer, error);
+    }
+    tls_client_close(wire.tls);
+    if (wire.fd >= 0) {
+        close(wire.fd);
+    }
+    return status;
+}
+
 enum status http_client_call(const struct http_call *call, struct http_reply *reply,
                              struct error *error)
 {
     struct address address = {0};
     struct text head, answer;
-    int fd = -1;
-    int timeout_ms = call->timeout_ms > 0 ? call->timeout_ms : TIMEOUT_MS;
     memset(reply, 0, sizeof(*reply));
     text_init(&head, HEAD_MAX);
     text_init(&answer, call->answer_max > 0 ? call->answer_max : ANSWER_MAX);
@@ -261,19 +352,13 @@ enum status http_client_call(const struct http_call *call, struct http_reply *re
         text_add_format(&head, "Content-Type: %s\r\nContent-Length: %zu\r\n", call->content_type,
                         call->body_length);
     }
+    status = add_token(call->as, &head, error);
     text_add_string(&head, "\r\n");
-    status = text_status(&head, "the request", error);
     if (status == STATUS_OK) {
-        status = connect_to(&address, timeout_ms, &fd, error);
+        status = text_status(&head, "the request", error);
     }
     if (status == STATUS_OK) {
-        status = send_all(fd, head.bytes, head.length, timeout_ms, error);
-    }
-    if (status == STATUS_OK && call->body_length > 0) {
-        status = send_all(fd, call->body, call->body_length, timeout_ms, error);
-    }
-    if (status == STATUS_OK) {
-        status = receive_all(fd, timeout_ms, &answer, error);
+        status = exchange_once(&address, call, &head, &answer, error);
     }
     if (status == STATUS_OK) {
         status = take_apart(&answer, reply, error);
@@ -283,9 +368,6 @@ enum status http_client_call(const struct http_call *call, struct http_reply *re
     }
 
 release:
-    if (fd >= 0) {
-        close(fd);
-    }
     text_release(&head);
     text_release(&answer);
     return status;

@@ -1,20 +1,38 @@
 /* A small HTTP/1.1 client for the commands that talk to a daemon: one request a connection.
  * SPDX-License-Identifier: Apache-2.0
  *
- * http:// only; Content-Length, chunked and until-close answers; no redirects, no compression.
+ * http:// and https://; Content-Length, chunked and until-close answers; no redirects, no
+ * compression.
  */
 #ifndef SERVER_HTTP_CLIENT_H
 #define SERVER_HTTP_CLIENT_H
 
 #include "base/status.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
+/* Who we are, and whom we believe. */
+struct http_credentials {
+    const char *token_file;  /* its first line is the token; NULL: FORECASTD_TOKEN_FILE, or none */
+    const char *authorities; /* PEM; NULL: FORECASTD_CA_FILE, or the system's */
+    bool any_name;           /* their certificate may be for another name */
+};
+
+/* The options of commands that talk to a daemon, for their tables, and their taking by name. */
+#define HTTP_CLIENT_OPTIONS                                                                        \
+    {"token-file", "FILE", "The daemon's token is in the first line of this file."},               \
+    {                                                                                              \
+        "ca", "FILE", "Who signed the daemon's certificate, PEM; default: the system's list."      \
+    }
+bool http_credentials_take(struct http_credentials *as, const char *name, const char *value);
+
 struct http_call {
-    const char *base;         /* "http://127.0.0.1:7380", with or without a path */
-    const char *method;       /* "GET" */
-    const char *target;       /* "/api/v1/status?x=y", percent-encoded */
-    const char *content_type; /* NULL without a body */
+    const struct http_credentials *as; /* NULL: what the environment says */
+    const char *base;                  /* "https://forecastd:7380", with or without a path */
+    const char *method;                /* "GET" */
+    const char *target;                /* "/api/v1/status?x=y", percent-encoded */
+    const char *content_type;          /* NULL without a body */
     const char *body;
     size_t body_length;
     int timeout_ms;    /* for each wait; 0 = 30 s */

@@ -26,6 +26,8 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/memory.h"
+#include "server/audit.h"
+#include "server/tls.h"
 
 #include <microhttpd.h>
 #include <stdio.h>
@@ -79,6 +81,7 @@ static int answer(struct exchange *exchange)
     }
     MHD_add_response_header(out, "X-Request-Id", exchange->request.request_id);
     MHD_add_response_header(out, "Server", "forecastd");
+    MHD_add_response_header(out, "X-Content-Type-Options", "nosniff");
     for (size_t i = 0; i < response->header_count; i++) {
         MHD_add_response_header(out, response->headers[i].name, response->headers[i].value);
     }
@@ -104,13 +107,26 @@ static void fill_problem(struct exchange *exchange, enum status status, const ch
     api_problem(&exchange->request, &error, &exchange->response);
 }
 
+static bool send_past_library(const struct exchange *exchange, struct iovec parts[2])
+{
+    if (exchange->http->tls) {
+        const union MHD_ConnectionInfo *info =
+            MHD_get_connection_info(exchange->connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+        return info != NULL && tls_send(info->tls_session, parts, 2);
+    }
+    struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
+    return sendmsg(exchange->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) > 0;
+}
+
 /* Writes the answer past the library, which is about to close the connection. */
 static int answer_raw(struct exchange *exchange)
 {
     struct api_response *response = &exchange->response;
     struct text head;
     text_init(&head, 4096);
-    text_add_format(&head, "HTTP/1.1 %d %s\r\nServer: forecastd\r\nConnection: close\r\n",
+    text_add_format(&head,
+                    "HTTP/1.1 %d %s\r\nServer: forecastd\r\nConnection: close\r\n"
+                    "X-Content-Type-Options: nosniff\r\n",
                     response->status, MHD_get_reason_phrase_for((unsigned int)response->status));
     text_add_format(&head, "X-Request-Id: %s\r\nContent-Length: %zu\r\n",
                     exchange->request.request_id, response->body_length);
@@ -124,8 +140,7 @@ static int answer_raw(struct exchange *exchange)
     if (head.failed == STATUS_OK) {
         struct iovec parts[2] = {{head.bytes, head.length},
                                  {response->body, response->body_length}};
-        struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
-        if (sendmsg(exchange->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) > 0) {
+        if (send_past_library(exchange, parts)) {
             http_linger(exchange->http, exchange->fd);
         }
     }
@@ -258,6 +273,8 @@ static void prepare_request(struct exchange *exchange, const char *method, const
     request->body_length = 0;
     request->accept_openmetrics =
         head->accept != NULL && strstr(head->accept, "application/openmetrics-text") != NULL;
+    request->authorization = head->authorization;
+    request->probe = exchange->http->probes;
     request->resume = resume_request;
     request->response = &exchange->response;
     request->pending = NULL;
@@ -276,6 +293,11 @@ static void prepare_request(struct exchange *exchange, const char *method, const
     exchange->body_declared = exchange->has_length ? strtoull(head->length, NULL, 10) : 0;
     exchange->expects = head->expect != NULL;
     atomic_store_explicit(&exchange->body_received, 0, memory_order_relaxed);
+}
+
+static bool changes_something(enum api_method method)
+{
+    return method != API_GET && method != API_HEAD;
 }
 
 static int begin(struct exchange *exchange, const char *method)
@@ -297,11 +319,18 @@ static int begin(struct exchange *exchange, const char *method)
     if (!head_host_allowed(exchange->http, head.host)) {
         fill_problem(exchange, STATUS_INVALID, "bad_host",
                      "header Host names neither an address nor a name in server.hosts");
+    } else if (changes_something(exchange->request.method) && head_is_cross_origin(&head)) {
+        fill_problem(exchange, STATUS_INVALID, "cross_origin",
+                     "a page of another origin may not change anything here");
+    } else if (exchange->http->probes && !api_is_probe(&exchange->request)) {
+        fill_problem(exchange, STATUS_NOT_FOUND, "unknown_route",
+                     "this port has /healthz, /readyz and /metrics only");
     } else {
         uint64_t length = head.transfers > 0 ? UINT64_MAX : exchange->body_declared;
         decided = api_begin(exchange->http->services, &exchange->request, length,
                             &exchange->response) == API_DONE;
     }
+    exchange->request.authorization = NULL; /* lies in the library's buffer */
     /* Never answered here, even without a body: the library would close the connection. */
     set_phase(exchange, PHASE_BODY, has_body ? clock_monotonic_ns() : exchange->started_ns);
     return decided ? refuse(exchange) : 1;
@@ -388,6 +417,9 @@ void exchange_end(struct exchange *exchange)
     struct http *http = exchange->http;
     int64_t now_ns = clock_monotonic_ns();
     if (exchange->status != 0) {
+        if (http->audit != NULL && api_is_audited(&exchange->request)) {
+            audit_request(http->audit, &exchange->request, exchange->status, exchange->fd);
+        }
         api_observe(http->services, &exchange->request, exchange->status,
                     now_ns - exchange->started_ns);
     }

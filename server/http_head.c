@@ -42,6 +42,18 @@ static enum MHD_Result gather_header(void *context, enum MHD_ValueKind kind, con
     case 'a':
         if (strcasecmp(key, "accept") == 0) {
             head->accept = value;
+        } else if (strcasecmp(key, "authorization") == 0) {
+            head->authorization = value;
+        }
+        break;
+    case 'o':
+        if (strcasecmp(key, "origin") == 0) {
+            head->origin = value;
+        }
+        break;
+    case 's':
+        if (strcasecmp(key, "sec-fetch-site") == 0) {
+            head->fetch_site = value;
         }
         break;
     case 'h':
@@ -129,8 +141,8 @@ void head_request_id(struct http *http, const char *given, char out[40])
 
 bool head_host_allowed(const struct http *http, const char *host)
 {
-    if (!http->loopback || host == NULL || host[0] == '[' ||
-        strspn(host, "0123456789.:") == strlen(host)) {
+    bool any = !http->loopback && http->hosts[0] == '\0';
+    if (any || host == NULL || host[0] == '[' || strspn(host, "0123456789.:") == strlen(host)) {
         return true;
     }
     size_t length = strcspn(host, ":");
@@ -146,6 +158,19 @@ bool head_host_allowed(const struct http *http, const char *host)
         name += strspn(name, ", ");
     }
     return false;
+}
+
+bool head_is_cross_origin(const struct head *head)
+{
+    if (head->fetch_site != NULL) {
+        return strcasecmp(head->fetch_site, "same-origin") != 0 &&
+               strcasecmp(head->fetch_site, "none") != 0;
+    }
+    if (head->origin == NULL) {
+        return false;
+    }
+    const char *authority = strstr(head->origin, "://");
+    return authority == NULL || head->host == NULL || strcasecmp(authority + 3, head->host) != 0;
 }
 
 bool head_framing_is_sound(const struct head *head)

@@ -65,7 +65,8 @@ struct http {
     struct workers *workers;
     struct MHD_Daemon *daemon;
     int listen_fd, port;
-    bool loopback;
+    bool loopback, probes, tls;
+    struct audit *audit;
     char hosts[256];
     uint64_t id_prefix, id_next;       /* request ids; network thread only */
     size_t body_bytes, body_bytes_max; /* of all bodies; network thread only */
@@ -81,6 +82,7 @@ struct http {
 /* What the head says, gathered in one pass over the headers. */
 struct head {
     const char *content_type, *encoding, *length, *transfer, *request_id, *accept, *host, *expect;
+    const char *authorization, *origin, *fetch_site;
     int lengths, transfers, hosts;
 };
 void head_gather(struct MHD_Connection *connection, struct head *head);
@@ -91,9 +93,15 @@ enum api_method head_method(const char *method);
 enum api_encoding head_encoding(const char *encoding);
 /* The client's id where it is harmless, else a new one. */
 void head_request_id(struct http *http, const char *given, char out[40]);
-/* While only this machine can connect, a page in a browser must not reach us under a name of its
- * own (DNS rebinding): Host must be an address, localhost, or a configured name. */
+/* A page in a browser must not reach us under a name of its own (DNS rebinding): Host must be an
+ * address, localhost, or a configured name. Beyond loopback that holds once names are configured.
+ */
 bool head_host_allowed(const struct http *http, const char *host);
+
+/* Whether a page of another origin sent this. There is no CORS, but a browser sends simple requests
+ * without asking; so what changes something is refused where the browser says that it comes from
+ * elsewhere: by Sec-Fetch-Site, in older ones by an Origin that is not the Host. */
+bool head_is_cross_origin(const struct head *head);
 
 /* Binds and listens where the options say; fills listen_fd, port and loopback. */
 enum status http_listen(struct http *http, const struct http_options *options,

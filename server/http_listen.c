@@ -63,15 +63,16 @@ enum status http_listen(struct http *http, const struct http_options *options, s
         return status;
     }
     http->loopback = is_loopback(found->ai_addr);
-    if (!http->loopback && !options->insecure) {
+    bool guarded = options->probes || options->services->access != NULL;
+    if (!http->loopback && !guarded && !options->insecure) {
         freeaddrinfo(found);
         error_set(error, STATUS_INVALID,
                   "cannot listen on '%s': anybody on the network could read and "
-                  "write, because there are no tokens yet",
+                  "write, because auth.tokens names no file of tokens",
                   options->listen);
         error_code(error, "insecure_listen", "server.listen");
-        return error_hint(error,
-                          "Listen on 127.0.0.1, or pass --insecure where the network is trusted.");
+        return error_hint(error, "Set auth.tokens (forecastd token create --help), listen on "
+                                 "127.0.0.1, or pass --insecure where the network is trusted.");
     }
     int on = 1;
     http->listen_fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);

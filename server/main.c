@@ -22,6 +22,7 @@ static const struct {
     {"config", command_config, "Print or check the configuration."},
     {"export", command_export, "Print stored points as CSV."},
     {"check", command_check, "Verify the store and the models, read only."},
+    {"token", command_token, "Make, list and revoke access tokens."},
     {"healthcheck", command_healthcheck, "Ask a daemon whether it is well, for containers."},
 };
 

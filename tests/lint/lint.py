@@ -32,6 +32,8 @@ LIBRARIES = {
     "microhttpd.h": re.compile(r"server/[a-z_]+\.[ch]|tests/.*"),
     "gnutls/gnutls.h": re.compile(r"server/(tls|mqtt_link)[a-z_]*\.c"),
     "gnutls/x509.h": re.compile(r"server/(tls|mqtt_link)[a-z_]*\.c"),
+    "gnutls/abstract.h": re.compile(r"server/tls[a-z_]*\.c"),
+    "seccomp.h": re.compile(r"server/sandbox[a-z_]*\.c"),
     "yaml.h": re.compile(r"server/config[a-z_]*\.c"),
     "zlib.h": re.compile(r"(api|server)/[a-z_]+\.c|tests/.*"),
 }
@@ -123,6 +125,20 @@ def check_calls(name, code, report):
                 report(number, f"{word}() in a library")
 
 
+# What a token may not see: handlers look for series through api/view.h. group.c trains on all of them.
+VIEWED = re.compile(r"\bstorage_series_(find|list)\s*\(")
+VIEWERS = {"api/view.c", "api/group.c"}
+
+
+def check_view(name, code, report):
+    if not name.startswith("api/") or name in VIEWERS:
+        return
+    for number, line in enumerate(code.split("\n"), 1):
+        found = VIEWED.search(line)
+        if found:
+            report(number, f"storage_series_{found.group(1)}() sees everything: use view_{found.group(1)}()")
+
+
 def check_functions(name, lines, report):
     start = None
     for number, line in enumerate(lines, 1):
@@ -199,6 +215,7 @@ def check_file(name):
             report(1, f"{len(lines)} lines (at most {FILE_MAX})")
         check_includes(name, text, report)
         check_calls(name, strip_comments_and_strings(text), report)
+        check_view(name, strip_comments_and_strings(text), report)
         check_functions(name, lines, report)
     return findings
 

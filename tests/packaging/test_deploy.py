@@ -223,7 +223,12 @@ def test_kubernetes_manifest():
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     assert kinds["Service"]["spec"]["ports"][0]["targetPort"] in ports and ports["http"] == 7380
     claims = {claim["metadata"]["name"] for claim in stateful["volumeClaimTemplates"]}
-    assert {mount["name"] for mount in container["volumeMounts"]} == claims
+    volumes = {volume["name"] for volume in pod["spec"]["volumes"]}
+    assert {mount["name"] for mount in container["volumeMounts"]} == claims | volumes
+    settings = {item["name"]: item["value"] for item in container["env"]}
+    mounts = [mount["mountPath"] for mount in container["volumeMounts"]]
+    assert os.path.dirname(settings["FORECASTD_AUTH_TOKENS"]) in mounts and "--insecure" not in container["args"]
+    assert settings["FORECASTD_SERVER_HEALTH_LISTEN"].endswith(f':{ports["health"]}')
     assert_settings_exist([item["name"] for item in container["env"]])
     daemon = Daemon().start()
     try:

@@ -155,6 +155,7 @@ struct answer fixture_ask(struct fixture *fixture, enum api_method method, const
         .path = path,
         .query = mark ? mark + 1 : "",
         .content_type = type ? type : "application/json",
+        .authorization = fixture->authorization,
         .encoding = encoding,
         .body = body,
         .body_length = length,

@@ -22,6 +22,7 @@ struct fixture {
     struct api_services services;
     struct api_worker *worker;
     struct api_limits limits;
+    const char *authorization; /* header of the requests; NULL: none */
 };
 
 struct answer {

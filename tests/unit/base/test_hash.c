@@ -32,6 +32,20 @@ static void the_process_key_stays(UNUSED void **state)
     assert_true(hash_bytes("abc", 3) != hash_siphash(zero, "abc", 3));
 }
 
+static void equal_means_every_byte(UNUSED void **state)
+{
+    char left[64], right[64];
+    memset(left, 'a', sizeof(left));
+    memset(right, 'a', sizeof(right));
+    assert_true(hash_equal(left, right, sizeof(left)));
+    assert_true(hash_equal(left, right, 0));
+    for (size_t i = 0; i < sizeof(left); i++) {
+        right[i] = (char)('a' ^ (1 << (i % 8)));
+        assert_false(hash_equal(left, right, sizeof(left)));
+        right[i] = 'a';
+    }
+}
+
 static void sha256_vectors(UNUSED void **state)
 {
     static const struct {
@@ -136,9 +150,13 @@ static void crc_is_the_same_in_every_way(UNUSED void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(siphash_vectors), cmocka_unit_test(the_process_key_stays),
-        cmocka_unit_test(sha256_vectors),  cmocka_unit_test(sha256_pieces_make_the_whole),
-        cmocka_unit_test(crc_vectors),     cmocka_unit_test(crc_is_the_same_in_every_way),
+        cmocka_unit_test(siphash_vectors),
+        cmocka_unit_test(the_process_key_stays),
+        cmocka_unit_test(equal_means_every_byte),
+        cmocka_unit_test(sha256_vectors),
+        cmocka_unit_test(sha256_pieces_make_the_whole),
+        cmocka_unit_test(crc_vectors),
+        cmocka_unit_test(crc_is_the_same_in_every_way),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

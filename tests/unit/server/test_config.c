@@ -102,10 +102,9 @@ static void mistakes_stop_the_start_by_name(void **state)
     FAILS(NULL, "ingest.max_series=many", "ingest.max_series", "many");
     FAILS(NULL, "log.format=xml", "log.format", "xml", "logfmt");
     FAILS(NULL, "train.every", "section.key=value");
-    FAILS(NULL, "auth.tokens=/x", "auth.tokens", "not built yet");
     FAILS(NULL, "forecast.quantiles=0.1,2", "forecast.quantiles", "0.1,2");
     FAILS(NULL, "forecast.quantiles=", "forecast.quantiles", "cannot be");
-    FAILS(NULL, "tls.cert=/x", "tls.cert", "not built yet");
+    FAILS(NULL, "tls.cert=/x", "tls.cert", "without", "tls.key");
     FAILS(NULL, "mqtt.broker=x", "mqtt.broker", "not built yet");
     FAILS(NULL, "model.backbone=nothing", "nothing");
     FAILS(NULL, "model.no_such_option=3", "no_such_option", "logsparse");

@@ -1,0 +1,132 @@
+/* What administrators do, a line each: who, from where, what, and how it ended.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "server/audit.h"
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "server/quoted.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define LINE_BYTES_MAX 2048
+
+struct audit {
+    char path[512];
+    int fd; /* dup3 replaces what it stands for, so writers need no lock */
+};
+
+static int open_file(const char *path)
+{
+    return open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0600);
+}
+
+static enum status not_opened(const char *path, struct error *error)
+{
+    error_set(error, STATUS_IO, "could not open audit log '%s': %s", path, strerror(errno));
+    return error_code(error, "bad_value", "log.audit");
+}
+
+enum status audit_open(const char *path, struct audit **out, struct error *error)
+{
+    struct audit *audit = mem_zeroed(1, sizeof(*audit));
+    if (audit == NULL) {
+        return error_set(error, STATUS_NO_MEMORY, "could not open the audit log: out of memory");
+    }
+    snprintf(audit->path, sizeof(audit->path), "%s", path);
+    audit->fd = STDERR_FILENO;
+    if (path[0] != '\0') {
+        audit->fd = open_file(path);
+        if (audit->fd < 0) {
+            mem_free(audit);
+            return not_opened(path, error);
+        }
+    }
+    *out = audit;
+    return STATUS_OK;
+}
+
+void audit_close(struct audit *audit)
+{
+    if (audit != NULL) {
+        if (audit->path[0] != '\0') {
+            close(audit->fd);
+        }
+        mem_free(audit);
+    }
+}
+
+enum status audit_reopen(struct audit *audit, struct error *error)
+{
+    if (audit->path[0] == '\0') {
+        return STATUS_OK;
+    }
+    int fd = open_file(audit->path);
+    if (fd < 0) {
+        return not_opened(audit->path, error);
+    }
+    int moved = dup3(fd, audit->fd, O_CLOEXEC);
+    close(fd);
+    return moved >= 0 ? STATUS_OK : not_opened(audit->path, error);
+}
+
+static void write_line(const struct audit *audit, struct text *line)
+{
+    text_add_char(line, '\n');
+    if (line->failed == STATUS_OK) {
+        ssize_t wrote;
+        do {
+            wrote = write(audit->fd, line->bytes, line->length);
+        } while (wrote < 0 && errno == EINTR);
+        if (wrote != (ssize_t)line->length) {
+            log_error("audit", "line not written", "file=%s", QUOTED(audit->path));
+        }
+    }
+    text_release(line);
+}
+
+static void begin_line(struct text *line)
+{
+    text_init(line, LINE_BYTES_MAX);
+    text_add_string(line, "time=");
+    text_add_time(line, clock_wall_ms());
+}
+
+void audit_request(struct audit *audit, const struct api_request *request, int status, int fd)
+{
+    static const char *const methods[] = {"GET", "HEAD", "POST", "PATCH", "DELETE", "other"};
+    struct sockaddr_storage peer;
+    socklen_t length = sizeof(peer);
+    char address[64] = "-";
+    const char *who = request->caller.known ? request->caller.name : "-";
+    if (getpeername(fd, (struct sockaddr *)&peer, &length) == 0) {
+        getnameinfo((struct sockaddr *)&peer, length, address, sizeof(address), NULL, 0,
+                    NI_NUMERICHOST);
+    }
+    if (status == 401 || status == 403) {
+        log_warning("audit", "refused", "who=%s address=%s method=%s target=%s result=%d", who,
+                    address, methods[request->method], QUOTED(request->path), status);
+        return;
+    }
+    struct text line;
+    begin_line(&line);
+    text_add_format(&line, " event=admin who=%s address=%s method=%s target=%s result=%d", who,
+                    address, methods[request->method], QUOTED(request->path), status);
+    text_add_format(&line, " request_id=%s", request->request_id);
+    write_line(audit, &line);
+}
+
+void audit_event(struct audit *audit, const char *event, const char *result)
+{
+    struct text line;
+    begin_line(&line);
+    text_add_format(&line, " event=%s result=%s", event, QUOTED(result));
+    write_line(audit, &line);
+}

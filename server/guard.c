@@ -1,0 +1,241 @@
+/* Who may come in and what we may do: tokens, certificate, audit log and sandbox of a daemon.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "server/guard.h"
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "server/quoted.h"
+#include "server/sandbox.h"
+#include "server/tls.h"
+#include "server/token_file.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define PATHS_MAX 16
+
+struct guard {
+    const struct config *config;
+    struct access *access;
+    struct audit *audit;
+    struct stat seen; /* of the file of tokens, when it was read */
+};
+
+/* What was read before stays where this fails. */
+static enum status read_tokens(struct guard *guard, struct error *error)
+{
+    struct token_list tokens;
+    const char *path = guard->config->tokens;
+    if (stat(path, &guard->seen) != 0) {
+        memset(&guard->seen, 0, sizeof(guard->seen));
+    }
+    if (token_file_read(path, &tokens, error) != STATUS_OK) {
+        return error->status;
+    }
+    if (tokens.count == 0) {
+        log_warning("guard", "there is no token: nobody gets in", "file=%s", QUOTED(path));
+    }
+    log_info("guard", "tokens read", "count=%zu", tokens.count);
+    access_replace_take(guard->access, &tokens);
+    return STATUS_OK;
+}
+
+static enum status read_certificate(const struct config *config, struct error *error)
+{
+    enum status status = tls_load(config->tls_cert, config->tls_key, error);
+    if (status == STATUS_OK && tls_expires_ms() < clock_wall_ms()) {
+        log_warning("guard", "the certificate has expired", "file=%s", QUOTED(config->tls_cert));
+    }
+    return status;
+}
+
+enum status guard_open(const struct config *config, struct guard **out, struct error *error)
+{
+    struct guard *guard = mem_zeroed(1, sizeof(*guard));
+    if (guard == NULL) {
+        return error_set(error, STATUS_NO_MEMORY, "could not start: out of memory");
+    }
+    guard->config = config;
+    enum status status = audit_open(config->audit, &guard->audit, error);
+    if (status == STATUS_OK && config->tokens[0] != '\0') {
+        status = access_new(&guard->access, error);
+        if (status == STATUS_OK) {
+            status = read_tokens(guard, error);
+        }
+    }
+    if (status == STATUS_OK && config->tls_cert[0] != '\0') {
+        status = read_certificate(config, error);
+    }
+    if (status != STATUS_OK) {
+        guard_close(guard);
+        return status;
+    }
+    *out = guard;
+    return STATUS_OK;
+}
+
+void guard_close(struct guard *guard)
+{
+    if (guard != NULL) {
+        access_free(guard->access);
+        audit_close(guard->audit);
+        tls_unload();
+        mem_free(guard);
+    }
+}
+
+struct access *guard_access(const struct guard *guard)
+{
+    return guard->access;
+}
+
+struct audit *guard_audit(const struct guard *guard)
+{
+    return guard->audit;
+}
+
+/* ---------------------------------------------------------------- while running */
+
+static bool tokens_changed(const struct guard *guard)
+{
+    struct stat now;
+    const struct stat *seen = &guard->seen;
+    return stat(guard->config->tokens, &now) == 0 &&
+           (now.st_ino != seen->st_ino || now.st_size != seen->st_size ||
+            now.st_mtim.tv_sec != seen->st_mtim.tv_sec ||
+            now.st_mtim.tv_nsec != seen->st_mtim.tv_nsec);
+}
+
+static bool try_tokens(struct guard *guard)
+{
+    struct error error = {0};
+    if (read_tokens(guard, &error) == STATUS_OK) {
+        return true;
+    }
+    log_error("guard", "tokens not read again", "reason=%s", QUOTED(error.text));
+    return false;
+}
+
+void guard_tick(struct guard *guard)
+{
+    if (guard->access != NULL && tokens_changed(guard)) {
+        bool fine = try_tokens(guard);
+        audit_event(guard->audit, "tokens", fine ? "read again" : "kept what was in use");
+    }
+}
+
+void guard_reload(struct guard *guard)
+{
+    const struct config *config = guard->config;
+    struct error error = {0};
+    bool fine = guard->access == NULL || try_tokens(guard);
+    if (config->tls_cert[0] != '\0') {
+        if (read_certificate(config, &error) == STATUS_OK) {
+            log_info("guard", "certificate read again", "file=%s", QUOTED(config->tls_cert));
+        } else {
+            log_error("guard", "certificate not read again", "reason=%s", QUOTED(error.text));
+            fine = false;
+        }
+    }
+    if (audit_reopen(guard->audit, &error) != STATUS_OK) {
+        log_error("guard", "audit log not opened again", "reason=%s", QUOTED(error.text));
+        fine = false;
+    }
+    audit_event(guard->audit, "reload", fine ? "done" : "kept what was in use");
+}
+
+void guard_warn(const struct config *config, bool insecure, bool loopback)
+{
+    if (insecure && config->tokens[0] == '\0') {
+        log_warning("guard", "anybody who reaches the port can read and write", "listen=%s",
+                    QUOTED(config->listen));
+    }
+    if (!loopback && config->tokens[0] != '\0' && config->tls_cert[0] == '\0') {
+        log_warning("guard", "tokens cross the network in clear text", "listen=%s hint=%s",
+                    QUOTED(config->listen), "\"set tls.cert and tls.key, or let a proxy do TLS\"");
+    }
+}
+
+/* ---------------------------------------------------------------- sandbox */
+
+struct paths {
+    struct sandbox_path items[PATHS_MAX];
+    char folders[PATHS_MAX][PATH_MAX];
+    size_t count;
+};
+
+static void add_path(struct paths *paths, const char *path, bool write)
+{
+    if (paths->count < PATHS_MAX) {
+        char *copy = paths->folders[paths->count];
+        snprintf(copy, PATH_MAX, "%s", path);
+        paths->items[paths->count++] = (struct sandbox_path){copy, write};
+    }
+}
+
+/* The folder that a file lies in, since files are replaced by new ones of the same name; and where
+ * a link leads, as in a mounted secret or with Let's Encrypt. */
+static void add_folder_of(struct paths *paths, const char *file, bool write)
+{
+    char folder[PATH_MAX], *real = file[0] != '\0' ? realpath(file, NULL) : NULL;
+    const char *names[] = {file, real};
+    for (size_t i = 0; i < 2; i++) {
+        if (names[i] == NULL || names[i][0] == '\0') {
+            continue;
+        }
+        const char *slash = strrchr(names[i], '/');
+        snprintf(folder, sizeof(folder), "%.*s", slash != NULL ? (int)(slash - names[i] + 1) : 1,
+                 slash != NULL ? names[i] : ".");
+        add_path(paths, folder, write);
+    }
+    free(real);
+}
+
+bool guard_limit_files(const struct config *config, const char *config_file)
+{
+    if (!config->sandbox || !sandbox_is_possible()) {
+        return false;
+    }
+    struct paths *paths = mem_zeroed(1, sizeof(*paths));
+    if (paths == NULL) {
+        return false;
+    }
+    /* A rule needs a folder that is there; where it cannot be made, opening the store says why. */
+    (void)mkdir(config->path, 0700);
+    add_path(paths, config->path, true);
+    add_folder_of(paths, config->audit, true);
+    add_folder_of(paths, config->tokens, false);
+    add_folder_of(paths, config->tls_cert, false);
+    add_folder_of(paths, config->tls_key, false);
+    add_folder_of(paths, config->mqtt_password_file, false);
+    add_folder_of(paths, config->mqtt_ca_file, false);
+    add_folder_of(paths, config_file != NULL ? config_file : "", false);
+    bool fine = sandbox_limit_files(paths->items, paths->count);
+    if (!fine) {
+        log_warning("guard", "files stay open to the process", "reason=%s",
+                    QUOTED(strerror(errno)));
+    }
+    mem_free(paths);
+    return fine;
+}
+
+void guard_limit_calls(const struct config *config, bool files_limited)
+{
+    if (!config->sandbox || !sandbox_is_possible()) {
+        log_info("guard", "no sandbox", "reason=%s",
+                 config->sandbox ? "\"built with a sanitizer\"" : "server.sandbox");
+        return;
+    }
+    bool fine = sandbox_limit_calls();
+    if (!fine) {
+        log_warning("guard", "system calls stay open to the process", "reason=%s",
+                    QUOTED(strerror(errno)));
+    }
+    log_info("guard", "sandbox", "files=%s calls=%s", files_limited ? "landlock" : "open",
+             fine ? "seccomp" : "open");
+}

@@ -1,0 +1,78 @@
+"""The sandbox around the daemon: on by default, off where it is told so, and everything works inside.
+
+SPDX-License-Identifier: Apache-2.0
+"""
+import os
+import signal
+import time
+
+from daemon import SLOWNESS, Daemon, now_ms
+
+
+def limits(process):
+    """(system calls are filtered, no new privileges) of every thread."""
+    found = set()
+    folder = f"/proc/{process}/task"
+    for thread in os.listdir(folder):
+        with open(f"{folder}/{thread}/status", encoding="utf-8") as file:
+            lines = dict(line.split(":\t", 1) for line in file.read().split("\n") if ":\t" in line)
+        found.add((lines["Seccomp"] == "2", lines["NoNewPrivs"] == "1"))
+    return found
+
+
+def wait_for_line(daemon, word):
+    deadline = time.monotonic() + 10 * SLOWNESS
+    while word not in daemon.log():
+        assert time.monotonic() < deadline, daemon.log()
+        time.sleep(0.05)
+
+
+def test_every_thread_is_inside():
+    daemon = Daemon().start()
+    wait_for_line(daemon, "sandbox")
+    if "built with a sanitizer" in daemon.log():  # there is none then, and the log says so
+        daemon.remove()
+        return
+    assert 'msg="sandbox" files=landlock calls=seccomp' in daemon.log(), daemon.log()
+    assert limits(daemon.process.pid) == {(True, True)}, limits(daemon.process.pid)
+    with open(f"/proc/{daemon.process.pid}/limits", encoding="utf-8") as file:
+        core = [line for line in file if line.startswith("Max core file size")][0].split()
+    assert core[4:6] == ["0", "0"], core
+    assert daemon.stop() == 0
+    daemon.remove()
+
+
+def test_a_whole_life_inside():
+    """Points, reload, training, forecast, deletion, stop, start again: nothing is refused."""
+    daemon = Daemon()
+    config = os.path.join(daemon.folder, "forecastd.yaml")
+    with open(config, "w", encoding="utf-8") as file:
+        file.write("log: {level: info}\n")
+    for _ in range(2):
+        daemon.start()
+        now = now_ms() // 60000 * 60000
+        assert daemon.points({"series": "a", "points": [[now - 60000 * i, float(i % 60)] for i in range(600)]}).status == 200
+        assert daemon.request("PATCH", "/api/v1/series/a", '{"time_zone":"Europe/Berlin"}',
+                              {"Content-Type": "application/json"}).status == 200
+        assert daemon.post_json("/api/v1/train", {"seconds": 1}).status == 202
+        deadline = time.monotonic() + 60 * SLOWNESS
+        while daemon.get("/api/v1/jobs").json["jobs"][0]["state"] not in ("done", "failed"):
+            assert time.monotonic() < deadline, daemon.log()
+            time.sleep(0.2)
+        assert daemon.get("/api/v1/jobs").json["jobs"][0]["state"] == "done", daemon.get("/api/v1/jobs")
+        assert daemon.get("/api/v1/forecast?series=a").status == 200
+        assert daemon.get("/metrics").text.count("process_") > 5
+        daemon.signal(signal.SIGHUP)
+        wait_for_line(daemon, "configuration read again")
+        assert daemon.stop() == 0
+    log = daemon.log()
+    assert "not permitted" not in log and "ermission denied" not in log, log
+    daemon.remove()
+
+
+def test_it_can_be_left_out():
+    daemon = Daemon("server.sandbox=false").start()
+    wait_for_line(daemon, "no sandbox")
+    assert limits(daemon.process.pid) == limits("self") and "reason=server.sandbox" in daemon.log(), daemon.log()
+    assert daemon.stop() == 0
+    daemon.remove()
