@@ -31,7 +31,8 @@ static const struct problem_code codes[] = {
     {"method_not_allowed", 405, "Method not allowed", "The Allow header lists the methods."},
     {"unsupported_media_type", 415, "Unsupported media type", NULL},
     {"unsupported_encoding", 415, "Unsupported content encoding",
-     "Send the body as it is, or with Content-Encoding: gzip where the route takes points."},
+     "Send the body as it is, or with Content-Encoding: gzip or zstd where the route takes "
+     "points."},
     {"bad_framing", 400, "Unclear host or length of the body",
      "Send one Host, and one Content-Length or chunked."},
     {"bad_host", 400, "Host not known", "Ask by address, or name the host in server.hosts."},
@@ -48,6 +49,8 @@ static const struct problem_code codes[] = {
     {"bad_body", 400, "Body has another form than expected",
      "The manual of the routes shows each body."},
     {"bad_gzip", 400, "Unreadable gzip body", "Send a whole gzip file as the body."},
+    {"bad_zstd", 400, "Unreadable zstd body",
+     "Send whole zstd frames with windows of at most 8 MiB: level 19 or lower, without --long."},
     {"bad_csv", 400, "Unreadable CSV", NULL},
     {"bad_snappy", 400, "Unreadable snappy body",
      "Send one snappy block, as Prometheus does; the framed format is another one."},

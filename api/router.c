@@ -18,7 +18,8 @@
 static const struct route routes[] = {
     /* ingest */
     {API_POST, "/api/v1/points", BODY_POINTS, "precision", "", points_fast, points_handle},
-    {API_POST, "/api/v1/write", BODY_REMOTE_WRITE, "", "", remote_write_fast, remote_write_handle},
+    {API_POST, "/api/v1/write", BODY_REMOTE_WRITE, "get_vm_proto_version", "", remote_write_fast,
+     remote_write_handle},
     {API_POST, "/api/v1/import", BODY_CSV, "", "", NULL, import_handle},
     /* ingest as InfluxDB has it */
     {API_POST, "/write", BODY_LINES, "db rp precision consistency u p", "", line_fast, line_handle},
@@ -199,14 +200,17 @@ static enum status check_type(const struct route *route, const char *type, struc
     return error_hint(error, "Send Content-Type: %s (curl: -H 'Content-Type: ...').", wanted);
 }
 
-/* Bodies of many points. */
+/* What a body may be packed in, by its protocol. */
 static enum status check_encoding(const struct route *route, enum api_encoding encoding,
                                   struct error *error)
 {
-    bool gzip = encoding == API_GZIP && is_bulk(route) && route->body != BODY_REMOTE_WRITE;
+    bool remote_write = route->body == BODY_REMOTE_WRITE;
+    bool gzip = encoding == API_GZIP && is_bulk(route) && !remote_write;
+    /* In remote write the standard has snappy alone, and vmagent prefers zstd. */
+    bool zstd = encoding == API_ZSTD && is_bulk(route);
     /* Prometheus' own receiver takes a body without the header for snappy, too. */
-    bool snappy = encoding == API_SNAPPY && route->body == BODY_REMOTE_WRITE;
-    if (encoding == API_IDENTITY || gzip || snappy) {
+    bool snappy = encoding == API_SNAPPY && remote_write;
+    if (encoding == API_IDENTITY || gzip || zstd || snappy) {
         return STATUS_OK;
     }
     error_set(error, STATUS_UNSUPPORTED, "this route cannot read the content encoding");
