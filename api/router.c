@@ -6,6 +6,7 @@
 #include "api/forecast_query.h"
 #include "api/handlers.h"
 #include "api/influx.h"
+#include "api/otlp.h"
 #include "api/remote_write_reader.h"
 #include "base/check.h"
 
@@ -20,6 +21,7 @@ static const struct route routes[] = {
     {API_POST, "/api/v1/points", BODY_POINTS, "precision", "", points_fast, points_handle},
     {API_POST, "/api/v1/write", BODY_REMOTE_WRITE, "get_vm_proto_version", "", remote_write_fast,
      remote_write_handle},
+    {API_POST, "/v1/metrics", BODY_OTLP, NULL, "", NULL, otlp_handle},
     {API_POST, "/api/v1/import", BODY_CSV, "", "", NULL, import_handle},
     /* ingest as InfluxDB has it */
     {API_POST, "/write", BODY_LINES, "db rp precision consistency u p", "", line_fast, line_handle},
@@ -168,7 +170,7 @@ static bool type_is(const char *content_type, const char *wanted)
 static bool is_bulk(const struct route *route)
 {
     return route->body == BODY_POINTS || route->body == BODY_CSV || route->body == BODY_LINES ||
-           route->body == BODY_REMOTE_WRITE;
+           route->body == BODY_REMOTE_WRITE || route->body == BODY_OTLP;
 }
 
 static enum status check_type(const struct route *route, const char *type, struct error *error)
@@ -187,6 +189,10 @@ static enum status check_type(const struct route *route, const char *type, struc
         wanted = "application/x-protobuf, proto prometheus.WriteRequest or "
                  "io.prometheus.write.v2.Request";
         known = remote_write_version(type, &version);
+    } else if (route->body == BODY_OTLP) {
+        enum otlp_encoding encoding;
+        wanted = "application/x-protobuf or application/json";
+        known = otlp_encoding_of(type, &encoding);
     }
     if (route->body == BODY_FORM) {
         wanted = "application/x-www-form-urlencoded";

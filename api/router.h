@@ -18,6 +18,7 @@ enum route_body {
     BODY_POINTS,       /* JSON or NDJSON, up to ingest.max_body, gzip, zstd */
     BODY_LINES,        /* line protocol, likewise, whatever its type is said to be */
     BODY_REMOTE_WRITE, /* Prometheus' protobuf, snappy or zstd, up to ingest.max_body */
+    BODY_OTLP,         /* OpenTelemetry's metrics, protobuf or JSON, likewise */
     BODY_FORM,         /* a small form, or nothing */
     BODY_CSV,          /* text/csv, likewise; the body itself may be a gzip file */
 };
