@@ -135,7 +135,8 @@ enum status remote_write_handle(struct call *call, struct error *error)
 /* The cache is taken for the time of the reading: a second network thread would do without. */
 enum status remote_write_fast(struct call *call, struct error *error)
 {
-    if (call->request->body_length > FAST_BODY_MAX) {
+    /* zstd packs so densely that a small body, too, may be much to unpack. */
+    if (call->request->body_length > FAST_BODY_MAX || call->request->encoding == API_ZSTD) {
         call->outcome = API_DECLINED;
         return STATUS_OK;
     }
