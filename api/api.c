@@ -4,6 +4,7 @@
 #include "api/api.h"
 
 #include "api/access.h"
+#include "api/families.h"
 #include "api/forecast_make.h"
 #include "api/handlers.h"
 #include "api/json.h"
@@ -30,6 +31,7 @@ enum status api_services_init(struct api_services *services, struct error *error
     services->live = NULL;
     services->tracks = NULL;
     services->regret = NULL;
+    services->families = NULL;
     atomic_store(&services->points_cache, NULL);
     if (services->started_ms == 0) {
         services->started_ms = clock_wall_ms();
@@ -43,6 +45,12 @@ enum status api_services_init(struct api_services *services, struct error *error
     }
     if (status == STATUS_OK) {
         status = regret_new(&services->regret, error);
+    }
+    if (status == STATUS_OK) {
+        status = families_new(&services->families, error);
+    }
+    if (status == STATUS_OK) {
+        status = families_load(services->families, services->storage, error);
     }
     if (status == STATUS_OK) {
         status = points_cache_new(&cache, error);
@@ -60,11 +68,13 @@ void api_services_release(struct api_services *services)
     live_free(services->live);
     tracks_free(services->tracks);
     regret_free(services->regret);
+    families_free(services->families);
     points_cache_free(atomic_exchange(&services->points_cache, NULL));
     services->metrics = NULL;
     services->live = NULL;
     services->tracks = NULL;
     services->regret = NULL;
+    services->families = NULL;
 }
 
 enum status api_worker_new(struct api_services *services, struct api_worker **out,

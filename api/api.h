@@ -155,6 +155,7 @@ struct access;       /* tokens: api/access.h */
 struct live;         /* live forecasts: api/live.h */
 struct tracks;       /* calibration by series: api/track.h */
 struct regret;       /* champions against those they replaced: api/regret.h */
+struct families;     /* types of metrics by name: api/families.h */
 struct points_cache; /* api/points_reader.h */
 
 struct api_services {
@@ -166,6 +167,7 @@ struct api_services {
     struct live *live;
     struct tracks *tracks;
     struct regret *regret;
+    struct families *families;
     struct api_metrics *metrics;
     _Atomic(struct points_cache *) points_cache; /* names seen in bodies, for the network thread */
     _Atomic(const struct api_limits *) limits;
@@ -182,7 +184,7 @@ struct api_services {
 };
 
 /* Makes metrics, the live table and the cache of names in `services` (storage, writer, registry,
- * jobs and limits are set). */
+ * jobs and limits are set), and reads what senders said of their metrics. */
 enum status api_services_init(struct api_services *services, struct error *error) MUST_USE;
 void api_services_release(struct api_services *services);
 

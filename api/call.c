@@ -17,11 +17,11 @@ enum status call_body(const struct call *call, const char **bytes, size_t *lengt
     *owned = NULL;
     *bytes = request->body;
     *length = request->body_length;
-    if (request->encoding != API_GZIP) {
+    if (request->encoding != API_GZIP && request->encoding != API_ZSTD) {
         return STATUS_OK;
     }
-    enum status status =
-        inflate_gzip(request->body, request->body_length, INFLATED_BYTES_MAX, owned, length, error);
+    enum status status = (request->encoding == API_GZIP ? inflate_gzip : inflate_zstd)(
+        request->body, request->body_length, call->limits->body_max, owned, length, error);
     *bytes = *owned;
     return status;
 }

@@ -45,8 +45,8 @@ struct api_worker {
     char argument[SERIES_TEXT_MAX];
 };
 
-/* Where a handler finds the body after its Content-Encoding; `owned` (may be NULL) is to be freed.
- */
+/* Where a handler finds the body after its Content-Encoding (gzip, zstd; no longer than
+ * ingest.max_body once unpacked); `owned` (may be NULL) is to be freed. */
 enum status call_body(const struct call *call, const char **bytes, size_t *length, char **owned,
                       struct error *error) MUST_USE;
 

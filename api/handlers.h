@@ -17,6 +17,7 @@ HANDLER(remote_write_fast);
 HANDLER(remote_write_handle);
 HANDLER(line_fast);
 HANDLER(line_handle);
+HANDLER(otlp_handle);
 HANDLER(influx_query_fast);
 HANDLER(influx_ping_fast);
 HANDLER(influx_health_fast);

@@ -6,7 +6,6 @@
  * and the whole file can be sent again.
  */
 #include "api/handlers.h"
-#include "api/inflate.h"
 #include "api/ingest.h"
 #include "api/refusals.h"
 #include "base/clock.h"
@@ -174,7 +173,7 @@ enum status import_handle(struct call *call, struct error *error)
     if (call_body(call, &body, &length, &owned, error) != STATUS_OK) {
         return error->status;
     }
-    enum status status = csv_read(body, length, INFLATED_BYTES_MAX, &data, error);
+    enum status status = csv_read(body, length, call->limits->body_max, &data, error);
     mem_free(owned);
     if (status != STATUS_OK) {
         return status;

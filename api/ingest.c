@@ -22,6 +22,7 @@ struct ingest {
     const struct ingest_form *form;
     struct write_batch *batch;
     struct refusals *refusals; /* NULL until there is one */
+    struct families *fresh;    /* types of metrics that are new with this request; NULL: none */
     bool out_of_memory;        /* a refusal could not be kept */
     int64_t earliest_ms, latest_ms, now_ms;
     uint64_t ended, refused;
@@ -97,8 +98,28 @@ static void visit_refusal(void *context, uint64_t position, const struct error *
     refusals_add(ingest->refusals, ingest->services->metrics, position, error);
 }
 
+static enum status visit_declaration(void *context, struct slice family, enum family_type type,
+                                     struct error *error)
+{
+    struct ingest *ingest = context;
+    if (!view_allows(ingest->view, family.bytes, family.length)) {
+        return STATUS_OK; /* its points are refused, each with a reason */
+    }
+    if (!ingest->fresh && families_new(&ingest->fresh, error) != STATUS_OK) {
+        return error->status;
+    }
+    return families_declare(ingest->services->families, ingest->fresh, family, type, ingest->batch,
+                            error);
+}
+
+static bool has_fresh(const struct ingest *ingest)
+{
+    return ingest->fresh && families_count(ingest->fresh) > 0;
+}
+
 static void ingest_free(struct ingest *ingest)
 {
+    families_free(ingest->fresh);
     write_batch_free(ingest->batch);
     mem_free(ingest->refusals);
     mem_free(ingest->answer);
@@ -153,6 +174,9 @@ static void ingest_done(void *context, const struct write_result *result)
     struct ingest *ingest = context;
     struct api_request *request = ingest->request;
     if (result->error.status == STATUS_OK) {
+        if (has_fresh(ingest)) {
+            families_merge(ingest->services->families, ingest->fresh);
+        }
         fill_answer(ingest, result->accepted, result->updated);
     } else {
         api_count(ingest->services->metrics, METRIC_POINTS_LOST, 1);
@@ -170,7 +194,8 @@ static enum status read_body(struct ingest *ingest, const struct ingest_source *
     if (status != STATUS_OK) {
         return status;
     }
-    struct points_visitor visitor = {ingest, visit_series, visit_point, visit_refusal, visit_end};
+    struct points_visitor visitor = {ingest,        visit_series, visit_point,
+                                     visit_refusal, visit_end,    visit_declaration};
     status = source->read(source->context, &visitor, error);
     if (status == STATUS_OK && ingest->out_of_memory) {
         status = error_set(error, STATUS_NO_MEMORY, "no memory for the refused points");
@@ -199,7 +224,7 @@ enum status ingest_take(struct call *call, const struct ingest_source *source, s
         ingest_free(ingest);
         return status;
     }
-    if (write_batch_points(ingest->batch) == 0) {
+    if (write_batch_points(ingest->batch) == 0 && !has_fresh(ingest)) {
         fill_answer(ingest, 0, 0);
         ingest_free(ingest);
         return STATUS_OK;

@@ -90,6 +90,7 @@ struct series_facts {
     int64_t step_ms;   /* the one in use: set by the user, or native */
     uint32_t seasons[SEASONS_MAX];
     uint64_t generation, points; /* of the series when they were found out */
+    uint64_t families;           /* families_version then */
     bool with_seasons;
     bool counter; /* declared, or known by name and shape: forecast by its rise per second */
 };

@@ -27,6 +27,9 @@
     X(SKIPPED_HISTOGRAMS, "remote_write_skipped", "kind=\"histogram\"",                            \
       "What remote write brought and forecastd does not keep.")                                    \
     X(SKIPPED_EXEMPLARS, "remote_write_skipped", "kind=\"exemplar\"", "")                          \
+    X(SKIPPED_EXPONENTIAL, "otlp_skipped", "kind=\"exponential_histogram\"",                       \
+      "What OTLP brought and forecastd does not keep, by data points.")                            \
+    X(SKIPPED_BUCKETS, "otlp_skipped", "kind=\"buckets\"", "")                                     \
     X(SKIPPED_STRINGS, "ingest_skipped_fields", "type=\"string\"",                                 \
       "Fields of line protocol that are no numbers.")                                              \
     X(SKIPPED_BOOLEANS, "ingest_skipped_fields", "type=\"boolean\"", "")                           \

@@ -59,7 +59,8 @@ enum status mqtt_feed_take(struct mqtt_feed *feed, struct slice topic, struct sl
 {
     struct mqtt_identity identity;
     struct visit visit = {feed, atomic_load(&feed->services->limits), topic, clock_wall_ms()};
-    struct points_visitor visitor = {&visit, visit_series, visit_point, visit_refusal, NULL};
+    struct points_visitor visitor = {
+        .context = &visit, .series = visit_series, .point = visit_point, .refuse = visit_refusal};
     struct mqtt_payload message = {payload, visit.now_ms, feed->unit};
     uint64_t skipped = 0;
     enum status status = mqtt_identify(feed->patterns, topic, &identity, error);

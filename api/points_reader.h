@@ -20,6 +20,7 @@
 #ifndef API_POINTS_READER_H
 #define API_POINTS_READER_H
 
+#include "api/families.h"
 #include "base/point.h"
 #include "base/status.h"
 
@@ -41,6 +42,10 @@ struct points_visitor {
     /* The series ends here, until a newer point comes; statuses as those of `point`. Only remote
      * write can say so: readers of other forms never call it, and for them it may be NULL. */
     enum status (*end)(void *context, uint32_t number, int64_t time_ms, struct error *error);
+    /* The sender says what a family of metrics is; any failure ends the reading. Remote write and
+     * OTLP can; may be NULL. */
+    enum status (*declare)(void *context, struct slice family, enum family_type type,
+                           struct error *error);
 };
 
 struct points_options {

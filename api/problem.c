@@ -5,6 +5,7 @@
 
 #include "api/call.h"
 #include "api/influx.h"
+#include "api/otlp.h"
 #include "base/check.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -31,7 +32,8 @@ static const struct problem_code codes[] = {
     {"method_not_allowed", 405, "Method not allowed", "The Allow header lists the methods."},
     {"unsupported_media_type", 415, "Unsupported media type", NULL},
     {"unsupported_encoding", 415, "Unsupported content encoding",
-     "Send the body as it is, or with Content-Encoding: gzip where the route takes points."},
+     "Send the body as it is, or with Content-Encoding: gzip or zstd where the route takes "
+     "points."},
     {"bad_framing", 400, "Unclear host or length of the body",
      "Send one Host, and one Content-Length or chunked."},
     {"bad_host", 400, "Host not known", "Ask by address, or name the host in server.hosts."},
@@ -52,6 +54,8 @@ static const struct problem_code codes[] = {
     {"bad_body", 400, "Body has another form than expected",
      "The manual of the routes shows each body."},
     {"bad_gzip", 400, "Unreadable gzip body", "Send a whole gzip file as the body."},
+    {"bad_zstd", 400, "Unreadable zstd body",
+     "Send whole zstd frames with windows of at most 8 MiB: level 19 or lower, without --long."},
     {"bad_csv", 400, "Unreadable CSV", NULL},
     {"bad_snappy", 400, "Unreadable snappy body",
      "Send one snappy block, as Prometheus does; the framed format is another one."},
@@ -303,23 +307,40 @@ static void write_prometheus(const struct error *error, int http, struct text *t
     text_add_char(text, '}');
 }
 
+/* Whose form an error has, by the path; returns the type of the answer. */
+static const char *write_error(const struct api_request *request, const struct error *error,
+                               int http, struct text *text)
+{
+    const char *general = public_text(error->status);
+    const char *said = general ? general : error->text;
+    if (influx_owns(request->path)) {
+        influx_write_error(request->path, http, said, text);
+        return CONTENT_JSON;
+    }
+    if (otlp_owns(request->path)) {
+        enum otlp_encoding encoding = OTLP_JSON;
+        if (!otlp_encoding_of(request->content_type, &encoding)) {
+            encoding = OTLP_JSON;
+        }
+        otlp_write_error(encoding, http, said, text);
+        return otlp_content_type(encoding);
+    }
+    if (strncmp(request->path, PROMETHEUS_ROOT, sizeof(PROMETHEUS_ROOT) - 1) == 0) {
+        write_prometheus(error, http, text);
+        return CONTENT_JSON;
+    }
+    write_problem(request, error, http, text);
+    return PROBLEM_TYPE;
+}
+
 void api_problem(const struct api_request *request, const struct error *error,
                  struct api_response *response)
 {
-    const char *general = public_text(error->status);
     int http = problem_http(error);
     log_own_fault(request, error, http);
     struct text text;
     text_init(&text, PROBLEM_BYTES_MAX);
-    bool influx = influx_owns(request->path);
-    bool prometheus = strncmp(request->path, PROMETHEUS_ROOT, sizeof(PROMETHEUS_ROOT) - 1) == 0;
-    if (influx) {
-        influx_write_error(request->path, http, general ? general : error->text, &text);
-    } else if (prometheus) {
-        write_prometheus(error, http, &text);
-    } else {
-        write_problem(request, error, http, &text);
-    }
+    const char *type = write_error(request, error, http, &text);
     if (!response->body_static) {
         mem_free(response->body);
     }
@@ -328,14 +349,14 @@ void api_problem(const struct api_request *request, const struct error *error,
     if (http == 503) {
         response_header(response, "Retry-After", "%d", error->status == STATUS_NO_SPACE ? 10 : 1);
     }
+    bool influx = influx_owns(request->path);
     if (influx) {
         influx_headers(response);
     }
-    const char *type = influx || prometheus ? CONTENT_JSON : PROBLEM_TYPE;
     struct error ignored = {0};
     if (response_take_text(response, http, type, &text, &ignored) != STATUS_OK) {
         response->status = 503;
-        response->content_type = type;
+        response->content_type = influx ? CONTENT_JSON : PROBLEM_TYPE;
         response->body = influx ? influx_of_last_resort : problem_of_last_resort;
         response->body_length = strlen(response->body);
         response->body_static = true;

@@ -4,6 +4,7 @@
  * With start or end only series that have points between them are listed; a forecast counts as the
  * time behind its series' last point.
  */
+#include "api/families.h"
 #include "api/handlers.h"
 #include "api/prometheus.h"
 #include "api/prometheus_names.h"
@@ -159,7 +160,7 @@ enum status prometheus_values(struct call *call, struct error *error)
 
 /* ---------------------------------------------------------------- metadata */
 
-/* One entry a name: its kind is known where it was declared, or where the name says so. */
+/* One entry a name: its kind is what was set, or what its sender said, or what the name says. */
 static enum status visit_metadata(void *context, uint32_t id, enum promql_variant variant,
                                   struct slice labels, struct error *error)
 {
@@ -183,7 +184,9 @@ static enum status visit_metadata(void *context, uint32_t id, enum promql_varian
     }
     bool total = value.length > 6 && memcmp(value.bytes + value.length - 6, "_total", 6) == 0;
     bool counter = info.settings.has_kind ? info.settings.kind == SERIES_COUNTER : total;
-    const char *kind = variant == PROMQL_ACTUAL && counter ? "counter" : "gauge";
+    const char *kind = counter ? "counter" : "gauge";
+    const char *type = families_type(walk->call->services->families, value);
+    kind = variant != PROMQL_ACTUAL ? "gauge" : type && !info.settings.has_kind ? type : kind;
     int length = snprintf(line, sizeof(line), "%s%c%s%c%s", value.bytes, '\0', kind, '\0',
                           variant == PROMQL_ACTUAL ? "" : "forecast: mean and 80 % band");
     return names_add(&walk->names, (struct slice){line, (size_t)length}, error);

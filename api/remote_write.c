@@ -87,8 +87,20 @@ static size_t begin_2(struct api_response *response, const struct ingest_counts 
 
 /* ---------------------------------------------------------------- the request */
 
+/* vmagent asks whether its own form of the protocol is understood, which is 1.0 packed by zstd. */
+static enum status answer_version(struct call *call, struct error *error)
+{
+    struct text text;
+    text_init(&text, 8);
+    text_add_char(&text, '1');
+    return response_take_text(call->response, 200, "text/plain; charset=utf-8", &text, error);
+}
+
 static enum status take(struct call *call, struct points_cache *cache, struct error *error)
 {
+    if (query_value(&call->query, "get_vm_proto_version")) {
+        return answer_version(call, error);
+    }
     static const struct ingest_form forms[] = {
         [REMOTE_WRITE_1] = {write_tail, begin_1},
         [REMOTE_WRITE_2] = {write_tail, begin_2},
@@ -100,8 +112,9 @@ static enum status take(struct call *call, struct points_cache *cache, struct er
         error_set(error, STATUS_UNSUPPORTED, "this route cannot read such a message");
         return error_code(error, "unsupported_media_type", "Content-Type");
     }
-    enum status status = snappy_block_unpack(call->request->body, call->request->body_length,
-                                             INFLATED_BYTES_MAX, &unpacked, &length, error);
+    enum status status = (call->request->encoding == API_ZSTD ? inflate_zstd : snappy_block_unpack)(
+        call->request->body, call->request->body_length, call->limits->body_max, &unpacked, &length,
+        error);
     if (status == STATUS_OK) {
         struct ingest_source source = {&forms[body.request.version], clock_wall_ms(), &body,
                                        read_request};
@@ -122,7 +135,8 @@ enum status remote_write_handle(struct call *call, struct error *error)
 /* The cache is taken for the time of the reading: a second network thread would do without. */
 enum status remote_write_fast(struct call *call, struct error *error)
 {
-    if (call->request->body_length > FAST_BODY_MAX) {
+    /* zstd packs so densely that a small body, too, may be much to unpack. */
+    if (call->request->body_length > FAST_BODY_MAX || call->request->encoding == API_ZSTD) {
         call->outcome = API_DECLINED;
         return STATUS_OK;
     }

@@ -5,6 +5,7 @@
 
 #include "api/points_scan.h"
 #include "api/protobuf.h"
+#include "base/check.h"
 #include "base/memory.h"
 
 #include <math.h>
@@ -14,14 +15,16 @@
 #define SYMBOLS_MAX  ((size_t)1 << 18)
 
 /* Numbers of fields. */
-enum { REQUEST_1_SERIES = 1, REQUEST_2_SYMBOL = 4, REQUEST_2_SERIES = 5 };
+enum { REQUEST_1_SERIES = 1, REQUEST_1_METADATA = 3, REQUEST_2_SYMBOL = 4, REQUEST_2_SERIES = 5 };
 enum { SERIES_LABEL = 1, SERIES_SAMPLE = 2 };
 enum {
     SERIES_1_EXEMPLAR = 3,
     SERIES_1_HISTOGRAM = 4,
     SERIES_2_HISTOGRAM = 3,
-    SERIES_2_EXEMPLAR = 4
+    SERIES_2_EXEMPLAR = 4,
+    SERIES_2_METADATA = 5
 };
+enum { METADATA_TYPE = 1, METADATA_1_FAMILY = 2 };
 enum { LABEL_NAME = 1, LABEL_VALUE = 2 };
 enum { SAMPLE_VALUE = 1, SAMPLE_TIME = 2 };
 
@@ -53,6 +56,7 @@ struct series {
     size_t label_count;
     struct slice text;  /* canonical, once known */
     uint32_t number;    /* the visitor's */
+    uint64_t type;      /* stated by the metadata of 2.0; 0: unknown */
     struct error fault; /* the first thing wrong with it; status STATUS_OK: nothing */
 };
 
@@ -213,6 +217,65 @@ static bool add_references(const struct reading *reading, struct series *series,
     return !packed.broken;
 }
 
+/* ---------------------------------------------------------------- metadata */
+
+/* Type and, in 1.0 (`family` given), the name of the family. */
+static bool read_metadata(struct slice bytes, uint64_t *type, struct slice *family)
+{
+    struct protobuf message = protobuf_of(bytes);
+    struct protobuf_field field;
+    *type = 0;
+    while (protobuf_next(&message, &field)) {
+        if (field.number == METADATA_TYPE) {
+            if (field.wire != WIRE_VARINT) {
+                return false;
+            }
+            *type = field.value;
+        } else if (family && field.number == METADATA_1_FAMILY) {
+            if (field.wire != WIRE_BYTES) {
+                return false;
+            }
+            *family = field.bytes;
+        }
+    }
+    return !message.broken;
+}
+
+/* The numbers are those of both versions. What is unknown, an info or a set of states has no kind
+ * of its own. */
+static enum status declare(const struct reading *reading, struct slice family, uint64_t type,
+                           struct error *error)
+{
+    static const enum family_type types[] = {[1] = FAMILY_COUNTER,
+                                             [2] = FAMILY_GAUGE,
+                                             [3] = FAMILY_HISTOGRAM,
+                                             [4] = FAMILY_GAUGE,
+                                             [5] = FAMILY_SUMMARY};
+    const struct points_visitor *points = reading->visitor;
+    if (!points->declare || type == 0 || type >= ARRAY_COUNT(types)) {
+        return STATUS_OK;
+    }
+    return points->declare(points->context, family, types[type], error);
+}
+
+/* The family that a series of 2.0 belongs to: a histogram's or summary's parts are named after it.
+ */
+static enum status declare_series(const struct reading *reading, const struct series *series,
+                                  struct error *error)
+{
+    static const struct slice parts[] = {{"_bucket", 7}, {"_count", 6}, {"_sum", 4}};
+    struct slice family = series->name;
+    bool many = series->type == 3 || series->type == 5;
+    for (size_t i = 0; many && i < ARRAY_COUNT(parts); i++) {
+        size_t stem = family.length > parts[i].length ? family.length - parts[i].length : 0;
+        if (stem > 0 && memcmp(family.bytes + stem, parts[i].bytes, parts[i].length) == 0) {
+            family.length = stem;
+            break;
+        }
+    }
+    return declare(reading, family, series->type, error);
+}
+
 /* ---------------------------------------------------------------- one series: a first look */
 
 static void series_begin(struct series *series, struct slice bytes)
@@ -226,6 +289,7 @@ static void series_begin(struct series *series, struct slice bytes)
     series->name = series->text = (struct slice){"", 0};
     series->label_count = 0;
     series->number = 0;
+    series->type = 0;
     series->fault.status = STATUS_OK;
 }
 
@@ -271,9 +335,15 @@ static bool survey_2(struct reading *reading, struct series *series)
             if (!add_references(reading, series, &field, &key)) {
                 return false;
             }
-        } else if (field.number <= SERIES_2_EXEMPLAR) {
+        } else if (field.number <= SERIES_2_METADATA) {
             if (field.wire != WIRE_BYTES) {
                 return false;
+            }
+            if (field.number == SERIES_2_METADATA) {
+                if (!read_metadata(field.bytes, &series->type, NULL)) {
+                    return false;
+                }
+                continue;
             }
             if (field.number == SERIES_2_EXEMPLAR) {
                 reading->skipped->exemplars++;
@@ -461,6 +531,9 @@ static enum status read_series(struct reading *reading, struct slice bytes, stru
         return STATUS_OK; /* exemplars alone, or nothing: the series does not begin by that */
     }
     enum status status = identify(reading, &series, error);
+    if (status == STATUS_OK && series.type > 0 && series.fault.status == STATUS_OK) {
+        status = declare_series(reading, &series, error);
+    }
     return status == STATUS_OK ? give_samples(reading, &series, error) : status;
 }
 
@@ -520,8 +593,18 @@ static enum status read_all_series(struct reading *reading, struct error *error)
     struct protobuf message = protobuf_of(reading->request->message);
     struct protobuf_field field;
     while (protobuf_next(&message, &field)) {
+        if (number == REQUEST_1_SERIES && field.number == REQUEST_1_METADATA) {
+            struct slice family = {"", 0};
+            uint64_t type = 0;
+            if (field.wire != WIRE_BYTES || !read_metadata(field.bytes, &type, &family)) {
+                return broken("the metadata is damaged", error);
+            }
+            if (declare(reading, family, type, error) != STATUS_OK) {
+                return error->status;
+            }
+        }
         if (field.number != number) {
-            continue; /* symbols, metadata, and what later versions add */
+            continue; /* symbols, and what later versions add */
         }
         if (field.wire != WIRE_BYTES) {
             return broken("a series is no message", error);

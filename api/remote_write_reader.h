@@ -10,7 +10,8 @@
  *
  * Values: the stale marker, one NaN among many, ends a series; any other NaN means missing;
  * infinities are refused. Labels may come in any order, each once; __name__ becomes the name.
- * Exemplars and metadata are skipped, and the native histograms of 1.0. In 2.0 a histogram is
+ * Metadata says what a family of metrics is: in 1.0 in messages of their own, in 2.0 with each
+ * series. Exemplars are skipped, and the native histograms of 1.0. In 2.0 a histogram is
  * refused like a bad sample, because there the sender must be told what was not stored.
  *
  * A message that is no such protobuf is unreadable (STATUS_INVALID, bad_protobuf): the caller then

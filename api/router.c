@@ -6,6 +6,7 @@
 #include "api/forecast_query.h"
 #include "api/handlers.h"
 #include "api/influx.h"
+#include "api/otlp.h"
 #include "api/remote_write_reader.h"
 #include "base/check.h"
 
@@ -19,8 +20,9 @@ static const struct route routes[] = {
     /* ingest */
     {API_POST, SCOPE_WRITE, "/api/v1/points", BODY_POINTS, "precision", "", points_fast,
      points_handle},
-    {API_POST, SCOPE_WRITE, "/api/v1/write", BODY_REMOTE_WRITE, "", "", remote_write_fast,
-     remote_write_handle},
+    {API_POST, SCOPE_WRITE, "/api/v1/write", BODY_REMOTE_WRITE, "get_vm_proto_version", "",
+     remote_write_fast, remote_write_handle},
+    {API_POST, SCOPE_WRITE, "/v1/metrics", BODY_OTLP, NULL, "", NULL, otlp_handle},
     {API_POST, SCOPE_WRITE, "/api/v1/import", BODY_CSV, "", "", NULL, import_handle},
     /* ingest as InfluxDB has it */
     {API_POST, SCOPE_WRITE, "/write", BODY_LINES, "db rp precision consistency u p", "", line_fast,
@@ -182,7 +184,7 @@ static bool type_is(const char *content_type, const char *wanted)
 static bool is_bulk(const struct route *route)
 {
     return route->body == BODY_POINTS || route->body == BODY_CSV || route->body == BODY_LINES ||
-           route->body == BODY_REMOTE_WRITE;
+           route->body == BODY_REMOTE_WRITE || route->body == BODY_OTLP;
 }
 
 static enum status check_type(const struct route *route, const char *type, struct error *error)
@@ -201,6 +203,10 @@ static enum status check_type(const struct route *route, const char *type, struc
         wanted = "application/x-protobuf, proto prometheus.WriteRequest or "
                  "io.prometheus.write.v2.Request";
         known = remote_write_version(type, &version);
+    } else if (route->body == BODY_OTLP) {
+        enum otlp_encoding encoding;
+        wanted = "application/x-protobuf or application/json";
+        known = otlp_encoding_of(type, &encoding);
     }
     if (route->body == BODY_FORM) {
         wanted = "application/x-www-form-urlencoded";
@@ -214,14 +220,17 @@ static enum status check_type(const struct route *route, const char *type, struc
     return error_hint(error, "Send Content-Type: %s (curl: -H 'Content-Type: ...').", wanted);
 }
 
-/* Bodies of many points. */
+/* What a body may be packed in, by its protocol. */
 static enum status check_encoding(const struct route *route, enum api_encoding encoding,
                                   struct error *error)
 {
-    bool gzip = encoding == API_GZIP && is_bulk(route) && route->body != BODY_REMOTE_WRITE;
+    bool remote_write = route->body == BODY_REMOTE_WRITE;
+    bool gzip = encoding == API_GZIP && is_bulk(route) && !remote_write;
+    /* In remote write the standard has snappy alone, and vmagent prefers zstd. */
+    bool zstd = encoding == API_ZSTD && is_bulk(route);
     /* Prometheus' own receiver takes a body without the header for snappy, too. */
-    bool snappy = encoding == API_SNAPPY && route->body == BODY_REMOTE_WRITE;
-    if (encoding == API_IDENTITY || gzip || snappy) {
+    bool snappy = encoding == API_SNAPPY && remote_write;
+    if (encoding == API_IDENTITY || gzip || zstd || snappy) {
         return STATUS_OK;
     }
     error_set(error, STATUS_UNSUPPORTED, "this route cannot read the content encoding");

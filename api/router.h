@@ -16,9 +16,10 @@ typedef enum status (*route_handler)(struct call *call, struct error *error);
 enum route_body {
     BODY_NONE,
     BODY_JSON,         /* a small JSON object, or nothing */
-    BODY_POINTS,       /* JSON or NDJSON, up to ingest.max_body, gzip */
+    BODY_POINTS,       /* JSON or NDJSON, up to ingest.max_body, gzip, zstd */
     BODY_LINES,        /* line protocol, likewise, whatever its type is said to be */
-    BODY_REMOTE_WRITE, /* Prometheus' protobuf in a snappy block, up to ingest.max_body */
+    BODY_REMOTE_WRITE, /* Prometheus' protobuf, snappy or zstd, up to ingest.max_body */
+    BODY_OTLP,         /* OpenTelemetry's metrics, protobuf or JSON, likewise */
     BODY_FORM,         /* a small form, or nothing */
     BODY_CSV,          /* text/csv, likewise; the body itself may be a gzip file */
 };

@@ -3,6 +3,7 @@
  */
 #include "api/desk.h"
 
+#include "api/families.h"
 #include "base/clock.h"
 #include "base/memory.h"
 
@@ -39,12 +40,19 @@ static int64_t closed_until(const struct series_info *info, const struct series_
     return floor_to(info->last_ms, facts->step_ms) + facts->step_ms <= now_ms ? INT64_MAX : now_ms;
 }
 
-/* Whether nothing is declared and the name is that of a counter: then the points decide. */
-static bool may_be_counter(const struct forecast_desk *desk, const struct series_info *info)
+enum series_nature { IS_GAUGE, IS_COUNTER, MAY_BE_COUNTER };
+
+/* What the user set, then what the sender said, then the name; of the last the points decide. */
+static enum series_nature nature_of(const struct forecast_desk *desk,
+                                    const struct series_info *info)
 {
     char name[SERIES_TEXT_MAX];
+    enum series_kind kind = info->settings.kind;
     size_t length = storage_series_text(desk->services->storage, info->id, name);
-    return !info->settings.has_kind && counter_name(name, length);
+    if (info->settings.has_kind || families_kind(desk->services->families, name, length, &kind)) {
+        return kind == SERIES_COUNTER ? IS_COUNTER : IS_GAUGE;
+    }
+    return counter_name(name, length) ? MAY_BE_COUNTER : IS_GAUGE;
 }
 
 static size_t fill(struct forecast_desk *desk, const struct series_info *info,
@@ -81,21 +89,23 @@ enum status forecast_facts(struct forecast_desk *desk, const struct series_info 
                            struct series_facts *facts, struct error *error)
 {
     struct live *live = desk->services->live;
-    bool known = live_facts(live, info, facts);
+    uint64_t families = families_version(desk->services->families);
+    bool known = live_facts(live, info, facts) && facts->families == families;
     if (known && (cheap || facts->with_seasons)) {
         return STATUS_OK;
     }
     size_t count = 0;
-    bool open = may_be_counter(desk, info);
-    size_t wanted = cheap && !open ? CHEAP_POINTS : FACT_POINTS;
+    enum series_nature nature = nature_of(desk, info);
+    size_t wanted = cheap && nature != MAY_BE_COUNTER ? CHEAP_POINTS : FACT_POINTS;
     memset(facts, 0, sizeof(*facts));
     if (desk_read(desk, info->id, wanted, &count, error) != STATUS_OK) {
         return error->status;
     }
     facts->native_ms = grid_step(desk->points, count);
     facts->step_ms = info->settings.has_step ? info->settings.step_ms : facts->native_ms;
-    facts->counter = open ? counter_shape(desk->points, count)
-                          : info->settings.has_kind && info->settings.kind == SERIES_COUNTER;
+    facts->counter =
+        nature == IS_COUNTER || (nature == MAY_BE_COUNTER && counter_shape(desk->points, count));
+    facts->families = families;
     facts->generation = info->generation;
     facts->points = info->points;
     if (facts->step_ms > 0 && !cheap && find_seasons(desk, info, facts, error) != STATUS_OK) {

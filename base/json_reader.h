@@ -16,7 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define JSON_DEPTH_MAX 16
+#define JSON_DEPTH_MAX 24 /* OpenTelemetry's metrics nest to 18 */
 
 enum json_token {
     JSON_END,          /* the document is complete and only blanks follow */

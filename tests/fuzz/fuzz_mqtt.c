@@ -50,7 +50,8 @@ static void visit_refusal(void *context, uint64_t position, const struct error *
 
 static void take(const struct mqtt_patterns *patterns, const struct mqtt_packet *packet)
 {
-    struct points_visitor visitor = {NULL, visit_series, visit_point, visit_refusal, NULL};
+    struct points_visitor visitor = {
+        .context = NULL, .series = visit_series, .point = visit_point, .refuse = visit_refusal};
     struct mqtt_payload payload = {packet->payload, NOW_MS, (enum time_unit)(packet->id % 4)};
     struct mqtt_identity identity;
     struct error error = {0};

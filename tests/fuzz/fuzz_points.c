@@ -76,7 +76,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct sum sums[3] = {{1}, {1}, {1}};
     enum status status[3];
     for (int i = 0; i < 3; i++) { /* without a cache, then twice with it: unknown and known names */
-        struct points_visitor visitor = {&sums[i], visit_series, visit_point, visit_refusal, NULL};
+        struct points_visitor visitor = {&sums[i], visit_series, visit_point, visit_refusal, NULL, NULL};
         status[i] = points_read((const char *)data + 1, size - 1, &options, i ? cache : NULL,
                                 &visitor, &error);
     }

@@ -67,6 +67,15 @@ static void visit_refusal(void *context, uint64_t position, const struct error *
     add(context, ~position);
 }
 
+static enum status visit_declaration(void *context, struct slice family, enum family_type type,
+                                     struct error *error)
+{
+    (void)error;
+    add(context, family.length);
+    add(context, (uint64_t)type);
+    return STATUS_OK;
+}
+
 static void read_message(struct slice message, enum remote_write_version version)
 {
     static struct points_cache *cache; /* kept, so that later inputs meet names of earlier ones */
@@ -78,8 +87,8 @@ static void read_message(struct slice message, enum remote_write_version version
     }
     for (int i = 0; i < 3; i++) { /* without a cache, then twice with it: unknown and known names */
         struct remote_write_skipped skipped = {0};
-        struct points_visitor visitor = {&sums[i], visit_series, visit_point, visit_refusal,
-                                         visit_end};
+        struct points_visitor visitor = {&sums[i],      visit_series, visit_point,
+                                         visit_refusal, visit_end,    visit_declaration};
         struct remote_write request = {message, version, i ? cache : NULL};
         status[i] = remote_write_read(&request, &visitor, &skipped, &error);
     }

@@ -7,11 +7,13 @@ import http.client
 import json
 import os
 import random
+import signal
 import time
 
 from daemon import Daemon, JSON, now_ms, quote
 from remote_write import (HEADERS_1, HEADERS_2, STALE, TYPE_1, TYPE_2, Symbols, field, request_1, request_2, series_1,
                           series_2, snappy, varint)
+from zstd_frame import bomb, zstd
 
 SETTINGS = ("ingest.max_body=1MB",)
 BASE = (now_ms() // 15000 - 200) * 15000
@@ -144,7 +146,7 @@ def test_types_and_encodings(daemon):
                          "application/x-protobuf;proto=", "application/x-protobuffer", "text/plain"):
         answer = daemon.request("POST", "/api/v1/write", body, {**HEADERS_1, "Content-Type": content_type})
         assert answer.status == 415 and answer.json["code"] == "unsupported_media_type", (content_type, answer)
-    for encoding in ("gzip", "zstd", "br", "snappy, snappy"):
+    for encoding in ("gzip", "br", "snappy, snappy", "zstd, snappy"):
         answer = daemon.request("POST", "/api/v1/write", body, {**HEADERS_1, "Content-Encoding": encoding})
         assert answer.status == 415 and answer.json["code"] == "unsupported_encoding", (encoding, answer)
     for method in ("GET", "PUT"):
@@ -153,10 +155,58 @@ def test_types_and_encodings(daemon):
     assert points.status == 415, points
 
 
+def test_zstd_as_vmagent_sends_it(daemon):
+    answer = daemon.request("POST", "/api/v1/write?get_vm_proto_version=1", b"", {})
+    assert answer.status == 200 and answer.body == b"1", answer
+    headers = {**HEADERS_1, "Content-Encoding": "zstd"}
+    message = request_1(series_1("dense", {"a": "1"}, [(BASE, 1), (BASE + 15000, 2)]))
+    assert daemon.request("POST", "/api/v1/write", zstd(message), headers).status == 204
+    assert stored(daemon, 'dense{a="1"}') == [[BASE, 1], [BASE + 15000, 2]]
+    for body in (b"", zstd(message)[:-1], snappy(message), zstd(message) + b"x", zstd(message, window_log=24)):
+        answer = daemon.request("POST", "/api/v1/write", body, headers)
+        assert answer.status == 400 and answer.json["code"] == "bad_zstd", answer
+    for size in (2 << 20, 256 << 20):
+        answer = daemon.request("POST", "/api/v1/write", bomb(size), headers)
+        assert answer.status == 413 and answer.json["code"] == "body_too_large", answer
+
+
+def test_metadata_makes_a_counter():
+    daemon = Daemon().start()
+    try:
+        def kind(series):
+            return daemon.get(f"/api/v1/series/{quote(series)}").json["kind"]
+
+        def metadata(family, number):
+            return field(3, field(1, number) + field(2, family) + field(4, "a help text"))
+
+        # points that rise and fall: by their shape none of them is a counter
+        rows = [(BASE + i * 15000, value) for i, value in enumerate((5, 9, 2, 8, 1))]
+        names = ("odd_counter", "odd_total", "took_bucket", "plain")
+        assert write(daemon, request_1(*(series_1(name, {}, rows) for name in names))).status == 204
+        assert [kind(name) for name in names] == ["gauge"] * 4
+        told = metadata("odd_counter", 1) + metadata("odd", 1) + metadata("took", 3) + metadata("unknown", 0)
+        assert write(daemon, told).status == 204
+        assert [kind(name) for name in names] == ["counter", "counter", "counter", "gauge"]
+        daemon.signal(signal.SIGKILL)
+        daemon.process.wait(30)
+        daemon.start()
+        assert [kind(name) for name in names] == ["counter", "counter", "counter", "gauge"]
+        types = daemon.get("/prometheus/api/v1/metadata").json["data"]
+        assert types["odd_counter"][0]["type"] == "counter" and types["plain"][0]["type"] == "gauge", types
+        symbols = Symbols()  # the helper's series of 2.0 say that they are gauges
+        assert write(daemon, request_2(symbols, series_2(symbols, "odd_counter", {}, rows)), HEADERS_2).status == 204
+        assert kind("odd_counter") == "gauge"
+        for broken in (field(3, b"\xff"), field(3, field(1, "x")), field(3, field(2, 7)), field(3, 1)):
+            answer = write(daemon, broken)
+            assert answer.status == 400 and answer.json["code"] == "bad_protobuf", answer
+    finally:
+        daemon.remove()
+
+
 def test_damaged_bodies_store_nothing(daemon):
     message = request_1(series_1("damaged", {"a": "1"}, [(BASE, 1)]))
     whole = snappy(message)
-    for body in (b"", b"\xff" * 20, whole[:-1], b"\xff\x06\x00\x00sNaPpY", varint(1 << 20) + whole, b"plain"):
+    for body in (b"", b"\xff" * 20, whole[:-1], b"\xff\x06\x00\x00sNaPpY", varint(900000) + whole, b"plain"):
         answer = daemon.request("POST", "/api/v1/write", body, HEADERS_1)
         assert answer.status == 400 and answer.json["code"] == "bad_snappy", (body, answer)
     answer = daemon.request("POST", "/api/v1/write", varint(80 << 20) + b"\x00" * 1000, HEADERS_1)

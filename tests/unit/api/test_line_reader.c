@@ -94,7 +94,7 @@ static struct line_skipped read_into(struct log *log, const char *body, size_t l
 {
     struct error error = {0};
     struct line_options options = {precision, NOW_MS};
-    struct points_visitor visitor = {log, log_series, log_point, log_refusal, NULL};
+    struct points_visitor visitor = {log, log_series, log_point, log_refusal, NULL, NULL};
     struct line_skipped skipped;
     char *exact = malloc(length ? length : 1); /* so that a sanitizer sees a byte too many */
     assert_non_null(exact);
@@ -362,7 +362,7 @@ static void compare(const char *body, size_t length, struct points_cache *cache)
 {
     struct log wanted, got;
     log_init(&wanted, true);
-    struct points_visitor visitor = {&wanted, log_series, log_point, log_refusal, NULL};
+    struct points_visitor visitor = {&wanted, log_series, log_point, log_refusal, NULL, NULL};
     line_oracle(body, length, NOW_MS, &visitor);
     for (int way = 0; way < 3; way++) {
         log_init(&got, true);
@@ -472,7 +472,7 @@ static void test_cache_shared_with_json(void **state)
     for (int round = 0; round < 3; round++) {
         struct points_options options = {.now_ms = NOW_MS};
         log_init(&log, true);
-        struct points_visitor visitor = {&log, log_series, log_point, log_refusal, NULL};
+        struct points_visitor visitor = {&log, log_series, log_point, log_refusal, NULL, NULL};
         assert_int_equal(points_read(json, strlen(json), &options, cache, &visitor, &error),
                          STATUS_OK);
         read_into(&log, "c,t=a b=1", 9, LINE_NS, cache);
@@ -513,7 +513,7 @@ static void test_failures_end_the_reading(void **state)
     struct log log;
     (void)state;
     log_init(&log, true);
-    struct points_visitor visitor = {&log, no_series, log_point, log_refusal, NULL};
+    struct points_visitor visitor = {&log, no_series, log_point, log_refusal, NULL, NULL};
     assert_int_equal(line_read("c v=1", 5, &options, NULL, &visitor, &skipped, &error),
                      STATUS_NO_MEMORY);
     visitor.series = log_series;
@@ -559,7 +559,7 @@ static double best_ns(const struct text *body, struct points_cache *cache, bool 
     struct error error = {0};
     uint64_t points = 0;
     int64_t best = INT64_MAX;
-    struct points_visitor visitor = {&points, count_series, count_point, count_refusal, NULL};
+    struct points_visitor visitor = {&points, count_series, count_point, count_refusal, NULL, NULL};
     for (int round = 0; round < 300; round++) {
         struct line_options lines = {LINE_MS, NOW_MS};
         struct points_options objects = {.now_ms = NOW_MS};

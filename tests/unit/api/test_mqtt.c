@@ -137,7 +137,8 @@ static enum status read_payload(const char *text, enum time_unit unit, struct te
                                 uint64_t *skipped, struct error *error)
 {
     struct mqtt_identity identity = {.name = {"m", 1}, .label_count = 1};
-    struct points_visitor visitor = {log, log_series, log_point, log_refusal, NULL};
+    struct points_visitor visitor = {
+        .context = log, .series = log_series, .point = log_point, .refuse = log_refusal};
     struct mqtt_payload payload = {slice_of(text), NOW_MS, unit};
     identity.labels[0] = (struct series_label){{"a", 1}, {"b", 1}};
     return mqtt_payload_read(&payload, &identity, &visitor, skipped, error);

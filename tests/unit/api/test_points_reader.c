@@ -84,7 +84,7 @@ static enum status read_into(struct log *log, const char *body, size_t length,
 {
     struct error error = {0};
     struct points_options options = {.now_ms = NOW_MS};
-    struct points_visitor visitor = {log, log_series, log_point, log_refusal, NULL};
+    struct points_visitor visitor = {log, log_series, log_point, log_refusal, NULL, NULL};
     return points_read(body, length, &options, cache, &visitor, &error);
 }
 
@@ -488,7 +488,7 @@ static void test_speed(void **state)
     text_add_char(&body, ']');
     assert_int_equal(points_cache_new(&cache, &error), STATUS_OK);
     struct points_options options = {.now_ms = NOW_MS};
-    struct points_visitor visitor = {&points, count_series, count_point, count_refusal, NULL};
+    struct points_visitor visitor = {&points, count_series, count_point, count_refusal, NULL, NULL};
     clock_t start = clock();
     int64_t best = INT64_MAX;
     for (int round = 0; round < 300; round++) {

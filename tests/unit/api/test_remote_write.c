@@ -6,6 +6,7 @@
 #include "api/protobuf.h"
 #include "api/remote_write_reader.h"
 #include "api/snappy_block.h"
+#include "base/check.h"
 #include "base/memory.h"
 #include "base/random.h"
 #include "base/text.h"
@@ -181,13 +182,24 @@ static void log_refusal(void *context, uint64_t position, const struct error *er
     text_add_format(&log->text, "refused %llu %s\n", (unsigned long long)position, error->code);
 }
 
+static enum status log_declaration(void *context, struct slice family, enum family_type type,
+                                   struct error *error)
+{
+    static const char *const names[] = {"gauge", "counter", "histogram", "summary"};
+    struct log *log = context;
+    (void)error;
+    text_add_format(&log->text, "%.*s is a %s\n", (int)family.length, family.bytes, names[type]);
+    return STATUS_OK;
+}
+
 /* Reads a copy that ends where the message ends, so that a sanitizer sees each byte beyond. */
 static enum status read_into(struct log *log, const char *bytes, size_t length,
                              enum remote_write_version version, struct points_cache *cache)
 {
     struct error error = {0};
     struct remote_write_skipped skipped = {0};
-    struct points_visitor visitor = {log, log_series, log_point, log_refusal, log_end};
+    struct points_visitor visitor = {log,         log_series, log_point,
+                                     log_refusal, log_end,    log_declaration};
     char *copy = malloc(length ? length : 1);
     assert_non_null(copy);
     memcpy(copy, bytes, length);
@@ -263,6 +275,62 @@ static void test_values_and_faults(void **state)
                                          "refused 7 bad_series_name\n"
                                          "refused 8 too_many_labels\n");
     assert_int_equal(log->count, 1);
+    text_release(&series);
+    text_release(&message);
+    log_free(log);
+}
+
+static void add_type(struct text *out, uint32_t number, uint64_t type, const char *family)
+{
+    struct text metadata;
+    text_init(&metadata, 1024);
+    add_varint(&metadata, 1 << 3);
+    add_varint(&metadata, type);
+    if (family) {
+        add_string(&metadata, 2, family);
+    }
+    add_string(&metadata, family ? 4 : 3, "help");
+    add_message(out, number, &metadata);
+    text_release(&metadata);
+}
+
+/* 1.0 names families, 2.0 tells it with each series, whose name may be that of a part. */
+static void test_metadata(void **state)
+{
+    static const char *const names[] = {"a_total", "b", "c_bucket", "c_count", "d_sum", "e", "f"};
+    static const uint64_t types[] = {1, 2, 3, 3, 5, 6, 900};
+    struct log *log = log_new();
+    struct text message, series;
+    (void)state;
+    text_init(&message, BYTES_MAX);
+    text_init(&series, BYTES_MAX);
+    add_type(&message, 3, 1, "requests");
+    add_type(&message, 3, 3, "latency");
+    add_type(&message, 3, 0, "unknown");
+    assert_int_equal(read_into(log, message.bytes, message.length, REMOTE_WRITE_1, NULL),
+                     STATUS_OK);
+    assert_string_equal(log->text.bytes, "requests is a counter\nlatency is a histogram\n");
+    text_clear(&message);
+    add_string(&message, 4, "");
+    add_string(&message, 4, "__name__");
+    for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
+        const char references[] = {1, (char)(i + 2)};
+        add_string(&message, 4, names[i]);
+        add_bytes(&series, 1, references, 2);
+        add_type(&series, 5, types[i], NULL);
+        add_sample(&series, bits_of(1.0), NOW_MS);
+        add_message(&message, 5, &series);
+    }
+    assert_int_equal(read_into(log, message.bytes, message.length, REMOTE_WRITE_2, NULL),
+                     STATUS_OK);
+    static const char *const wanted[] = {"a_total is a counter", "b is a gauge",
+                                         "c is a histogram\nc_bucket", "c is a histogram\nc_count",
+                                         "d is a summary\nd_sum"};
+    for (size_t i = 0; i < ARRAY_COUNT(wanted); i++) {
+        assert_non_null(strstr(log->text.bytes, wanted[i]));
+    }
+    assert_null(strstr(log->text.bytes, "e is"));
+    assert_null(strstr(log->text.bytes, "f is"));
     text_release(&series);
     text_release(&message);
     log_free(log);
@@ -534,7 +602,7 @@ static double nanoseconds(const struct text *message, enum remote_write_version 
         struct error error = {0};
         struct timespec begin, end;
         struct remote_write_skipped skipped = {0};
-        struct points_visitor visitor = {&count, count_series, count_point, NULL, NULL};
+        struct points_visitor visitor = {&count, count_series, count_point, NULL, NULL, NULL};
         struct remote_write request = {{message->bytes, message->length}, version, cache};
         clock_gettime(CLOCK_THREAD_CPUTIME_ID, &begin);
         assert_int_equal(remote_write_read(&request, &visitor, &skipped, &error), STATUS_OK);
@@ -574,6 +642,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_values_and_faults),
+        cmocka_unit_test(test_metadata),
         cmocka_unit_test(test_visitor_may_stop),
         cmocka_unit_test(test_versions_agree),
         cmocka_unit_test(test_cut_at_every_byte),
