@@ -13,13 +13,9 @@ set -eu
 packages_of() {
     case $1 in
     build) # OpenBLAS by its full name: only the pthread flavour is safe under several threads
-        echo gcc libc6-dev make libmicrohttpd-dev libopenblas-pthread-dev libjansson-dev \
-            libsqlite3-dev libyaml-dev zlib1g-dev libsnappy-dev libgnutls28-dev ;;
         echo gcc libc6-dev make libmicrohttpd-dev libgnutls28-dev libseccomp-dev \
-            libopenblas-pthread-dev libjansson-dev \
-            libsqlite3-dev libyaml-dev zlib1g-dev libsnappy-dev ;;
-            libsqlite3-dev libyaml-dev zlib1g-dev libsnappy-dev libzstd-dev \
-            libgnutls28-dev ;;
+            libopenblas-pthread-dev libjansson-dev libsqlite3-dev libyaml-dev zlib1g-dev \
+            libsnappy-dev libzstd-dev ;;
     demo)    echo curl gzip mawk ;;
     test)    echo libcmocka-dev python3 openssl binutils curl sqlite3 git tzdata ;;
     fuzz)    echo clang-14 libclang-rt-14-dev llvm-14 ;;
@@ -29,11 +25,8 @@ packages_of() {
         echo systemd mandoc prometheus python3-yaml strace ;;
     image)   echo podman runc mmdebstrap containernetworking-plugins iptables curl ;;
     runtime) # what the linked binary needs and nothing else
-        echo libmicrohttpd12 libopenblas0-pthread libjansson4 libsqlite3-0 libyaml-0-2 zlib1g \
-            libsnappy1v5 libgnutls30 tzdata ;;
         echo libmicrohttpd12 libgnutls30 libseccomp2 libopenblas0-pthread libjansson4 \
-            libsqlite3-0 libyaml-0-2 zlib1g libsnappy1v5 tzdata ;;
-            libsnappy1v5 libzstd1 libgnutls30 tzdata ;;
+            libsqlite3-0 libyaml-0-2 zlib1g libsnappy1v5 libzstd1 tzdata ;;
     *)  printf 'no set named "%s"; the sets stand at the top of this file\n' "$1" >&2
         exit 2 ;;
     esac
