@@ -114,6 +114,7 @@ layer_of_backbone = model
 layer_of_golden = model
 layer_of_bench = server
 layer_of_fuzz = server
+layer_of_torture = server
 
 SUITES := $(patsubst tests/%/,%,$(wildcard tests/unit/*/)) $(filter $(patsubst layer_of_%,%,$(filter layer_of_%,$(.VARIABLES))),\
             $(patsubst tests/%/,%,$(wildcard tests/*/)))

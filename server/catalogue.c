@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/memory.h"
 #include "server/quoted.h"
 
@@ -12,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define KEEP_RETIRED   2 /* of a group, besides champion and previous */
 #define KEEP_KEPT_BACK 2
@@ -191,7 +191,7 @@ static void remove_entries(struct catalogue *catalogue, struct model_entry **rem
     for (size_t i = count; i-- > 0;) { /* from the end: pointers below stay right */
         struct model_entry *entry = removed[i];
         catalogue_path(catalogue->directory, entry->file, path);
-        if (unlink(path) != 0 && errno != ENOENT) {
+        if (file_system()->remove(path) != 0 && errno != ENOENT) {
             log_warning("catalogue", "old model not removed", "file=%s reason=%s", entry->file,
                         QUOTED(strerror(errno)));
         }
@@ -298,7 +298,7 @@ enum status catalogue_admit(struct catalogue *catalogue, struct snapshot *snapsh
     if (status != STATUS_OK) {
         model_entry_release(entry);
         catalogue->count = (size_t)(entry - catalogue->entries);
-        unlink(path);
+        (void)file_system()->remove(path);
         goto finish;
     }
     if (gate->promote) {

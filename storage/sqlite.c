@@ -34,6 +34,7 @@
 #include "storage/sqlite_store.h"
 
 #include "base/check.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
 
@@ -258,28 +259,6 @@ static char *path_join(const char *directory, const char *name)
     return length < 0 || (size_t)length >= sizeof path ? NULL : mem_copy_text(path, (size_t)length);
 }
 
-static void directory_sync(const char *directory)
-{
-    int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0) {
-        (void)fsync(fd); /* the names of new files; a failure shows again at the first commit */
-        close(fd);
-    }
-}
-
-/* The name of a directory just made is an entry of the one above. */
-static void parent_sync(char *path)
-{
-    char *slash = strrchr(path, '/');
-    if (slash == NULL || slash == path) {
-        directory_sync(slash == NULL ? "." : "/");
-        return;
-    }
-    *slash = '\0';
-    directory_sync(path);
-    *slash = '/';
-}
-
 static enum status directory_make(const char *directory, struct error *error)
 {
     char path[PATH_BYTES];
@@ -292,13 +271,13 @@ static enum status directory_make(const char *directory, struct error *error)
         if (path[i] == '/' || path[i] == '\0') {
             char kept = path[i];
             path[i] = '\0';
-            bool made = mkdir(path, 0750) == 0;
+            bool made = file_system()->make_folder(path, 0750) == 0;
             if (!made && errno != EEXIST) {
                 return error_set(error, errno == ENOSPC ? STATUS_NO_SPACE : STATUS_IO,
                                  "could not make directory \"%.200s\": %s", path, strerror(errno));
             }
             if (made) {
-                parent_sync(path);
+                (void)file_sync_parent(path); /* a failure shows again at the first commit */
             }
             path[i] = kept;
         }
@@ -418,7 +397,7 @@ static enum status sqlite_open_store(struct storage *storage, const char *path, 
         goto failed;
     }
     if (!read_only) {
-        directory_sync(path);
+        (void)file_system()->sync_folder(path); /* likewise */
     }
     storage->counters.journal_points = state->pending;
     return STATUS_OK;

@@ -88,7 +88,9 @@ static const char *const statement_texts[SQL_STATEMENTS] = {
     [SQL_OPEN_UPDATE] = "UPDATE chunk SET count = ?4, state = ?5, data = ?6 WHERE id = ?1",
     [SQL_OPEN_DELETE] = "DELETE FROM chunk WHERE id = ?1",
     [SQL_STATES_READ] = "SELECT series, state FROM chunk WHERE id < 0",
-    [SQL_CHUNK_ADD] = "INSERT INTO chunk(series, first_ms, count, data) VALUES(?1, ?2, ?3, ?4)",
+    /* Left to itself SQLite would go on from the largest id, and that may be an open chunk's. */
+    [SQL_CHUNK_ADD] = "INSERT INTO chunk(id, series, first_ms, count, data) VALUES("
+                      "max(0, coalesce((SELECT max(id) FROM chunk), 0)) + 1, ?1, ?2, ?3, ?4)",
     [SQL_CHUNK_UPDATE] = "UPDATE chunk SET first_ms = ?2, count = ?3, data = ?4 WHERE id = ?1",
     [SQL_CHUNK_DELETE] = "DELETE FROM chunk WHERE id = ?1",
     [SQL_CHUNK_COUNT] = "SELECT count(*) FROM chunk",

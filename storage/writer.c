@@ -43,7 +43,9 @@ struct writer {
     size_t queue_max, queue_points_max;
     pthread_t thread;
     struct write_group group; /* writer thread only */
-    int64_t retain_due_ns;    /* writer thread only */
+    int64_t retain_due_ns;    /* writer thread only, as the next two */
+    bool more;                /* maintenance has more to do */
+    bool stepped;
 
     struct lock lock;
     struct condition changed; /* something for the thread to do */
@@ -230,36 +232,52 @@ static void idle_probe(struct writer *writer)
     }
 }
 
+/* One round: a group or a look around, then maintenance. False: it is time to stop. */
+static bool round_run(struct writer *writer)
+{
+    lock_acquire(&writer->lock);
+    bool idle = !writer->more && writer->head == NULL && writer->background == NULL &&
+                !writer->stopping && writer->compact_asked == writer->compact_done;
+    if (idle && !writer->stepped) {
+        condition_wait_for(&writer->changed, &writer->lock, TICK_MS);
+    }
+    group_take(writer);
+    uint64_t ticket = writer->compact_asked;
+    bool compact = writer->group.count == 0 && ticket != writer->compact_done;
+    bool stop = writer->group.count == 0 && !compact && writer->stopping;
+    lock_release(&writer->lock);
+    if (stop) {
+        return false;
+    }
+    if (writer->group.count > 0) {
+        group_commit(writer);
+    } else {
+        idle_probe(writer);
+    }
+    if (compact) {
+        compact_all(writer, ticket);
+    }
+    writer->more = maintain(writer);
+    return true;
+}
+
 static void *writer_run(void *context)
 {
     struct writer *writer = context;
-    bool more = false;
-    for (;;) {
-        lock_acquire(&writer->lock);
-        if (!more && writer->head == NULL && writer->background == NULL && !writer->stopping &&
-            writer->compact_asked == writer->compact_done) {
-            condition_wait_for(&writer->changed, &writer->lock, TICK_MS);
-        }
-        group_take(writer);
-        uint64_t ticket = writer->compact_asked;
-        bool compact = writer->group.count == 0 && ticket != writer->compact_done;
-        bool stop = writer->group.count == 0 && !compact && writer->stopping;
-        lock_release(&writer->lock);
-        if (stop) {
-            break;
-        }
-        if (writer->group.count > 0) {
-            group_commit(writer);
-        } else {
-            idle_probe(writer);
-        }
-        if (compact) {
-            compact_all(writer, ticket);
-        }
-        more = maintain(writer);
+    while (round_run(writer)) {
     }
     (void)maintain(writer);
     return NULL;
+}
+
+bool writer_step(struct writer *writer)
+{
+    CHECK(writer->stepped);
+    (void)round_run(writer);
+    lock_acquire(&writer->lock);
+    bool more = writer->more || writer->head != NULL || writer->background != NULL;
+    lock_release(&writer->lock);
+    return more;
 }
 
 /* ---------------------------------------------------------------- submitting */
@@ -352,6 +370,9 @@ enum status writer_write_take(struct writer *writer, struct write_batch *batch,
     lock_init(&waiting.lock);
     condition_init(&waiting.answered);
     enum status status = writer_submit_take(writer, batch, waiting_done, &waiting, error);
+    while (status == STATUS_OK && writer->stepped && !waiting.is_answered) {
+        (void)writer_step(writer);
+    }
     if (status == STATUS_OK) {
         lock_acquire(&waiting.lock);
         while (!waiting.is_answered) {
@@ -373,6 +394,11 @@ enum status writer_compact(struct writer *writer, struct error *error)
     lock_acquire(&writer->lock);
     uint64_t ticket = ++writer->compact_asked;
     condition_signal(&writer->changed);
+    while (writer->stepped && writer->compact_done < ticket) {
+        lock_release(&writer->lock);
+        (void)writer_step(writer);
+        lock_acquire(&writer->lock);
+    }
     while (writer->compact_done < ticket) {
         condition_wait(&writer->compacted, &writer->lock);
     }
@@ -434,6 +460,11 @@ enum status writer_start(struct storage *storage, const struct writer_options *o
         writer_free(writer);
         return error_set(error, STATUS_NO_MEMORY, "could not allocate the writer");
     }
+    writer->stepped = options->stepped;
+    if (writer->stepped) {
+        *out = writer;
+        return STATUS_OK;
+    }
     /* Signals are the main thread's: block them while the new thread inherits the mask. */
     sigset_t all, before;
     sigfillset(&all);
@@ -457,6 +488,10 @@ void writer_stop(struct writer *writer)
     writer->stopping = true;
     condition_signal(&writer->changed);
     lock_release(&writer->lock);
-    pthread_join(writer->thread, NULL);
+    if (writer->stepped) {
+        (void)writer_run(writer);
+    } else {
+        pthread_join(writer->thread, NULL);
+    }
     writer_free(writer);
 }

@@ -340,6 +340,39 @@ static void late_points_split_no_more_than_they_must(void **state)
     assert_int_equal(storage_check(place->storage, NULL, NULL, &error), STATUS_OK);
 }
 
+/* Where the first series is gone, the largest id in the table is another one's open chunk. */
+static void full_chunks_never_take_an_open_ones_place(void **state)
+{
+    struct place *place = *state;
+    struct error error = {0};
+    struct storage_stats stats;
+    struct write_batch *batch;
+    uint32_t series;
+    assert_int_equal(write_points(place, 0, 10, &error), STATUS_OK);
+    for (int s = 0; s < 3; s++) {
+        char name[2] = {(char)('b' + s), '\0'};
+        assert_int_equal(write_batch_new(place->storage, 10, &batch, &error), STATUS_OK);
+        assert_int_equal(write_batch_series(batch, name, 1, &series, &error), STATUS_OK);
+        assert_int_equal(write_batch_point(batch, series, (struct point){s, 1}, &error), 0);
+        assert_int_equal(writer_write_take(place->writer, batch, NULL, &error), STATUS_OK);
+    }
+    for (uint32_t id = 1; id <= 2; id++) {
+        assert_int_equal(write_batch_new(place->storage, 10, &batch, &error), STATUS_OK);
+        assert_int_equal(write_batch_delete(batch, id, &error), STATUS_OK);
+        assert_int_equal(writer_write_take(place->writer, batch, NULL, &error), STATUS_OK);
+    }
+    assert_int_equal(writer_compact(place->writer, &error), STATUS_OK);
+    assert_int_equal(write_points(place, 0, 20000, &error), STATUS_OK); /* several full chunks */
+    assert_int_equal(writer_compact(place->writer, &error), STATUS_OK);
+    assert_int_equal(storage_check(place->storage, NULL, NULL, &error), STATUS_OK);
+    stop(place);
+    start(place);
+    storage_stats(place->storage, &stats);
+    assert_int_equal(stats.points, 20002);
+    assert_int_equal(sql_number(place, "SELECT count(*) FROM chunk WHERE id < 0 AND"
+                                       " (state IS NULL OR id != -series)"), 0);
+}
+
 /* More chunks than one slice of retention deletes, of two series. */
 static void retention_in_slices(void **state)
 {
@@ -444,6 +477,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(damage_is_found_and_set_aside, setup, teardown),
         cmocka_unit_test_setup_teardown(damage_met_by_a_commit, setup, teardown),
         cmocka_unit_test_setup_teardown(late_points_split_no_more_than_they_must, setup, teardown),
+        cmocka_unit_test_setup_teardown(full_chunks_never_take_an_open_ones_place, setup, teardown),
         cmocka_unit_test_setup_teardown(retention_in_slices, setup, teardown),
         cmocka_unit_test_setup_teardown(overwriting_keeps_the_journal_short, setup, teardown),
         cmocka_unit_test_setup_teardown(long_reader_holds_nobody_up, setup, teardown),
