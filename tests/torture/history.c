@@ -151,6 +151,7 @@ static void submit(struct history *history, struct attempt *attempt)
     struct write_batch *batch = NULL;
     struct error error = {0};
     int64_t number = attempt - history->attempts;
+    attempt->now_ms = now_ms;
     enum status status =
         write_batch_new(history->storage, HISTORY_OPS + 1, &batch, &error);
     if (status == STATUS_OK && attempt->deletes >= 0) {
@@ -290,7 +291,7 @@ void history_checkpoint(struct history *history)
     run_queue(history);
 }
 
-static void vintage(struct history *history)
+void history_vintage(struct history *history)
 {
     struct write_batch *batch = NULL;
     struct error error = {0};
@@ -330,7 +331,7 @@ void history_act(struct history *history)
     if (dice < 66) {
         history_ingest(history);
     } else if (dice < 70) {
-        vintage(history);
+        history_vintage(history);
     } else if (dice < 75) {
         history_delete(history);
     } else if (dice < 81) {
@@ -359,12 +360,21 @@ static bool wrong(struct history *history, const char *format, ...)
     return false;
 }
 
+/* What the retention in force may have removed up to a moment. */
+static void retention_note(struct truth *truth, int64_t at_ms)
+{
+    if (truth->keep_ms > 0 && at_ms - truth->keep_ms > truth->gone_until_ms) {
+        truth->gone_until_ms = at_ms - truth->keep_ms;
+    }
+}
+
 static void attempt_apply(struct history *history, const struct attempt *attempt)
 {
     if (attempt->deletes >= 0) {
         memset(&history->truth[attempt->deletes], 0, sizeof *history->truth);
     }
     if (attempt->settings >= 0) {
+        retention_note(&history->truth[attempt->settings], attempt->now_ms);
         history->truth[attempt->settings].keep_ms = attempt->keep_ms;
     }
     for (size_t i = 0; i < attempt->count; i++) {
@@ -439,7 +449,7 @@ static bool series_verify(struct history *history, int series)
     size_t count, newest_count = 0, at = 0;
     struct error error = {0};
     uint32_t id = series_id(history, series);
-    int64_t cutoff_ms = truth->keep_ms > 0 ? now_ms - truth->keep_ms : INT64_MIN;
+    retention_note(truth, now_ms);
     if (truth->exists != (id != 0)) {
         return wrong(history, "series %d %s", series, id != 0 ? "came back" : "is lost");
     }
@@ -453,7 +463,7 @@ static bool series_verify(struct history *history, int series)
             return wrong(history, "series %d, slot %d: %.17g is there, %s%.17g was written", series,
                          slot, points[at].value, cell->there ? "" : "nothing or ", cell->value);
         }
-        if (!there && cell->there && time_of(slot) >= cutoff_ms) {
+        if (!there && cell->there && time_of(slot) >= truth->gone_until_ms) {
             return wrong(history, "series %d, slot %d: %.17g is lost", series, slot, cell->value);
         }
         cell->there = there;
@@ -506,16 +516,27 @@ bool history_verify(struct history *history)
     return good;
 }
 
-uint32_t history_digest(struct history *history)
+bool history_read(struct history *history, uint32_t *digest)
 {
     static struct point points[HISTORY_SLOTS];
-    uint32_t digest = 0;
+    *digest = 0;
     for (int series = -1; series < HISTORY_SERIES; series++) {
         size_t count;
+        if (!read_all(history, series, points, HISTORY_SLOTS, &count)) {
+            return false;
+        }
+        *digest = hash_crc32c(*digest, points, count * sizeof *points);
+    }
+    return true;
+}
+
+uint32_t history_digest(struct history *history)
+{
+    uint32_t digest;
+    (void)history_read(history, &digest);
+    for (int series = -1; series < HISTORY_SERIES; series++) {
         struct series_info info;
         struct error error = {0};
-        (void)read_all(history, series, points, HISTORY_SLOTS, &count);
-        digest = hash_crc32c(digest, points, count * sizeof *points);
         uint32_t id = series_id(history, series);
         if (id != 0 && storage_series_info(history->storage, id, &info, &error) == STATUS_OK) {
             uint64_t numbers[] = {info.points, info.late, info.updated, info.generation};

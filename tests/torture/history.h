@@ -40,7 +40,8 @@ struct cell {
 
 struct truth {
     bool exists;
-    int64_t keep_ms; /* retention; 0 = for ever */
+    int64_t keep_ms;       /* retention; 0 = for ever */
+    int64_t gone_until_ms; /* points before it may be gone: some retention asked for it */
     struct cell cells[HISTORY_SLOTS];
 };
 
@@ -52,7 +53,7 @@ struct attempt_op {
 struct attempt { /* a batch */
     int deletes;  /* this series, before the points; -1: none */
     int settings; /* of this series: retention keep_ms; -1: none */
-    int64_t keep_ms;
+    int64_t keep_ms, now_ms;
     size_t count;
     struct attempt_op ops[HISTORY_OPS];
     bool answered;
@@ -96,6 +97,8 @@ void history_retention(struct history *history);
 void history_compact(struct history *history);
 /* The log is made to look long, and a step taken. */
 void history_checkpoint(struct history *history);
+/* A forecast is kept as it was issued, in the background. */
+void history_vintage(struct history *history);
 void history_publish(struct history *history);
 /* One of the above at random, in the proportions of a busy day. */
 void history_act(struct history *history);
@@ -104,7 +107,10 @@ void history_act(struct history *history);
  * the catalogue's check find nothing. False: history->why. */
 bool history_verify(struct history *history);
 
-/* A hash over everything that can be read, for comparing two runs. */
+/* A hash over all points; false where reading failed. */
+bool history_read(struct history *history, uint32_t *digest);
+
+/* The same with statistics and the number of disk operations, for comparing two runs. */
 uint32_t history_digest(struct history *history);
 
 #endif

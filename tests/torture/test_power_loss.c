@@ -11,6 +11,7 @@
  * A disk that does not sync must make the same histories fail: else this test could not.
  */
 #include "tests/torture/history.h"
+#include "tests/torture/small_model.h"
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -26,8 +27,8 @@
 
 enum { SEEDS = 300, LIVES = 3, ACTS = 40, LIARS = 40 };
 
-/* Failed once; first of all and for ever. */
-static const uint64_t kept[] = {1};
+/* Failed once: a full chunk took the id of an open one. First of all, and for ever. */
+static const uint64_t kept[] = {1013, 1027, 1031, 1037, 1039};
 
 static char directory[64];
 static struct snapshot *model;
@@ -231,6 +232,7 @@ int main(void)
         return 1;
     }
     int failed = 0;
+    model = small_model(1);
     if (getenv("SEED") != NULL) {
         struct tally tally = {0};
         char why[400];
@@ -239,6 +241,7 @@ int main(void)
     } else {
         failed = cmocka_run_group_tests(tests, NULL, NULL);
     }
+    snapshot_release(model);
     char lock[96];
     snprintf(lock, sizeof lock, "%s/forecastd.lock", directory);
     unlink(lock);
