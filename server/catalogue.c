@@ -51,6 +51,11 @@ void catalogue_counts(struct catalogue *catalogue, size_t *models, size_t *champ
     lock_release(&catalogue->lock);
 }
 
+uint64_t catalogue_damaged(struct catalogue *catalogue)
+{
+    return atomic_load(&catalogue->damaged);
+}
+
 /* ---------------------------------------------------------------- entries */
 
 static struct model_entry *find_id(struct catalogue *catalogue, const char *id)
@@ -104,7 +109,7 @@ static unsigned long long number_of(const char *id)
 static void next_id(const struct catalogue *catalogue, int64_t step_ms, char id[48])
 {
     char step[24] = "";
-    unsigned long long newest = 0;
+    unsigned long long newest = catalogue->unsure_number;
     for (size_t i = 0; i < catalogue->count; i++) {
         unsigned long long number = number_of(catalogue->entries[i].id);
         if (catalogue->entries[i].step_ms == step_ms && number > newest) {
@@ -269,6 +274,17 @@ static enum status record_admission(struct catalogue *catalogue, struct model_en
     return status;
 }
 
+/* After a failed sync nobody knows whether the record is on disk, so its file must stay. */
+static void admission_undo(struct catalogue *catalogue, const char *id, const char *path,
+                           enum status status)
+{
+    if (status == STATUS_IO) {
+        catalogue->unsure_number = number_of(id);
+    } else {
+        (void)file_system()->remove(path);
+    }
+}
+
 enum status catalogue_admit(struct catalogue *catalogue, struct snapshot *snapshot,
                             const struct gate_result *gate, char id[48], struct error *error)
 {
@@ -298,7 +314,7 @@ enum status catalogue_admit(struct catalogue *catalogue, struct snapshot *snapsh
     if (status != STATUS_OK) {
         model_entry_release(entry);
         catalogue->count = (size_t)(entry - catalogue->entries);
-        (void)file_system()->remove(path);
+        admission_undo(catalogue, id, path, status);
         goto finish;
     }
     if (gate->promote) {

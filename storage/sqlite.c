@@ -242,7 +242,9 @@ static enum status sqlite_commit(struct storage *storage, struct write_group *gr
     sqlite_apply(state, group, seq);
     state->journal_entries += group->ops;
     lock_acquire(&storage->lock);
-    storage->counters.writable = true;
+    /* What fitted into the room of the reserve says nothing about the disk. */
+    storage->counters.full = storage->counters.full && storage->options.reserve_bytes > 0;
+    storage->counters.writable = !storage->counters.full;
     storage->counters.journal_points = state->pending;
     lock_release(&storage->lock);
     group_publish(storage, group);
@@ -334,6 +336,42 @@ static enum status connection_open(struct sqlite_state *state, struct error *err
     return sqlite_prepare_all(state, error);
 }
 
+static void entries_release(struct series_directory *directory)
+{
+    for (size_t id = 0; id < directory->capacity; id++) {
+        if (directory->entries[id] != NULL) {
+            tail_release(&sqlite_series_of(directory->entries[id])->tail);
+            series_entry_free(directory->entries[id]);
+        }
+    }
+    series_directory_release(directory);
+}
+
+/* As before anything was loaded. */
+static void memory_forget(struct sqlite_state *state)
+{
+    struct storage *storage = state->storage;
+    entries_release(&storage->directory);
+    text_table_release(&storage->names);
+    storage->directory = (struct series_directory){0};
+    storage->counters.points = storage->counters.chunks = 0;
+    storage->counters.tail_bytes = storage->counters.index_bytes = 0;
+    state->dirty_head = state->dirty_last = state->loose = NULL;
+    state->pending = 0;
+    state->cached_series = 0;
+}
+
+/* Everything anew: also after an attempt that failed half way. */
+static enum status connection_load(struct sqlite_state *state, struct error *error)
+{
+    sqlite_disconnect(state);
+    memory_forget(state);
+    if (connection_open(state, error) != STATUS_OK) {
+        return error->status;
+    }
+    return sqlite_load(state, error);
+}
+
 static void state_free(struct sqlite_state *state)
 {
     sqlite_disconnect(state);
@@ -348,6 +386,7 @@ static void state_free(struct sqlite_state *state)
     mem_free(state->decoded);
     mem_free(state->blob);
     mem_free(state->cached);
+    mem_free(state->damaged_rows);
     mem_free(state);
 }
 
@@ -392,7 +431,14 @@ static enum status sqlite_open_store(struct storage *storage, const char *path, 
         (directory_make(path, error) != STATUS_OK || directory_lock(state, error) != STATUS_OK)) {
         goto failed;
     }
-    if (connection_open(state, error) != STATUS_OK || sqlite_load(state, error) != STATUS_OK) {
+    if (!read_only) {
+        sqlite_reserve_open(state);
+    }
+    bool good = connection_load(state, error) == STATUS_OK;
+    if (!good && error->status == STATUS_NO_SPACE && !read_only && sqlite_reserve_spend(state)) {
+        good = connection_load(state, error) == STATUS_OK;
+    }
+    if (!good) {
         error_wrap(error, "cannot open the store in \"%.150s\"", path);
         goto failed;
     }
@@ -410,17 +456,6 @@ failed:
 static void sqlite_close_store(struct storage *storage)
 {
     state_free(storage->state);
-}
-
-static void entries_release(struct series_directory *directory)
-{
-    for (size_t id = 0; id < directory->capacity; id++) {
-        if (directory->entries[id] != NULL) {
-            tail_release(&sqlite_series_of(directory->entries[id])->tail);
-            series_entry_free(directory->entries[id]);
-        }
-    }
-    series_directory_release(directory);
 }
 
 /* Reads the memory anew and puts it in the place of the old one; ids stay what they were. Readers
@@ -455,6 +490,7 @@ static enum status memory_reload(struct sqlite_state *state, struct error *error
         storage->counters.chunks = anew->counters.chunks;
         storage->counters.tail_bytes = anew->counters.tail_bytes;
         storage->counters.index_bytes = anew->counters.index_bytes;
+        storage->counters.damaged += anew->counters.damaged;
         lock_release(&storage->lock);
         anew->directory = directory;
     }
@@ -476,6 +512,9 @@ static enum status sqlite_recover(struct storage *storage, struct error *error)
         }
         state->io_failed = false;
     }
+    if (storage->counters.full && storage->options.reserve_bytes > 0) {
+        return sqlite_reserve_recover(state, error);
+    }
     /* Does writing work? A transaction that really reaches the disk. */
     sqlite3_bind_text(state->statements[SQL_RECORD_PUT], 1, "probe", -1, SQLITE_STATIC);
     sqlite3_bind_text(state->statements[SQL_RECORD_PUT], 2, "write", -1, SQLITE_STATIC);
@@ -485,6 +524,7 @@ static enum status sqlite_recover(struct storage *storage, struct error *error)
     }
     lock_acquire(&storage->lock);
     storage->counters.writable = true;
+    storage->counters.full = false;
     storage->counters.journal_points = state->pending;
     lock_release(&storage->lock);
     return STATUS_OK;

@@ -45,6 +45,7 @@ struct writer {
     struct write_group group; /* writer thread only */
     int64_t retain_due_ns;    /* writer thread only, as the next two */
     bool more;                /* maintenance has more to do */
+    bool was_full;
     bool stepped;
 
     struct lock lock;
@@ -130,6 +131,32 @@ static void commit_count(struct storage *storage, uint64_t points, int64_t durat
     lock_release(&storage->lock);
 }
 
+/* On a full disk only what frees room is taken. */
+static bool batch_frees(const struct write_batch *batch)
+{
+    for (size_t i = 0; i < batch->change_count; i++) {
+        if (batch->changes[i].kind != CHANGE_DELETE && batch->changes[i].kind != CHANGE_SETTINGS) {
+            return false;
+        }
+    }
+    return batch->op_count == 0;
+}
+
+/* Refuses the batches that need room; returns whether others are left. */
+static bool group_refuse(struct write_group *group, const struct error *error)
+{
+    bool left = false;
+    for (size_t i = 0; i < group->count; i++) {
+        struct write_batch *batch = group->batches[i];
+        batch->refused = !batch_frees(batch);
+        left = left || !batch->refused;
+        if (batch->refused) {
+            batch->result = (struct write_result){.error = *error};
+        }
+    }
+    return left;
+}
+
 static void group_commit(struct writer *writer)
 {
     struct storage *storage = writer->storage;
@@ -140,7 +167,8 @@ static void group_commit(struct writer *writer)
     if (!store_writable(storage)) {
         status = store_recover(storage, &error);
     }
-    if (status == STATUS_OK) {
+    if (status == STATUS_OK ||
+        (status == STATUS_NO_SPACE && group_refuse(group, &error))) {
         status = store_commit(storage, group, &error);
     }
     if (status != STATUS_OK) {
@@ -174,12 +202,24 @@ static void group_commit(struct writer *writer)
     group->count = group->touched_id_count = 0;
 }
 
+/* Whether maintenance makes sense; a disk that has just become full wants retention at once. */
+static bool store_tidies(struct writer *writer)
+{
+    struct storage *storage = writer->storage;
+    lock_acquire(&storage->lock);
+    bool writable = storage->counters.writable, full = storage->counters.full;
+    lock_release(&storage->lock);
+    writer->retain_due_ns = full && !writer->was_full ? 0 : writer->retain_due_ns;
+    writer->was_full = full;
+    return writable || full;
+}
+
 /* A slice of what is due besides commits; true where there is more. */
 static bool maintain(struct writer *writer)
 {
     struct error error = {0};
     bool more = false, retain_more = false;
-    if (!store_writable(writer->storage)) {
+    if (!store_tidies(writer)) {
         return false;
     }
     if (store_compact(writer->storage, DRIVER_SLICE, &more, &error) != STATUS_OK) {
@@ -207,7 +247,7 @@ static void compact_all(struct writer *writer, uint64_t ticket)
     if (!store_writable(writer->storage)) {
         status = store_recover(writer->storage, &error);
     }
-    if (status == STATUS_OK) {
+    if (status == STATUS_OK || status == STATUS_NO_SPACE) { /* it may be what makes room */
         status = store_compact(writer->storage, DRIVER_ALL, &more, &error);
     }
     do {

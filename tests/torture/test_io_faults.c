@@ -259,6 +259,7 @@ struct run {
     uint64_t nth;
     enum disk_fault fault;
     bool persistent;
+    bool killed; /* right after it, without another request */
 };
 
 static void must(const struct run *run, struct history *history, bool good, const char *what)
@@ -299,8 +300,14 @@ static bool run_once(const struct run *run)
     run->scenario->run(&history);
     bool struck = history.disk->struck;
     disk_fault_set(history.disk, 0, DISK_NO_FAULT, false);
+    if (run->killed) {
+        shut_roughly(&history);
+    }
     if (history.storage == NULL) {
         must(run, &history, history_open(&history, &error), error.text);
+    }
+    if (run->killed) {
+        must(run, &history, history_verify(&history), "after a kill");
     }
     next_request_works(run, &history);
     must(run, &history, history_verify(&history), "then");
@@ -318,14 +325,14 @@ static uint64_t stride(void)
     return text == NULL ? STRIDE : strtoull(text, NULL, 10);
 }
 
-static void run_all(enum disk_fault fault, bool persistent)
+static void run_all(enum disk_fault fault, bool persistent, bool killed)
 {
     const char *only = getenv("SCENARIO");
     uint64_t runs = 0;
     size_t count = sizeof scenarios / sizeof *scenarios;
     int64_t begin_ns = clock_monotonic_ns();
     for (size_t i = 0; i < count; i++) {
-        struct run run = {&scenarios[i], 1 + i % stride(), fault, persistent};
+        struct run run = {&scenarios[i], 1 + i % stride(), fault, persistent, killed};
         if (only != NULL && strcmp(only, scenarios[i].name) != 0) {
             continue;
         }
@@ -335,45 +342,53 @@ static void run_all(enum disk_fault fault, bool persistent)
             assert_true(run.nth < OPERATIONS_MAX);
         }
     }
-    printf("  %zu scenarios, %llu operations failed%s (%s), %.1f s\n", count,
-           (unsigned long long)runs, persistent ? " with all later ones" : "", fault_names[fault],
+    printf("  %zu scenarios, %llu operations failed%s%s (%s), %.1f s\n", count,
+           (unsigned long long)runs, persistent ? " with all later ones" : "",
+           killed ? ", then killed" : "", fault_names[fault],
            (double)(clock_monotonic_ns() - begin_ns) / 1e9);
 }
 
 static void input_output_error_once(void **state)
 {
     (void)state;
-    run_all(DISK_EIO, false);
+    run_all(DISK_EIO, false, false);
 }
 
 static void input_output_error_from_then_on(void **state)
 {
     (void)state;
-    run_all(DISK_EIO, true);
+    run_all(DISK_EIO, true, false);
 }
 
 static void no_space_once(void **state)
 {
     (void)state;
-    run_all(DISK_ENOSPC, false);
+    run_all(DISK_ENOSPC, false, false);
 }
 
 static void no_space_from_then_on(void **state)
 {
     (void)state;
-    run_all(DISK_ENOSPC, true);
+    run_all(DISK_ENOSPC, true, false);
 }
 
 static void half_done_once(void **state)
 {
     (void)state;
-    run_all(DISK_SHORT, false);
+    run_all(DISK_SHORT, false, false);
 }
 
 static void half_done_from_then_on(void **state)
 {
     (void)state;
-    run_all(DISK_SHORT, true);
+    run_all(DISK_SHORT, true, false);
+}
+
+static void killed_after_an_error(void **state)
+{
+    (void)state;
+    run_all(DISK_EIO, false, true);
+    run_all(DISK_EIO, true, true);
 }
 
 int main(void)
@@ -382,6 +397,7 @@ int main(void)
         cmocka_unit_test(input_output_error_once), cmocka_unit_test(input_output_error_from_then_on),
         cmocka_unit_test(no_space_once),           cmocka_unit_test(no_space_from_then_on),
         cmocka_unit_test(half_done_once),          cmocka_unit_test(half_done_from_then_on),
+        cmocka_unit_test(killed_after_an_error),
     };
     snprintf(directory, sizeof directory, "/tmp/forecastd-torture-XXXXXX");
     if (mkdtemp(directory) == NULL) {

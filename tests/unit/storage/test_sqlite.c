@@ -455,14 +455,35 @@ static void long_reader_holds_nobody_up(void **state)
     assert_int_equal(stats.wal_bytes, 0);
 }
 
-static void damaged_journal_is_refused(void **state)
+/* The store goes on with what is sound; what is not is kept for inspection, and counted. */
+static void damaged_journal_rows_are_set_aside(void **state)
 {
     struct place *place = *state;
     struct error error = {0};
-    assert_int_equal(write_points(place, 0, 100, &error), STATUS_OK);
+    struct storage_stats stats;
+    int lines = 0;
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(write_points(place, i * 100, 100, &error), STATUS_OK);
+    }
     stop(place);
-    sql(place, "UPDATE journal SET data = zeroblob(length(data))");
-    assert_int_equal(open_status(place, false, &error), STATUS_CORRUPT);
+    sql(place, "UPDATE journal SET data = zeroblob(length(data)) WHERE seq = 2");
+    assert_int_equal(open_status(place, true, &error), STATUS_OK); /* and changes nothing */
+    assert_int_equal(sql_number(place, "SELECT count(*) FROM damaged"), 0);
+    start(place);
+    storage_stats(place->storage, &stats);
+    assert_int_equal(stats.points, 200);
+    assert_int_equal(stats.damaged, 1);
+    assert_int_equal(sql_number(place, "SELECT count(*) FROM journal"), 2);
+    assert_int_equal(sql_number(place, "SELECT first_ms FROM damaged WHERE series = 0"), 2);
+    assert_int_equal(storage_check(place->storage, count_lines, &lines, &error), STATUS_CORRUPT);
+    assert_int_equal(lines, 1); /* that it was set aside */
+    assert_int_equal(write_points(place, 100, 100, &error), STATUS_OK);
+    assert_int_equal(writer_compact(place->writer, &error), STATUS_OK);
+    stop(place);
+    start(place);
+    storage_stats(place->storage, &stats);
+    assert_int_equal(stats.points, 300);
+    assert_int_equal(stats.damaged, 0);
 }
 
 int main(void)
@@ -481,7 +502,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(retention_in_slices, setup, teardown),
         cmocka_unit_test_setup_teardown(overwriting_keeps_the_journal_short, setup, teardown),
         cmocka_unit_test_setup_teardown(long_reader_holds_nobody_up, setup, teardown),
-        cmocka_unit_test_setup_teardown(damaged_journal_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(damaged_journal_rows_are_set_aside, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
