@@ -134,6 +134,9 @@ check/$(1): build/$(1) ## run one suite
 endef
 $(foreach s,$(SUITES),$(eval $(call suite_rule,$(s))))
 
+# Allocation faults reach the libraries below the product, too.
+$(BUILD)/tests/unit/api/test_no_memory: $(BUILD)/tests/torture/fault_malloc.o
+
 CORE_SUITES = $(filter unit/%,$(SUITES)) contract reference backbone golden
 
 # ---------------------------------------------------------------- what a newcomer types, and the longer suites

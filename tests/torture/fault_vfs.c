@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/file.h"
+#include "tests/torture/fault_malloc.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -27,15 +28,22 @@ struct handle {
 
 static struct disk *mounted;
 
-static bool begin(const char *path, bool change, enum disk_fault *fault)
+static void enter(void)
 {
     pthread_mutex_lock(&mounted->lock);
+    fault_malloc_exempt();
+}
+
+static bool begin(const char *path, bool change, enum disk_fault *fault)
+{
+    enter();
     *fault = disk_strikes(mounted, path, change);
     return *fault == DISK_NO_FAULT;
 }
 
 static int end(int code)
 {
+    fault_malloc_resume();
     pthread_mutex_unlock(&mounted->lock);
     return code;
 }
@@ -146,7 +154,7 @@ static int vfs_lock(sqlite3_file *base, int level)
 static int vfs_unlock(sqlite3_file *base, int level)
 {
     struct handle *handle = (struct handle *)base;
-    pthread_mutex_lock(&mounted->lock);
+    enter();
     if (handle->level > level) {
         level_count(handle->file, handle->level, -1);
         level_count(handle->file, level, 1);
@@ -211,7 +219,7 @@ static int vfs_shm_lock(sqlite3_file *base, int offset, int count, int flags)
     unsigned mask = ((1U << count) - 1) << offset;
     bool exclusive = (flags & SQLITE_SHM_EXCLUSIVE) != 0;
     if (flags & SQLITE_SHM_UNLOCK) {
-        pthread_mutex_lock(&mounted->lock);
+        enter();
         unsigned *held = exclusive ? &handle->shm_exclusive : &handle->shm_shared;
         int *holders = exclusive ? file->shm_exclusive : file->shm_shared;
         for (int i = offset; i < offset + count; i++) {
@@ -249,7 +257,7 @@ static int vfs_shm_unmap(sqlite3_file *base, int delete_it)
     struct handle *handle = (struct handle *)base;
     struct disk_file *file = handle->file;
     (void)delete_it;
-    pthread_mutex_lock(&mounted->lock);
+    enter();
     if (handle->mapped) {
         handle->mapped = false;
         if (--file->shm_users == 0) { /* a new process would find it empty or rebuild it */
@@ -268,7 +276,7 @@ static int vfs_close(sqlite3_file *base)
     struct handle *handle = (struct handle *)base;
     (void)vfs_shm_unmap(base, 0);
     (void)vfs_unlock(base, SQLITE_LOCK_NONE);
-    pthread_mutex_lock(&mounted->lock);
+    enter();
     if (handle->delete_on_close && disk_find(mounted, handle->file->path) == handle->file) {
         disk_unlink(mounted, handle->file->path);
     }
@@ -373,7 +381,7 @@ static int vfs_full_path(sqlite3_vfs *vfs, const char *name, int size, char *out
 static int vfs_randomness(sqlite3_vfs *vfs, int count, char *bytes)
 {
     (void)vfs;
-    pthread_mutex_lock(&mounted->lock);
+    enter();
     for (int i = 0; i < count; i++) {
         bytes[i] = (char)random_next(&mounted->random);
     }
