@@ -161,10 +161,12 @@ test-clients: $(BUILD)/forecastd ## clients as they are packaged, against the da
 	$(Q)FORECASTD=$(BUILD)/forecastd SUITE=tests/clients $(PYTHON) tests/http/run.py
 
 # CRASH_KILLS: how often the daemon is killed.
-CRASH_KILLS ?= 20
+CRASH_KILLS ?= 30
+CRASH_JOBS ?= 1
 .PHONY: check/crash
 check/crash: $(BUILD)/forecastd ## kill -9 of the daemon during ingest and training, a short round
-	$(Q)FORECASTD=$(BUILD)/forecastd CRASH_KILLS=$(CRASH_KILLS) $(PYTHON) tests/crash/kill_daemon.py
+	$(Q)FORECASTD=$(BUILD)/forecastd CRASH_KILLS=$(CRASH_KILLS) CRASH_JOBS=$(CRASH_JOBS) \
+	    $(PYTHON) tests/crash/kill_daemon.py
 
 .PHONY: crash
 crash: ## the same with 200 kills
