@@ -137,7 +137,7 @@ $(foreach s,$(SUITES),$(eval $(call suite_rule,$(s))))
 # Allocation faults reach the libraries below the product, too.
 $(BUILD)/tests/unit/api/test_no_memory: $(BUILD)/tests/torture/fault_malloc.o
 
-CORE_SUITES = $(filter unit/%,$(SUITES)) contract reference backbone golden
+CORE_SUITES = $(filter unit/%,$(SUITES)) contract reference backbone golden torture
 
 # ---------------------------------------------------------------- what a newcomer types, and the longer suites
 PYTHON ?= python3
@@ -172,6 +172,14 @@ check/crash: $(BUILD)/forecastd ## kill -9 of the daemon during ingest and train
 crash: ## the same with 200 kills
 	$(Q)$(MAKE) --no-print-directory check/crash CRASH_KILLS=200
 
+# 10,000 power cuts, every I/O operation and allocation of the scenarios, full disks, 5,000 kills.
+# TORTURE_SHARE=N: a fraction of it. The short forms of the same programs are the suite "torture".
+TORTURE_SHARE ?= 1
+.PHONY: torture
+torture: ## faults in full: half an hour on two cores; prints its counts
+	$(Q)$(MAKE) --no-print-directory -j$(CORES) all build/torture build/contract build/unit/api
+	$(Q)TORTURE_SHARE=$(TORTURE_SHARE) PYTHON=$(PYTHON) sh tests/torture/run.sh $(abspath $(BUILD))
+
 .PHONY: check/browser
 check/browser: $(BUILD)/forecastd ## the page in headless Chromium; writes docs/page.png
 	$(Q)sh deploy/install-deps.sh browser
@@ -200,7 +208,7 @@ test: ## the core suites, under 20 minutes on two cores
 	    check/gradient,DOUBLE=1 check/backbone,DOUBLE=1 check/http check/crash check/packaging
 
 # Address and undefined behaviour over everything that parses or stores; threads over what shares.
-ASAN_SUITES = $(filter unit/%,$(SUITES)) contract reference backbone golden
+ASAN_SUITES = $(filter unit/%,$(SUITES)) contract reference backbone golden torture
 TSAN_SUITES = $(filter unit/storage unit/server unit/api contract,$(SUITES))
 .PHONY: test-sanitized
 test-sanitized: ## the suites again under ASan and UBSan, then under TSan

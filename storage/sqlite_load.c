@@ -147,6 +147,10 @@ static enum status entry_replay(struct sqlite_state *state, uint64_t seq,
     struct tail *tail = &series->tail;
     bool existed = tail_is_behind(tail, change->point.time_ms) &&
                    sqlite_has_behind(state, series, change->point.time_ms);
+    if (state->lookup.status != STATUS_OK) {
+        *error = state->lookup;
+        return error->status;
+    }
     bool late = change->point.time_ms <= tail->chunk_last_ms;
     size_t bytes = tail_bytes(tail);
     sqlite_settle(state, series); /* what is loose is found by tail_write at the latest */
@@ -289,6 +293,7 @@ enum status sqlite_load(struct sqlite_state *state, struct error *error)
     state->last_seq = 0;
     state->trimmed_seq = 0;
     state->damaged_row_count = 0;
+    state->lookup = (struct error){0};
     if (sqlite_run(state, SQL_SNAPSHOT, "read the store", error) != STATUS_OK) {
         return error->status;
     }

@@ -123,6 +123,7 @@ struct sqlite_state {
     struct point *cached; /* one decoded chunk, for asking whether late points exist */
     size_t cached_count;
     uint32_t cached_series; /* 0: none */
+    struct error lookup;    /* the first look into a chunk that failed while staging or replaying */
 
     int wal_pages;
     uint64_t *damaged_rows; /* of the journal, met while it was replayed; owned */
@@ -180,7 +181,8 @@ void sqlite_settle(struct sqlite_state *state, struct sqlite_series *next);
 void sqlite_warm(struct sqlite_state *state, struct sqlite_series *series);
 /* Drops old points of series that nobody used lately until the tails fit their limit again. */
 void sqlite_evict(struct sqlite_state *state);
-/* True where a chunk, or the late list, has a point at that time. */
+/* True where a chunk, or the late list, has a point at that time. Where the file could not be read
+ * the answer means nothing and state->lookup says why. */
 bool sqlite_has_behind(struct sqlite_state *state, struct sqlite_series *series, int64_t time_ms);
 
 /* ---- sqlite_load.c */

@@ -36,6 +36,8 @@ enum {
     GROUP_BATCHES_MAX = 4096,
     TICK_MS = 1000,
     RETAIN_EVERY_MS = 60000,
+    JUMP_MS = 60000,   /* what the wall clock may differ by between two rounds of retention */
+    HOLD_MS = 600000,  /* how long nothing is removed after it jumped ahead */
 };
 
 struct writer {
@@ -44,6 +46,7 @@ struct writer {
     pthread_t thread;
     struct write_group group; /* writer thread only */
     int64_t retain_due_ns;    /* writer thread only, as the next two */
+    int64_t wall_offset_ms;   /* wall clock less monotonic clock, when retention was last due */
     bool more;                /* maintenance has more to do */
     bool was_full;
     bool stepped;
@@ -214,6 +217,23 @@ static bool store_tidies(struct writer *writer)
     return writable || full;
 }
 
+/* A wall clock that was set ahead would make everything look old. So nothing is removed for a while:
+ * either it is set right again, or somebody meant it. */
+static bool clock_holds(struct writer *writer, int64_t now_ns)
+{
+    int64_t offset_ms = clock_wall_ms() - now_ns / 1000000;
+    int64_t jump_ms = writer->wall_offset_ms == 0 ? 0 : offset_ms - writer->wall_offset_ms;
+    writer->wall_offset_ms = offset_ms;
+    if (jump_ms < JUMP_MS && jump_ms > -JUMP_MS) {
+        return false;
+    }
+    bool ahead = jump_ms > 0;
+    log_warning("writer", "the clock was set", "jump_ms=%lld retention=%s", (long long)jump_ms,
+                ahead ? "held" : "goes on");
+    writer->retain_due_ns = ahead ? now_ns + HOLD_MS * INT64_C(1000000) : writer->retain_due_ns;
+    return ahead;
+}
+
 /* A slice of what is due besides commits; true where there is more. */
 static bool maintain(struct writer *writer)
 {
@@ -227,7 +247,7 @@ static bool maintain(struct writer *writer)
         return false;
     }
     int64_t now = clock_monotonic_ns();
-    if (now >= writer->retain_due_ns) {
+    if (now >= writer->retain_due_ns && !clock_holds(writer, now)) {
         if (store_retain(writer->storage, clock_wall_ms(), &retain_more, &error) != STATUS_OK) {
             log_error("writer", "retention failed", "error=\"%s\"", error.text);
             retain_more = false;

@@ -21,8 +21,30 @@ const char *const phase_names[PHASES] = {
     "open", "ingest", "delete", "compaction", "checkpoint", "retention", "publication", "close"};
 
 static int64_t now_ms;
+static int64_t latest_ms; /* the highest it ever was: retention may have gone by that */
 
 static int64_t virtual_now(void)
+{
+    latest_ms = now_ms > latest_ms ? now_ms : latest_ms;
+    return now_ms;
+}
+
+/* Each look takes a microsecond: one history, one course of time. */
+static int64_t monotonic_ns;
+
+static int64_t virtual_monotonic(void)
+{
+    monotonic_ns += 1000;
+    return monotonic_ns;
+}
+
+void history_clock(int64_t wall_ms, int64_t pass_ms)
+{
+    now_ms = wall_ms;
+    monotonic_ns += pass_ms * INT64_C(1000000);
+}
+
+int64_t history_now(void)
 {
     return now_ms;
 }
@@ -49,8 +71,10 @@ void history_init(struct history *history, uint64_t seed, const char *directory)
     CHECK(history->attempts != NULL && history->truth != NULL);
     /* Small, so that flushes, evictions and back pressure happen all the time. */
     history->options = (struct storage_options){.tail_points = 64, .tail_bytes_max = 8000};
-    now_ms = BASE_MS;
+    now_ms = latest_ms = BASE_MS;
+    monotonic_ns = INT64_C(1000000000);
     clock_wall_replace(virtual_now);
+    clock_monotonic_replace(virtual_monotonic);
     fault_vfs_mount(history->disk);
 }
 
@@ -59,6 +83,7 @@ void history_release(struct history *history)
     history_close(history);
     fault_vfs_mount(NULL);
     clock_wall_replace(NULL);
+    clock_monotonic_replace(NULL);
     disk_free(history->disk);
     free(history->attempts);
     free(history->truth);
@@ -151,7 +176,7 @@ static void submit(struct history *history, struct attempt *attempt)
     struct write_batch *batch = NULL;
     struct error error = {0};
     int64_t number = attempt - history->attempts;
-    attempt->now_ms = now_ms;
+    attempt->now_ms = latest_ms;
     enum status status =
         write_batch_new(history->storage, HISTORY_OPS + 1, &batch, &error);
     if (status == STATUS_OK && attempt->deletes >= 0) {
@@ -271,7 +296,7 @@ void history_retention(struct history *history)
     run_queue(history);
     struct error error = {0};
     bool more = true;
-    while (more && store_retain(history->storage, now_ms, &more, &error) == STATUS_OK) {
+    while (more && store_retain(history->storage, virtual_now(), &more, &error) == STATUS_OK) {
     }
 }
 
@@ -328,6 +353,7 @@ void history_publish(struct history *history)
 void history_act(struct history *history)
 {
     uint64_t dice = random_below(&history->random, 100);
+    monotonic_ns += INT64_C(50000000);
     if (dice < 66) {
         history_ingest(history);
     } else if (dice < 70) {
@@ -449,7 +475,7 @@ static bool series_verify(struct history *history, int series)
     size_t count, newest_count = 0, at = 0;
     struct error error = {0};
     uint32_t id = series_id(history, series);
-    retention_note(truth, now_ms);
+    retention_note(truth, latest_ms);
     if (truth->exists != (id != 0)) {
         return wrong(history, "series %d %s", series, id != 0 ? "came back" : "is lost");
     }

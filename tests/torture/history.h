@@ -84,6 +84,11 @@ struct history {
 void history_init(struct history *history, uint64_t seed, const char *directory);
 void history_release(struct history *history);
 
+/* Sets the wall clock, and lets monotonic time pass. Between history_init and history_release both
+ * are the history's. */
+void history_clock(int64_t wall_ms, int64_t pass_ms);
+int64_t history_now(void);
+
 /* Opens store, writer, reader and catalogue; false with error. Everything is closed on failure. */
 bool history_open(struct history *history, struct error *error);
 /* Closes what is open, with or without power. */

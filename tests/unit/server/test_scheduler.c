@@ -605,11 +605,11 @@ int main(void)
         cmocka_unit_test(the_scheduler_rolls_a_regretted_champion_back),
         cmocka_unit_test(old_models_are_removed_with_their_records),
         cmocka_unit_test(a_damaged_champion_is_put_aside_and_the_previous_serves),
-        cmocka_unit_test(a_truncated_champion_is_put_aside_too),
         cmocka_unit_test(a_posted_job_trains_and_is_judged),
         cmocka_unit_test(stopping_cancels_a_training),
         cmocka_unit_test(a_trainer_that_hangs_is_stopped),
         cmocka_unit_test(a_trainer_that_diverges_fails),
+        cmocka_unit_test(a_truncated_champion_is_put_aside_too),
         cmocka_unit_test(a_new_group_gets_its_first_model_by_itself),
     };
     return cmocka_run_group_tests(tests, prepare, clean_up);
