@@ -25,7 +25,8 @@ struct catalogue {
     struct model_entry entries[ENTRIES_MAX];
     size_t count;
     atomic_uint_fast64_t damaged; /* files that failed their check since the start */
-    unsigned long long unsure_number; /* of the newest id that may be on record or not: not reused */
+    unsigned long long
+        unsure_number; /* of the newest id that may be on record or not: not reused */
 };
 
 /* Waits for the ticket, and gives it back. */

@@ -17,15 +17,15 @@
 #include <stdio.h>
 #include <string.h>
 
-#define GROUPS_MAX      64
-#define LOOK_MS         2000   /* between two looks at the plan */
-#define FIRST_SECONDS   30.0   /* length of the first training of a group at most */
-#define SECOND_AFTER_MS 600000 /* full training after the first short one, at the latest */
-#define GROWTH          1.5    /* of the points in the store that makes a training due early ... */
-#define GROWTH_WAIT_MS  300000 /* ... but not sooner after the last one */
-#define NICE            19
+#define GROUPS_MAX       64
+#define LOOK_MS          2000   /* between two looks at the plan */
+#define FIRST_SECONDS    30.0   /* length of the first training of a group at most */
+#define SECOND_AFTER_MS  600000 /* full training after the first short one, at the latest */
+#define GROWTH           1.5    /* of the points in the store that makes a training due early ... */
+#define GROWTH_WAIT_MS   300000 /* ... but not sooner after the last one */
+#define NICE             19
 #define OVERDUE_GRACE_MS 300000
-#define DAY_MS          86400000
+#define DAY_MS           86400000
 
 /* What the plan knows of a group. Times are monotonic milliseconds. */
 struct plan {

@@ -195,8 +195,10 @@ enum status sqlite_check(struct storage *storage, storage_report report, void *c
     each(&check, "SELECT seq, data FROM journal ORDER BY seq", journal_row);
     /* A store of version 1, read without migrating it, has no such table. */
     each(&check, "SELECT 1 FROM sqlite_schema WHERE name = 'vintage'", vintage_table);
-    each(&check, "SELECT coalesce(sum(series > 0), 0), coalesce(sum(count), 0),"
-         " coalesce(sum(series = 0), 0) FROM damaged", damaged_row);
+    each(&check,
+         "SELECT coalesce(sum(series > 0), 0), coalesce(sum(count), 0),"
+         " coalesce(sum(series = 0), 0) FROM damaged",
+         damaged_row);
     sqlite3_exec(check.db, "ROLLBACK", NULL, NULL, NULL);
     sqlite3_close(check.db);
     mem_free(check.decoded);

@@ -27,9 +27,9 @@ enum {
     CHECKPOINT_WAIT_MS = 20,
     TRIM_ROWS = 16, /* journal rows go in lots: each DELETE costs a search */
     SLICE_POINTS = 16384,
-    TRASH_CHUNKS = 256, /* removed in one slice */
+    TRASH_CHUNKS = 256,     /* removed in one slice */
     TRASH_CHUNKS_FULL = 32, /* on a full disk: the log has little room */
-    RETAIN_SERIES = 256, /* looked at in one slice */
+    RETAIN_SERIES = 256,    /* looked at in one slice */
     RETAIN_FLUSHES = 32,
     RETAIN_CHUNKS = 1024, /* deleted in one slice */
 };

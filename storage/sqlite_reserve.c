@@ -77,8 +77,8 @@ enum status sqlite_reserve_make(struct sqlite_state *state, struct error *error)
     if (code != 0) {
         (void)file_system()->remove(path);
         if (code == ENOSPC || code == EDQUOT || code == EFBIG) {
-            error_set(error, STATUS_NO_SPACE, "the disk is full: no room for a reserve of %lld bytes",
-                      (long long)bytes);
+            error_set(error, STATUS_NO_SPACE,
+                      "the disk is full: no room for a reserve of %lld bytes", (long long)bytes);
             return error_hint(error, "Free some space, or lower storage.reserve.");
         }
         return error_set(error, STATUS_IO, "could not make the reserve: %s", strerror(code));

@@ -107,7 +107,8 @@ static const char *const statement_texts[SQL_STATEMENTS] = {
     [SQL_TRASH_DONE] = "DELETE FROM trash WHERE series = ?1",
     [SQL_DAMAGED_ADD] = "INSERT INTO damaged(series, first_ms, count, found_ms, data)"
                         " SELECT series, first_ms, count, ?2, data FROM chunk WHERE id = ?1",
-    /* A journal row: its number stands where a chunk has its first time, series 0 where it has one. */
+    /* A journal row: its number stands where a chunk has its first time, series 0 where it has one.
+     */
     [SQL_DAMAGED_ROW_ADD] = "INSERT INTO damaged(series, first_ms, count, found_ms, data)"
                             " SELECT 0, seq, 0, ?2, data FROM journal WHERE seq = ?1",
     [SQL_JOURNAL_DELETE] = "DELETE FROM journal WHERE seq = ?1",

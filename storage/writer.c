@@ -36,8 +36,8 @@ enum {
     GROUP_BATCHES_MAX = 4096,
     TICK_MS = 1000,
     RETAIN_EVERY_MS = 60000,
-    JUMP_MS = 60000,   /* what the wall clock may differ by between two rounds of retention */
-    HOLD_MS = 600000,  /* how long nothing is removed after it jumped ahead */
+    JUMP_MS = 60000,  /* what the wall clock may differ by between two rounds of retention */
+    HOLD_MS = 600000, /* how long nothing is removed after it jumped ahead */
 };
 
 struct writer {
@@ -170,8 +170,7 @@ static void group_commit(struct writer *writer)
     if (!store_writable(storage)) {
         status = store_recover(storage, &error);
     }
-    if (status == STATUS_OK ||
-        (status == STATUS_NO_SPACE && group_refuse(group, &error))) {
+    if (status == STATUS_OK || (status == STATUS_NO_SPACE && group_refuse(group, &error))) {
         status = store_commit(storage, group, &error);
     }
     if (status != STATUS_OK) {
@@ -217,8 +216,8 @@ static bool store_tidies(struct writer *writer)
     return writable || full;
 }
 
-/* A wall clock that was set ahead would make everything look old. So nothing is removed for a while:
- * either it is set right again, or somebody meant it. */
+/* A wall clock that was set ahead would make everything look old. So nothing is removed for a
+ * while: either it is set right again, or somebody meant it. */
 static bool clock_holds(struct writer *writer, int64_t now_ns)
 {
     int64_t offset_ms = clock_wall_ms() - now_ns / 1000000;

@@ -309,7 +309,14 @@ enum disk_fault disk_strikes(struct disk *disk, const char *path, bool change)
 
 /* ---------------------------------------------------------------- the power comes back */
 
-enum survival { SURVIVE_NONE, SURVIVE_ALL, SURVIVE_PREFIX, SURVIVE_SECTORS, SURVIVE_TORN, SURVIVALS };
+enum survival {
+    SURVIVE_NONE,
+    SURVIVE_ALL,
+    SURVIVE_PREFIX,
+    SURVIVE_SECTORS,
+    SURVIVE_TORN,
+    SURVIVALS
+};
 
 /* A write's sectors, each by itself. */
 static void sectors_apply(struct disk_bytes *to, const struct disk_change *change, bool torn,
@@ -358,7 +365,8 @@ static void file_crash(struct disk_file *file, struct random *random)
                     : survival == SURVIVE_ALL ? count
                                               : (size_t)random_below(random, count + 1);
     for (const struct disk_change *change = file->changes; change != NULL; change = change->next) {
-        bool by_sector = survival >= SURVIVE_SECTORS || (survival == SURVIVE_PREFIX && at == prefix);
+        bool by_sector =
+            survival >= SURVIVE_SECTORS || (survival == SURVIVE_PREFIX && at == prefix);
         if (by_sector && change->resize) {
             if (random_below(random, 2) == 0) {
                 change_apply(&file->durable, change);

@@ -1,5 +1,5 @@
-/* A disk in memory that fails on command, has a size, and forgets at a power cut what was not synced.
- * SPDX-License-Identifier: Apache-2.0
+/* A disk in memory that fails on command, has a size, and forgets at a power cut what was not
+ * synced. SPDX-License-Identifier: Apache-2.0
  *
  * What a process sees is one thing (`now`), what the plates hold another (`durable`). Between two
  * syncs of a file its writes and truncations are kept one by one, and so are the creations,
@@ -80,7 +80,7 @@ struct disk {
     uint64_t operations; /* reads, locks and look-ups too */
     uint64_t changes;    /* what may change the plates: writes, syncs, names */
     uint64_t syncs;
-    uint64_t fault_at;   /* of operations, of DISK_CUT of changes; 0: none */
+    uint64_t fault_at; /* of operations, of DISK_CUT of changes; 0: none */
     enum disk_fault fault;
     bool persistent;
     bool struck;

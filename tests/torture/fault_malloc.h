@@ -10,12 +10,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* The nth allocation from now on (1: the next) fails, with `persistent` all later ones too; 0: none.
- * What libc allocates for itself counts as well. */
+/* The nth allocation from now on (1: the next) fails, with `persistent` all later ones too; 0:
+ * none. What libc allocates for itself counts as well. */
 void fault_malloc_set(uint64_t nth, bool persistent);
 bool fault_malloc_hit(void);
 
-/* Between the two nothing of this thread fails: for what stands in place of the kernel. They nest. */
+/* Between the two nothing of this thread fails: for what stands in place of the kernel. They nest.
+ */
 void fault_malloc_exempt(void);
 void fault_malloc_resume(void);
 

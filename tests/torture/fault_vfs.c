@@ -330,8 +330,9 @@ static int vfs_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *base, int 
         return end(SQLITE_CANTOPEN);
     }
     file->users++;
-    file->name_needs_sync |= made && (flags & (SQLITE_OPEN_WAL | SQLITE_OPEN_MAIN_JOURNAL |
-                                               SQLITE_OPEN_SUPER_JOURNAL)) != 0;
+    file->name_needs_sync |=
+        made &&
+        (flags & (SQLITE_OPEN_WAL | SQLITE_OPEN_MAIN_JOURNAL | SQLITE_OPEN_SUPER_JOURNAL)) != 0;
     handle->file = file;
     handle->delete_on_close = (flags & SQLITE_OPEN_DELETEONCLOSE) != 0;
     handle->base.pMethods = &methods;
@@ -490,8 +491,8 @@ static ssize_t own_write(int number, const void *bytes, size_t length)
     bool was_dead = mounted->dead;
     (void)begin(handles[number - FIRST_NUMBER].file->path, true, &fault);
     int64_t count = fault == DISK_NO_FAULT || (fault == DISK_CUT && !was_dead) ? (int64_t)length
-                    : fault == DISK_SHORT ? (int64_t)length / 2
-                                          : 0;
+                    : fault == DISK_SHORT                                      ? (int64_t)length / 2
+                                                                               : 0;
     bool room = disk_write(mounted, handles[i].file, handles[i].at, bytes, count);
     if (fault != DISK_NO_FAULT && (fault != DISK_SHORT || count == 0)) {
         return fail(code_of(fault));

@@ -17,8 +17,8 @@
 #define BASE_MS INT64_C(1790000000000)
 #define STEP_MS INT64_C(1000)
 
-const char *const phase_names[PHASES] = {
-    "open", "ingest", "delete", "compaction", "checkpoint", "retention", "publication", "close"};
+const char *const phase_names[PHASES] = {"open",       "ingest",    "delete",      "compaction",
+                                         "checkpoint", "retention", "publication", "close"};
 
 static int64_t now_ms;
 static int64_t latest_ms; /* the highest it ever was: retention may have gone by that */
@@ -177,16 +177,15 @@ static void submit(struct history *history, struct attempt *attempt)
     struct error error = {0};
     int64_t number = attempt - history->attempts;
     attempt->now_ms = latest_ms;
-    enum status status =
-        write_batch_new(history->storage, HISTORY_OPS + 1, &batch, &error);
+    enum status status = write_batch_new(history->storage, HISTORY_OPS + 1, &batch, &error);
     if (status == STATUS_OK && attempt->deletes >= 0) {
         status = write_batch_delete(batch, series_id(history, attempt->deletes), &error);
     }
     if (status == STATUS_OK && attempt->settings >= 0) {
         struct series_settings settings = {.has_retention = attempt->keep_ms > 0,
                                            .retention_ms = attempt->keep_ms};
-        status = write_batch_settings(batch, series_id(history, attempt->settings), &settings,
-                                      &error);
+        status =
+            write_batch_settings(batch, series_id(history, attempt->settings), &settings, &error);
     }
     for (size_t i = 0; status == STATUS_OK && i < attempt->count; i++) {
         const struct attempt_op *op = &attempt->ops[i];
@@ -216,7 +215,7 @@ static void run_queue(struct history *history)
 static double any_value(struct random *random)
 {
     uint64_t dice = random_below(random, 16);
-    return dice == 0 ? (double)NAN
+    return dice == 0  ? (double)NAN
            : dice < 8 ? (double)random_below(random, 10000) / 100
                       : random_normal(random) * 1e3; /* hardly compresses: chunks fill up */
 }
@@ -530,8 +529,7 @@ bool history_verify(struct history *history)
     for (int series = 0; good && series < HISTORY_SERIES; series++) {
         good = series_verify(history, series);
     }
-    if (good &&
-        storage_check(history->storage, note_finding, history, &error) != STATUS_OK) {
+    if (good && storage_check(history->storage, note_finding, history, &error) != STATUS_OK) {
         good = wrong(history, "check: %s", error.text);
     }
     snprintf(models, sizeof models, "%s/models", history->directory);

@@ -50,7 +50,7 @@ struct attempt_op {
     double value;
 };
 
-struct attempt { /* a batch */
+struct attempt {  /* a batch */
     int deletes;  /* this series, before the points; -1: none */
     int settings; /* of this series: retention keep_ms; -1: none */
     int64_t keep_ms, now_ms;
@@ -63,7 +63,7 @@ struct attempt { /* a batch */
 struct history {
     struct disk *disk;
     struct random random;
-    const char *directory; /* a real, empty folder: the lock of the store lies there */
+    const char *directory;  /* a real, empty folder: the lock of the store lies there */
     struct snapshot *model; /* borrowed; NULL: nothing is published */
     struct storage_options options;
     struct storage *storage;
@@ -72,12 +72,12 @@ struct history {
     struct registry *registry;
     struct catalogue *catalogue;
     enum phase phase;
-    int head; /* the newest slot */
-    struct attempt *attempts; /* HISTORY_BATCHES */
+    int head;                      /* the newest slot */
+    struct attempt *attempts;      /* HISTORY_BATCHES */
     size_t attempt_count, settled; /* those before `settled` are in the truth for good */
-    struct truth *truth; /* HISTORY_SERIES */
-    uint64_t acknowledged; /* points */
-    char why[400];         /* the first thing that was wrong */
+    struct truth *truth;           /* HISTORY_SERIES */
+    uint64_t acknowledged;         /* points */
+    char why[400];                 /* the first thing that was wrong */
 };
 
 /* Mounts a new disk for the seed. */

@@ -42,11 +42,8 @@ struct snapshot *small_model(uint64_t seed)
     struct model_series series;
     struct snapshot *snapshot = NULL;
     struct error error = {0};
-    struct train_request request = {.series = &series,
-                                    .series_count = 1,
-                                    .steps = 2,
-                                    .seed = seed,
-                                    .lanes = 1};
+    struct train_request request = {
+        .series = &series, .series_count = 1, .steps = 2, .seed = seed, .lanes = 1};
     small_series(&series);
     small_config(&request.config);
     if (model_train(&request, &snapshot, &error) != STATUS_OK) {

@@ -1,7 +1,6 @@
 /* Every I/O operation of every scenario fails: once, and from then on; by an I/O error, for want of
- * room, and half done. No crash, no leak, nothing acknowledged that is not there, and the next request
- * works.
- * SPDX-License-Identifier: Apache-2.0
+ * room, and half done. No crash, no leak, nothing acknowledged that is not there, and the next
+ * request works. SPDX-License-Identifier: Apache-2.0
  *
  * For each scenario the nth operation fails, for n = 1, 2, ... until the scenario gets through
  * untouched. STRIDE=1 looks at every n; the short form at every seventh, with another offset for
@@ -162,9 +161,12 @@ static void killed_after_an_error(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(input_output_error_once), cmocka_unit_test(input_output_error_from_then_on),
-        cmocka_unit_test(no_space_once),           cmocka_unit_test(no_space_from_then_on),
-        cmocka_unit_test(half_done_once),          cmocka_unit_test(half_done_from_then_on),
+        cmocka_unit_test(input_output_error_once),
+        cmocka_unit_test(input_output_error_from_then_on),
+        cmocka_unit_test(no_space_once),
+        cmocka_unit_test(no_space_from_then_on),
+        cmocka_unit_test(half_done_once),
+        cmocka_unit_test(half_done_from_then_on),
         cmocka_unit_test(killed_after_an_error),
     };
     snprintf(directory, sizeof directory, "/tmp/forecastd-torture-XXXXXX");

@@ -2,8 +2,8 @@
  * acknowledged that is not there, and the next request works.
  * SPDX-License-Identifier: Apache-2.0
  *
- * All of the process: the product's, SQLite's, libc's (fault_malloc.h). STRIDE=1 looks at every one;
- * the short form at every 97th, with another offset for each scenario.
+ * All of the process: the product's, SQLite's, libc's (fault_malloc.h). STRIDE=1 looks at every
+ * one; the short form at every 97th, with another offset for each scenario.
  */
 #include "tests/torture/fault_malloc.h"
 #include "tests/torture/scenarios.h"
@@ -37,9 +37,8 @@ struct run {
 static void must(const struct run *run, struct history *history, bool good, const char *what)
 {
     if (!good) {
-        fail_msg("%s, allocation %llu%s: %s: %s", run->scenario->name,
-                 (unsigned long long)run->nth, run->persistent ? " from then on" : "", what,
-                 history->why);
+        fail_msg("%s, allocation %llu%s: %s: %s", run->scenario->name, (unsigned long long)run->nth,
+                 run->persistent ? " from then on" : "", what, history->why);
     }
 }
 

@@ -2,13 +2,13 @@
  * twice or in part, the file is sound.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Each seed is a history of up to LIVES lives. In each life the power goes at a random change of the
- * disk (while opening and replaying, too), the disk forgets and mixes up what was not synced, and
- * the next life opens what survived. The last life is not cut: it writes on, compacts everything,
- * and is closed and opened once more.
+ * Each seed is a history of up to LIVES lives. In each life the power goes at a random change of
+ * the disk (while opening and replaying, too), the disk forgets and mixes up what was not synced,
+ * and the next life opens what survived. The last life is not cut: it writes on, compacts
+ * everything, and is closed and opened once more.
  *
- * SEEDS=N for more than 300, SEED=N for one alone, with its log. Seeds that once failed are in `kept`.
- * A disk that does not sync must make the same histories fail: else this test could not.
+ * SEEDS=N for more than 300, SEED=N for one alone, with its log. Seeds that once failed are in
+ * `kept`. A disk that does not sync must make the same histories fail: else this test could not.
  */
 #include "tests/torture/history.h"
 #include "tests/torture/small_model.h"

@@ -1,6 +1,5 @@
-/* The whole of queue, group commit, compaction, checkpoints, retention and publication in one thread,
- * with clock, disk and randomness from one seed.
- * SPDX-License-Identifier: Apache-2.0
+/* The whole of queue, group commit, compaction, checkpoints, retention and publication in one
+ * thread, with clock, disk and randomness from one seed. SPDX-License-Identifier: Apache-2.0
  *
  * Faults come at random: single I/O errors, full disks, power cuts, clocks that jump. A seed is one
  * history: run twice it does the same, to the last disk operation. SEEDS=N for more than 60.
@@ -44,7 +43,8 @@ static void something_fails(struct history *history)
     }
 }
 
-/* Back by an hour or a day, to 1970, ahead by a second or to 2106; the next ingest sets it right. */
+/* Back by an hour or a day, to 1970, ahead by a second or to 2106; the next ingest sets it right.
+ */
 static void clock_jumps(struct history *history)
 {
     static const int64_t to_ms[] = {0, INT64_C(4294967296000)};

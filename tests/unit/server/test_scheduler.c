@@ -3,10 +3,10 @@
  *
  * One small store on disk with two hourly series; trainings of a few steps of a tiny network.
  */
+#include "api/jobs.h"
 #include "api/regret.h"
 #include "base/clock.h"
 #include "base/random.h"
-#include "api/jobs.h"
 #include "server/scheduler.h"
 
 #include <dirent.h>
@@ -544,8 +544,8 @@ static void a_trainer_that_hangs_is_stopped(void **state)
     wait_for_failure(scheduler);
     expect_failed_job("stopped by the watchdog");
     assert_string_equal(champion_id(after), before);
-    struct training_settings settings = {.every_ms = 86400000, .seconds = 1, .seed = 1,
-                                         .first_delay_ms = 86400000};
+    struct training_settings settings = {
+        .every_ms = 86400000, .seconds = 1, .seed = 1, .first_delay_ms = 86400000};
     scheduler_configure(scheduler, &settings);
     assert_int_equal(job_add(services.jobs, &next, &error), STATUS_OK);
     for (int i = 0; i < 6000 && stats.trained == 0; i++) {

@@ -370,7 +370,8 @@ static void full_chunks_never_take_an_open_ones_place(void **state)
     storage_stats(place->storage, &stats);
     assert_int_equal(stats.points, 20002);
     assert_int_equal(sql_number(place, "SELECT count(*) FROM chunk WHERE id < 0 AND"
-                                       " (state IS NULL OR id != -series)"), 0);
+                                       " (state IS NULL OR id != -series)"),
+                     0);
 }
 
 /* More chunks than one slice of retention deletes, of two series. */
