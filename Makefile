@@ -114,6 +114,7 @@ layer_of_backbone = model
 layer_of_golden = model
 layer_of_bench = server
 layer_of_fuzz = server
+layer_of_torture = server
 
 SUITES := $(patsubst tests/%/,%,$(wildcard tests/unit/*/)) $(filter $(patsubst layer_of_%,%,$(filter layer_of_%,$(.VARIABLES))),\
             $(patsubst tests/%/,%,$(wildcard tests/*/)))
@@ -133,7 +134,10 @@ check/$(1): build/$(1) ## run one suite
 endef
 $(foreach s,$(SUITES),$(eval $(call suite_rule,$(s))))
 
-CORE_SUITES = $(filter unit/%,$(SUITES)) contract reference backbone golden
+# Allocation faults reach the libraries below the product, too.
+$(BUILD)/tests/unit/api/test_no_memory: $(BUILD)/tests/torture/fault_malloc.o
+
+CORE_SUITES = $(filter unit/%,$(SUITES)) contract reference backbone golden torture
 
 # ---------------------------------------------------------------- what a newcomer types, and the longer suites
 PYTHON ?= python3
@@ -157,14 +161,24 @@ test-clients: $(BUILD)/forecastd ## clients as they are packaged, against the da
 	$(Q)FORECASTD=$(BUILD)/forecastd SUITE=tests/clients $(PYTHON) tests/http/run.py
 
 # CRASH_KILLS: how often the daemon is killed.
-CRASH_KILLS ?= 20
+CRASH_KILLS ?= 30
+CRASH_JOBS ?= 1
 .PHONY: check/crash
 check/crash: $(BUILD)/forecastd ## kill -9 of the daemon during ingest and training, a short round
-	$(Q)FORECASTD=$(BUILD)/forecastd CRASH_KILLS=$(CRASH_KILLS) $(PYTHON) tests/crash/kill_daemon.py
+	$(Q)FORECASTD=$(BUILD)/forecastd CRASH_KILLS=$(CRASH_KILLS) CRASH_JOBS=$(CRASH_JOBS) \
+	    $(PYTHON) tests/crash/kill_daemon.py
 
 .PHONY: crash
 crash: ## the same with 200 kills
 	$(Q)$(MAKE) --no-print-directory check/crash CRASH_KILLS=200
+
+# 10,000 power cuts, every I/O operation and allocation of the scenarios, full disks, 5,000 kills.
+# TORTURE_SHARE=N: a fraction of it. The short forms of the same programs are the suite "torture".
+TORTURE_SHARE ?= 1
+.PHONY: torture
+torture: ## faults in full: half an hour on two cores; prints its counts
+	$(Q)$(MAKE) --no-print-directory -j$(CORES) all build/torture build/contract build/unit/api
+	$(Q)TORTURE_SHARE=$(TORTURE_SHARE) PYTHON=$(PYTHON) sh tests/torture/run.sh $(abspath $(BUILD))
 
 .PHONY: check/browser
 check/browser: $(BUILD)/forecastd ## the page in headless Chromium; writes docs/page.png
@@ -194,7 +208,7 @@ test: ## the core suites, under 20 minutes on two cores
 	    check/gradient,DOUBLE=1 check/backbone,DOUBLE=1 check/http check/crash check/packaging
 
 # Address and undefined behaviour over everything that parses or stores; threads over what shares.
-ASAN_SUITES = $(filter unit/%,$(SUITES)) contract reference backbone golden
+ASAN_SUITES = $(filter unit/%,$(SUITES)) contract reference backbone golden torture
 TSAN_SUITES = $(filter unit/storage unit/server unit/api contract,$(SUITES))
 .PHONY: test-sanitized
 test-sanitized: ## the suites again under ASan and UBSan, then under TSan

@@ -180,6 +180,7 @@ struct api_services {
      */
     enum status (*promote)(void *context, const char *model_id, struct error *error);
     enum status (*rollback)(void *context, int64_t step_ms, struct error *error);
+    uint64_t (*models_damaged)(void *context); /* files set aside since the start, for metrics */
     void *context;
 };
 

@@ -144,6 +144,11 @@ static void add_storage(struct api_services *services, bool openmetrics, struct 
                   (double)stats.index_bytes);
     metrics_gauge(text, "storage_writable", "1 while the store takes points.",
                   stats.writable ? 1.0 : 0.0);
+    metrics_gauge(text, "storage_full", "1 while the disk is full and only deleting works.",
+                  stats.full ? 1.0 : 0.0);
+    metrics_counter(text, openmetrics, "storage_damaged",
+                    "Chunks and journal rows that failed their check and were set aside.",
+                    (double)stats.damaged);
     metrics_gauge(text, "storage_last_commit_seconds", "Duration of the newest commit.",
                   (double)stats.last_commit_ns / 1e9);
     metrics_counter(text, openmetrics, "storage_commits", "Transactions on disk.",
@@ -179,6 +184,11 @@ static void add_serving(struct api_services *services, bool openmetrics, struct 
     metrics_counter(text, openmetrics, "model_publications",
                     "Publications and rollbacks of models since the start.",
                     (double)registry_generation(services->registry));
+    if (services->models_damaged != NULL) {
+        metrics_counter(text, openmetrics, "models_damaged",
+                        "Model files that failed their check and were set aside.",
+                        (double)services->models_damaged(services->context));
+    }
     metrics_gauge(text, "memory_allocated_bytes", "Bytes handed out by the allocator.",
                   (double)mem_bytes_in_use());
     metrics_gauge(text, "uptime_seconds", "Seconds since the start.",

@@ -13,12 +13,12 @@
 
 #define DAY_MS INT64_C(86400000)
 
-typedef int64_t (*wall_source)(void);
-static _Atomic(wall_source) replaced_wall;
+typedef int64_t (*clock_source)(void);
+static _Atomic(clock_source) replaced_wall, replaced_monotonic;
 
 int64_t clock_wall_ms(void)
 {
-    wall_source source = atomic_load_explicit(&replaced_wall, memory_order_acquire);
+    clock_source source = atomic_load_explicit(&replaced_wall, memory_order_acquire);
     if (source != NULL) {
         return source();
     }
@@ -29,6 +29,10 @@ int64_t clock_wall_ms(void)
 
 int64_t clock_monotonic_ns(void)
 {
+    clock_source source = atomic_load_explicit(&replaced_monotonic, memory_order_acquire);
+    if (source != NULL) {
+        return source();
+    }
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
@@ -37,6 +41,11 @@ int64_t clock_monotonic_ns(void)
 void clock_wall_replace(int64_t (*source)(void))
 {
     atomic_store_explicit(&replaced_wall, source, memory_order_release);
+}
+
+void clock_monotonic_replace(int64_t (*source)(void))
+{
+    atomic_store_explicit(&replaced_monotonic, source, memory_order_release);
 }
 
 void clock_sleep_ms(int64_t duration_ms)

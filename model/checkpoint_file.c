@@ -7,6 +7,7 @@
 #include "model/checkpoint.h"
 
 #include "base/check.h"
+#include "base/file.h"
 #include "base/hash.h"
 #include "base/memory.h"
 #include "base/text.h"
@@ -16,8 +17,6 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define PREFIX_BYTES 8
 #define PADDING      64 /* the data begins at a multiple of this */
@@ -76,7 +75,7 @@ static int put(struct sink *sink, const void *bytes, size_t length)
     sink->bytes += length;
     const char *from = bytes;
     while (length > 0) {
-        ssize_t written = write(sink->file, from, length);
+        ssize_t written = file_system()->write(sink->file, from, length);
         if (written < 0 && errno == EINTR) {
             continue;
         }
@@ -120,35 +119,24 @@ static enum status verify(const char *path, size_t bytes, const char sha256[65],
 
 static enum status sync_folder(const char *path, struct error *error)
 {
-    char folder[PATH_MAX];
-    snprintf(folder, sizeof(folder), "%s", path);
-    char *slash = strrchr(folder, '/');
-    if (slash == NULL) {
-        snprintf(folder, sizeof(folder), ".");
-    } else {
-        slash[slash == folder ? 1 : 0] = '\0';
-    }
-    int file = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int code = file < 0 || fsync(file) != 0 ? errno : 0;
-    if (file >= 0) {
-        close(file);
-    }
+    int code = file_sync_parent(path);
     return code == 0 ? STATUS_OK : io_error(error, "sync the folder of", path, code);
 }
 
 static enum status write_temporary(const struct checkpoint *checkpoint, const struct text *header,
                                    const char *path, char sha256[65], struct error *error)
 {
-    struct sink sink = {.file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644)};
+    const struct file_system *files = file_system();
+    struct sink sink = {.file = files->open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644)};
     if (sink.file < 0) {
         return io_error(error, "create", path, errno);
     }
     sha256_init(&sink.hash);
     int code = put_all(&sink, checkpoint, header);
-    if (code == 0 && fsync(sink.file) != 0) {
+    if (code == 0 && files->sync(sink.file) != 0) {
         code = errno;
     }
-    if (close(sink.file) != 0 && code == 0) {
+    if (files->close(sink.file) != 0 && code == 0) {
         code = errno;
     }
     sha256_hex(&sink.hash, sha256);
@@ -174,11 +162,11 @@ enum status checkpoint_write(const struct checkpoint *checkpoint, const char *pa
     enum status status = text_status(&header, "the model file's header", error);
     if (status == STATUS_OK) {
         status = write_temporary(checkpoint, &header, temporary, sha256, error);
-        if (status == STATUS_OK && rename(temporary, path) != 0) {
+        if (status == STATUS_OK && file_system()->rename(temporary, path) != 0) {
             status = io_error(error, "rename to", path, errno);
         }
         if (status != STATUS_OK) {
-            unlink(temporary);
+            (void)file_system()->remove(temporary);
         } else {
             status = sync_folder(path, error);
         }
@@ -192,7 +180,7 @@ enum status checkpoint_write(const struct checkpoint *checkpoint, const char *pa
 static int read_bytes(int file, unsigned char *bytes, size_t length)
 {
     while (length > 0) {
-        ssize_t got = read(file, bytes, length);
+        ssize_t got = file_system()->read(file, bytes, length);
         if (got < 0 && errno == EINTR) {
             continue;
         }
@@ -208,32 +196,30 @@ static int read_bytes(int file, unsigned char *bytes, size_t length)
 static enum status read_file(const char *path, unsigned char **bytes, size_t *length,
                              struct error *error)
 {
-    int file = open(path, O_RDONLY | O_CLOEXEC);
+    const struct file_system *files = file_system();
+    int64_t size = files->size(path);
+    if (size < 0 && errno != EINVAL) {
+        return io_error(error, "inspect", path, errno);
+    }
+    if (size < 0 || (uint64_t)size > CHECKPOINT_BYTES_MAX) {
+        return error_set(error, STATUS_CORRUPT,
+                         "cannot use model file \"%s\": no regular file of at most 1 GiB", path);
+    }
+    int file = files->open(path, O_RDONLY | O_CLOEXEC, 0);
     if (file < 0) {
         return io_error(error, "open", path, errno);
     }
-    struct stat info;
     enum status status = STATUS_OK;
-    if (fstat(file, &info) != 0) {
-        status = io_error(error, "inspect", path, errno);
-    } else if (!S_ISREG(info.st_mode) || info.st_size < 0 ||
-               (uint64_t)info.st_size > CHECKPOINT_BYTES_MAX) {
-        status = error_set(error, STATUS_CORRUPT,
-                           "cannot use model file \"%s\": no regular file of at most 1 GiB", path);
-    } else {
-        *length = (size_t)info.st_size;
-        *bytes = mem_alloc_aligned(*length > 0 ? *length : 1);
-        if (*bytes == NULL) {
-            status = error_set(error, STATUS_NO_MEMORY, "could not read model file \"%s\"", path);
-        } else {
-            int code = read_bytes(file, *bytes, *length);
-            if (code != 0) {
-                mem_free(*bytes);
-                status = io_error(error, "read", path, code);
-            }
-        }
+    *length = (size_t)size;
+    *bytes = mem_alloc_aligned(*length > 0 ? *length : 1);
+    int code = *bytes == NULL ? 0 : read_bytes(file, *bytes, *length);
+    if (*bytes == NULL) {
+        status = error_set(error, STATUS_NO_MEMORY, "could not read model file \"%s\"", path);
+    } else if (code != 0) {
+        mem_free(*bytes);
+        status = io_error(error, "read", path, code);
     }
-    close(file);
+    (void)files->close(file);
     return status;
 }
 

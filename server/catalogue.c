@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/memory.h"
 #include "server/quoted.h"
 
@@ -12,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define KEEP_RETIRED   2 /* of a group, besides champion and previous */
 #define KEEP_KEPT_BACK 2
@@ -49,6 +49,11 @@ void catalogue_counts(struct catalogue *catalogue, size_t *models, size_t *champ
     *models = catalogue->models;
     *champions = catalogue->champions;
     lock_release(&catalogue->lock);
+}
+
+uint64_t catalogue_damaged(struct catalogue *catalogue)
+{
+    return atomic_load(&catalogue->damaged);
 }
 
 /* ---------------------------------------------------------------- entries */
@@ -104,7 +109,7 @@ static unsigned long long number_of(const char *id)
 static void next_id(const struct catalogue *catalogue, int64_t step_ms, char id[48])
 {
     char step[24] = "";
-    unsigned long long newest = 0;
+    unsigned long long newest = catalogue->unsure_number;
     for (size_t i = 0; i < catalogue->count; i++) {
         unsigned long long number = number_of(catalogue->entries[i].id);
         if (catalogue->entries[i].step_ms == step_ms && number > newest) {
@@ -191,7 +196,7 @@ static void remove_entries(struct catalogue *catalogue, struct model_entry **rem
     for (size_t i = count; i-- > 0;) { /* from the end: pointers below stay right */
         struct model_entry *entry = removed[i];
         catalogue_path(catalogue->directory, entry->file, path);
-        if (unlink(path) != 0 && errno != ENOENT) {
+        if (file_system()->remove(path) != 0 && errno != ENOENT) {
             log_warning("catalogue", "old model not removed", "file=%s reason=%s", entry->file,
                         QUOTED(strerror(errno)));
         }
@@ -269,6 +274,17 @@ static enum status record_admission(struct catalogue *catalogue, struct model_en
     return status;
 }
 
+/* After a failed sync nobody knows whether the record is on disk, so its file must stay. */
+static void admission_undo(struct catalogue *catalogue, const char *id, const char *path,
+                           enum status status)
+{
+    if (status == STATUS_IO) {
+        catalogue->unsure_number = number_of(id);
+    } else {
+        (void)file_system()->remove(path);
+    }
+}
+
 enum status catalogue_admit(struct catalogue *catalogue, struct snapshot *snapshot,
                             const struct gate_result *gate, char id[48], struct error *error)
 {
@@ -298,7 +314,7 @@ enum status catalogue_admit(struct catalogue *catalogue, struct snapshot *snapsh
     if (status != STATUS_OK) {
         model_entry_release(entry);
         catalogue->count = (size_t)(entry - catalogue->entries);
-        unlink(path);
+        admission_undo(catalogue, id, path, status);
         goto finish;
     }
     if (gate->promote) {

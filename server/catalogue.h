@@ -47,6 +47,9 @@ enum status catalogue_regret(struct catalogue *catalogue, int64_t step_ms,
 /* How many models there are, and how many groups have a champion. */
 void catalogue_counts(struct catalogue *catalogue, size_t *models, size_t *champions);
 
+/* How many files failed their check and were set aside since the start. */
+uint64_t catalogue_damaged(struct catalogue *catalogue);
+
 /* Verifies the file of every record against its SHA-256, for `forecastd check`; a line to `report`
  * for each finding. Nothing is changed. */
 enum status catalogue_check(struct storage *storage, const char *directory, storage_report report,

@@ -8,6 +8,8 @@
 #include "server/catalogue.h"
 #include "server/model_entry.h"
 
+#include <stdatomic.h>
+
 #define ENTRIES_MAX 1024
 #define PATH_BYTES  700
 
@@ -22,6 +24,9 @@ struct catalogue {
     size_t models, champions; /* guarded by lock: for catalogue_counts */
     struct model_entry entries[ENTRIES_MAX];
     size_t count;
+    atomic_uint_fast64_t damaged; /* files that failed their check since the start */
+    unsigned long long
+        unsure_number; /* of the newest id that may be on record or not: not reused */
 };
 
 /* Waits for the ticket, and gives it back. */

@@ -4,13 +4,13 @@
 #include "server/catalogue_internal.h"
 
 #include "base/check.h"
+#include "base/file.h"
 #include "base/memory.h"
 #include "server/quoted.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 static bool collect_entry(void *context, const char *key, const char *json, size_t length)
 {
@@ -50,9 +50,13 @@ struct snapshot *catalogue_load(struct catalogue *catalogue, struct model_entry 
     }
     log_error("catalogue", "model not loaded", "model=%s file=%s reason=%s", entry->id, entry->file,
               QUOTED(error.text));
+    if (error.status != STATUS_CORRUPT && error.status != STATUS_NOT_FOUND) {
+        return NULL; /* memory or disk failed us for now; the file may be as good as ever */
+    }
+    atomic_fetch_add(&catalogue->damaged, 1);
     if (error.status == STATUS_CORRUPT && catalogue->writer != NULL) {
         snprintf(aside, sizeof(aside), "%s.corrupt", path);
-        if (rename(path, aside) != 0) {
+        if (file_system()->rename(path, aside) != 0) {
             log_error("catalogue", "could not rename aside", "file=%s reason=%s", entry->file,
                       QUOTED(strerror(errno)));
         }
@@ -124,7 +128,7 @@ enum status catalogue_open(struct storage *storage, struct writer *writer,
     lock_init(&catalogue->lock);
     condition_init(&catalogue->free);
     enum status status = STATUS_OK;
-    if (writer != NULL && mkdir(directory, 0700) != 0 && errno != EEXIST) {
+    if (writer != NULL && file_system()->make_folder(directory, 0700) != 0 && errno != EEXIST) {
         status = error_set(error, STATUS_IO, "could not make folder '%s': %s", directory,
                            strerror(errno));
     }

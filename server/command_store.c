@@ -46,6 +46,7 @@ static enum status open_storage(struct command_store *store, enum store_mode mod
         .read_only = mode == STORE_READ,
         .series_max = (uint32_t)store->config.max_series,
         .retention_ms = store->config.retention_ms,
+        .reserve_bytes = store->config.reserve,
     };
     if (mode == STORE_READ && access(store->config.path, F_OK) != 0) {
         error_set(error, STATUS_NOT_FOUND, "there is no store in '%s'", store->config.path);

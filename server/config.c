@@ -51,6 +51,8 @@ const struct option config_options[] = {
      "Age at which points are removed; 0 keeps them for ever."},
     {"storage.durability", OPTION_CHOICE, "full", 0, 0, durability_choices, FIELD(durability), 0, 0,
      "full: an acknowledged point survives power loss; relaxed: it survives the process only."},
+    {"storage.reserve", OPTION_BYTES, "64MiB", 0, 1e12, NULL, FIELD(reserve), 0, 0,
+     "Disk space set aside, and given up on a full disk so that deleting still works; 0 for none."},
     {"ingest.max_future", OPTION_DURATION, "10m", 0, DAYS(3650), NULL, FIELD(max_future_ms), 1, 0,
      "Points further ahead of the clock than this are refused."},
     {"ingest.max_series", OPTION_INT, "100000", 1, 10e6, NULL, FIELD(max_series), 0, 0,

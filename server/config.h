@@ -28,6 +28,7 @@ struct config {
     char path[512];
     int64_t retention_ms;
     int64_t durability; /* 0 full, 1 relaxed */
+    int64_t reserve;    /* bytes */
     /* ingest */
     int64_t max_future_ms, max_series, max_body;
     /* forecast */

@@ -191,6 +191,12 @@ static size_t raise_descriptors(size_t wanted)
     return possible;
 }
 
+static uint64_t models_damaged(void *context)
+{
+    struct daemon *daemon = context;
+    return catalogue_damaged(daemon->catalogue);
+}
+
 static enum status start_store(struct daemon *daemon, const char *url, struct error *error)
 {
     char path[sizeof(daemon->config.path) + 16];
@@ -200,6 +206,7 @@ static enum status start_store(struct daemon *daemon, const char *url, struct er
         .relaxed = daemon->config.durability == 1,
         .series_max = (uint32_t)daemon->config.max_series,
         .retention_ms = daemon->config.retention_ms,
+        .reserve_bytes = daemon->config.reserve,
     };
     struct writer_options writing = {0};
     enum status status = storage_open(&options, &daemon->storage, error);
@@ -239,6 +246,7 @@ static enum status start_services(struct daemon *daemon, struct error *error)
     services->describe = describe;
     services->promote = promote;
     services->rollback = rollback;
+    services->models_damaged = models_damaged;
     services->context = daemon;
     config_model(&daemon->config, &services->model_config);
     config_limits(&daemon->config, &daemon->limits[0]);

@@ -10,19 +10,22 @@
 #include "server/backtest_job.h"
 #include "server/quoted.h"
 #include "server/threads.h"
+#include "server/watchdog.h"
 
 #include <malloc.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#define GROUPS_MAX      64
-#define LOOK_MS         2000   /* between two looks at the plan */
-#define FIRST_SECONDS   30.0   /* length of the first training of a group at most */
-#define SECOND_AFTER_MS 600000 /* full training after the first short one, at the latest */
-#define GROWTH          1.5    /* of the points in the store that makes a training due early ... */
-#define GROWTH_WAIT_MS  300000 /* ... but not sooner after the last one */
-#define NICE            19
+#define GROUPS_MAX       64
+#define LOOK_MS          2000   /* between two looks at the plan */
+#define FIRST_SECONDS    30.0   /* length of the first training of a group at most */
+#define SECOND_AFTER_MS  600000 /* full training after the first short one, at the latest */
+#define GROWTH           1.5    /* of the points in the store that makes a training due early ... */
+#define GROWTH_WAIT_MS   300000 /* ... but not sooner after the last one */
+#define NICE             19
+#define OVERDUE_GRACE_MS 300000
+#define DAY_MS           86400000
 
 /* What the plan knows of a group. Times are monotonic milliseconds. */
 struct plan {
@@ -42,6 +45,7 @@ struct scheduler {
     void (*published)(void *context);
     void *context;
     pthread_t thread;
+    struct watchdog *watchdog;
     struct api_worker *worker; /* scheduler's thread only, as below */
     struct plan plans[GROUPS_MAX];
     size_t plan_count;
@@ -334,6 +338,27 @@ static enum status run_group(struct scheduler *scheduler, struct progress_contex
     return STATUS_OK;
 }
 
+/* How long a job may take: its budget is for each of its groups. */
+static int64_t overdue_ms(struct scheduler *scheduler, const struct job *job, size_t groups)
+{
+    struct training_settings settings = settings_of(scheduler);
+    double seconds = job->seconds > 0 ? job->seconds : (job->steps > 0 ? 0 : settings.seconds);
+    if (settings.overdue_ms > 0) {
+        return settings.overdue_ms;
+    }
+    return seconds > 0 ? (int64_t)(2e3 * seconds * (double)groups) + OVERDUE_GRACE_MS : DAY_MS;
+}
+
+/* A job that the watchdog stopped was not cancelled: it failed. */
+static enum status overdue_end(struct scheduler *scheduler, enum status status, struct error *error)
+{
+    bool bitten = watchdog_end(scheduler->watchdog);
+    return bitten && status == STATUS_CANCELLED
+               ? error_set(error, STATUS_TIMEOUT,
+                           "stopped by the watchdog: it took far longer than its budget")
+               : status;
+}
+
 static void run_training(struct scheduler *scheduler, struct job *job)
 {
     int64_t steps_ms[GROUPS_MAX] = {job->step_ms};
@@ -348,6 +373,7 @@ static void run_training(struct scheduler *scheduler, struct job *job)
         count = count > GROUPS_MAX ? GROUPS_MAX : count;
     }
     struct progress_context at = {.scheduler = scheduler, .job = job, .count = count};
+    watchdog_begin(scheduler->watchdog, &job->cancel, overdue_ms(scheduler, job, count));
     for (; at.index < count && status != STATUS_CANCELLED; at.index++) {
         status = run_group(scheduler, &at, steps_ms[at.index], &models, &error);
         trained += status == STATUS_OK;
@@ -356,6 +382,12 @@ static void run_training(struct scheduler *scheduler, struct job *job)
                         (long long)steps_ms[at.index], QUOTED(error.text));
             first = first.status == STATUS_OK ? error : first;
         }
+    }
+    status = overdue_end(scheduler, status, &error);
+    if (status == STATUS_TIMEOUT) {
+        log_error("scheduler", "training stopped", "reason=%s", QUOTED(error.text));
+        first = error;
+        count_outcome(scheduler, status, NULL);
     }
     text_add_format(&result, "{\"models\":[%s]}",
                     models.failed == STATUS_OK && models.bytes != NULL ? models.bytes : "");
@@ -378,8 +410,10 @@ static void run_backtest(struct scheduler *scheduler, struct job *job)
     struct error error = {0};
     struct text result;
     text_init(&result, JOB_RESULT_MAX);
+    watchdog_begin(scheduler->watchdog, &job->cancel, DAY_MS);
     enum status status =
         backtest_job_run(scheduler->services, scheduler->worker, job, &train, &result, &error);
+    status = overdue_end(scheduler, status, &error);
     malloc_trim(0);
     if (status == STATUS_OK) {
         job_end(scheduler->services->jobs, job, JOB_DONE, result.bytes, NULL);
@@ -449,9 +483,12 @@ enum status scheduler_start(const struct scheduler_options *options, struct sche
     scheduler->published = options->published;
     scheduler->context = options->context;
     lock_init(&scheduler->lock);
-    enum status status =
-        thread_start(&scheduler->thread, "scheduler", scheduler_main, scheduler, error);
+    enum status status = watchdog_start(&scheduler->watchdog, error);
+    if (status == STATUS_OK) {
+        status = thread_start(&scheduler->thread, "scheduler", scheduler_main, scheduler, error);
+    }
     if (status != STATUS_OK) {
+        watchdog_stop(scheduler->watchdog);
         mem_free(scheduler);
         return status;
     }
@@ -481,6 +518,7 @@ void scheduler_stop(struct scheduler *scheduler)
     atomic_store(&scheduler->closed, true);
     job_close(scheduler->services->jobs);
     pthread_join(scheduler->thread, NULL);
+    watchdog_stop(scheduler->watchdog);
     lock_release_memory(&scheduler->lock);
     mem_free(scheduler);
 }

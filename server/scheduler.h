@@ -25,6 +25,8 @@ struct training_settings {
     unsigned lanes; /* 0 = the cores */
     size_t memory_max;
     uint64_t seed;
+    int64_t overdue_ms;     /* a job that takes longer is cancelled and failed; 0 = twice its budget
+                               and OVERDUE_GRACE_MS, a day where it has none */
     int64_t first_delay_ms; /* between a group's first sight and its first training */
 };
 

@@ -7,7 +7,8 @@
  *
  * Failures, for every writing function: after any status but STATUS_OK neither the disk nor the
  * memory holds anything of the attempt, and the store may be used on. STATUS_NO_SPACE and STATUS_IO
- * also clear counters.writable; the next success sets it again.
+ * also clear counters.writable, and the first sets counters.full; the next success sets things
+ * right, with a reserve (sqlite_reserve.c) only `recover` does.
  */
 #ifndef STORAGE_DRIVER_H
 #define STORAGE_DRIVER_H

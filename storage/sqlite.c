@@ -34,6 +34,7 @@
 #include "storage/sqlite_store.h"
 
 #include "base/check.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
 
@@ -241,7 +242,9 @@ static enum status sqlite_commit(struct storage *storage, struct write_group *gr
     sqlite_apply(state, group, seq);
     state->journal_entries += group->ops;
     lock_acquire(&storage->lock);
-    storage->counters.writable = true;
+    /* What fitted into the room of the reserve says nothing about the disk. */
+    storage->counters.full = storage->counters.full && storage->options.reserve_bytes > 0;
+    storage->counters.writable = !storage->counters.full;
     storage->counters.journal_points = state->pending;
     lock_release(&storage->lock);
     group_publish(storage, group);
@@ -258,28 +261,6 @@ static char *path_join(const char *directory, const char *name)
     return length < 0 || (size_t)length >= sizeof path ? NULL : mem_copy_text(path, (size_t)length);
 }
 
-static void directory_sync(const char *directory)
-{
-    int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0) {
-        (void)fsync(fd); /* the names of new files; a failure shows again at the first commit */
-        close(fd);
-    }
-}
-
-/* The name of a directory just made is an entry of the one above. */
-static void parent_sync(char *path)
-{
-    char *slash = strrchr(path, '/');
-    if (slash == NULL || slash == path) {
-        directory_sync(slash == NULL ? "." : "/");
-        return;
-    }
-    *slash = '\0';
-    directory_sync(path);
-    *slash = '/';
-}
-
 static enum status directory_make(const char *directory, struct error *error)
 {
     char path[PATH_BYTES];
@@ -292,13 +273,13 @@ static enum status directory_make(const char *directory, struct error *error)
         if (path[i] == '/' || path[i] == '\0') {
             char kept = path[i];
             path[i] = '\0';
-            bool made = mkdir(path, 0750) == 0;
+            bool made = file_system()->make_folder(path, 0750) == 0;
             if (!made && errno != EEXIST) {
                 return error_set(error, errno == ENOSPC ? STATUS_NO_SPACE : STATUS_IO,
                                  "could not make directory \"%.200s\": %s", path, strerror(errno));
             }
             if (made) {
-                parent_sync(path);
+                (void)file_sync_parent(path); /* a failure shows again at the first commit */
             }
             path[i] = kept;
         }
@@ -355,6 +336,42 @@ static enum status connection_open(struct sqlite_state *state, struct error *err
     return sqlite_prepare_all(state, error);
 }
 
+static void entries_release(struct series_directory *directory)
+{
+    for (size_t id = 0; id < directory->capacity; id++) {
+        if (directory->entries[id] != NULL) {
+            tail_release(&sqlite_series_of(directory->entries[id])->tail);
+            series_entry_free(directory->entries[id]);
+        }
+    }
+    series_directory_release(directory);
+}
+
+/* As before anything was loaded. */
+static void memory_forget(struct sqlite_state *state)
+{
+    struct storage *storage = state->storage;
+    entries_release(&storage->directory);
+    text_table_release(&storage->names);
+    storage->directory = (struct series_directory){0};
+    storage->counters.points = storage->counters.chunks = 0;
+    storage->counters.tail_bytes = storage->counters.index_bytes = 0;
+    state->dirty_head = state->dirty_last = state->loose = NULL;
+    state->pending = 0;
+    state->cached_series = 0;
+}
+
+/* Everything anew: also after an attempt that failed half way. */
+static enum status connection_load(struct sqlite_state *state, struct error *error)
+{
+    sqlite_disconnect(state);
+    memory_forget(state);
+    if (connection_open(state, error) != STATUS_OK) {
+        return error->status;
+    }
+    return sqlite_load(state, error);
+}
+
 static void state_free(struct sqlite_state *state)
 {
     sqlite_disconnect(state);
@@ -369,6 +386,7 @@ static void state_free(struct sqlite_state *state)
     mem_free(state->decoded);
     mem_free(state->blob);
     mem_free(state->cached);
+    mem_free(state->damaged_rows);
     mem_free(state);
 }
 
@@ -413,12 +431,19 @@ static enum status sqlite_open_store(struct storage *storage, const char *path, 
         (directory_make(path, error) != STATUS_OK || directory_lock(state, error) != STATUS_OK)) {
         goto failed;
     }
-    if (connection_open(state, error) != STATUS_OK || sqlite_load(state, error) != STATUS_OK) {
+    if (!read_only) {
+        sqlite_reserve_open(state);
+    }
+    bool good = connection_load(state, error) == STATUS_OK;
+    if (!good && error->status == STATUS_NO_SPACE && !read_only && sqlite_reserve_spend(state)) {
+        good = connection_load(state, error) == STATUS_OK;
+    }
+    if (!good) {
         error_wrap(error, "cannot open the store in \"%.150s\"", path);
         goto failed;
     }
     if (!read_only) {
-        directory_sync(path);
+        (void)file_system()->sync_folder(path); /* likewise */
     }
     storage->counters.journal_points = state->pending;
     return STATUS_OK;
@@ -431,17 +456,6 @@ failed:
 static void sqlite_close_store(struct storage *storage)
 {
     state_free(storage->state);
-}
-
-static void entries_release(struct series_directory *directory)
-{
-    for (size_t id = 0; id < directory->capacity; id++) {
-        if (directory->entries[id] != NULL) {
-            tail_release(&sqlite_series_of(directory->entries[id])->tail);
-            series_entry_free(directory->entries[id]);
-        }
-    }
-    series_directory_release(directory);
 }
 
 /* Reads the memory anew and puts it in the place of the old one; ids stay what they were. Readers
@@ -476,6 +490,7 @@ static enum status memory_reload(struct sqlite_state *state, struct error *error
         storage->counters.chunks = anew->counters.chunks;
         storage->counters.tail_bytes = anew->counters.tail_bytes;
         storage->counters.index_bytes = anew->counters.index_bytes;
+        storage->counters.damaged += anew->counters.damaged;
         lock_release(&storage->lock);
         anew->directory = directory;
     }
@@ -497,6 +512,9 @@ static enum status sqlite_recover(struct storage *storage, struct error *error)
         }
         state->io_failed = false;
     }
+    if (storage->counters.full && storage->options.reserve_bytes > 0) {
+        return sqlite_reserve_recover(state, error);
+    }
     /* Does writing work? A transaction that really reaches the disk. */
     sqlite3_bind_text(state->statements[SQL_RECORD_PUT], 1, "probe", -1, SQLITE_STATIC);
     sqlite3_bind_text(state->statements[SQL_RECORD_PUT], 2, "write", -1, SQLITE_STATIC);
@@ -506,6 +524,7 @@ static enum status sqlite_recover(struct storage *storage, struct error *error)
     }
     lock_acquire(&storage->lock);
     storage->counters.writable = true;
+    storage->counters.full = false;
     storage->counters.journal_points = state->pending;
     lock_release(&storage->lock);
     return STATUS_OK;

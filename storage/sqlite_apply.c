@@ -39,7 +39,8 @@ static bool cache_fill(struct sqlite_state *state, uint32_t series, int64_t time
     state->cached_series = 0;
     sqlite3_bind_int64(statement, 1, series);
     sqlite3_bind_int64(statement, 2, time_ms);
-    if (sqlite3_step(statement) == SQLITE_ROW) {
+    int code = sqlite3_step(statement);
+    if (code == SQLITE_ROW) {
         const unsigned char *blob = sqlite3_column_blob(statement, 3);
         size_t length = (size_t)sqlite3_column_bytes(statement, 3);
         if (length == 0) {
@@ -53,6 +54,15 @@ static bool cache_fill(struct sqlite_state *state, uint32_t series, int64_t time
         }
     }
     sqlite3_reset(statement);
+    if (code != SQLITE_ROW && code != SQLITE_DONE) {
+        enum status status = sqlite_failed(state, code, "look for a point", &error);
+        if (status == STATUS_CORRUPT) { /* one bad page shall not stop the other series */
+            log_error("storage", "a chunk cannot be read", "series=%u reason=\"%s\"", series,
+                      error.text);
+        } else {
+            state->lookup = error;
+        }
+    }
     return state->cached_series != 0;
 }
 
@@ -134,10 +144,15 @@ enum status sqlite_stage(struct sqlite_state *state, struct write_group *group, 
     if (journal_begin(&state->journal, group->ops, error) != STATUS_OK) {
         return error->status;
     }
+    state->lookup = (struct error){0};
     for (size_t b = 0; b < group->count; b++) {
         if (!group->batches[b]->refused) {
             batch_stage(state, group, group->batches[b]);
         }
+    }
+    if (state->lookup.status != STATUS_OK) {
+        *error = state->lookup;
+        return error->status;
     }
     enum status status = STATUS_OK;
     lock_acquire(&storage->lock);

@@ -166,6 +166,10 @@ static void damaged_row(struct check *check, struct sqlite3_stmt *statement)
         finding(check, "%lld damaged chunks with %lld points were set aside",
                 sqlite3_column_int64(statement, 0), sqlite3_column_int64(statement, 1));
     }
+    if (sqlite3_column_int64(statement, 2) > 0) {
+        finding(check, "%lld damaged journal rows were set aside",
+                sqlite3_column_int64(statement, 2));
+    }
 }
 
 enum status sqlite_check(struct storage *storage, storage_report report, void *context,
@@ -191,7 +195,10 @@ enum status sqlite_check(struct storage *storage, storage_report report, void *c
     each(&check, "SELECT seq, data FROM journal ORDER BY seq", journal_row);
     /* A store of version 1, read without migrating it, has no such table. */
     each(&check, "SELECT 1 FROM sqlite_schema WHERE name = 'vintage'", vintage_table);
-    each(&check, "SELECT count(*), coalesce(sum(count), 0) FROM damaged", damaged_row);
+    each(&check,
+         "SELECT coalesce(sum(series > 0), 0), coalesce(sum(count), 0),"
+         " coalesce(sum(series = 0), 0) FROM damaged",
+         damaged_row);
     sqlite3_exec(check.db, "ROLLBACK", NULL, NULL, NULL);
     sqlite3_close(check.db);
     mem_free(check.decoded);

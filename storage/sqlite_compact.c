@@ -27,7 +27,9 @@ enum {
     CHECKPOINT_WAIT_MS = 20,
     TRIM_ROWS = 16, /* journal rows go in lots: each DELETE costs a search */
     SLICE_POINTS = 16384,
-    RETAIN_SERIES = 256, /* looked at in one slice */
+    TRASH_CHUNKS = 256,     /* removed in one slice */
+    TRASH_CHUNKS_FULL = 32, /* on a full disk: the log has little room */
+    RETAIN_SERIES = 256,    /* looked at in one slice */
     RETAIN_FLUSHES = 32,
     RETAIN_CHUNKS = 1024, /* deleted in one slice */
 };
@@ -170,7 +172,7 @@ static enum status flush_alone(struct sqlite_state *state, struct error *error)
 /* ---------------------------------------------------------------- trash, space, checkpoints */
 
 /* Removes a lot of chunks of deleted series; state->trashing stays set while there are more. */
-static enum status trash_slice(struct sqlite_state *state, struct error *error)
+enum status sqlite_trash_slice(struct sqlite_state *state, struct error *error)
 {
     struct sqlite3_stmt *next = state->statements[SQL_TRASH_NEXT];
     int code = sqlite3_step(next);
@@ -184,6 +186,8 @@ static enum status trash_slice(struct sqlite_state *state, struct error *error)
         return error->status;
     }
     sqlite3_bind_int64(state->statements[SQL_TRASH_EMPTY], 1, series);
+    sqlite3_bind_int(state->statements[SQL_TRASH_EMPTY], 2,
+                     state->storage->counters.full ? TRASH_CHUNKS_FULL : TRASH_CHUNKS);
     enum status status = sqlite_run(state, SQL_TRASH_EMPTY, "remove old chunks", error);
     int64_t removed = sqlite3_changes64(state->db);
     if (status == STATUS_OK && removed == 0) {
@@ -219,6 +223,11 @@ static enum status checkpoint(struct sqlite_state *state, int mode, struct error
     return STATUS_OK;
 }
 
+enum status sqlite_checkpoint(struct sqlite_state *state, struct error *error)
+{
+    return checkpoint(state, SQLITE_CHECKPOINT_TRUNCATE, error);
+}
+
 static enum status checkpoint_due(struct sqlite_state *state, struct error *error)
 {
     if (state->wal_pages < CHECKPOINT_PAGES) {
@@ -247,7 +256,7 @@ static enum status compact_all(struct sqlite_state *state, struct error *error)
         }
     }
     while (state->trashing) {
-        if (trash_slice(state, error) != STATUS_OK) {
+        if (sqlite_trash_slice(state, error) != STATUS_OK) {
             return error->status;
         }
     }
@@ -304,7 +313,7 @@ enum status sqlite_compact(struct storage *storage, enum driver_effort effort, b
             return error->status;
         }
     }
-    if (state->trashing && trash_slice(state, error) != STATUS_OK) {
+    if (state->trashing && sqlite_trash_slice(state, error) != STATUS_OK) {
         return error->status;
     }
     *more = state->trashing || state->pending > state->pending_low + SLICE_POINTS;

@@ -88,6 +88,9 @@ static enum status row_set_aside(struct sqlite_state *state, struct sqlite_serie
     if (sqlite_run(state, SQL_DAMAGED_ADD, "set a chunk aside", error) != STATUS_OK) {
         return error->status;
     }
+    lock_acquire(&state->storage->lock);
+    state->storage->counters.damaged++;
+    lock_release(&state->storage->lock);
     flush->lost += count > 0 ? (uint64_t)count : 0;
     sqlite3_bind_int64(state->statements[SQL_CHUNK_DELETE], 1, id);
     state->chunks_added--;

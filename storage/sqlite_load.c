@@ -147,6 +147,10 @@ static enum status entry_replay(struct sqlite_state *state, uint64_t seq,
     struct tail *tail = &series->tail;
     bool existed = tail_is_behind(tail, change->point.time_ms) &&
                    sqlite_has_behind(state, series, change->point.time_ms);
+    if (state->lookup.status != STATUS_OK) {
+        *error = state->lookup;
+        return error->status;
+    }
     bool late = change->point.time_ms <= tail->chunk_last_ms;
     size_t bytes = tail_bytes(tail);
     sqlite_settle(state, series); /* what is loose is found by tail_write at the latest */
@@ -159,6 +163,20 @@ static enum status entry_replay(struct sqlite_state *state, uint64_t seq,
     state->pending += tail->fresh + tail->late_count - waiting;
     struct write_result ignored = {0};
     storage->counters.points += entry_count_point(entry, change->point, existed, &ignored);
+    return STATUS_OK;
+}
+
+/* What of a damaged row could be read stays; the row is set aside once everything is loaded. */
+static enum status row_note_damage(struct sqlite_state *state, uint64_t seq, struct error *error)
+{
+    log_error("storage", "a damaged journal row was left out", "row=%llu reason=\"%s\"",
+              (unsigned long long)seq, error->text);
+    uint64_t *rows = mem_resize(state->damaged_rows, state->damaged_row_count + 1, sizeof *rows);
+    if (rows == NULL) {
+        return error_set(error, STATUS_NO_MEMORY, "could not allocate a list of damaged rows");
+    }
+    state->damaged_rows = rows;
+    state->damaged_rows[state->damaged_row_count++] = seq;
     return STATUS_OK;
 }
 
@@ -179,11 +197,38 @@ static enum status row_replay(struct sqlite_state *state, struct sqlite3_stmt *s
     if (status == STATUS_OK && reader.bytes.bad) {
         status = error_set(error, STATUS_CORRUPT, "the row is cut off");
     }
+    if (status == STATUS_CORRUPT) {
+        status = row_note_damage(state, seq, error);
+    }
     if (status != STATUS_OK) {
         return error_wrap(error, "replay of journal row %llu", (unsigned long long)seq);
     }
     state->last_seq = seq > state->last_seq ? seq : state->last_seq;
     return STATUS_OK;
+}
+
+/* Moves the damaged rows out of the journal, for inspection: the rest of the store is as good as
+ * before. Where it fails they are met again by the next start. */
+static void rows_set_aside(struct sqlite_state *state)
+{
+    struct error error = {0};
+    enum status status = sqlite_begin(state, &error);
+    for (size_t i = 0; status == STATUS_OK && i < state->damaged_row_count; i++) {
+        int64_t seq = (int64_t)state->damaged_rows[i];
+        sqlite3_bind_int64(state->statements[SQL_DAMAGED_ROW_ADD], 1, seq);
+        sqlite3_bind_int64(state->statements[SQL_DAMAGED_ROW_ADD], 2, clock_wall_ms());
+        sqlite3_bind_int64(state->statements[SQL_JOURNAL_DELETE], 1, seq);
+        status = sqlite_run(state, SQL_DAMAGED_ROW_ADD, "set a journal row aside", &error);
+        if (status == STATUS_OK) {
+            status = sqlite_run(state, SQL_JOURNAL_DELETE, "set a journal row aside", &error);
+        }
+    }
+    status = status == STATUS_OK ? sqlite_end(state, &error) : status;
+    if (status != STATUS_OK) {
+        sqlite_rollback(state);
+        log_error("storage", "damaged journal rows stay where they are", "reason=\"%s\"",
+                  error.text);
+    }
 }
 
 /* ---------------------------------------------------------------- all of it */
@@ -247,6 +292,8 @@ enum status sqlite_load(struct sqlite_state *state, struct error *error)
 {
     state->last_seq = 0;
     state->trimmed_seq = 0;
+    state->damaged_row_count = 0;
+    state->lookup = (struct error){0};
     if (sqlite_run(state, SQL_SNAPSHOT, "read the store", error) != STATUS_OK) {
         return error->status;
     }
@@ -264,5 +311,11 @@ enum status sqlite_load(struct sqlite_state *state, struct error *error)
     }
     struct error ignored = {0};
     (void)!sqlite_run(state, SQL_ROLLBACK, "end reading", &ignored);
+    if (status == STATUS_OK && state->damaged_row_count > 0) {
+        state->storage->counters.damaged += state->damaged_row_count;
+        if (!state->storage->options.read_only) {
+            rows_set_aside(state);
+        }
+    }
     return status;
 }

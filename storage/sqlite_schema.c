@@ -88,7 +88,9 @@ static const char *const statement_texts[SQL_STATEMENTS] = {
     [SQL_OPEN_UPDATE] = "UPDATE chunk SET count = ?4, state = ?5, data = ?6 WHERE id = ?1",
     [SQL_OPEN_DELETE] = "DELETE FROM chunk WHERE id = ?1",
     [SQL_STATES_READ] = "SELECT series, state FROM chunk WHERE id < 0",
-    [SQL_CHUNK_ADD] = "INSERT INTO chunk(series, first_ms, count, data) VALUES(?1, ?2, ?3, ?4)",
+    /* Left to itself SQLite would go on from the largest id, and that may be an open chunk's. */
+    [SQL_CHUNK_ADD] = "INSERT INTO chunk(id, series, first_ms, count, data) VALUES("
+                      "max(0, coalesce((SELECT max(id) FROM chunk), 0)) + 1, ?1, ?2, ?3, ?4)",
     [SQL_CHUNK_UPDATE] = "UPDATE chunk SET first_ms = ?2, count = ?3, data = ?4 WHERE id = ?1",
     [SQL_CHUNK_DELETE] = "DELETE FROM chunk WHERE id = ?1",
     [SQL_CHUNK_COUNT] = "SELECT count(*) FROM chunk",
@@ -101,11 +103,17 @@ static const char *const statement_texts[SQL_STATEMENTS] = {
     [SQL_TRASH_ADD] = "INSERT OR IGNORE INTO trash(series) VALUES(?1)",
     [SQL_TRASH_NEXT] = "SELECT series FROM trash LIMIT 1",
     [SQL_TRASH_EMPTY] = "DELETE FROM chunk WHERE id IN"
-                        " (SELECT id FROM chunk WHERE series = ?1 LIMIT 256)",
+                        " (SELECT id FROM chunk WHERE series = ?1 LIMIT ?2)",
     [SQL_TRASH_DONE] = "DELETE FROM trash WHERE series = ?1",
     [SQL_DAMAGED_ADD] = "INSERT INTO damaged(series, first_ms, count, found_ms, data)"
                         " SELECT series, first_ms, count, ?2, data FROM chunk WHERE id = ?1",
+    /* A journal row: its number stands where a chunk has its first time, series 0 where it has one.
+     */
+    [SQL_DAMAGED_ROW_ADD] = "INSERT INTO damaged(series, first_ms, count, found_ms, data)"
+                            " SELECT 0, seq, 0, ?2, data FROM journal WHERE seq = ?1",
+    [SQL_JOURNAL_DELETE] = "DELETE FROM journal WHERE seq = ?1",
     [SQL_VACUUM] = "PRAGMA incremental_vacuum",
+    [SQL_VACUUM_SOME] = "PRAGMA incremental_vacuum(64)",
 };
 
 /* ---------------------------------------------------------------- errors */
@@ -129,7 +137,9 @@ static enum status status_of_code(int code)
     case SQLITE_CANTOPEN:
     case SQLITE_READONLY:
     case SQLITE_PERM:
-        return code == SQLITE_IOERR_NOMEM ? STATUS_NO_MEMORY : STATUS_IO;
+        return code == SQLITE_IOERR_NOMEM     ? STATUS_NO_MEMORY
+               : code == SQLITE_IOERR_SHMSIZE ? STATUS_NO_SPACE /* of the log's index */
+                                              : STATUS_IO;
     default:
         return STATUS_INTERNAL;
     }
@@ -149,6 +159,7 @@ enum status sqlite_failed(struct sqlite_state *state, int code, const char *doin
         struct storage *storage = state->storage;
         lock_acquire(&storage->lock);
         storage->counters.writable = false;
+        storage->counters.full = storage->counters.full || status == STATUS_NO_SPACE;
         lock_release(&storage->lock);
         state->io_failed = state->io_failed || status == STATUS_IO;
     }

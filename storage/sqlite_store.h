@@ -62,7 +62,10 @@ enum sqlite_statement {
     SQL_TRASH_EMPTY,
     SQL_TRASH_DONE,
     SQL_DAMAGED_ADD,
+    SQL_DAMAGED_ROW_ADD,
+    SQL_JOURNAL_DELETE,
     SQL_VACUUM,
+    SQL_VACUUM_SOME,
     SQL_STATEMENTS
 };
 
@@ -120,8 +123,12 @@ struct sqlite_state {
     struct point *cached; /* one decoded chunk, for asking whether late points exist */
     size_t cached_count;
     uint32_t cached_series; /* 0: none */
+    struct error lookup;    /* the first look into a chunk that failed while staging or replaying */
 
     int wal_pages;
+    uint64_t *damaged_rows; /* of the journal, met while it was replayed; owned */
+    size_t damaged_row_count;
+    bool reserve_there;
     bool io_failed; /* the connection must be replaced before the next commit */
     uint32_t evict_hand, retain_hand;
     uint32_t
@@ -130,7 +137,7 @@ struct sqlite_state {
     size_t evict_above; /* bytes of tails; more than the limit where nothing could be given back */
     uint32_t wanted[SQLITE_WANTED_MAX]; /* guarded by lock: read from disk lately, worth a window */
     size_t wanted_count;                /* guarded by lock */
-    int64_t truncate_after_ns;
+    int64_t truncate_after_ns, relief_after_ns;
 };
 
 static inline struct sqlite_series *sqlite_series_of(struct series_entry *entry)
@@ -174,7 +181,8 @@ void sqlite_settle(struct sqlite_state *state, struct sqlite_series *next);
 void sqlite_warm(struct sqlite_state *state, struct sqlite_series *series);
 /* Drops old points of series that nobody used lately until the tails fit their limit again. */
 void sqlite_evict(struct sqlite_state *state);
-/* True where a chunk, or the late list, has a point at that time. */
+/* True where a chunk, or the late list, has a point at that time. Where the file could not be read
+ * the answer means nothing and state->lookup says why. */
 bool sqlite_has_behind(struct sqlite_state *state, struct sqlite_series *series, int64_t time_ms);
 
 /* ---- sqlite_load.c */
@@ -195,6 +203,22 @@ void sqlite_flush_undo(struct sqlite_state *state);
 enum status sqlite_compact(struct storage *storage, enum driver_effort effort, bool *more,
                            struct error *error);
 enum status sqlite_retain(struct storage *storage, int64_t now_ms, bool *more, struct error *error);
+
+/* A slice of the chunks of deleted series; state->trashing says whether there are more. */
+enum status sqlite_trash_slice(struct sqlite_state *state, struct error *error) MUST_USE;
+/* Everything in the log goes into the database, and the log is cut back. */
+enum status sqlite_checkpoint(struct sqlite_state *state, struct error *error) MUST_USE;
+
+/* ---- sqlite_reserve.c: room for a full disk */
+
+/* At start, with the folder locked: where there is no room for it the store begins full. */
+void sqlite_reserve_open(struct sqlite_state *state);
+/* STATUS_OK where it is there or none is wanted; STATUS_NO_SPACE. */
+enum status sqlite_reserve_make(struct sqlite_state *state, struct error *error) MUST_USE;
+/* Gives it up; false where there was none. */
+bool sqlite_reserve_spend(struct sqlite_state *state);
+/* On a full disk: frees what can be freed; STATUS_OK where there is room again. */
+enum status sqlite_reserve_recover(struct sqlite_state *state, struct error *error) MUST_USE;
 
 /* ---- sqlite_flush.c: one series */
 

@@ -317,6 +317,8 @@ void storage_stats(struct storage *storage, struct storage_stats *stats)
     stats->index_bytes =
         counters->index_bytes + storage->directory.capacity * sizeof *storage->directory.entries;
     stats->writable = counters->writable;
+    stats->full = counters->full;
+    stats->damaged = counters->damaged;
     lock_release(&storage->lock);
     lock_acquire(&storage->names_lock);
     stats->index_bytes += storage->names.capacity * sizeof *storage->names.slots;

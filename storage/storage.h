@@ -42,6 +42,8 @@ struct storage_options {
     size_t tail_bytes_max; /* 0 = 24 MiB: for the tails of all series together; up to half of it
                               holds points that wait for compaction, then commits flush */
     int64_t retention_ms;  /* 0 = for ever */
+    int64_t reserve_bytes; /* 0 = none: room set aside on the disk, given up when it is full so that
+                              deleting, retention and checkpoints go on (sqlite_reserve.c) */
 };
 
 /* Opens, creates, migrates and replays the journal. STATUS_CONFLICT where another process holds the
@@ -152,6 +154,8 @@ struct storage_stats {
     uint64_t commits, commit_points, commit_failures;
     int64_t last_commit_ns; /* duration of the newest commit */
     bool writable;          /* false after a failed sync or on a full disk, until it recovers */
+    uint64_t damaged;       /* chunks and journal rows set aside since the start */
+    bool full;              /* the reason is the disk: only what frees room is taken */
 };
 void storage_stats(struct storage *storage, struct storage_stats *stats);
 

@@ -17,11 +17,12 @@
 #include "storage/series_table.h"
 
 struct storage_counters {
-    uint64_t points, journal_points, chunks;
+    uint64_t points, journal_points, chunks, damaged;
     uint64_t commits, commit_points, commit_failures;
     int64_t last_commit_ns;
     size_t tail_bytes, index_bytes;
     bool writable;
+    bool full; /* for want of room on the disk; then not writable either */
 };
 
 struct storage {

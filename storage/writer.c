@@ -36,6 +36,8 @@ enum {
     GROUP_BATCHES_MAX = 4096,
     TICK_MS = 1000,
     RETAIN_EVERY_MS = 60000,
+    JUMP_MS = 60000,  /* what the wall clock may differ by between two rounds of retention */
+    HOLD_MS = 600000, /* how long nothing is removed after it jumped ahead */
 };
 
 struct writer {
@@ -43,7 +45,11 @@ struct writer {
     size_t queue_max, queue_points_max;
     pthread_t thread;
     struct write_group group; /* writer thread only */
-    int64_t retain_due_ns;    /* writer thread only */
+    int64_t retain_due_ns;    /* writer thread only, as the next two */
+    int64_t wall_offset_ms;   /* wall clock less monotonic clock, when retention was last due */
+    bool more;                /* maintenance has more to do */
+    bool was_full;
+    bool stepped;
 
     struct lock lock;
     struct condition changed; /* something for the thread to do */
@@ -128,6 +134,32 @@ static void commit_count(struct storage *storage, uint64_t points, int64_t durat
     lock_release(&storage->lock);
 }
 
+/* On a full disk only what frees room is taken. */
+static bool batch_frees(const struct write_batch *batch)
+{
+    for (size_t i = 0; i < batch->change_count; i++) {
+        if (batch->changes[i].kind != CHANGE_DELETE && batch->changes[i].kind != CHANGE_SETTINGS) {
+            return false;
+        }
+    }
+    return batch->op_count == 0;
+}
+
+/* Refuses the batches that need room; returns whether others are left. */
+static bool group_refuse(struct write_group *group, const struct error *error)
+{
+    bool left = false;
+    for (size_t i = 0; i < group->count; i++) {
+        struct write_batch *batch = group->batches[i];
+        batch->refused = !batch_frees(batch);
+        left = left || !batch->refused;
+        if (batch->refused) {
+            batch->result = (struct write_result){.error = *error};
+        }
+    }
+    return left;
+}
+
 static void group_commit(struct writer *writer)
 {
     struct storage *storage = writer->storage;
@@ -138,7 +170,7 @@ static void group_commit(struct writer *writer)
     if (!store_writable(storage)) {
         status = store_recover(storage, &error);
     }
-    if (status == STATUS_OK) {
+    if (status == STATUS_OK || (status == STATUS_NO_SPACE && group_refuse(group, &error))) {
         status = store_commit(storage, group, &error);
     }
     if (status != STATUS_OK) {
@@ -172,12 +204,41 @@ static void group_commit(struct writer *writer)
     group->count = group->touched_id_count = 0;
 }
 
+/* Whether maintenance makes sense; a disk that has just become full wants retention at once. */
+static bool store_tidies(struct writer *writer)
+{
+    struct storage *storage = writer->storage;
+    lock_acquire(&storage->lock);
+    bool writable = storage->counters.writable, full = storage->counters.full;
+    lock_release(&storage->lock);
+    writer->retain_due_ns = full && !writer->was_full ? 0 : writer->retain_due_ns;
+    writer->was_full = full;
+    return writable || full;
+}
+
+/* A wall clock that was set ahead would make everything look old. So nothing is removed for a
+ * while: either it is set right again, or somebody meant it. */
+static bool clock_holds(struct writer *writer, int64_t now_ns)
+{
+    int64_t offset_ms = clock_wall_ms() - now_ns / 1000000;
+    int64_t jump_ms = writer->wall_offset_ms == 0 ? 0 : offset_ms - writer->wall_offset_ms;
+    writer->wall_offset_ms = offset_ms;
+    if (jump_ms < JUMP_MS && jump_ms > -JUMP_MS) {
+        return false;
+    }
+    bool ahead = jump_ms > 0;
+    log_warning("writer", "the clock was set", "jump_ms=%lld retention=%s", (long long)jump_ms,
+                ahead ? "held" : "goes on");
+    writer->retain_due_ns = ahead ? now_ns + HOLD_MS * INT64_C(1000000) : writer->retain_due_ns;
+    return ahead;
+}
+
 /* A slice of what is due besides commits; true where there is more. */
 static bool maintain(struct writer *writer)
 {
     struct error error = {0};
     bool more = false, retain_more = false;
-    if (!store_writable(writer->storage)) {
+    if (!store_tidies(writer)) {
         return false;
     }
     if (store_compact(writer->storage, DRIVER_SLICE, &more, &error) != STATUS_OK) {
@@ -185,7 +246,7 @@ static bool maintain(struct writer *writer)
         return false;
     }
     int64_t now = clock_monotonic_ns();
-    if (now >= writer->retain_due_ns) {
+    if (now >= writer->retain_due_ns && !clock_holds(writer, now)) {
         if (store_retain(writer->storage, clock_wall_ms(), &retain_more, &error) != STATUS_OK) {
             log_error("writer", "retention failed", "error=\"%s\"", error.text);
             retain_more = false;
@@ -205,7 +266,7 @@ static void compact_all(struct writer *writer, uint64_t ticket)
     if (!store_writable(writer->storage)) {
         status = store_recover(writer->storage, &error);
     }
-    if (status == STATUS_OK) {
+    if (status == STATUS_OK || status == STATUS_NO_SPACE) { /* it may be what makes room */
         status = store_compact(writer->storage, DRIVER_ALL, &more, &error);
     }
     do {
@@ -230,36 +291,52 @@ static void idle_probe(struct writer *writer)
     }
 }
 
+/* One round: a group or a look around, then maintenance. False: it is time to stop. */
+static bool round_run(struct writer *writer)
+{
+    lock_acquire(&writer->lock);
+    bool idle = !writer->more && writer->head == NULL && writer->background == NULL &&
+                !writer->stopping && writer->compact_asked == writer->compact_done;
+    if (idle && !writer->stepped) {
+        condition_wait_for(&writer->changed, &writer->lock, TICK_MS);
+    }
+    group_take(writer);
+    uint64_t ticket = writer->compact_asked;
+    bool compact = writer->group.count == 0 && ticket != writer->compact_done;
+    bool stop = writer->group.count == 0 && !compact && writer->stopping;
+    lock_release(&writer->lock);
+    if (stop) {
+        return false;
+    }
+    if (writer->group.count > 0) {
+        group_commit(writer);
+    } else {
+        idle_probe(writer);
+    }
+    if (compact) {
+        compact_all(writer, ticket);
+    }
+    writer->more = maintain(writer);
+    return true;
+}
+
 static void *writer_run(void *context)
 {
     struct writer *writer = context;
-    bool more = false;
-    for (;;) {
-        lock_acquire(&writer->lock);
-        if (!more && writer->head == NULL && writer->background == NULL && !writer->stopping &&
-            writer->compact_asked == writer->compact_done) {
-            condition_wait_for(&writer->changed, &writer->lock, TICK_MS);
-        }
-        group_take(writer);
-        uint64_t ticket = writer->compact_asked;
-        bool compact = writer->group.count == 0 && ticket != writer->compact_done;
-        bool stop = writer->group.count == 0 && !compact && writer->stopping;
-        lock_release(&writer->lock);
-        if (stop) {
-            break;
-        }
-        if (writer->group.count > 0) {
-            group_commit(writer);
-        } else {
-            idle_probe(writer);
-        }
-        if (compact) {
-            compact_all(writer, ticket);
-        }
-        more = maintain(writer);
+    while (round_run(writer)) {
     }
     (void)maintain(writer);
     return NULL;
+}
+
+bool writer_step(struct writer *writer)
+{
+    CHECK(writer->stepped);
+    (void)round_run(writer);
+    lock_acquire(&writer->lock);
+    bool more = writer->more || writer->head != NULL || writer->background != NULL;
+    lock_release(&writer->lock);
+    return more;
 }
 
 /* ---------------------------------------------------------------- submitting */
@@ -352,6 +429,9 @@ enum status writer_write_take(struct writer *writer, struct write_batch *batch,
     lock_init(&waiting.lock);
     condition_init(&waiting.answered);
     enum status status = writer_submit_take(writer, batch, waiting_done, &waiting, error);
+    while (status == STATUS_OK && writer->stepped && !waiting.is_answered) {
+        (void)writer_step(writer);
+    }
     if (status == STATUS_OK) {
         lock_acquire(&waiting.lock);
         while (!waiting.is_answered) {
@@ -373,6 +453,11 @@ enum status writer_compact(struct writer *writer, struct error *error)
     lock_acquire(&writer->lock);
     uint64_t ticket = ++writer->compact_asked;
     condition_signal(&writer->changed);
+    while (writer->stepped && writer->compact_done < ticket) {
+        lock_release(&writer->lock);
+        (void)writer_step(writer);
+        lock_acquire(&writer->lock);
+    }
     while (writer->compact_done < ticket) {
         condition_wait(&writer->compacted, &writer->lock);
     }
@@ -434,6 +519,11 @@ enum status writer_start(struct storage *storage, const struct writer_options *o
         writer_free(writer);
         return error_set(error, STATUS_NO_MEMORY, "could not allocate the writer");
     }
+    writer->stepped = options->stepped;
+    if (writer->stepped) {
+        *out = writer;
+        return STATUS_OK;
+    }
     /* Signals are the main thread's: block them while the new thread inherits the mask. */
     sigset_t all, before;
     sigfillset(&all);
@@ -457,6 +547,10 @@ void writer_stop(struct writer *writer)
     writer->stopping = true;
     condition_signal(&writer->changed);
     lock_release(&writer->lock);
-    pthread_join(writer->thread, NULL);
+    if (writer->stepped) {
+        (void)writer_run(writer);
+    } else {
+        pthread_join(writer->thread, NULL);
+    }
     writer_free(writer);
 }

@@ -84,6 +84,7 @@ struct writer_options {
     size_t queue_points_max; /* 0 = 2,000,000 points waiting, likewise */
     write_observer observer;
     void *observer_context;
+    bool stepped; /* tests: no thread; the caller of writer_step is the writer thread */
 };
 
 enum status writer_start(struct storage *storage, const struct writer_options *options,
@@ -110,6 +111,11 @@ enum status writer_write_take(struct writer *writer, struct write_batch *batch,
 /* Compaction of everything now waiting in the journal, and a checkpoint; blocks. For import,
  * benches. */
 enum status writer_compact(struct writer *writer, struct error *error) MUST_USE;
+
+/* Of a stepped writer: one round of what the thread would do (a group, or probing and maintenance),
+ * without waiting; returns whether there is more to do now. writer_write_take and writer_compact
+ * step by themselves. One caller at a time. */
+bool writer_step(struct writer *writer);
 
 /* Replaces the observer (NULL: none). */
 void writer_observe(struct writer *writer, write_observer observer, void *context);

@@ -4,7 +4,7 @@
  * A child writes numbered batches, out of order in time, several in flight, compacting now and
  * then, and tells each acknowledged number over a pipe. It is killed after a few milliseconds, the
  * store is opened and every batch looked for; then the next child goes on where this one fell.
- * KILLS=N for more than 40.
+ * KILLS=N for more than 40; every so often on an empty store, so that looking stays short.
  */
 #include "tests/contract/fixture.h"
 
@@ -25,7 +25,11 @@ enum {
     WIDTH = 20,       /* points of a batch, each of another series */
     NUMBERS = 100003, /* prime: n -> n * 7919 % NUMBERS visits every time once */
     IN_FLIGHT = 8,
-    COMPACT_EVERY = 97,
+    COMPACT_EVERY = 37,
+    FRESH_EVERY = 8000, /* batches in one store */
+    START_MS_MAX = 2000,
+    COMPACTING = -2, /* said instead of a number when a compaction with its checkpoint begins, */
+    COMPACTED = -3,  /* and when it has ended */
 };
 
 static int64_t time_of(int64_t number)
@@ -55,6 +59,13 @@ static void tell(void *context, const struct write_result *result)
     struct told *told = context;
     if (result->error.status != STATUS_OK ||
         write(told->pipe, &told->number, sizeof told->number) != sizeof told->number) {
+        _exit(3);
+    }
+}
+
+static void say(int pipe, int64_t what)
+{
+    if (write(pipe, &what, sizeof what) != sizeof what) {
         _exit(3);
     }
 }
@@ -100,7 +111,9 @@ static _Noreturn void child(const struct storage_options *options, int64_t numbe
             must(writer_write_take(writer, batch, NULL, &error));
         }
         if (number % COMPACT_EVERY == 0) {
+            say(out, COMPACTING);
             must(writer_compact(writer, &error));
+            say(out, COMPACTED);
         }
     }
 }
@@ -112,16 +125,20 @@ static unsigned char seen[NUMBERS];
 
 /* All batches up to `acknowledged` are there, whole; later ones whole or not at all. Returns the
  * next number that is free. */
-static int64_t verify(const struct storage_options *options, int64_t acknowledged)
+static int64_t verify(const struct storage_options *options, int64_t acknowledged,
+                      int64_t *longest_ns)
 {
     struct storage *storage;
     struct storage_reader *reader;
     struct error error = {0};
     char name[32];
     size_t count, first_count = 0;
+    int64_t begin_ns = clock_monotonic_ns();
     if (storage_open(options, &storage, &error) != STATUS_OK) {
         fail_msg("after a kill: %s", error.text);
     }
+    int64_t took_ns = clock_monotonic_ns() - begin_ns;
+    *longest_ns = took_ns > *longest_ns ? took_ns : *longest_ns;
     assert_int_equal(storage_check(storage, NULL, NULL, &error), STATUS_OK);
     assert_int_equal(storage_reader_open(storage, &reader, &error), STATUS_OK);
     memset(seen, 0, sizeof seen);
@@ -166,6 +183,43 @@ static int64_t verify(const struct storage_options *options, int64_t acknowledge
     return highest + 1;
 }
 
+/* What a child said before it was killed. */
+struct heard {
+    int64_t acknowledged; /* the highest number, ever */
+    int compacting;       /* killed between beginning and end of a compaction */
+};
+
+static void listen_to(int pipe, struct heard *heard)
+{
+    int64_t what;
+    bool compacting = false;
+    while (read(pipe, &what, sizeof what) == sizeof what) {
+        compacting = what == COMPACTING || (compacting && what != COMPACTED);
+        heard->acknowledged = what > heard->acknowledged ? what : heard->acknowledged;
+    }
+    heard->compacting += compacting;
+}
+
+static void kill_one(const struct storage_options *options, int64_t next, struct random *random,
+                     struct heard *heard)
+{
+    int ends[2], status;
+    assert_int_equal(pipe(ends), 0);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        close(ends[0]);
+        child(options, next, ends[1]);
+    }
+    close(ends[1]);
+    usleep((useconds_t)(2000 + random_below(random, 120000)));
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    listen_to(ends[0], heard);
+    close(ends[0]);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSIGNALED(status));
+}
+
 static void kills(void **state)
 {
     (void)state;
@@ -178,33 +232,25 @@ static void kills(void **state)
     int rounds = wanted != NULL ? atoi(wanted) : KILLS;
     struct random random;
     random_init(&random, (uint64_t)getpid(), 0);
-    int64_t next = 0, acknowledged = -1;
-    for (int round = 0; round < rounds && next < NUMBERS / 10 * 9; round++) {
-        int ends[2];
-        assert_int_equal(pipe(ends), 0);
-        pid_t pid = fork();
-        assert_true(pid >= 0);
-        if (pid == 0) {
-            close(ends[0]);
-            child(&options, next, ends[1]);
+    struct heard heard = {.acknowledged = -1};
+    int64_t next = 0, acknowledged = 0, stored = 0, longest_ns = 0;
+    for (int round = 0; round < rounds; round++) {
+        kill_one(&options, next, &random, &heard);
+        next = verify(&options, heard.acknowledged, &longest_ns);
+        if (next >= FRESH_EVERY || round == rounds - 1) {
+            acknowledged += heard.acknowledged + 1;
+            stored += next;
+            folder_remove(directory);
+            heard.acknowledged = -1;
+            next = 0;
         }
-        close(ends[1]);
-        usleep((useconds_t)(2000 + random_below(&random, 120000)));
-        assert_int_equal(kill(pid, SIGKILL), 0);
-        int64_t number;
-        while (read(ends[0], &number, sizeof number) == sizeof number) {
-            acknowledged = number > acknowledged ? number : acknowledged;
-        }
-        close(ends[0]);
-        int status;
-        assert_int_equal(waitpid(pid, &status, 0), pid);
-        assert_true(WIFSIGNALED(status));
-        next = verify(&options, acknowledged);
     }
-    printf("%d kills, %lld batches acknowledged, %lld stored\n", rounds,
-           (long long)acknowledged + 1, (long long)next);
+    printf("  %d kills, %d of them during a compaction with its checkpoint; %lld batches of %d "
+           "points acknowledged, %lld stored; longest start %lld ms\n",
+           rounds, heard.compacting, (long long)acknowledged, WIDTH + 1, (long long)stored,
+           (long long)(longest_ns / 1000000));
     assert_true(acknowledged > 0);
-    folder_remove(directory);
+    assert_true(longest_ns < START_MS_MAX * INT64_C(1000000));
 }
 
 int main(void)

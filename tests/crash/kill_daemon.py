@@ -3,7 +3,9 @@
 
 SPDX-License-Identifier: Apache-2.0
 
-CRASH_KILLS (20) is the number of kills, CRASH_SEED (time) the seed, which is printed. Writers keep
+CRASH_KILLS (30) is the number of kills, CRASH_SEED (time) the seed, which is printed. CRASH_JOBS (1)
+daemons are killed side by side, each by a process of its own with a share of the kills. (Kills of a
+process that compacts and checkpoints all the time: tests/contract/test_kill.c.) Writers keep
 what they sent and what was acknowledged. After every kill: `forecastd check` finds nothing, the
 daemon starts, every acknowledged point of the round is there exactly once with its last value (or
 one sent later and never answered), and a forecast is given. All rounds are read again at the end.
@@ -13,7 +15,9 @@ import http.client
 import json
 import os
 import random
+import re
 import statistics
+import subprocess
 import sys
 import threading
 import time
@@ -23,7 +27,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(HERE), "http"))
 
 from daemon import JSON, SLOWNESS, Daemon, quote  # noqa: E402 (the path comes first)
 
-KILLS = int(os.environ.get("CRASH_KILLS", "20"))
+KILLS = int(os.environ.get("CRASH_KILLS", "30"))
+JOBS = int(os.environ.get("CRASH_JOBS", "1"))
 SEED = int(os.environ.get("CRASH_SEED", str(int(time.time()))))
 WRITERS = 3
 STEP = 1000
@@ -130,28 +135,53 @@ def one_round(daemon, writers, rng):
         time.sleep(rng.uniform(0.0, 1.5))
     else:
         time.sleep(rng.uniform(0.0, 0.4) if rng.random() < 0.8 else rng.uniform(0.4, 3.0))
-    states = [job["state"] for job in daemon.get("/api/v1/jobs").json["jobs"]]
+    jobs = daemon.get("/api/v1/jobs").json["jobs"]
     daemon.process.kill()
     daemon.process.wait()
     stop.set()
     for thread in threads:
         thread.join()
-    return states
+    return jobs
+
+
+def side_by_side():
+    """Shares the kills out to processes and adds up what they count."""
+    children = []
+    for job in range(JOBS):
+        share = KILLS // JOBS + (job < KILLS % JOBS)
+        environment = dict(os.environ, CRASH_KILLS=str(share), CRASH_SEED=str(SEED + 1000 * job), CRASH_JOBS="1")
+        children.append(subprocess.Popen([sys.executable, __file__], env=environment, text=True,
+                                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT))
+    passed = failed = 0
+    for child in children:
+        said, _ = child.communicate()
+        closing = re.findall(r"^(\d+) passed, (\d+) failed$", said, re.M)
+        print(re.sub(r"^\d+ passed, \d+ failed\n", "", said, flags=re.M), end="")
+        good, bad = map(int, closing[-1]) if closing else (0, 1)
+        passed += good
+        failed += bad or (child.returncode != 0)
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
 
 
 def main():
+    if JOBS > 1:
+        return side_by_side()
     rng = random.Random(SEED)
     print(f"  {KILLS} kills, seed {SEED}")
     daemon = Daemon("train.every=1s", "train.seconds=1s").start(timeout=30)
     writers = [Writer(number, SEED + number) for number in range(WRITERS)]
-    starts, passed, failed, compared, trainings, training_kills = [], 0, 0, 0, 0, 0
+    starts, passed, failed, compared, trainings = [], 0, 0, 0, 0
+    training_kills = publication_kills = 0
     begin = time.monotonic()
     for kill in range(KILLS):
         low = min(writer.next_index for writer in writers)
         try:
-            states = one_round(daemon, writers, rng)
-            trainings += states.count("done")
-            training_kills += "running" in states
+            jobs = one_round(daemon, writers, rng)
+            trainings += sum(job["state"] == "done" for job in jobs)
+            running = [job for job in jobs if job["state"] == "running"]
+            training_kills += len(running) > 0
+            publication_kills += any(job["progress"] >= 0.9 for job in running)
             for writer in writers:
                 assert writer.refused is None, f"{writer.series} was refused: {writer.refused}"
             code, out, said = daemon.command("check")
@@ -185,7 +215,8 @@ def main():
     requests = sum(writer.requests for writer in writers)
     print(f"  {requests} acknowledged requests, {total} acknowledged points, all read back; "
           f"{compared} comparisons; {time.monotonic() - begin:.0f} s")
-    print(f"  {training_kills} kills during a training, {trainings} trainings ended before their kill, "
+    print(f"  {training_kills} kills during a training, {publication_kills} of them around "
+          f"its publication, {trainings} trainings ended before their kill, "
           f"{models} models kept")
     if starts:
         print(f"  start to first answer after a kill: median {statistics.median(starts) * 1000:.0f} ms, "

@@ -67,7 +67,7 @@ class Daemon:
     def start(self, wait=True, timeout=15):
         self.port = self.fixed_port or free_port()
         command = [BINARY, "serve", "--set", f"server.listen=127.0.0.1:{self.port}",
-                   "--set", f"storage.path={self.data}"]
+                   "--set", f"storage.path={self.data}", "--set", "storage.reserve=1MiB"]
         for setting in self.settings:
             command += ["--set", setting]
         with open(self.log_path, "ab") as log:

@@ -119,10 +119,15 @@ static void note_header(struct answer *answer, const char *name, const char *val
     }
 }
 
+void (*fixture_answered)(void);
+
 static struct answer take(struct api_response *response, bool fast)
 {
     struct answer answer = {.status = response->status, .length = response->body_length};
     answer.fast = fast;
+    if (fixture_answered != NULL) {
+        fixture_answered();
+    }
     snprintf(answer.type, sizeof(answer.type), "%s",
              response->content_type ? response->content_type : "");
     for (size_t i = 0; i < response->header_count; i++) {

@@ -41,6 +41,9 @@ void fixture_open(struct fixture *fixture); /* for 50 series */
 void fixture_open_for(struct fixture *fixture, uint32_t series_max);
 void fixture_close(struct fixture *fixture);
 
+/* Called when an answer is there, before the fixture copies it; NULL at first. */
+extern void (*fixture_answered)(void);
+
 /* One whole request; waits for a pending one. `type` NULL: application/json. */
 struct answer fixture_ask(struct fixture *fixture, enum api_method method, const char *target,
                           const char *type, const char *body, size_t length,

@@ -3,6 +3,7 @@
  *
  * One small store on disk with two hourly series; trainings of a few steps of a tiny network.
  */
+#include "api/jobs.h"
 #include "api/regret.h"
 #include "base/clock.h"
 #include "base/random.h"
@@ -362,9 +363,29 @@ static void a_damaged_champion_is_put_aside_and_the_previous_serves(void **state
     assert_string_equal(champion_id(serving), "1h-5");
     assert_int_equal(count_files(".corrupt"), 1);
     assert_int_equal(access(path, F_OK), -1);
+    assert_int_equal(catalogue_damaged(catalogue), 1);
     close_store(); /* and it stays so */
     open_store();
     assert_string_equal(champion_id(serving), "1h-5");
+    assert_int_equal(catalogue_damaged(catalogue), 0);
+}
+
+/* Cut off, or empty, as after a crash on a disk that lies. */
+static void a_truncated_champion_is_put_aside_too(void **state)
+{
+    char id[48], path[128], serving[48], before[48];
+    (void)state;
+    champion_id(before);
+    for (int i = 0; i < 2; i++) {
+        admit(30 + (uint64_t)i, true, id);
+        snprintf(path, sizeof(path), "%s/%s.safetensors", models, id);
+        assert_int_equal(truncate(path, i == 0 ? 0 : 1000), 0);
+        close_store();
+        open_store();
+        assert_string_equal(champion_id(serving), before);
+        assert_int_equal(catalogue_damaged(catalogue), 1);
+        assert_int_equal(access(path, F_OK), -1);
+    }
 }
 
 static void count_published(void *context)
@@ -389,6 +410,8 @@ static void wait_for_training(struct scheduler *scheduler, uint64_t count)
     fail_msg("no training ended");
 }
 
+static int64_t overdue_ms; /* of the next scheduler; 0 = its own rule */
+
 static struct scheduler *start(int64_t every_ms, int64_t first_delay_ms)
 {
     struct scheduler *scheduler = NULL;
@@ -399,6 +422,7 @@ static struct scheduler *start(int64_t every_ms, int64_t first_delay_ms)
         .settings = {.every_ms = every_ms,
                      .seconds = 1,
                      .seed = 1,
+                     .overdue_ms = overdue_ms,
                      .first_delay_ms = first_delay_ms},
         .published = count_published,
     };
@@ -479,6 +503,80 @@ static void stopping_cancels_a_training(void **state)
     assert_true(clock_monotonic_ns() - begin_ns < INT64_C(5000000000));
 }
 
+static void wait_for_failure(struct scheduler *scheduler)
+{
+    struct scheduler_stats stats = {0};
+    for (int i = 0; i < 3000 && (stats.failed == 0 || stats.training); i++) {
+        clock_sleep_ms(10);
+        scheduler_stats(scheduler, &stats);
+    }
+    assert_int_equal(stats.failed, 1);
+}
+
+static void expect_failed_job(const char *reason)
+{
+    static struct job_view jobs[JOBS_MAX];
+    size_t count = job_list(services.jobs, jobs, JOBS_MAX);
+    for (size_t i = 0; i < count; i++) {
+        if (jobs[i].state == JOB_FAILED && strstr(jobs[i].error, reason) != NULL) {
+            return;
+        }
+    }
+    fail_msg("no job failed with \"%s\"", reason);
+}
+
+/* It would go on for ever; the champion stays, and the next training works. */
+static void a_trainer_that_hangs_is_stopped(void **state)
+{
+    struct error error = {0};
+    struct job endless = {.kind = "train", .steps = 2000000000};
+    struct job next = {.kind = "train", .steps = 2};
+    char before[48], after[48];
+    struct scheduler_stats stats = {0};
+    (void)state;
+    close_store();
+    open_store();
+    champion_id(before);
+    overdue_ms = 700;
+    struct scheduler *scheduler = start(86400000, 86400000);
+    overdue_ms = 0;
+    assert_int_equal(job_add(services.jobs, &endless, &error), STATUS_OK);
+    wait_for_failure(scheduler);
+    expect_failed_job("stopped by the watchdog");
+    assert_string_equal(champion_id(after), before);
+    struct training_settings settings = {
+        .every_ms = 86400000, .seconds = 1, .seed = 1, .first_delay_ms = 86400000};
+    scheduler_configure(scheduler, &settings);
+    assert_int_equal(job_add(services.jobs, &next, &error), STATUS_OK);
+    for (int i = 0; i < 6000 && stats.trained == 0; i++) {
+        clock_sleep_ms(10);
+        scheduler_stats(scheduler, &stats);
+    }
+    assert_int_equal(stats.trained, 1);
+    scheduler_stop(scheduler);
+}
+
+/* A loss that is not finite, also at the smaller rate that is tried next, ends the training. */
+static void a_trainer_that_diverges_fails(void **state)
+{
+    struct error error = {0};
+    struct job job = {.kind = "train", .steps = 40};
+    char before[48], after[48];
+    (void)state;
+    close_store();
+    open_store();
+    champion_id(before);
+    snprintf(services.model_config.member_options, sizeof(services.model_config.member_options),
+             "beta2=1"); /* the optimiser divides by nothing */
+    struct scheduler *scheduler = start(86400000, 86400000);
+    assert_int_equal(job_add(services.jobs, &job, &error), STATUS_OK);
+    wait_for_failure(scheduler);
+    expect_failed_job("diverged");
+    assert_string_equal(champion_id(after), before);
+    services.model_config.member_options[0] = '\0';
+    scheduler_stop(scheduler);
+}
+
 /* An empty catalogue and enough data: the clock alone brings the first model. */
 static void a_new_group_gets_its_first_model_by_itself(void **state)
 {
@@ -509,6 +607,9 @@ int main(void)
         cmocka_unit_test(a_damaged_champion_is_put_aside_and_the_previous_serves),
         cmocka_unit_test(a_posted_job_trains_and_is_judged),
         cmocka_unit_test(stopping_cancels_a_training),
+        cmocka_unit_test(a_trainer_that_hangs_is_stopped),
+        cmocka_unit_test(a_trainer_that_diverges_fails),
+        cmocka_unit_test(a_truncated_champion_is_put_aside_too),
         cmocka_unit_test(a_new_group_gets_its_first_model_by_itself),
     };
     return cmocka_run_group_tests(tests, prepare, clean_up);

@@ -340,6 +340,40 @@ static void late_points_split_no_more_than_they_must(void **state)
     assert_int_equal(storage_check(place->storage, NULL, NULL, &error), STATUS_OK);
 }
 
+/* Where the first series is gone, the largest id in the table is another one's open chunk. */
+static void full_chunks_never_take_an_open_ones_place(void **state)
+{
+    struct place *place = *state;
+    struct error error = {0};
+    struct storage_stats stats;
+    struct write_batch *batch;
+    uint32_t series;
+    assert_int_equal(write_points(place, 0, 10, &error), STATUS_OK);
+    for (int s = 0; s < 3; s++) {
+        char name[2] = {(char)('b' + s), '\0'};
+        assert_int_equal(write_batch_new(place->storage, 10, &batch, &error), STATUS_OK);
+        assert_int_equal(write_batch_series(batch, name, 1, &series, &error), STATUS_OK);
+        assert_int_equal(write_batch_point(batch, series, (struct point){s, 1}, &error), 0);
+        assert_int_equal(writer_write_take(place->writer, batch, NULL, &error), STATUS_OK);
+    }
+    for (uint32_t id = 1; id <= 2; id++) {
+        assert_int_equal(write_batch_new(place->storage, 10, &batch, &error), STATUS_OK);
+        assert_int_equal(write_batch_delete(batch, id, &error), STATUS_OK);
+        assert_int_equal(writer_write_take(place->writer, batch, NULL, &error), STATUS_OK);
+    }
+    assert_int_equal(writer_compact(place->writer, &error), STATUS_OK);
+    assert_int_equal(write_points(place, 0, 20000, &error), STATUS_OK); /* several full chunks */
+    assert_int_equal(writer_compact(place->writer, &error), STATUS_OK);
+    assert_int_equal(storage_check(place->storage, NULL, NULL, &error), STATUS_OK);
+    stop(place);
+    start(place);
+    storage_stats(place->storage, &stats);
+    assert_int_equal(stats.points, 20002);
+    assert_int_equal(sql_number(place, "SELECT count(*) FROM chunk WHERE id < 0 AND"
+                                       " (state IS NULL OR id != -series)"),
+                     0);
+}
+
 /* More chunks than one slice of retention deletes, of two series. */
 static void retention_in_slices(void **state)
 {
@@ -422,14 +456,35 @@ static void long_reader_holds_nobody_up(void **state)
     assert_int_equal(stats.wal_bytes, 0);
 }
 
-static void damaged_journal_is_refused(void **state)
+/* The store goes on with what is sound; what is not is kept for inspection, and counted. */
+static void damaged_journal_rows_are_set_aside(void **state)
 {
     struct place *place = *state;
     struct error error = {0};
-    assert_int_equal(write_points(place, 0, 100, &error), STATUS_OK);
+    struct storage_stats stats;
+    int lines = 0;
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(write_points(place, i * 100, 100, &error), STATUS_OK);
+    }
     stop(place);
-    sql(place, "UPDATE journal SET data = zeroblob(length(data))");
-    assert_int_equal(open_status(place, false, &error), STATUS_CORRUPT);
+    sql(place, "UPDATE journal SET data = zeroblob(length(data)) WHERE seq = 2");
+    assert_int_equal(open_status(place, true, &error), STATUS_OK); /* and changes nothing */
+    assert_int_equal(sql_number(place, "SELECT count(*) FROM damaged"), 0);
+    start(place);
+    storage_stats(place->storage, &stats);
+    assert_int_equal(stats.points, 200);
+    assert_int_equal(stats.damaged, 1);
+    assert_int_equal(sql_number(place, "SELECT count(*) FROM journal"), 2);
+    assert_int_equal(sql_number(place, "SELECT first_ms FROM damaged WHERE series = 0"), 2);
+    assert_int_equal(storage_check(place->storage, count_lines, &lines, &error), STATUS_CORRUPT);
+    assert_int_equal(lines, 1); /* that it was set aside */
+    assert_int_equal(write_points(place, 100, 100, &error), STATUS_OK);
+    assert_int_equal(writer_compact(place->writer, &error), STATUS_OK);
+    stop(place);
+    start(place);
+    storage_stats(place->storage, &stats);
+    assert_int_equal(stats.points, 300);
+    assert_int_equal(stats.damaged, 0);
 }
 
 int main(void)
@@ -444,10 +499,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(damage_is_found_and_set_aside, setup, teardown),
         cmocka_unit_test_setup_teardown(damage_met_by_a_commit, setup, teardown),
         cmocka_unit_test_setup_teardown(late_points_split_no_more_than_they_must, setup, teardown),
+        cmocka_unit_test_setup_teardown(full_chunks_never_take_an_open_ones_place, setup, teardown),
         cmocka_unit_test_setup_teardown(retention_in_slices, setup, teardown),
         cmocka_unit_test_setup_teardown(overwriting_keeps_the_journal_short, setup, teardown),
         cmocka_unit_test_setup_teardown(long_reader_holds_nobody_up, setup, teardown),
-        cmocka_unit_test_setup_teardown(damaged_journal_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(damaged_journal_rows_are_set_aside, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

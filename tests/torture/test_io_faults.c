@@ -1,0 +1,184 @@
+/* Every I/O operation of every scenario fails: once, and from then on; by an I/O error, for want of
+ * room, and half done. No crash, no leak, nothing acknowledged that is not there, and the next
+ * request works. SPDX-License-Identifier: Apache-2.0
+ *
+ * For each scenario the nth operation fails, for n = 1, 2, ... until the scenario gets through
+ * untouched. STRIDE=1 looks at every n; the short form at every seventh, with another offset for
+ * each scenario.
+ */
+#include "tests/torture/scenarios.h"
+#include "tests/torture/small_model.h"
+
+#include "base/clock.h"
+#include "base/memory.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { STRIDE = 7, OPERATIONS_MAX = 20000 };
+
+static char directory[64];
+static struct snapshot *model;
+
+/* ---------------------------------------------------------------- one run */
+
+static const char *const fault_names[] = {"no fault", "I/O error", "no space", "half done", "cut"};
+
+struct run {
+    const struct scenario *scenario;
+    uint64_t nth;
+    enum disk_fault fault;
+    bool persistent;
+    bool killed; /* right after it, without another request */
+};
+
+static void must(const struct run *run, struct history *history, bool good, const char *what)
+{
+    if (!good) {
+        fail_msg("%s, operation %llu (%s), %s%s: %s: %s", run->scenario->name,
+                 (unsigned long long)run->nth, history->disk->struck_path, fault_names[run->fault],
+                 run->persistent ? " from then on" : "", what, history->why);
+    }
+}
+
+static void next_request_works(const struct run *run, struct history *history)
+{
+    size_t before = history->attempt_count;
+    history_ingest(history);
+    for (size_t i = before; i < history->attempt_count; i++) {
+        must(run, history, history->attempts[i].status == STATUS_OK, "the next request failed");
+    }
+}
+
+/* Returns whether the fault has struck. */
+static bool run_once(const struct run *run)
+{
+    struct history history;
+    struct error error = {0};
+    size_t bytes = mem_bytes_in_use();
+    scenario_begin(&history, run->scenario, model, directory);
+    disk_fault_set(history.disk, run->nth, run->fault, run->persistent);
+    run->scenario->run(&history);
+    bool struck = history.disk->struck;
+    disk_fault_set(history.disk, 0, DISK_NO_FAULT, false);
+    if (run->killed) {
+        scenario_kill(&history);
+    }
+    if (history.storage == NULL) {
+        must(run, &history, history_open(&history, &error), error.text);
+    }
+    if (run->killed) {
+        must(run, &history, history_verify(&history), "after a kill");
+    }
+    next_request_works(run, &history);
+    must(run, &history, history_verify(&history), "then");
+    history_close(&history);
+    must(run, &history, history_open(&history, &error), error.text);
+    must(run, &history, history_verify(&history), "after a restart");
+    history_release(&history);
+    must(run, &history, mem_bytes_in_use() == bytes, "memory leaked");
+    return struck;
+}
+
+static uint64_t stride(void)
+{
+    const char *text = getenv("STRIDE");
+    return text == NULL ? STRIDE : strtoull(text, NULL, 10);
+}
+
+static void run_all(enum disk_fault fault, bool persistent, bool killed)
+{
+    const char *only = getenv("SCENARIO");
+    uint64_t runs = 0;
+    size_t count = scenario_count;
+    int64_t begin_ns = clock_monotonic_ns();
+    for (size_t i = 0; i < count; i++) {
+        struct run run = {&scenarios[i], 1 + i % stride(), fault, persistent, killed};
+        if (only != NULL && strcmp(only, scenarios[i].name) != 0) {
+            continue;
+        }
+        while (run_once(&run)) {
+            runs++;
+            run.nth += stride();
+            assert_true(run.nth < OPERATIONS_MAX);
+        }
+    }
+    printf("  %zu scenarios, %llu operations failed%s%s (%s), %.1f s\n", count,
+           (unsigned long long)runs, persistent ? " with all later ones" : "",
+           killed ? ", then killed" : "", fault_names[fault],
+           (double)(clock_monotonic_ns() - begin_ns) / 1e9);
+}
+
+static void input_output_error_once(void **state)
+{
+    (void)state;
+    run_all(DISK_EIO, false, false);
+}
+
+static void input_output_error_from_then_on(void **state)
+{
+    (void)state;
+    run_all(DISK_EIO, true, false);
+}
+
+static void no_space_once(void **state)
+{
+    (void)state;
+    run_all(DISK_ENOSPC, false, false);
+}
+
+static void no_space_from_then_on(void **state)
+{
+    (void)state;
+    run_all(DISK_ENOSPC, true, false);
+}
+
+static void half_done_once(void **state)
+{
+    (void)state;
+    run_all(DISK_SHORT, false, false);
+}
+
+static void half_done_from_then_on(void **state)
+{
+    (void)state;
+    run_all(DISK_SHORT, true, false);
+}
+
+static void killed_after_an_error(void **state)
+{
+    (void)state;
+    run_all(DISK_EIO, false, true);
+    run_all(DISK_EIO, true, true);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(input_output_error_once),
+        cmocka_unit_test(input_output_error_from_then_on),
+        cmocka_unit_test(no_space_once),
+        cmocka_unit_test(no_space_from_then_on),
+        cmocka_unit_test(half_done_once),
+        cmocka_unit_test(half_done_from_then_on),
+        cmocka_unit_test(killed_after_an_error),
+    };
+    snprintf(directory, sizeof directory, "/tmp/forecastd-torture-XXXXXX");
+    if (mkdtemp(directory) == NULL) {
+        return 1;
+    }
+    model = small_model(1);
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    snapshot_release(model);
+    char lock[96];
+    snprintf(lock, sizeof lock, "%s/forecastd.lock", directory);
+    unlink(lock);
+    rmdir(directory);
+    return failed;
+}

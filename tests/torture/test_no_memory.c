@@ -1,0 +1,139 @@
+/* Every allocation of every scenario fails, once and from then on: no crash, no leak, nothing
+ * acknowledged that is not there, and the next request works.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * All of the process: the product's, SQLite's, libc's (fault_malloc.h). STRIDE=1 looks at every
+ * one; the short form at every 97th, with another offset for each scenario.
+ */
+#include "tests/torture/fault_malloc.h"
+#include "tests/torture/scenarios.h"
+#include "tests/torture/small_model.h"
+
+#include "base/clock.h"
+#include "base/memory.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { STRIDE = 97, ALLOCATIONS_MAX = 200000 };
+
+static char directory[64];
+static struct snapshot *model;
+
+/* ---------------------------------------------------------------- one run */
+
+struct run {
+    const struct scenario *scenario;
+    uint64_t nth;
+    bool persistent;
+};
+
+static void must(const struct run *run, struct history *history, bool good, const char *what)
+{
+    if (!good) {
+        fail_msg("%s, allocation %llu%s: %s: %s", run->scenario->name, (unsigned long long)run->nth,
+                 run->persistent ? " from then on" : "", what, history->why);
+    }
+}
+
+static void next_request_works(const struct run *run, struct history *history)
+{
+    size_t before = history->attempt_count;
+    history_ingest(history);
+    for (size_t i = before; i < history->attempt_count; i++) {
+        must(run, history, history->attempts[i].status == STATUS_OK, "the next request failed");
+    }
+}
+
+/* Returns whether the fault has struck. */
+static bool run_once(const struct run *run)
+{
+    struct history history;
+    struct error error = {0};
+    size_t bytes = mem_bytes_in_use();
+    int64_t blocks = fault_malloc_live();
+    scenario_begin(&history, run->scenario, model, directory);
+    fault_malloc_set(run->nth, run->persistent);
+    run->scenario->run(&history);
+    bool struck = fault_malloc_hit();
+    fault_malloc_set(0, false);
+    if (history.storage == NULL) {
+        must(run, &history, history_open(&history, &error), error.text);
+    }
+    next_request_works(run, &history);
+    must(run, &history, history_verify(&history), "then");
+    history_close(&history);
+    must(run, &history, history_open(&history, &error), error.text);
+    must(run, &history, history_verify(&history), "after a restart");
+    history_release(&history);
+    must(run, &history, mem_bytes_in_use() == bytes, "memory leaked");
+    must(run, &history, fault_malloc_live() <= blocks, "somebody's memory leaked");
+    return struck;
+}
+
+static uint64_t stride(void)
+{
+    const char *text = getenv("STRIDE");
+    return text == NULL ? STRIDE : strtoull(text, NULL, 10);
+}
+
+static void run_all(bool persistent)
+{
+    const char *only = getenv("SCENARIO");
+    uint64_t runs = 0;
+    int64_t begin_ns = clock_monotonic_ns();
+    for (size_t i = 0; i < scenario_count; i++) {
+        struct run run = {&scenarios[i], 1000000000, persistent};
+        if (only != NULL && strcmp(only, scenarios[i].name) != 0) {
+            continue;
+        }
+        (void)run_once(&run); /* what is allocated once and for all is there now */
+        run.nth = 1 + i * 13 % stride();
+        while (run_once(&run)) {
+            runs++;
+            run.nth += stride();
+            assert_true(run.nth < ALLOCATIONS_MAX);
+        }
+    }
+    printf("  %zu scenarios, %llu allocations failed%s, %.1f s\n", scenario_count,
+           (unsigned long long)runs, persistent ? " with all later ones" : "",
+           (double)(clock_monotonic_ns() - begin_ns) / 1e9);
+}
+
+static void once(void **state)
+{
+    (void)state;
+    run_all(false);
+}
+
+static void from_then_on(void **state)
+{
+    (void)state;
+    run_all(true);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(once),
+        cmocka_unit_test(from_then_on),
+    };
+    snprintf(directory, sizeof directory, "/tmp/forecastd-torture-XXXXXX");
+    if (mkdtemp(directory) == NULL) {
+        return 1;
+    }
+    model = small_model(1);
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    snapshot_release(model);
+    char lock[96];
+    snprintf(lock, sizeof lock, "%s/forecastd.lock", directory);
+    unlink(lock);
+    rmdir(directory);
+    return failed;
+}
