@@ -51,6 +51,8 @@ struct api_request {
     size_t body_length;
     char request_id[40]; /* [A-Za-z0-9_.-], the client's or a new one */
     bool accept_openmetrics;
+    bool accept_gzip;
+    const char *if_none_match;                   /* as sent; NULL where absent */
     void (*resume)(struct api_request *request); /* the server's; see API_PENDING */
     void *server_context;
     struct api_response *response; /* set by the server before api_fast */

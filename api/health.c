@@ -108,6 +108,11 @@ enum status status_fast(struct call *call, struct error *error)
                     (unsigned long long)stats.wal_bytes, (unsigned long long)stats.journal_points,
                     stats.writable ? "true" : "false", mem_bytes_in_use(), mem_bytes_peak(),
                     (unsigned long long)stats.tail_bytes, live.bytes, live.answers);
+    text_add_format(&json,
+                    ",\"commits\":{\"count\":%llu,\"points\":%llu,\"failures\":%llu,"
+                    "\"last_seconds\":%.6f}",
+                    (unsigned long long)stats.commits, (unsigned long long)stats.commit_points,
+                    (unsigned long long)stats.commit_failures, (double)stats.last_commit_ns / 1e9);
     add_training(services, &json);
     add_limits(call->limits, &json);
     if (services->describe) {

@@ -42,7 +42,8 @@ static const struct route routes[] = {
     {API_GET, SCOPE_READ, "/api/v1/accuracy", BODY_NONE, "series by window", "series", NULL,
      accuracy_get},
     /* series */
-    {API_GET, SCOPE_READ, "/api/v1/series", BODY_NONE, "match limit cursor", "", NULL, series_list},
+    {API_GET, SCOPE_READ, "/api/v1/series", BODY_NONE, "match search limit cursor", "", NULL,
+     series_list},
     {API_GET, SCOPE_READ, "/api/v1/series/{id}", BODY_NONE, "", "", NULL, series_one},
     {API_PATCH, SCOPE_ADMIN, "/api/v1/series/{id}", BODY_JSON, "", "", NULL, series_patch},
     {API_DELETE, SCOPE_ADMIN, "/api/v1/series/{id}", BODY_NONE, "", "", NULL, series_delete},
@@ -93,13 +94,7 @@ static const struct route routes[] = {
      prometheus_buildinfo},
     /* the page */
     {API_GET, SCOPE_OPEN, "/", BODY_NONE, NULL, "", ui_fast, NULL},
-    {API_GET, SCOPE_OPEN, "/app.js", BODY_NONE, NULL, "", ui_fast, NULL},
-    {API_GET, SCOPE_OPEN, "/chart.js", BODY_NONE, NULL, "", ui_fast, NULL},
-    {API_GET, SCOPE_OPEN, "/format.js", BODY_NONE, NULL, "", ui_fast, NULL},
-    {API_GET, SCOPE_OPEN, "/icon.svg", BODY_NONE, NULL, "", ui_fast, NULL},
-    {API_GET, SCOPE_OPEN, "/style.css", BODY_NONE, NULL, "", ui_fast, NULL},
-    {API_GET, SCOPE_OPEN, "/vendor/uPlot.iife.min.js", BODY_NONE, NULL, "", ui_fast, NULL},
-    {API_GET, SCOPE_OPEN, "/vendor/uPlot.min.css", BODY_NONE, NULL, "", ui_fast, NULL},
+    {API_GET, SCOPE_OPEN, "/ui/{file}", BODY_NONE, NULL, "", ui_fast, NULL},
 };
 
 static const char *const method_names[] = {"GET", "HEAD", "POST", "PATCH", "DELETE", ""};

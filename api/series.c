@@ -4,6 +4,7 @@
 #include "api/forecast_make.h"
 #include "api/handlers.h"
 #include "api/json.h"
+#include "api/series_search.h"
 #include "api/settings.h"
 #include "base/clock.h"
 #include "base/memory.h"
@@ -82,17 +83,25 @@ static enum status write_by_id(const struct call *call, uint32_t id, bool cheap,
     return STATUS_OK;
 }
 
-static enum status write_list(const struct call *call, const uint32_t *ids, size_t count,
-                              size_t limit, struct text *json, struct error *error)
+/* What one page of the list holds. */
+struct page {
+    uint32_t *ids; /* room for limit + 1: one more says that there is a next page */
+    size_t count, limit;
+    size_t total;
+    bool counted; /* total is known */
+};
+
+static enum status write_list(const struct call *call, const struct page *page, struct text *json,
+                              struct error *error)
 {
     text_add_string(json, "{\"series\":[");
     bool first = true;
-    for (size_t i = 0; i < count && i < limit; i++) {
+    for (size_t i = 0; i < page->count && i < page->limit; i++) {
         size_t before = json->length;
         if (!first) {
             text_add_char(json, ',');
         }
-        if (write_by_id(call, ids[i], true, json, error) == STATUS_OK) {
+        if (write_by_id(call, page->ids[i], true, json, error) == STATUS_OK) {
             first = false;
         } else if (error->status != STATUS_NOT_FOUND) {
             return error->status;
@@ -101,11 +110,30 @@ static enum status write_list(const struct call *call, const uint32_t *ids, size
         }
     }
     text_add_string(json, "],\"next\":");
-    if (count > limit) {
-        text_add_format(json, "\"%u\"}", ids[limit - 1]);
+    if (page->count > page->limit) {
+        text_add_format(json, "\"%u\"", page->ids[page->limit - 1]);
     } else {
-        text_add_string(json, "null}");
+        text_add_string(json, "null");
     }
+    if (page->counted) {
+        text_add_format(json, ",\"total\":%zu}", page->total);
+    } else {
+        text_add_string(json, ",\"total\":null}");
+    }
+    return STATUS_OK;
+}
+
+/* Counting looks at every series, so only the first page does. */
+static enum status find_page(const struct series_search *search, uint32_t after, struct page *page,
+                             struct error *error)
+{
+    page->ids = mem_alloc((page->limit + 1) * sizeof(*page->ids));
+    if (!page->ids) {
+        return error_set(error, STATUS_NO_MEMORY, "no memory for the list");
+    }
+    page->counted = after == 0;
+    page->count = series_search_run(search, after, page->ids, page->limit + 1,
+                                    page->counted ? &page->total : NULL);
     return STATUS_OK;
 }
 
@@ -113,8 +141,11 @@ enum status series_list(struct call *call, struct error *error)
 {
     const char *match = query_value(&call->query, "match");
     struct selector *selector = NULL;
-    size_t limit = 0, after = 0;
-    if (query_size(&call->query, "limit", 1, LIST_MAX, LIST_PRESET, &limit, error) != STATUS_OK ||
+    struct series_search search;
+    struct page page = {0};
+    size_t after = 0;
+    if (query_size(&call->query, "limit", 1, LIST_MAX, LIST_PRESET, &page.limit, error) !=
+            STATUS_OK ||
         query_size(&call->query, "cursor", 0, UINT32_MAX, 0, &after, error) != STATUS_OK) {
         return error->status;
     }
@@ -122,18 +153,18 @@ enum status series_list(struct call *call, struct error *error)
         return error->status == STATUS_INVALID ? error_code(error, "bad_selector", "match")
                                                : error->status;
     }
-    uint32_t *ids = mem_alloc((limit + 1) * sizeof(*ids));
     struct text json;
     text_init(&json, ANSWER_BYTES_MAX);
-    enum status status = STATUS_NO_MEMORY;
-    if (ids) {
-        size_t count = view_list(call->view, selector, (uint32_t)after, ids, limit + 1);
-        status = write_list(call, ids, count, limit, &json, error);
-    } else {
-        error_set(error, STATUS_NO_MEMORY, "no memory for the list");
+    enum status status = series_search_init(&search, call->view, selector,
+                                            query_value(&call->query, "search"), error);
+    if (status == STATUS_OK) {
+        status = find_page(&search, (uint32_t)after, &page, error);
+    }
+    if (status == STATUS_OK) {
+        status = write_list(call, &page, &json, error);
     }
     selector_free(selector);
-    mem_free(ids);
+    mem_free(page.ids);
     if (status != STATUS_OK) {
         text_release(&json);
         return status;

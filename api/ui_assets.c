@@ -1,47 +1,58 @@
 /* The files of the page as bytes of the program: the assembler reads them in.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Paths are relative to the root of the repository, where make runs.
+ * UI_PACKED is the folder, relative to where make runs, in which make has left them compressed. A
+ * file of the page is one line in UI_FILES.
  */
 #include "api/ui_assets.h"
 
 #include "base/check.h"
 
-#define ASSET(symbol, file)                                                                        \
+#define HTML   "text/html; charset=utf-8"
+#define SCRIPT "text/javascript; charset=utf-8"
+#define STYLE  "text/css; charset=utf-8"
+#define IMAGE  "image/svg+xml"
+
+/* file(symbol, path in the URL, file, type) */
+#define UI_FILES(file)                                                                             \
+    file(index, "/", "index.html", HTML) file(icon, "/ui/icon.svg", "icon.svg", IMAGE)             \
+        file(style, "/ui/page.css", "page.css", STYLE) file(app, "/ui/app.js", "app.js", SCRIPT)   \
+            file(ask, "/ui/ask.js", "ask.js", SCRIPT) file(dom, "/ui/dom.js", "dom.js", SCRIPT)    \
+                file(format, "/ui/format.js", "format.js",                                         \
+                     SCRIPT) file(words, "/ui/words.js", "words.js",                               \
+                                  SCRIPT) file(list, "/ui/list.js", "list.js", SCRIPT)             \
+                    file(rows, "/ui/rows.js", "rows.js",                                           \
+                         SCRIPT) file(series, "/ui/series.js", "series.js",                        \
+                                      SCRIPT) file(facts, "/ui/facts.js", "facts.js", SCRIPT)      \
+                        file(chart, "/ui/chart.js", "chart.js", SCRIPT)                            \
+                            file(past, "/ui/past.js", "past.js", SCRIPT)                           \
+                                file(accuracy, "/ui/accuracy.js", "accuracy.js", SCRIPT)           \
+                                    file(anomalies, "/ui/anomalies.js", "anomalies.js", SCRIPT)    \
+                                        file(training, "/ui/training.js", "training.js", SCRIPT)   \
+                                            file(models, "/ui/models.js", "models.js", SCRIPT)     \
+                                                file(health, "/ui/health.js", "health.js", SCRIPT) \
+                                                    file(welcome, "/ui/welcome.js", "welcome.js",  \
+                                                         SCRIPT)                                   \
+                                                        file(uplot, "/ui/uPlot.iife.min.js",       \
+                                                             "vendor/uPlot.iife.min.js", SCRIPT)
+
+#define INCLUDE_FILE(symbol, url, file, type)                                                      \
     __asm__(".section .rodata\n"                                                                   \
             ".global ui_" #symbol "\n"                                                             \
             ".global ui_" #symbol "_end\n"                                                         \
             ".balign 16\n"                                                                         \
             "ui_" #symbol ":\n"                                                                    \
-            ".incbin \"" file "\"\n"                                                               \
+            ".incbin \"" UI_PACKED file ".gz\"\n"                                                  \
             "ui_" #symbol "_end:\n"                                                                \
             ".byte 0\n"                                                                            \
             ".previous\n");                                                                        \
-    extern const char ui_##symbol[], ui_##symbol##_end[]
+    extern const char ui_##symbol[], ui_##symbol##_end[];
 
-ASSET(index_html, "api/ui/index.html");
-ASSET(app_js, "api/ui/app.js");
-ASSET(chart_js, "api/ui/chart.js");
-ASSET(format_js, "api/ui/format.js");
-ASSET(style_css, "api/ui/style.css");
-ASSET(icon_svg, "api/ui/icon.svg");
-ASSET(uplot_js, "api/ui/vendor/uPlot.iife.min.js");
-ASSET(uplot_css, "api/ui/vendor/uPlot.min.css");
+#define ASSET(symbol, url, file, type) {url, type, ui_##symbol, ui_##symbol##_end},
 
-#define HTML   "text/html; charset=utf-8"
-#define SCRIPT "text/javascript; charset=utf-8"
-#define STYLE  "text/css; charset=utf-8"
+UI_FILES(INCLUDE_FILE)
 
-static const struct ui_asset assets[] = {
-    {"/", HTML, ui_index_html, ui_index_html_end},
-    {"/app.js", SCRIPT, ui_app_js, ui_app_js_end},
-    {"/chart.js", SCRIPT, ui_chart_js, ui_chart_js_end},
-    {"/format.js", SCRIPT, ui_format_js, ui_format_js_end},
-    {"/style.css", STYLE, ui_style_css, ui_style_css_end},
-    {"/icon.svg", "image/svg+xml", ui_icon_svg, ui_icon_svg_end},
-    {"/vendor/uPlot.iife.min.js", SCRIPT, ui_uplot_js, ui_uplot_js_end},
-    {"/vendor/uPlot.min.css", STYLE, ui_uplot_css, ui_uplot_css_end},
-};
+static const struct ui_asset assets[] = {UI_FILES(ASSET)};
 
 const struct ui_asset *ui_assets(size_t *count)
 {

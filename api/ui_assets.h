@@ -9,7 +9,7 @@
 struct ui_asset {
     const char *path; /* as in the URL */
     const char *content_type;
-    const char *bytes, *end;
+    const char *packed, *packed_end; /* a gzip file */
 };
 
 const struct ui_asset *ui_assets(size_t *count);

@@ -52,6 +52,8 @@ present=$(dpkg-query -W -f '${Package} ${db:Status-Status}\n' $wanted 2>/dev/nul
 missing=
 for package in $wanted; do
     case " $missing " in *" $package "*) continue ;; esac
+    # Node's own packages bring npm along and refuse Debian's beside it.
+    [ "$package" != npm ] || ! command -v npm >/dev/null 2>&1 || continue
     printf '%s\n' "$present" | grep -qx -- "$package" || missing="$missing $package"
 done
 [ -n "$missing" ] || exit 0

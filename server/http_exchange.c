@@ -275,6 +275,8 @@ static void prepare_request(struct exchange *exchange, const char *method, const
         head->accept != NULL && strstr(head->accept, "application/openmetrics-text") != NULL;
     request->authorization = head->authorization;
     request->probe = exchange->http->probes;
+    request->accept_gzip = head_accepts_gzip(head->accept_encoding);
+    request->if_none_match = head->if_none_match;
     request->resume = resume_request;
     request->response = &exchange->response;
     request->pending = NULL;

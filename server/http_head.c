@@ -44,6 +44,13 @@ static enum MHD_Result gather_header(void *context, enum MHD_ValueKind kind, con
             head->accept = value;
         } else if (strcasecmp(key, "authorization") == 0) {
             head->authorization = value;
+        } else if (strcasecmp(key, "accept-encoding") == 0) {
+            head->accept_encoding = value;
+        }
+        break;
+    case 'i':
+        if (strcasecmp(key, "if-none-match") == 0) {
+            head->if_none_match = value;
         }
         break;
     case 'o':
@@ -109,6 +116,23 @@ enum api_encoding head_encoding(const char *encoding)
         return API_SNAPPY;
     }
     return strcasecmp(encoding, "zstd") == 0 ? API_ZSTD : API_UNKNOWN_ENCODING;
+}
+
+bool head_accepts_gzip(const char *accept)
+{
+    for (const char *word = accept; word != NULL && *word != '\0';) {
+        word += strspn(word, " \t,");
+        size_t length = strcspn(word, " \t,;");
+        size_t whole = strcspn(word, ",");
+        if (length == strlen("gzip") && strncasecmp(word, "gzip", length) == 0) {
+            const char *weight = word + length + strspn(word + length, " \t;");
+            bool refused = strncasecmp(weight, "q=0", 3) == 0 &&
+                           strspn(weight + 3, ".0") == strcspn(weight + 3, " \t,;");
+            return !refused;
+        }
+        word += whole;
+    }
+    return false;
 }
 
 void head_request_id(struct http *http, const char *given, char out[40])

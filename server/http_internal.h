@@ -83,6 +83,7 @@ struct http {
 struct head {
     const char *content_type, *encoding, *length, *transfer, *request_id, *accept, *host, *expect;
     const char *authorization, *origin, *fetch_site;
+    const char *accept_encoding, *if_none_match;
     int lengths, transfers, hosts;
 };
 void head_gather(struct MHD_Connection *connection, struct head *head);
@@ -91,6 +92,8 @@ void head_gather(struct MHD_Connection *connection, struct head *head);
 bool head_framing_is_sound(const struct head *head);
 enum api_method head_method(const char *method);
 enum api_encoding head_encoding(const char *encoding);
+/* Whether Accept-Encoding (NULL: absent) names gzip, and not with a weight of zero. */
+bool head_accepts_gzip(const char *accept);
 /* The client's id where it is harmless, else a new one. */
 void head_request_id(struct http *http, const char *given, char out[40]);
 /* A page in a browser must not reach us under a name of its own (DNS rebinding): Host must be an

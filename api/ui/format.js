@@ -1,4 +1,4 @@
-// Numbers, times and names as a person reads them.
+// Numbers, units, times and names as a person reads them.
 // SPDX-License-Identifier: Apache-2.0
 
 // Decimals follow the size of the number: 14,311 and 21.46 and 0.0312.
@@ -18,6 +18,46 @@ export function count(value) {
   if (value < 1e9) return `${(value / 1e6).toFixed(1)} million`;
   return `${(value / 1e9).toFixed(1)} billion`;
 }
+
+export function bytes(value) {
+  if (!Number.isFinite(value)) return "";
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  let i = 0;
+  while (Math.abs(value) >= 1000 && i < units.length - 1) { value /= 1000; i++; }
+  return `${value.toLocaleString("en-US", { maximumFractionDigits: i && Math.abs(value) < 100 ? 1 : 0 })} ${units[i]}`;
+}
+
+export const percent = (share, digits = 0) => `${(share * 100).toFixed(digits)} %`;
+
+// ---------------------------------------------------------------- units
+
+const SUFFIXES = [
+  [/(^|[._])(percent|pct)$/, "%"], [/(^|[._])celsius$/, "°C"],
+  [/(^|[._])kbps$/, "kbit/s"], [/(^|[._])mbps$/, "Mbit/s"],
+  [/(^|[._])mb$/, "MB"], [/(^|[._])kb$/, "kB"], [/(^|[._])seconds$/, "s"], [/(^|[._])(ms|milliseconds)$/, "ms"],
+  [/(^|[._])watts?$/, "W"], [/(^|[._])volts?$/, "V"], [/(^|[._])amperes?$/, "A"], [/(^|[._])hertz$/, "Hz"],
+  [/(^|[._])joules$/, "J"], [/(^|[._])(bytes)$/, "B"],
+];
+
+// The unit of a series: of its label `unit`, else as its name says it by the conventions of Prometheus; "" unknown.
+// What a counter has is shown as its rise per second.
+export function unitOf(series, counter = false) {
+  const { name, labels } = parts(series);
+  const label = labels.find(([key]) => key === "unit")?.[1];
+  const bare = name.toLowerCase().replace(/_total$/, "");
+  const unit = label ?? SUFFIXES.find(([pattern]) => pattern.test(bare))?.[1] ?? "";
+  return counter ? `${unit}/s` : unit;
+}
+
+// With its unit; bytes in the thousands that fit.
+export function quantity(value, unit) {
+  const words = number(value);
+  if (!unit || words === "") return words;
+  if (unit === "B" || unit === "B/s") return bytes(value) + unit.slice(1);
+  return `${words}\u00a0${unit}`;
+}
+
+// ---------------------------------------------------------------- times
 
 const UNITS = [[604800000, "w"], [86400000, "d"], [3600000, "h"], [60000, "min"], [1000, "s"]];
 
@@ -42,7 +82,7 @@ export function duration(ms) {
 
 export const ago = (ms) => (ms < 1500 ? "just now" : `${span(ms)} ago`);
 
-// A moment, short where it is today: "16:00", "Tue 04:00", "3 Aug 2018".
+// A moment in the user's zone, short where it is today: "16:00", "Tue 04:00", "3 Aug 2018".
 export function moment(ms, stepMs) {
   const date = new Date(ms);
   const near = Math.abs(ms - Date.now());
@@ -58,6 +98,17 @@ export function moment(ms, stepMs) {
   }
   return `${date.toLocaleDateString("en-GB", { day: "numeric", month: "short" })} ${clock}`;
 }
+
+// The same moment in UTC, whole: "2026-11-22 13:40:00 UTC".
+export const utc = (ms) => `${new Date(ms).toISOString().slice(0, 19).replace("T", " ")} UTC`;
+
+// As <input type="datetime-local"> has it, in the user's zone.
+export function localInput(ms) {
+  const date = new Date(ms);
+  return new Date(ms - date.getTimezoneOffset() * 60000).toISOString().slice(0, 19);
+}
+
+// ---------------------------------------------------------------- names
 
 // 'name{a="x",b="y"}' -> { name, labels: [["a", "x"], ["b", "y"]] }
 export function parts(series) {

@@ -2,6 +2,7 @@
 
 SPDX-License-Identifier: Apache-2.0
 """
+import gzip
 import re
 import threading
 
@@ -109,17 +110,32 @@ def test_page_and_its_parts(daemon):
     policy = page.headers.get("content-security-policy", "")
     assert "default-src 'self'" in policy or "default-src 'none'" in policy, policy
     assert "unsafe" not in policy and page.headers.get("x-content-type-options") == "nosniff"
-    parts = re.findall(r'(?:src|href)="([^"]+)"', page.text)
     kinds = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
-    wanted = [part for part in parts if part != "./"]
+    wanted = re.findall(r'(?:src|href)="(ui/[^"]+)"', page.text)
     for script in [part for part in wanted if part.endswith(".js")]:
         source = daemon.get("/" + script).text
-        wanted += [name for name in re.findall(r'^import .* from "\./([^"]+)"', source, re.M) if name not in wanted]
-    assert len(wanted) >= 4
+        missing = {"ui/" + name for name in re.findall(r'^import .* from "\./([^"]+)"', source, re.M)} - set(wanted)
+        assert not missing, f"{script} imports what the page does not load ahead: {missing}"
+    assert len(wanted) >= 10
     for part in wanted:
         answer = daemon.get("/" + part)
         assert answer.status == 200 and answer.body, part
         assert answer.type == kinds[part[part.rindex("."):]], (part, answer.type)
+        packed = daemon.get("/" + part, **{"Accept-Encoding": "deflate, gzip;q=0.8"})
+        assert packed.headers["content-encoding"] == "gzip" and gzip.decompress(packed.body) == answer.body, part
+        assert packed.headers["vary"] == "Accept-Encoding" and packed.headers["etag"] != answer.headers["etag"]
+
+
+def test_page_is_not_sent_twice(daemon):
+    for accept in ("gzip", "identity", "gzip;q=0", "deflate, gzip ; q=0.0", ""):
+        first = daemon.get("/ui/app.js", **{"Accept-Encoding": accept})
+        assert first.headers.get("content-encoding") == ("gzip" if accept == "gzip" else None), (accept, first.headers)
+        tag = first.headers["etag"]
+        for tags in (tag, f'"other", {tag}'):
+            again = daemon.get("/ui/app.js", **{"Accept-Encoding": accept, "If-None-Match": tags})
+            assert again.status == 304 and again.body == b"" and again.headers["etag"] == tag, again.headers
+        other = daemon.get("/ui/app.js", **{"Accept-Encoding": accept, "If-None-Match": '"other"'})
+        assert other.status == 200 and other.body == first.body
 
 
 def test_keep_alive_and_pipelining(daemon):

@@ -267,7 +267,7 @@ static void test_series(void **state)
     expect(&fixture, API_GET, "/api/v1/series?match=%7Bsite%3D", NULL, 400, "bad_selector");
     expect(&fixture, API_GET, "/api/v1/series?limit=0", NULL, 400, "bad_parameter");
     expect(&fixture, API_GET, "/api/v1/series?limit=x", NULL, 400, "bad_parameter");
-    expect(&fixture, API_GET, "/api/v1/series?foo=1", NULL, 400, "match limit cursor");
+    expect(&fixture, API_GET, "/api/v1/series?foo=1", NULL, 400, "match search limit cursor");
     expect(&fixture, API_GET, "/api/v1/series/1", NULL, 200, "\"step_ms\":60000");
     expect(&fixture, API_GET, "/api/v1/series/plain", NULL, 200, "\"state\":\"baseline\"");
     expect(&fixture, API_GET, "/api/v1/series/boiler.temp%7Bsite%3D%22a%22%7D", NULL, 200,
@@ -507,21 +507,6 @@ static void test_metrics(void **state)
     fixture_answer_release(&answer);
 }
 
-static void test_page(void **state)
-{
-    (void)state;
-    struct answer answer = get(&fixture, "/");
-    assert_int_equal(answer.status, 200);
-    assert_non_null(strstr(answer.type, "text/html"));
-    assert_non_null(strstr(answer.policy, "default-src 'self'"));
-    assert_true(answer.etag[0] == '"');
-    fixture_answer_release(&answer);
-    answer = get(&fixture, "/vendor/uPlot.iife.min.js");
-    assert_int_equal(answer.status, 200);
-    fixture_answer_release(&answer);
-    expect(&fixture, API_GET, "/vendor/../app.js", NULL, 404, "unknown_route");
-}
-
 static void test_import(void **state)
 {
     (void)state;
@@ -586,7 +571,6 @@ int main(void)
         TEST(test_models),
         TEST(test_health),
         TEST(test_metrics),
-        TEST(test_page),
         TEST(test_import),
         TEST(test_codes),
     };
