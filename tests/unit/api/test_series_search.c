@@ -35,8 +35,9 @@ static size_t found(const char *words, uint32_t after, uint32_t *ids, size_t max
 {
     struct series_search search;
     struct error error = {0};
-    assert_int_equal(series_search_init(&search, fixture.services.storage, NULL, words, &error),
-                     STATUS_OK);
+    static struct view everything;
+    everything = (struct view){.services = &fixture.services};
+    assert_int_equal(series_search_init(&search, &everything, NULL, words, &error), STATUS_OK);
     return series_search_run(&search, after, ids, maximum, total);
 }
 
