@@ -23,6 +23,8 @@ HANDLER(influx_health_fast);
 HANDLER(forecast_get_fast);
 HANDLER(forecast_get);
 HANDLER(forecast_post);
+HANDLER(timeleft_get_fast);
+HANDLER(timeleft_get);
 HANDLER(accuracy_get);
 HANDLER(series_list);
 HANDLER(series_one);

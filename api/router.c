@@ -32,6 +32,8 @@ static const struct route routes[] = {
     {API_GET, "/api/v1/forecast", BODY_NONE, FORECAST_PARAMETERS, "series", forecast_get_fast,
      forecast_get},
     {API_POST, "/api/v1/forecast", BODY_JSON, "", "", NULL, forecast_post},
+    {API_GET, "/api/v1/timeleft", BODY_NONE, TIMELEFT_PARAMETERS, "series", timeleft_get_fast,
+     timeleft_get},
     {API_GET, "/api/v1/accuracy", BODY_NONE, "series by window", "series", NULL, accuracy_get},
     /* series */
     {API_GET, "/api/v1/series", BODY_NONE, "match limit cursor", "", NULL, series_list},
