@@ -11,8 +11,9 @@
 #include <math.h>
 
 #define COHORTS_MAX     64
-#define PERSISTENCE_MIN 16   /* pairs of neighbours that are worth a correlation */
-#define VALUES_USED     1024 /* newest ones that persistence is estimated from */
+#define CHANGES_MIN     16          /* that are worth a deviation */
+#define BAND_DEVIATIONS 2.563103131 /* in the 80 % band of a normal distribution */
+#define VALUES_USED     1024        /* newest ones that roughness is estimated from */
 
 /* ---------------------------------------------------------------- paths */
 
@@ -69,9 +70,21 @@ static bool is_beyond(const struct crossing_order *order, double value)
     return order->above ? value > order->threshold : value < order->threshold;
 }
 
-static double width_of(const struct forecast *forecast, size_t step)
+static double deviation_of(const struct forecast *forecast, size_t step)
 {
-    return forecast_quantile(forecast, step, 0.9) - forecast_quantile(forecast, step, 0.1);
+    double width = forecast_quantile(forecast, step, 0.9) - forecast_quantile(forecast, step, 0.1);
+    return width / BAND_DEVIATIONS;
+}
+
+/* The law of cosines, for deviations as lengths. */
+static double correlation_of(double before, double after, double roughness)
+{
+    double product = 2.0 * before * after;
+    if (!(product > 0.0)) {
+        return roughness > 0.0 ? 0.0 : 1.0;
+    }
+    double cosine = (before * before + after * after - roughness * roughness) / product;
+    return fmin(fmax(cosine, 0.0), 1.0);
 }
 
 /* The probability that a step is not beyond the threshold. */
@@ -108,81 +121,43 @@ void crossing_find(const struct forecast *forecast, const struct crossing_order 
         return;
     }
     struct paths paths = {.count = 0, .survived = 1.0};
-    double step_s = (double)order->step_ms / 1000.0, width_before = 0.0;
+    double step_s = (double)order->step_ms / 1000.0, before = 0.0;
     for (size_t step = 0; step < forecast->horizon; step++) {
-        double width = width_of(forecast, step);
-        double ratio = width > width_before ? width_before / width : 1.0;
-        double correlation = step == 0 ? 0.0 : order->persistence * ratio;
+        double deviation = deviation_of(forecast, step);
+        double correlation = step == 0 ? 0.0 : correlation_of(before, deviation, order->roughness);
         paths_step(&paths, correlation * correlation, safe_share(forecast, order, step));
         double within = fmax(out->p_within, fmin(1.0 - paths.survived, 1.0));
         note_times(out, out->p_within, within, step, step_s);
         out->p_within = within;
-        width_before = width;
+        before = deviation;
     }
 }
 
-/* ---------------------------------------------------------------- persistence */
+/* ---------------------------------------------------------------- roughness */
 
-/* A value less its season; NaN where either is missing. */
-static double deseasoned(const double *values, size_t at, size_t season)
-{
-    return season > 0 ? values[at] - values[at - season] : values[at];
-}
-
-struct line {
-    double middle, mean, slope;
-};
-
-static struct line fit_line(const double *values, size_t first, size_t count, size_t season)
-{
-    double n = 0.0, time = 0.0, value = 0.0, square = 0.0, product = 0.0;
-    double middle = 0.5 * (double)(first + count);
-    double base = 0.0;
-    for (size_t i = first; i < count; i++) {
-        double y = deseasoned(values, i, season), t = (double)i - middle;
-        if (isnan(y)) {
-            continue;
-        }
-        base = n > 0.0 ? base : y; /* sums near zero keep their digits */
-        n += 1.0;
-        time += t;
-        value += y - base;
-        square += t * t;
-        product += t * (y - base);
-    }
-    double spread = n > 0.0 ? square - time * time / n : 0.0;
-    double slope = spread > 0.0 ? (product - time * value / n) / spread : 0.0;
-    double mean = n > 0.0 ? base + (value - slope * time) / n : 0.0;
-    return (struct line){middle, mean, slope};
-}
-
-double crossing_persistence(const double *values, size_t count, uint32_t season)
+double crossing_roughness(const double *values, size_t count, uint32_t season)
 {
     if (count > VALUES_USED) {
         values += count - VALUES_USED;
         count = VALUES_USED;
     }
     size_t lag = (size_t)season * 2 <= count ? season : 0;
-    struct line line = fit_line(values, lag, count, lag);
-    double product = 0.0, square_before = 0.0, square = 0.0, before = (double)NAN;
-    size_t pairs = 0;
-    for (size_t i = lag; i < count; i++) {
-        double now =
-            deseasoned(values, i, lag) - line.mean - line.slope * ((double)i - line.middle);
-        if (!isnan(now) && !isnan(before)) {
-            product += now * before;
-            square += now * now;
-            square_before += before * before;
-            pairs++;
+    double mean = 0.0, squares = 0.0;
+    size_t changes = 0;
+    for (size_t i = lag + 1; i < count; i++) {
+        double change = values[i] - values[i - 1];
+        if (lag > 0) {
+            change -= values[i - lag] - values[i - lag - 1];
         }
-        before = now;
+        if (!isnan(change)) { /* Welford's recurrence */
+            double off = change - mean;
+            mean += off / (double)++changes;
+            squares += off * (change - mean);
+        }
     }
-    if (pairs < PERSISTENCE_MIN) {
-        return 0.0;
+    if (changes < CHANGES_MIN || !isfinite(squares)) {
+        return (double)INFINITY;
     }
-    if (!(square > 0.0) || !(square_before > 0.0)) {
-        return 1.0;
-    }
-    double correlation = product / sqrt(square * square_before);
-    return isfinite(correlation) ? fmin(fmax(correlation, 0.0), 1.0) : 0.0;
+    double variance = squares / (double)changes;
+    return sqrt(lag > 0 ? 0.5 * variance : variance); /* a seasonal difference has noise twice */
 }

@@ -403,7 +403,7 @@ static void finish(struct forecast_made *made, const struct model_series *series
         made->warnings |= WARNING_RATE;
     }
     made->newest = series->values[series->count - 1];
-    made->persistence = crossing_persistence(series->values, series->count, series->seasons[0]);
+    made->roughness = crossing_roughness(series->values, series->count, series->seasons[0]);
     mem_free(made->values);
     made->values = NULL;
 }

@@ -79,7 +79,7 @@ struct forecast_made {
     double widening;    /* of the bands, for gaps and a young level; 1 = none */
     bool outage;        /* too little of the newest values is there for a model */
     double newest;      /* value at the origin; NaN: missing */
-    double persistence; /* crossing_persistence of the values, for crossing_find */
+    double roughness;   /* crossing_roughness of the values, for crossing_find */
     size_t trained_horizon;
     unsigned warnings;
     bool skipped;   /* too few values, and the order allows that: nothing but id and info holds */

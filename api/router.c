@@ -35,6 +35,8 @@ static const struct route routes[] = {
     {API_GET, "/api/v1/timeleft", BODY_NONE, TIMELEFT_PARAMETERS, "series", timeleft_get_fast,
      timeleft_get},
     {API_GET, "/api/v1/accuracy", BODY_NONE, "series by window", "series", NULL, accuracy_get},
+    {API_GET, "/api/v1/anomalies", BODY_NONE, "series start end format", "series", NULL,
+     anomalies_get},
     /* series */
     {API_GET, "/api/v1/series", BODY_NONE, "match limit cursor", "", NULL, series_list},
     {API_GET, "/api/v1/series/{id}", BODY_NONE, "", "", NULL, series_one},

@@ -17,7 +17,7 @@ static void find(const struct forecast_query *query, const struct forecast_made 
         .threshold = query->threshold,
         .above = query->above,
         .newest = made->newest,
-        .persistence = made->persistence,
+        .roughness = made->roughness,
         .minimum = made->minimum,
         .maximum = made->maximum,
         .step_ms = made->facts.step_ms,

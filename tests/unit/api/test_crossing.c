@@ -1,4 +1,4 @@
-/* First crossings: against simulated walks and autoregressions, exact cases, estimated persistence.
+/* First crossings: against simulated walks and autoregressions, exact cases, estimated roughness.
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "fixture.h"
@@ -37,9 +37,9 @@ static void constant(double deviation, double deviations[HORIZON])
     }
 }
 
-static struct crossing_order above(double threshold, double persistence)
+static struct crossing_order above(double threshold, double roughness)
 {
-    return (struct crossing_order){threshold, true,     (double)NAN, persistence,
+    return (struct crossing_order){threshold, true,     (double)NAN, roughness,
                                    -INFINITY, INFINITY, 60000};
 }
 
@@ -63,17 +63,17 @@ static void exact_cases(void **state)
     struct crossing found;
     constant(1.0, deviations);
     struct forecast forecast = fan(0.0, 0.0, deviations);
-    struct crossing_order order = above(1.2, 1.0);
+    struct crossing_order order = above(1.2, 0.0);
     crossing_find(&forecast, &order, &found);
     assert_near(found.p_within, exceedance(1.2), 1e-5);
-    order = above(1.2, 0.0);
+    order = above(1.2, sqrt(2.0));
     crossing_find(&forecast, &order, &found);
     assert_near(found.p_within, 1.0 - pow(1.0 - exceedance(1.2), HORIZON), 1e-5);
 
     /* a rise of one a step meets 10 at step 10, whose median ends there */
     constant(1e-3, deviations);
     forecast = fan(0.0, 1.0, deviations);
-    order = above(10.0, 1.0);
+    order = above(10.0, 0.0);
     crossing_find(&forecast, &order, &found);
     assert_false(found.crossed);
     assert_near(found.p_within, 1.0, 1e-9);
@@ -89,7 +89,7 @@ static void beyond_the_horizon(void **state)
     struct crossing found;
     constant(1.0, deviations);
     struct forecast forecast = fan(0.0, 0.0, deviations);
-    struct crossing_order order = above(0.5, 1.0);
+    struct crossing_order order = above(0.5, 0.0);
     crossing_find(&forecast, &order, &found); /* 31 % */
     assert_true(found.p10_s > 0.0 && found.p10_s < 60.0);
     assert_true(isnan(found.p50_s) && isnan(found.p90_s));
@@ -110,7 +110,7 @@ static void already_crossed(void **state)
     struct crossing found;
     constant(1.0, deviations);
     struct forecast forecast = fan(0.0, 0.0, deviations);
-    struct crossing_order order = above(2.0, 0.0);
+    struct crossing_order order = above(2.0, INFINITY);
     order.newest = 2.5;
     crossing_find(&forecast, &order, &found);
     assert_true(found.crossed);
@@ -178,6 +178,8 @@ static void simulated_processes(void **state)
     static const double phis[] = {0.0, 0.5, 0.8, 0.95, 1.0};
     for (size_t i = 0; i < sizeof(phis) / sizeof(phis[0]); i++) {
         double deviations[HORIZON], variance = 0.0, phi = phis[i];
+        /* what a long path of it shows; of a walk the shocks are the changes */
+        double rough = phi < 1.0 ? sqrt(2.0 * (1.0 - phi) / (1.0 - phi * phi)) : 1.0;
         for (size_t h = 0; h < HORIZON; h++) {
             variance = phi * phi * variance + 1.0;
             deviations[h] = sqrt(variance);
@@ -187,7 +189,7 @@ static void simulated_processes(void **state)
             struct crossing found;
             double p10_step;
             double threshold = score * deviations[HORIZON - 1];
-            struct crossing_order order = above(threshold, phi);
+            struct crossing_order order = above(threshold, rough);
             crossing_find(&forecast, &order, &found);
             double truth = simulate(phi, threshold, &p10_step);
             print_message("phi %.2f, threshold at %.2f deviations: %.3f, simulated %.3f, alone "
@@ -215,20 +217,20 @@ static void many_cohorts(void **state)
     }
     struct forecast forecast = {LONG, many, many};
     struct crossing found;
-    struct crossing_order order = above(3.0, 0.0);
+    struct crossing_order order = above(3.0, INFINITY);
     crossing_find(&forecast, &order, &found);
     assert_near(found.p_within, 1.0 - expected, 1e-4);
     double independent = found.p_within;
-    order.persistence = 0.9;
+    order.roughness = 0.4;
     crossing_find(&forecast, &order, &found);
     assert_true(found.p_within > exceedance(3.0) && found.p_within < independent);
 }
 
-/* ---------------------------------------------------------------- persistence */
+/* ---------------------------------------------------------------- roughness */
 
 #define VALUES 1000
 
-static void persistence_of_known_processes(void **state)
+static void roughness_of_known_processes(void **state)
 {
     (void)state;
     static double noise[VALUES], slow[VALUES], walk[VALUES], trend[VALUES], daily[VALUES],
@@ -244,17 +246,19 @@ static void persistence_of_known_processes(void **state)
         still[i] = 4.0;
         holes[i] = i % 3 == 2 ? (double)NAN : slow[i];
     }
-    /* three standard errors of a correlation of a thousand values are 0.095 */
-    assert_near(crossing_persistence(noise, VALUES, 0), 0.0, 0.095);
-    assert_near(crossing_persistence(trend, VALUES, 0), 0.0, 0.095);
-    assert_near(crossing_persistence(daily, VALUES, 24), 0.0, 0.095);
-    assert_near(crossing_persistence(slow, VALUES, 0), 0.8, 0.095);
-    assert_near(crossing_persistence(slow, VALUES, 24), 0.8, 0.095);
-    assert_near(crossing_persistence(holes, VALUES, 0), 0.8, 0.12);
-    assert_true(crossing_persistence(walk, VALUES, 0) > 0.95);
-    assert_near(crossing_persistence(still, VALUES, 0), 1.0, 0.0);
-    assert_near(crossing_persistence(slow, 10, 0), 0.0, 0.0);
-    assert_near(crossing_persistence(slow, 30, 24), crossing_persistence(slow, 30, 0), 0.0);
+    double slow_rough = sqrt(2.0 * 0.2 / 0.36);
+    /* three standard errors of the deviation of a thousand values, relatively 0.067; with holes a
+     * third of the changes is there */
+    assert_near(crossing_roughness(noise, VALUES, 0), sqrt(2.0), 0.1);
+    assert_near(crossing_roughness(trend, VALUES, 0), sqrt(2.0), 0.1);
+    assert_near(crossing_roughness(daily, VALUES, 24), sqrt(2.0), 0.1);
+    assert_near(crossing_roughness(slow, VALUES, 0), slow_rough, 0.08);
+    assert_near(crossing_roughness(slow, VALUES, 24), slow_rough, 0.08);
+    assert_near(crossing_roughness(holes, VALUES, 0), slow_rough, 0.13);
+    assert_near(crossing_roughness(walk, VALUES, 0), 1.0, 0.067);
+    assert_near(crossing_roughness(still, VALUES, 0), 0.0, 0.0);
+    assert_true(isinf(crossing_roughness(slow, 10, 0)));
+    assert_near(crossing_roughness(slow, 30, 24), crossing_roughness(slow, 30, 0), 0.0);
 }
 
 int main(void)
@@ -266,7 +270,7 @@ int main(void)
         cmocka_unit_test(below_mirrors_above),
         cmocka_unit_test(simulated_processes),
         cmocka_unit_test(many_cohorts),
-        cmocka_unit_test(persistence_of_known_processes),
+        cmocka_unit_test(roughness_of_known_processes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
