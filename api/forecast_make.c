@@ -59,6 +59,10 @@ static enum status choose_horizon(const struct forecast_order *order, int64_t st
     *horizon = order->steps;
     if (order->horizon_ms > 0) {
         int64_t steps = (order->horizon_ms + step_ms - 1) / step_ms;
+        if (order->as_many) {
+            steps = steps > (int64_t)order->steps ? steps : (int64_t)order->steps;
+            steps = steps < (int64_t)order->steps_max ? steps : (int64_t)order->steps_max;
+        }
         if (steps > (int64_t)order->steps_max) {
             error_set(error, STATUS_INVALID,
                       "the horizon is %lld steps of %lld ms, the limit is %zu", (long long)steps,

@@ -80,7 +80,7 @@ struct forecast_made {
     bool outage;        /* too little of the newest values is there for a model */
     double newest;      /* value at the origin; NaN: missing */
     double roughness;   /* crossing_roughness of the values, for crossing_find */
-    size_t trained_horizon;
+    size_t trained_horizon, default_steps;
     unsigned warnings;
     bool skipped;   /* too few values, and the order allows that: nothing but id and info holds */
     void *block;    /* holds the arrays of `forecast` */
@@ -98,6 +98,8 @@ struct forecast_order {
     int64_t horizon_ms;
     size_t steps, steps_max;
     bool skip_short;
+    bool as_many; /* not refused where horizon_ms is too long: as many steps as there may be, and at
+                   * least `steps` */
 };
 enum status forecast_make(struct forecast_desk *desk, const struct forecast_order *order,
                           struct forecast_made *made, struct error *error) MUST_USE;

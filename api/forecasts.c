@@ -3,6 +3,7 @@
  */
 #include "api/desk.h"
 #include "api/forecast_render.h"
+#include "api/gauges.h"
 #include "api/handlers.h"
 #include "api/live.h"
 #include "api/metrics.h"
@@ -354,7 +355,15 @@ static void refresh_one(struct api_worker *worker, const char *text)
     struct forecast_query query;
     struct live_answer answer = {0};
     struct error error = {0};
+    struct gauge_order gauges;
     struct text out;
+    uint32_t id = 0;
+    if (gauge_key_read(text, &id, &gauges)) {
+        if (gauge_make(worker->desk, &gauges, &id, 1, NULL, &error) != STATUS_OK) {
+            live_forget(worker->services->live, text);
+        }
+        return;
+    }
     text_init(&out, ANSWER_BYTES_MAX);
     if (read_query(worker, text, &query, &error) == STATUS_OK &&
         make_answer(worker->desk, &query, &out, &answer, &error) == STATUS_OK) {

@@ -26,6 +26,7 @@ HANDLER(forecast_post);
 HANDLER(timeleft_get_fast);
 HANDLER(timeleft_get);
 HANDLER(accuracy_get);
+HANDLER(forecast_metrics_get);
 HANDLER(anomalies_get);
 HANDLER(series_list);
 HANDLER(series_one);

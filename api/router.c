@@ -58,6 +58,8 @@ static const struct route routes[] = {
     {API_GET, "/api/v1/status", BODY_NONE, "", "", status_fast, NULL},
     {API_GET, "/healthz", BODY_NONE, NULL, "", healthz_fast, NULL},
     {API_GET, "/readyz", BODY_NONE, NULL, "", readyz_fast, NULL},
+    {API_GET, "/forecast/metrics", BODY_NONE, "match horizon quantiles", "match horizon", NULL,
+     forecast_metrics_get},
     {API_GET, "/metrics", BODY_NONE, NULL, "", metrics_fast, NULL},
     /* as Prometheus; what parameters there are is read by the handlers, out of query and form */
     {API_GET, "/prometheus/api/v1/query", BODY_NONE, NULL, "", NULL, prometheus_query},
