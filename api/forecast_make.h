@@ -104,6 +104,13 @@ struct forecast_order {
 enum status forecast_make(struct forecast_desk *desk, const struct forecast_order *order,
                           struct forecast_made *made, struct error *error) MUST_USE;
 
+/* The same for up to DESK_SERIES_MAX series that are given, not stored: what models, baselines and
+ * the rules for gaps and level shifts make of them, without calibration. `series` is changed.
+ * STATUS_INVALID with insufficient_history. */
+enum status forecast_make_values(struct forecast_desk *desk, struct model_series *series,
+                                 size_t count, size_t horizon, struct forecast_made *made,
+                                 struct error *error) MUST_USE;
+
 /* What is known of a series' calibration, read from its newest vintage at the first use. False
  * where vintages are switched off or the store cannot be read. */
 bool forecast_track(struct forecast_desk *desk, uint32_t id, struct track *track);

@@ -43,6 +43,11 @@ static const struct route routes[] = {
     {API_PATCH, "/api/v1/series/{id}", BODY_JSON, "", "", NULL, series_patch},
     {API_DELETE, "/api/v1/series/{id}", BODY_NONE, "", "", NULL, series_delete},
     {API_GET, "/api/v1/series/{id}/points", BODY_NONE, "start end limit", "", NULL, series_points},
+    /* forecasts as Nixtla's client asks for them */
+    {API_POST, "/v2/forecast", BODY_VALUES, "", "", NULL, nixtla_forecast},
+    {API_GET, "/model_params", BODY_NONE, "model freq", "", NULL, nixtla_model_params},
+    {API_GET, "/validate_api_key", BODY_NONE, NULL, "", NULL, nixtla_validate},
+    {API_POST, "/validate_token", BODY_JSON, NULL, "", NULL, nixtla_validate},
     /* models and training */
     {API_GET, "/api/v1/models", BODY_NONE, "", "", NULL, models_list},
     {API_POST, "/api/v1/models/rollback", BODY_JSON, "", "", NULL, models_rollback},
@@ -173,7 +178,7 @@ static bool type_is(const char *content_type, const char *wanted)
 static bool is_bulk(const struct route *route)
 {
     return route->body == BODY_POINTS || route->body == BODY_CSV || route->body == BODY_LINES ||
-           route->body == BODY_REMOTE_WRITE;
+           route->body == BODY_REMOTE_WRITE || route->body == BODY_VALUES;
 }
 
 static enum status check_type(const struct route *route, const char *type, struct error *error)

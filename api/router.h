@@ -18,6 +18,7 @@ enum route_body {
     BODY_POINTS,       /* JSON or NDJSON, up to ingest.max_body, gzip */
     BODY_LINES,        /* line protocol, likewise, whatever its type is said to be */
     BODY_REMOTE_WRITE, /* Prometheus' protobuf in a snappy block, up to ingest.max_body */
+    BODY_VALUES,       /* JSON of many values that are not stored, up to ingest.max_body */
     BODY_FORM,         /* a small form, or nothing */
     BODY_CSV,          /* text/csv, likewise; the body itself may be a gzip file */
 };
