@@ -371,7 +371,7 @@ enum status anomalies_get(struct call *call, struct error *error)
     }
     if (status != STATUS_OK) {
         text_release(&out);
-        return status;
+        return status == STATUS_TOO_LARGE ? error_code(error, "answer_too_large", NULL) : status;
     }
     response_common_headers(call->response);
     return STATUS_OK;

@@ -129,7 +129,8 @@ static enum status finish(struct scrape *scrape, struct error *error)
     const char *type = openmetrics ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
                                    : "text/plain; version=0.0.4; charset=utf-8";
     if (response_take_text(call->response, 200, type, &scrape->out, error) != STATUS_OK) {
-        return error->status;
+        return error->status == STATUS_TOO_LARGE ? error_code(error, "answer_too_large", NULL)
+                                                 : error->status;
     }
     response_common_headers(call->response);
     if (scrape->omitted > 0) {

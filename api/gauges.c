@@ -238,6 +238,9 @@ void gauge_render(const struct gauge_order *order, const struct forecast_made *m
             add_lines(order, made, &labels, (size_t)(steps - 1), written[i], out);
         }
     }
+    if (labels.failed) {
+        out->failed = labels.failed;
+    }
     text_release(&labels);
 }
 
@@ -290,6 +293,7 @@ enum status gauge_make(struct forecast_desk *desk, const struct gauge_order *ord
     if (forecast_make(desk, &wanted, made, error) != STATUS_OK) {
         return error->status;
     }
+    enum status status = STATUS_OK;
     for (size_t i = 0; i < count; i++) {
         char name[SERIES_TEXT_MAX];
         struct live_answer answer = state;
@@ -300,12 +304,17 @@ enum status gauge_make(struct forecast_desk *desk, const struct gauge_order *ord
             size_t length = storage_series_text(services->storage, ids[i], name);
             gauge_render(order, &made[i], name, length, &lines);
         }
-        if (out) {
-            text_add(out, lines.bytes, lines.length);
+        if (status == STATUS_OK) {
+            status = text_status(&lines, "the gauges of a series", error);
         }
-        keep_lines(desk, order, &made[i], &lines, &answer);
+        if (status == STATUS_OK) {
+            if (out) {
+                text_add(out, lines.bytes, lines.length);
+            }
+            keep_lines(desk, order, &made[i], &lines, &answer);
+        }
         text_release(&lines);
         forecast_made_release(&made[i]);
     }
-    return STATUS_OK;
+    return status;
 }
