@@ -148,6 +148,7 @@ struct api_limits {
     char quantiles[128];        /* forecast.quantiles, "0.1,0.5,0.9" */
     size_t live_bytes_max;      /* memory for live forecasts, 32 MiB */
     int64_t vintage_age_max_ms; /* forecast.vintages; 0 = none are kept */
+    size_t metrics_series_max;  /* forecast.metrics_max: of GET /forecast/metrics; 0 = off */
 };
 
 /* STATUS_INVALID where `text` is not a list of levels in (0,1) as forecast.quantiles wants it. */

@@ -3,6 +3,7 @@
  */
 #include "api/desk.h"
 
+#include "api/crossing.h"
 #include "api/metrics.h"
 #include "base/check.h"
 #include "base/clock.h"
@@ -58,6 +59,10 @@ static enum status choose_horizon(const struct forecast_order *order, int64_t st
     *horizon = order->steps;
     if (order->horizon_ms > 0) {
         int64_t steps = (order->horizon_ms + step_ms - 1) / step_ms;
+        if (order->as_many) {
+            steps = steps > (int64_t)order->steps ? steps : (int64_t)order->steps;
+            steps = steps < (int64_t)order->steps_max ? steps : (int64_t)order->steps_max;
+        }
         if (steps > (int64_t)order->steps_max) {
             error_set(error, STATUS_INVALID,
                       "the horizon is %lld steps of %lld ms, the limit is %zu", (long long)steps,
@@ -142,6 +147,37 @@ static void count_points(const struct forecast_desk *desk, struct forecast_made 
     }
 }
 
+/* What values alone say, and room for their forecast. */
+static enum status assess(struct forecast_desk *desk, const struct forecast_order *order,
+                          struct forecast_made *made, const struct model_series *series,
+                          struct error *error)
+{
+    size_t horizon = 0;
+    count_grid(made, series);
+    if (made->observed < 2) {
+        error_set(error, STATUS_INVALID, "there are fewer than two values to forecast from");
+        return error_code(error, "insufficient_history", "series");
+    }
+    if (choose_horizon(order, series->step_ms, &horizon, error) != STATUS_OK) {
+        return error->status;
+    }
+    look_for_outage(made, series);
+    if (look_for_shift(desk, made, series, error) != STATUS_OK) {
+        return error->status;
+    }
+    float *block = mem_zeroed(horizon, (1 + QUANTILE_COUNT) * sizeof(float));
+    made->block = block;
+    if (!block) {
+        return error_set(error, STATUS_NO_MEMORY, "no memory for a forecast");
+    }
+    made->forecast = (struct forecast){horizon, block, block + horizon};
+    made->minimum = series->minimum;
+    made->maximum = series->maximum;
+    made->origin_ms = series->start_ms + (int64_t)(series->count - 1) * series->step_ms;
+    made->issued_ms = clock_wall_ms();
+    return STATUS_OK;
+}
+
 /* Everything but the forecast itself. */
 static enum status prepare(struct forecast_desk *desk, const struct forecast_order *order,
                            struct forecast_made *made, struct model_series *series,
@@ -158,30 +194,10 @@ static enum status prepare(struct forecast_desk *desk, const struct forecast_ord
                       &made->values, series, &made->facts, error) != STATUS_OK) {
         return error->status;
     }
-    count_grid(made, series);
-    if (made->observed < 2) {
-        error_set(error, STATUS_INVALID, "there are fewer than two values to forecast from");
-        return error_code(error, "insufficient_history", "series");
-    }
-    size_t horizon = 0;
-    if (choose_horizon(order, series->step_ms, &horizon, error) != STATUS_OK) {
+    if (assess(desk, order, made, series, error) != STATUS_OK) {
         return error->status;
     }
     count_points(desk, made, series->count + 1);
-    look_for_outage(made, series);
-    if (look_for_shift(desk, made, series, error) != STATUS_OK) {
-        return error->status;
-    }
-    float *block = mem_zeroed(horizon, (1 + QUANTILE_COUNT) * sizeof(float));
-    made->block = block;
-    if (!block) {
-        return error_set(error, STATUS_NO_MEMORY, "no memory for a forecast");
-    }
-    made->forecast = (struct forecast){horizon, block, block + horizon};
-    made->minimum = series->minimum;
-    made->maximum = series->maximum;
-    made->origin_ms = series->start_ms + (int64_t)(series->count - 1) * series->step_ms;
-    made->issued_ms = clock_wall_ms();
     made->state = series_state_of(services, &made->info, &made->facts, made->issued_ms);
     return STATUS_OK;
 }
@@ -401,6 +417,8 @@ static void finish(struct forecast_made *made, const struct model_series *series
     if (made->facts.counter) {
         made->warnings |= WARNING_RATE;
     }
+    made->newest = series->values[series->count - 1];
+    made->roughness = crossing_roughness(series->values, series->count, series->seasons[0]);
     mem_free(made->values);
     made->values = NULL;
 }
@@ -447,6 +465,43 @@ enum status forecast_make(struct forecast_desk *desk, const struct forecast_orde
         }
     }
     for (size_t i = 0; status != STATUS_OK && i < order->count; i++) {
+        forecast_made_release(&made[i]);
+    }
+    return status;
+}
+
+enum status forecast_make_values(struct forecast_desk *desk, struct model_series *series,
+                                 size_t count, size_t horizon, struct forecast_made *made,
+                                 struct error *error)
+{
+    struct forecast_order order = {.count = count, .steps = horizon, .steps_max = horizon};
+    enum status status = STATUS_OK;
+    memset(made, 0, count * sizeof(*made));
+    for (size_t i = 0; i < count && status == STATUS_OK; i++) {
+        made[i].values = mem_alloc(series[i].count * sizeof(double));
+        if (!made[i].values) {
+            status = error_set(error, STATUS_NO_MEMORY, "no memory for the values of a series");
+            break;
+        }
+        memcpy(made[i].values, series[i].values, series[i].count * sizeof(double));
+        series[i].values = made[i].values;
+        made[i].facts.step_ms = series[i].step_ms;
+        memcpy(made[i].facts.seasons, series[i].seasons, sizeof(made[i].facts.seasons));
+        made[i].state = SERIES_BASELINE;
+        status = assess(desk, &order, &made[i], &series[i], error);
+    }
+    if (status == STATUS_OK) {
+        run_models(desk, made, series, count);
+    }
+    for (size_t i = 0; i < count && status == STATUS_OK; i++) {
+        if (!made[i].served_by) {
+            status = run_baselines(desk, &made[i], &series[i], error);
+        }
+        if (status == STATUS_OK) {
+            finish(&made[i], &series[i]);
+        }
+    }
+    for (size_t i = 0; status != STATUS_OK && i < count; i++) {
         forecast_made_release(&made[i]);
     }
     return status;

@@ -78,7 +78,9 @@ struct forecast_made {
     int64_t shifted_ms; /* the first cell of the new level, with WARNING_LEVEL_SHIFT */
     double widening;    /* of the bands, for gaps and a young level; 1 = none */
     bool outage;        /* too little of the newest values is there for a model */
-    size_t trained_horizon;
+    double newest;      /* value at the origin; NaN: missing */
+    double roughness;   /* crossing_roughness of the values, for crossing_find */
+    size_t trained_horizon, default_steps;
     unsigned warnings;
     bool skipped;   /* too few values, and the order allows that: nothing but id and info holds */
     void *block;    /* holds the arrays of `forecast` */
@@ -96,9 +98,18 @@ struct forecast_order {
     int64_t horizon_ms;
     size_t steps, steps_max;
     bool skip_short;
+    bool as_many; /* not refused where horizon_ms is too long: as many steps as there may be, and at
+                   * least `steps` */
 };
 enum status forecast_make(struct forecast_desk *desk, const struct forecast_order *order,
                           struct forecast_made *made, struct error *error) MUST_USE;
+
+/* The same for up to DESK_SERIES_MAX series that are given, not stored: what models, baselines and
+ * the rules for gaps and level shifts make of them, without calibration. `series` is changed.
+ * STATUS_INVALID with insufficient_history. */
+enum status forecast_make_values(struct forecast_desk *desk, struct model_series *series,
+                                 size_t count, size_t horizon, struct forecast_made *made,
+                                 struct error *error) MUST_USE;
 
 /* What is known of a series' calibration, read from its newest vintage at the first use. False
  * where vintages are switched off or the store cannot be read. */

@@ -27,6 +27,14 @@ void forecast_query_init(struct api_services *services, struct forecast_query *o
     out->history_ms = 0;
     out->format = FORMAT_JSON;
     out->at_ms = INT64_MIN;
+    out->crossing = false;
+    out->above = false;
+    out->threshold = 0.0;
+}
+
+bool forecast_query_is_single(const struct forecast_query *query)
+{
+    return query->count == 1 && !query->open;
 }
 
 static enum status add_series(struct forecast_query *out, uint32_t id, struct error *error)
@@ -218,6 +226,20 @@ enum status forecast_query_finish(struct forecast_query *out, struct error *erro
     return STATUS_OK;
 }
 
+static enum status read_threshold(const char *name, const char *text, struct forecast_query *out,
+                                  struct error *error)
+{
+    char *end = NULL;
+    out->threshold = strtod(text, &end);
+    if (*end != '\0' || !isfinite(out->threshold)) {
+        error_set(error, STATUS_INVALID, "\"%s\" is not a number: \"%.60s\"", name, text);
+        error_code(error, "bad_parameter", name);
+        return error_hint(error, "Give the threshold in the units of the series: %s=90.", name);
+    }
+    out->above = strcmp(name, "above") == 0;
+    return STATUS_OK;
+}
+
 static enum status read_one(const struct view *view, const struct query_parameter *parameter,
                             struct forecast_query *out, struct error *error)
 {
@@ -243,6 +265,9 @@ static enum status read_one(const struct view *view, const struct query_paramete
     if (strcmp(name, "history") == 0) {
         return parse_duration(name, value, &out->history_ms, error);
     }
+    if (strcmp(name, "above") == 0 || strcmp(name, "below") == 0) {
+        return read_threshold(name, value, out, error);
+    }
     return forecast_query_format(out, value, error);
 }
 
@@ -265,4 +290,23 @@ enum status forecast_query_read(const struct view *view, const struct query *que
         }
     }
     return forecast_query_finish(out, error);
+}
+
+enum status forecast_query_read_timeleft(const struct view *view, const struct query *query,
+                                         struct forecast_query *out, struct error *error)
+{
+    const char *above = query_value(query, "above"), *below = query_value(query, "below");
+    if (above && below) {
+        error_set(error, STATUS_INVALID, "\"above\" and \"below\" cannot stand together");
+        error_code(error, "bad_parameter", "below");
+        return error_hint(error, "Ask twice, once for each threshold.");
+    }
+    if (!above && !below) {
+        error_set(error, STATUS_INVALID, "neither \"above\" nor \"below\" is given");
+        error_code(error, "missing_parameter", "above");
+        return error_hint(error, "Give one threshold: above=90 or below=10.");
+    }
+    enum status status = forecast_query_read(view, query, out, error);
+    out->crossing = true;
+    return status;
 }

@@ -11,6 +11,9 @@
 /* Of the query string of GET. */
 #define FORECAST_PARAMETERS "series horizon steps quantiles level history at format"
 
+/* Of the query string of GET /api/v1/timeleft, which is a way to read a forecast. */
+#define TIMELEFT_PARAMETERS "series above below horizon steps format"
+
 #define FORECAST_SERIES_MAX 500
 #define FORECAST_LEVELS_MAX 32
 
@@ -28,12 +31,22 @@ struct forecast_query {
     int64_t history_ms; /* 0: none */
     enum forecast_format format;
     int64_t at_ms; /* as it was issued then; INT64_MIN: now */
+    /* The first crossing of a threshold is asked for, not the forecast. */
+    bool crossing, above;
+    double threshold;
 };
+
+/* One series that was named, not selected: its answer to GET /api/v1/timeleft is an object. */
+bool forecast_query_is_single(const struct forecast_query *query);
 
 /* From the query of GET. unknown_series, bad_parameter, missing_parameter, too_many_series,
  * no_vintage. */
 enum status forecast_query_read(const struct view *view, const struct query *query,
                                 struct forecast_query *out, struct error *error) MUST_USE;
+
+/* The same from the query of GET /api/v1/timeleft. */
+enum status forecast_query_read_timeleft(const struct view *view, const struct query *query,
+                                         struct forecast_query *out, struct error *error) MUST_USE;
 
 /* From the body of POST: the same fields; "series" is a string or an array of strings, "quantiles"
  * and "level" are arrays of numbers or strings as above. */

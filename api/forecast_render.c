@@ -124,7 +124,7 @@ static void add_warning(struct text *out, const char *code, const char *detail, 
     text_add_char(out, '}');
 }
 
-static void add_warnings(const struct forecast_made *made, struct text *out)
+void forecast_render_warnings(const struct forecast_made *made, struct text *out)
 {
     text_add_string(out, ",\"warnings\":[");
     if (made->warnings & WARNING_BEYOND_HORIZON) {
@@ -243,15 +243,14 @@ static size_t render_json(const struct forecast_query *query, const struct forec
         add_history(history, out);
     }
     add_quality(made, out);
-    add_warnings(made, out);
+    forecast_render_warnings(made, out);
     text_add_char(out, '}');
     return age_at;
 }
 
 /* ---------------------------------------------------------------- rows */
 
-/* A CSV field: quoted where it has to be. */
-static void add_field(const char *bytes, size_t length, struct text *out)
+void forecast_render_field(const char *bytes, size_t length, struct text *out)
 {
     if (!memchr(bytes, '"', length) && !memchr(bytes, ',', length)) {
         text_add(out, bytes, length);
@@ -292,7 +291,7 @@ static void begin_row(const struct forecast_query *query, const char *series, si
         text_add_json_string(out, series, length);
         text_add_string(out, ",\"timestamp\":");
     } else {
-        add_field(series, length, out);
+        forecast_render_field(series, length, out);
         text_add_char(out, ',');
     }
     text_add_int(out, time_ms);

@@ -30,6 +30,12 @@ size_t forecast_render(const struct forecast_query *query, const struct forecast
                        const char *series, size_t series_length,
                        const struct forecast_history *history, bool first, struct text *out);
 
+/* ,"warnings":[...] of a forecast. */
+void forecast_render_warnings(const struct forecast_made *made, struct text *out);
+
+/* A CSV field: quoted where it has to be. */
+void forecast_render_field(const char *bytes, size_t length, struct text *out);
+
 const char *forecast_content_type(enum forecast_format format);
 
 #endif

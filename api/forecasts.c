@@ -1,15 +1,18 @@
-/* GET and POST /api/v1/forecast, and keeping the live ones fresh.
+/* GET and POST /api/v1/forecast, GET /api/v1/timeleft, and keeping the live ones fresh.
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "api/desk.h"
 #include "api/forecast_render.h"
+#include "api/gauges.h"
 #include "api/handlers.h"
 #include "api/live.h"
 #include "api/metrics.h"
+#include "api/timeleft.h"
 #include "base/clock.h"
 #include "base/memory.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -130,7 +133,9 @@ static enum status render_one(struct forecast_desk *desk, const struct forecast_
         return error->status;
     }
     size_t length = storage_series_text(desk->services->storage, made->id, text);
-    size_t age_at = forecast_render(query, made, text, length, &history, first, out);
+    size_t age_at = query->crossing
+                        ? timeleft_render(query, made, text, length, first, out)
+                        : forecast_render(query, made, text, length, &history, first, out);
     note_series(answer, made, age_at);
     if (query->at_ms == INT64_MIN) {
         track_asked(desk->services->tracks, made->id, made->issued_ms);
@@ -154,7 +159,7 @@ static enum status name_skipped(struct forecast_desk *desk, const struct forecas
         return error_code(error, "insufficient_history", "series");
     }
     size_t skipped = 0;
-    forecast_render_end(query, out);
+    (query->crossing ? timeleft_render_end : forecast_render_end)(query, out);
     for (size_t i = 0; i < answer->series_count; i++) {
         if (answer->series[i].skipped) {
             char text[SERIES_TEXT_MAX];
@@ -163,7 +168,9 @@ static enum status name_skipped(struct forecast_desk *desk, const struct forecas
             forecast_render_skipped(query, text, length, skipped++ == 0, out);
         }
     }
-    forecast_render_close(query, skipped > 0, out);
+    if (!query->crossing || !forecast_query_is_single(query)) {
+        forecast_render_close(query, skipped > 0, out);
+    }
     enum status status = text_status(out, "the answer", error);
     return status == STATUS_TOO_LARGE ? error_code(error, "answer_too_large", NULL) : status;
 }
@@ -180,7 +187,7 @@ static enum status make_answer(struct forecast_desk *desk, const struct forecast
     if (!answer->series) {
         return error_set(error, STATUS_NO_MEMORY, "no memory for the answer");
     }
-    forecast_render_begin(query, out);
+    (query->crossing ? timeleft_render_begin : forecast_render_begin)(query, out);
     for (size_t at = 0; at < query->count && status == STATUS_OK; at += DESK_SERIES_MAX) {
         size_t left = query->count - at;
         struct forecast_order order = {
@@ -222,12 +229,39 @@ static void keep(struct api_services *services, const char *query, const struct 
     answer->series = NULL;
 }
 
+/* Under which an answer of GET /api/v1/timeleft is kept: no query of a forecast begins so. */
+#define TIMELEFT_PREFIX  "/api/v1/timeleft?"
+#define TIMELEFT_KEY_MAX 2048
+
+/* False where the query is too long to be kept. */
+static bool timeleft_key(const struct call *call, char key[TIMELEFT_KEY_MAX])
+{
+    int length = snprintf(key, TIMELEFT_KEY_MAX, TIMELEFT_PREFIX "%s", call->request->query);
+    return length > 0 && length < TIMELEFT_KEY_MAX;
+}
+
+static void answer_from_memory(struct call *call, const char *key)
+{
+    if (!call->view->prefix && live_get(call->services, key, clock_wall_ms(), call->response)) {
+        api_count(call->services->metrics, METRIC_ANSWERS_MEMORY, 1);
+    } else {
+        call->outcome = API_DECLINED;
+    }
+}
+
 enum status forecast_get_fast(struct call *call, struct error *error)
 {
     (void)error;
-    if (!call->view->prefix &&
-        live_get(call->services, call->request->query, clock_wall_ms(), call->response)) {
-        api_count(call->services->metrics, METRIC_ANSWERS_MEMORY, 1);
+    answer_from_memory(call, call->request->query);
+    return STATUS_OK;
+}
+
+enum status timeleft_get_fast(struct call *call, struct error *error)
+{
+    (void)error;
+    char key[TIMELEFT_KEY_MAX];
+    if (timeleft_key(call, key)) {
+        answer_from_memory(call, key);
     } else {
         call->outcome = API_DECLINED;
     }
@@ -269,6 +303,15 @@ enum status forecast_get(struct call *call, struct error *error)
     return status == STATUS_OK ? answer_query(call, &query, keep_as, error) : status;
 }
 
+enum status timeleft_get(struct call *call, struct error *error)
+{
+    struct forecast_query query;
+    char key[TIMELEFT_KEY_MAX];
+    enum status status = forecast_query_read_timeleft(call->view, &call->query, &query, error);
+    const char *keep_as = !call->view->prefix && timeleft_key(call, key) ? key : NULL;
+    return status == STATUS_OK ? answer_query(call, &query, keep_as, error) : status;
+}
+
 enum status forecast_post(struct call *call, struct error *error)
 {
     struct forecast_query query;
@@ -279,16 +322,21 @@ enum status forecast_post(struct call *call, struct error *error)
 
 /* ---------------------------------------------------------------- without a request */
 
+/* `text` is the key of a kept answer. */
 static enum status read_query(struct api_worker *worker, const char *text,
                               struct forecast_query *query, struct error *error)
 {
     struct query raw = {worker->parameters, 0,    QUERY_PARAMETERS_MAX, worker->query_bytes,
                         QUERY_BYTES_MAX,    false};
-    if (query_parse(&raw, text, error) != STATUS_OK ||
-        query_check(&raw, FORECAST_PARAMETERS, "series", error) != STATUS_OK) {
+    size_t prefix = strlen(TIMELEFT_PREFIX);
+    bool crossing = strncmp(text, TIMELEFT_PREFIX, prefix) == 0;
+    const char *known = crossing ? TIMELEFT_PARAMETERS : FORECAST_PARAMETERS;
+    if (query_parse(&raw, crossing ? text + prefix : text, error) != STATUS_OK ||
+        query_check(&raw, known, "series", error) != STATUS_OK) {
         return error->status;
     }
-    return forecast_query_read(&worker->view, &raw, query, error);
+    return crossing ? forecast_query_read_timeleft(&worker->view, &raw, query, error)
+                    : forecast_query_read(&worker->view, &raw, query, error);
 }
 
 enum status api_forecast_text(struct api_worker *worker, const char *query, struct text *out,
@@ -309,7 +357,15 @@ static void refresh_one(struct api_worker *worker, const char *text)
     struct forecast_query query;
     struct live_answer answer = {0};
     struct error error = {0};
+    struct gauge_order gauges;
     struct text out;
+    uint32_t id = 0;
+    if (gauge_key_read(text, &id, &gauges)) {
+        if (gauge_make(worker->desk, &gauges, &id, 1, NULL, &error) != STATUS_OK) {
+            live_forget(worker->services->live, text);
+        }
+        return;
+    }
     text_init(&out, ANSWER_BYTES_MAX);
     if (read_query(worker, text, &query, &error) == STATUS_OK &&
         make_answer(worker->desk, &query, &out, &answer, &error) == STATUS_OK) {

@@ -126,13 +126,14 @@ void live_write_age(char *room, int64_t age_ms)
     } while (rest && at > 0);
 }
 
-bool live_get(struct api_services *services, const char *query, int64_t now_ms,
-              struct api_response *response)
+/* The entry of a query with a reference for the caller, where it is still good; NULL otherwise. */
+static struct live_entry *find_good(struct api_services *services, const char *query,
+                                    int64_t now_ms)
 {
     struct live *live = services->live;
     size_t length = strlen(query);
     if (length > QUERY_LENGTH_MAX) {
-        return false;
+        return NULL;
     }
     uint64_t hash = hash_bytes(query, length);
     lock_acquire(&live->lock);
@@ -142,11 +143,35 @@ bool live_get(struct api_services *services, const char *query, int64_t now_ms,
     }
     lock_release(&live->lock);
     if (!entry) {
+        return NULL;
+    }
+    atomic_store_explicit(&entry->asked_ms, now_ms, memory_order_relaxed);
+    if (!still_good(services, &entry->answer, now_ms, false)) {
+        entry_release(entry);
+        return NULL;
+    }
+    return entry;
+}
+
+bool live_add(struct api_services *services, const char *query, int64_t now_ms, struct text *out)
+{
+    struct live_entry *entry = find_good(services, query, now_ms);
+    if (entry) {
+        text_add(out, entry->answer.bytes, entry->answer.length);
+        entry_release(entry);
+    }
+    return entry != NULL;
+}
+
+bool live_get(struct api_services *services, const char *query, int64_t now_ms,
+              struct api_response *response)
+{
+    struct live_entry *entry = find_good(services, query, now_ms);
+    if (!entry) {
         return false;
     }
     const struct live_answer *answer = &entry->answer;
-    atomic_store_explicit(&entry->asked_ms, now_ms, memory_order_relaxed);
-    char *copy = still_good(services, answer, now_ms, false) ? mem_alloc(answer->length) : NULL;
+    char *copy = mem_alloc(answer->length);
     if (copy) {
         memcpy(copy, answer->bytes, answer->length);
         for (size_t i = 0; i < answer->series_count; i++) {

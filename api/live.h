@@ -64,6 +64,9 @@ void live_forget(struct live *live, const char *query);
 bool live_get(struct api_services *services, const char *query, int64_t now_ms,
               struct api_response *response);
 
+/* The same to the end of a text, as it was kept. */
+bool live_add(struct api_services *services, const char *query, int64_t now_ms, struct text *out);
+
 /* Queries, asked for lately, whose answers are no longer good: up to `maximum` copies, each freed
  * by the caller with mem_free. `ids` limits them to answers that speak of one of these (sorted). */
 size_t live_outdated(struct api_services *services, const uint32_t *ids, size_t id_count,

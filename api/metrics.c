@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-#define ROUTES_MAX  64
+#define ROUTES_MAX  128
 #define CODES_MAX   16
 #define BUCKETS_MAX 15
 

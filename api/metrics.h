@@ -50,6 +50,8 @@
     X(FALLBACK_OUTAGE, "forecast_fallbacks", "reason=\"outage\"", "")                              \
     X(FALLBACK_FAILED, "forecast_fallbacks", "reason=\"model_failed\"", "")                        \
     X(FALLBACK_NOT_FINITE, "forecast_fallbacks", "reason=\"not_finite\"", "")                      \
+    X(GAUGES_OMITTED, "forecast_metrics_omitted_series", "reason=\"metrics_max\"",                 \
+      "Series that answers of GET /forecast/metrics had no room for.")                             \
     X(VINTAGES_ISSUED, "vintages", "result=\"issued\"",                                            \
       "Forecasts issued, by what became of them.")                                                 \
     X(VINTAGES_LOST, "vintages", "result=\"not_written\"", "")

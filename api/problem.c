@@ -109,6 +109,9 @@ static const struct problem_code codes[] = {
     {"insufficient_history", 422, "Too few points", "A forecast needs two points of the series."},
     {"no_vintage", 404, "No forecast was kept from then",
      "forecast.vintages says how long issued forecasts are kept; leave out at for the one of now."},
+    {"not_supported", 400, "Not supported", "Leave it out; the manual says what there is."},
+    {"forecast_timeout", 422, "The forecasts took too long", "Send fewer series in one request."},
+    {"not_enabled", 404, "Switched off", "The option that is named switches it on."},
     /* models and jobs */
     {"unknown_model", 404, "Unknown model", "GET /api/v1/models lists what there is."},
     {"no_previous_model", 409, "No model to go back to",

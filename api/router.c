@@ -39,8 +39,12 @@ static const struct route routes[] = {
     {API_GET, SCOPE_READ, "/api/v1/forecast", BODY_NONE, FORECAST_PARAMETERS, "series",
      forecast_get_fast, forecast_get},
     {API_POST, SCOPE_READ, "/api/v1/forecast", BODY_JSON, "", "", NULL, forecast_post},
+    {API_GET, SCOPE_READ, "/api/v1/timeleft", BODY_NONE, TIMELEFT_PARAMETERS, "series",
+     timeleft_get_fast, timeleft_get},
     {API_GET, SCOPE_READ, "/api/v1/accuracy", BODY_NONE, "series by window", "series", NULL,
      accuracy_get},
+    {API_GET, SCOPE_READ, "/api/v1/anomalies", BODY_NONE, "series start end format", "series", NULL,
+     anomalies_get},
     /* series */
     {API_GET, SCOPE_READ, "/api/v1/series", BODY_NONE, "match search limit cursor", "", NULL,
      series_list},
@@ -49,6 +53,11 @@ static const struct route routes[] = {
     {API_DELETE, SCOPE_ADMIN, "/api/v1/series/{id}", BODY_NONE, "", "", NULL, series_delete},
     {API_GET, SCOPE_READ, "/api/v1/series/{id}/points", BODY_NONE, "start end limit", "", NULL,
      series_points},
+    /* forecasts as Nixtla's client asks for them */
+    {API_POST, SCOPE_READ, "/v2/forecast", BODY_VALUES, "", "", NULL, nixtla_forecast},
+    {API_GET, SCOPE_READ, "/model_params", BODY_NONE, "model freq", "", NULL, nixtla_model_params},
+    {API_GET, SCOPE_READ, "/validate_api_key", BODY_NONE, NULL, "", NULL, nixtla_validate},
+    {API_POST, SCOPE_READ, "/validate_token", BODY_JSON, NULL, "", NULL, nixtla_validate},
     /* models and training */
     {API_GET, SCOPE_READ, "/api/v1/models", BODY_NONE, "", "", NULL, models_list},
     {API_POST, SCOPE_ADMIN, "/api/v1/models/rollback", BODY_JSON, "", "", NULL, models_rollback},
@@ -64,6 +73,8 @@ static const struct route routes[] = {
     {API_GET, SCOPE_READ, "/api/v1/status", BODY_NONE, "", "", status_fast, NULL},
     {API_GET, SCOPE_OPEN, "/healthz", BODY_NONE, NULL, "", healthz_fast, NULL},
     {API_GET, SCOPE_OPEN, "/readyz", BODY_NONE, NULL, "", readyz_fast, NULL},
+    {API_GET, SCOPE_READ, "/forecast/metrics", BODY_NONE, "match horizon quantiles",
+     "match horizon", NULL, forecast_metrics_get},
     {API_GET, SCOPE_READ, "/metrics", BODY_NONE, NULL, "", metrics_fast, NULL},
     /* as Prometheus; what parameters there are is read by the handlers, out of query and form */
     {API_GET, SCOPE_READ, "/prometheus/api/v1/query", BODY_NONE, NULL, "", NULL, prometheus_query},
@@ -179,7 +190,8 @@ static bool type_is(const char *content_type, const char *wanted)
 static bool is_bulk(const struct route *route)
 {
     return route->body == BODY_POINTS || route->body == BODY_CSV || route->body == BODY_LINES ||
-           route->body == BODY_REMOTE_WRITE || route->body == BODY_OTLP;
+           route->body == BODY_REMOTE_WRITE || route->body == BODY_OTLP ||
+           route->body == BODY_VALUES;
 }
 
 static enum status check_type(const struct route *route, const char *type, struct error *error)

@@ -20,6 +20,7 @@ enum route_body {
     BODY_LINES,        /* line protocol, likewise, whatever its type is said to be */
     BODY_REMOTE_WRITE, /* Prometheus' protobuf, snappy or zstd, up to ingest.max_body */
     BODY_OTLP,         /* OpenTelemetry's metrics, protobuf or JSON, likewise */
+    BODY_VALUES,       /* JSON of many values that are not stored, up to ingest.max_body */
     BODY_FORM,         /* a small form, or nothing */
     BODY_CSV,          /* text/csv, likewise; the body itself may be a gzip file */
 };

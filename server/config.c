@@ -66,6 +66,8 @@ const struct option config_options[] = {
     {"forecast.vintages", OPTION_DURATION, "14d", 0, DAYS(3650), NULL, FIELD(vintages_ms), 1, 0,
      "Age up to which issued forecasts are kept, ever more thinly; 0 keeps none and stops "
      "learning."},
+    {"forecast.metrics_max", OPTION_INT, "0", 0, 100000, NULL, FIELD(metrics_max), 1, 0,
+     "Series that GET /forecast/metrics answers as gauges; 0 switches it off."},
     {"model.backbone", OPTION_TEXT, "logsparse", 0, 0, NULL, FIELD(backbone), 0, 0,
      "The network; forecastd backbones lists them with their options."},
     {"model.members", OPTION_TEXT, "", 0, 0, NULL, FIELD(members), 0, 0,
@@ -329,6 +331,7 @@ void config_limits(const struct config *config, struct api_limits *limits)
         .horizon_max = 1024,
         .live_bytes_max = (size_t)32 << 20,
         .vintage_age_max_ms = config->vintages_ms,
+        .metrics_series_max = (size_t)config->metrics_max,
     };
     snprintf(limits->quantiles, sizeof(limits->quantiles), "%s", config->quantiles);
 }

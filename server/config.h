@@ -35,6 +35,7 @@ struct config {
     int64_t horizon;
     char quantiles[128]; /* "0.1,0.5,0.9" */
     int64_t vintages_ms; /* 0 = none are kept */
+    int64_t metrics_max; /* series of GET /forecast/metrics; 0 = off */
     /* model */
     char backbone[24], head[16];
     char model_options[256];

@@ -38,6 +38,7 @@ void fixture_open_for(struct fixture *fixture, uint32_t series_max)
     fixture_set_now(NOW_MS);
     clock_wall_replace(test_clock);
     fixture->limits = (struct api_limits){
+        .metrics_series_max = 100,
         .body_max = (size_t)4 << 20,
         .max_future_ms = 600000,
         .series_max = 50,

@@ -27,6 +27,12 @@ static const struct scenario scenarios[] = {
     {"forecast", API_GET, "/api/v1/forecast?series=plain", NULL, ""},
     {"forecast post", API_POST, "/api/v1/forecast", NULL,
      "{\"series\":[\"plain\"],\"steps\":4,\"history\":\"1h\",\"format\":\"table\"}"},
+    {"time left", API_GET, "/api/v1/timeleft?series=plain&above=30", NULL, ""},
+    {"anomalies", API_GET, "/api/v1/anomalies?series=plain", NULL, ""},
+    {"gauges", API_GET, "/forecast/metrics", NULL, ""},
+    {"nixtla", API_POST, "/v2/forecast", NULL,
+     "{\"series\":{\"y\":[1,2,3,4,5,6,7,8,9,10],\"sizes\":[4,6]},\"h\":3,\"freq\":\"D\",\"level\":["
+     "80]}"},
     {"series", API_GET, "/api/v1/series?match=plain", NULL, ""},
     {"points", API_GET, "/api/v1/series/plain/points", NULL, ""},
     {"patch", API_PATCH, "/api/v1/series/plain", NULL, "{\"season\":24}"},

@@ -248,7 +248,7 @@ static void test_heads(void **state)
     assert_int_equal(answer.status, 413);
     fixture_answer_release(&answer);
     expect(&fixture, API_GET, "/api/v1/nothing", NULL, 404, "unknown_route");
-    expect(&fixture, API_GET, "/api/v1/timeleft", NULL, 404, "unknown_route");
+    expect(&fixture, API_GET, "/api/v1/timeleft/x", NULL, 404, "unknown_route");
     expect(&fixture, API_GET, "/api/v1/series/", NULL, 404, "unknown_route");
     expect(&fixture, API_POST, "/api/v1/written", "", 404, "unknown_route");
     expect(&fixture, API_OTHER, "/healthz", NULL, 405, "method_not_allowed");
