@@ -310,6 +310,45 @@ enum status csv_read(const char *bytes, size_t length, size_t inflated_max, stru
                      struct error *error) MUST_USE;
 void csv_free(struct csv_data *data);
 
+/* ---------------------------------------------------------------- answers of other databases, for the
+ * backfill of the command line
+ */
+
+/* Where the points of an answer go, and what of it was not taken. */
+struct neighbour_answer {
+    const char *name; /* for series without a name of their own; NULL: those are refused */
+    const char *column_prefix; /* taken off names of columns ("mean_"); NULL */
+    /* The points of one series, by its canonical text, finite and in the order of the answer. Called
+     * several times for a series with many points; another status than STATUS_OK ends the reading. */
+    enum status (*take)(void *context, const char *series, size_t length,
+                        const struct point *points, size_t count, struct error *error);
+    void *context;
+    /* counted on over several answers: start with zeros */
+    uint64_t points;         /* handed on */
+    uint64_t missing;        /* NaN and null: nothing is stored for them */
+    uint64_t skipped;        /* texts, booleans and infinities */
+    uint64_t refused_series; /* their name or labels are no series here */
+    struct error refusal;    /* of the first of those */
+    char warning[200];       /* that the server put into the answer; empty: none */
+};
+
+/* query_range of Prometheus and of what speaks like it. STATUS_INVALID where the answer is an error
+ * (with the server's words) or has another form. */
+enum status neighbour_read_prometheus(const char *bytes, size_t length,
+                                      struct neighbour_answer *answer,
+                                      struct error *error) MUST_USE;
+
+/* /query of InfluxDB 1.x with epoch=ms: one document, or one a line as chunked=true sends them. A
+ * numeric column is a series measurement_column, its tags are the labels. */
+enum status neighbour_read_influxql(const char *bytes, size_t length,
+                                    struct neighbour_answer *answer, struct error *error) MUST_USE;
+
+/* Annotated CSV of InfluxDB 2.x (annotations datatype, group and default). Columns of the group key are
+ * the labels, the series is _measurement__field with one underscore. Quoted fields are unquoted in
+ * place. */
+enum status neighbour_read_flux(char *bytes, size_t length, struct neighbour_answer *answer,
+                                struct error *error) MUST_USE;
+
 /* The forecast answer in json, csv or table, as the route gives it: for `forecastd forecast
  * --data`. */
 enum status api_forecast_text(struct api_worker *worker, const char *query, struct text *out,

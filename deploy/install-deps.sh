@@ -18,11 +18,13 @@ packages_of() {
         echo gcc libc6-dev make libmicrohttpd-dev libgnutls28-dev libseccomp-dev \
             libopenblas-pthread-dev libjansson-dev \
             libsqlite3-dev libyaml-dev zlib1g-dev libsnappy-dev ;;
+            libsqlite3-dev libyaml-dev zlib1g-dev libsnappy-dev libcurl4-gnutls-dev ;;
     demo)    echo curl gzip mawk ;;
     test)    echo libcmocka-dev python3 openssl binutils curl sqlite3 git tzdata ;;
     fuzz)    echo clang-14 libclang-rt-14-dev llvm-14 ;;
     browser) echo chromium nodejs npm fonts-dejavu-core ;;
     clients) echo prometheus nodejs npm mosquitto mosquitto-clients openssl ;;
+    clients) echo prometheus influxdb nodejs npm ;;
     packaging) # promtool comes with prometheus
         echo systemd mandoc prometheus python3-yaml strace ;;
     image)   echo podman runc mmdebstrap containernetworking-plugins iptables curl ;;
@@ -31,6 +33,7 @@ packages_of() {
             libsnappy1v5 libgnutls30 tzdata ;;
         echo libmicrohttpd12 libgnutls30 libseccomp2 libopenblas0-pthread libjansson4 \
             libsqlite3-0 libyaml-0-2 zlib1g libsnappy1v5 tzdata ;;
+            libsnappy1v5 libcurl3-gnutls tzdata ;;
     *)  printf 'no set named "%s"; the sets stand at the top of this file\n' "$1" >&2
         exit 2 ;;
     esac

@@ -35,6 +35,7 @@ LIBRARIES = {
     "gnutls/abstract.h": re.compile(r"server/tls[a-z_]*\.c"),
     "seccomp.h": re.compile(r"server/sandbox[a-z_]*\.c"),
     "yaml.h": re.compile(r"server/config[a-z_]*\.c"),
+    "curl/curl.h": re.compile(r"server/fetch\.c"),
     "zlib.h": re.compile(r"(api|server)/[a-z_]+\.c|tests/.*"),
 }
 # Private headers may name their own library; the public ones never do.
