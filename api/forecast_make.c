@@ -3,6 +3,7 @@
  */
 #include "api/desk.h"
 
+#include "api/crossing.h"
 #include "api/metrics.h"
 #include "base/check.h"
 #include "base/clock.h"
@@ -401,6 +402,8 @@ static void finish(struct forecast_made *made, const struct model_series *series
     if (made->facts.counter) {
         made->warnings |= WARNING_RATE;
     }
+    made->newest = series->values[series->count - 1];
+    made->persistence = crossing_persistence(series->values, series->count, series->seasons[0]);
     mem_free(made->values);
     made->values = NULL;
 }

@@ -78,6 +78,8 @@ struct forecast_made {
     int64_t shifted_ms; /* the first cell of the new level, with WARNING_LEVEL_SHIFT */
     double widening;    /* of the bands, for gaps and a young level; 1 = none */
     bool outage;        /* too little of the newest values is there for a model */
+    double newest;      /* value at the origin; NaN: missing */
+    double persistence; /* crossing_persistence of the values, for crossing_find */
     size_t trained_horizon;
     unsigned warnings;
     bool skipped;   /* too few values, and the order allows that: nothing but id and info holds */

@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "model/order.h"
 
+#include <float.h>
 #include <math.h>
 
 const double quantile_levels[QUANTILE_COUNT] = {0.025, 0.1, 0.2, 0.3, 0.4,  0.5,
@@ -146,4 +147,33 @@ double forecast_quantile(const struct forecast *forecast, size_t step, double le
     double low = (double)row[(above - 1) * stride];
     double high = (double)row[above * stride];
     return low + (high - low) * (z - z_low) / (z_high - z_low);
+}
+
+double forecast_share(const struct forecast *forecast, size_t step, double value, bool or_equal)
+{
+    CHECK(step < forecast->horizon);
+    const float *row = forecast->quantiles + step;
+    size_t stride = forecast->horizon, last = QUANTILE_COUNT - 1;
+    size_t above = 0; /* first level whose quantile lies beyond */
+    while (above <= last && (or_equal ? (double)row[above * stride] <= value
+                                      : (double)row[above * stride] < value)) {
+        above++;
+    }
+    double z = 0.0;
+    if (above == 0 || above > last) {
+        size_t outer = above == 0 ? 0 : last;
+        double median = (double)row[QUANTILE_MEDIAN * stride];
+        double spread = (double)row[outer * stride] - median;
+        if (fabs(spread) < (double)FLT_MIN) {
+            return above == 0 ? 0.0 : 1.0;
+        }
+        z = order_probit(quantile_levels[outer]) * (value - median) / spread;
+    } else {
+        double z_low = order_probit(quantile_levels[above - 1]);
+        double z_high = order_probit(quantile_levels[above]);
+        double low = (double)row[(above - 1) * stride];
+        double high = (double)row[above * stride];
+        z = z_low + (z_high - z_low) * (value - low) / (high - low);
+    }
+    return order_normal(z);
 }

@@ -121,6 +121,10 @@ struct forecast {
  * from the outer spread. */
 double forecast_quantile(const struct forecast *forecast, size_t step, double level);
 
+/* The inverse: the probability that a step's value is smaller than `value`, or with `or_equal` at
+ * most that. */
+double forecast_share(const struct forecast *forecast, size_t step, double value, bool or_equal);
+
 /* Multiplies the distance of all levels from the median, then bounds them as before. */
 void forecast_widen(const struct model_series *series, double factor, struct forecast *forecast);
 

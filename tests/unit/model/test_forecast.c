@@ -32,6 +32,27 @@ static void interpolates_levels(UNUSED void **state)
     assert_close(forecast_mean(quantiles, HORIZON), 10.0, 1e-5);
 }
 
+static void inverts_levels(UNUSED void **state)
+{
+    struct forecast forecast = blank();
+    for (size_t q = 0; q < QUANTILE_COUNT; q++) {
+        quantiles[q * HORIZON] = (float)(10.0 + 2.0 * order_probit(quantile_levels[q]));
+        quantiles[q * HORIZON + 1] = q < 8 ? 5.0f : 6.0f; /* an integer series */
+        quantiles[q * HORIZON + 2] = 7.0f;
+    }
+    for (double level = 0.001; level < 1.0; level += 0.001) {
+        double value = forecast_quantile(&forecast, 0, level);
+        assert_close(forecast_share(&forecast, 0, value, true), level, 1e-5);
+        assert_close(forecast_share(&forecast, 0, value, false), level, 1e-5);
+    }
+    assert_close(forecast_share(&forecast, 1, 5.0, true), 0.7, 1e-9);
+    assert_close(forecast_share(&forecast, 1, 5.0, false), 0.0, 0);
+    assert_close(forecast_share(&forecast, 1, 6.0, true), 0.975, 1e-9);
+    assert_close(forecast_share(&forecast, 2, 7.0, true), 1.0, 0);
+    assert_close(forecast_share(&forecast, 2, 7.0, false), 0.0, 0);
+    assert_close(forecast_share(&forecast, 2, 1e300, false), 1.0, 0);
+}
+
 static void finishes_forecasts(UNUSED void **state)
 {
     struct forecast forecast = blank();
@@ -173,6 +194,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(interpolates_levels),
+        cmocka_unit_test(inverts_levels),
         cmocka_unit_test(finishes_forecasts),
         cmocka_unit_test(no_forecast_is_certain),
         cmocka_unit_test(the_least_band_stays_below_a_real_one),
