@@ -259,6 +259,39 @@ struct regret_verdict {
 bool api_regret(struct api_services *services, int64_t step_ms, struct regret_verdict *verdict);
 void api_regret_forget(struct api_services *services, int64_t step_ms); /* once it was acted upon */
 
+/* ---------------------------------------------------------------- alert rules */
+
+enum alert_measure {
+    ALERT_QUANTILE, /* a quantile of the forecast is beyond the threshold at a step within the time */
+    ALERT_CROSSING  /* the first crossing has come within the time, with a given chance */
+};
+
+struct alert_condition {
+    enum alert_measure measure;
+    bool above; /* else below */
+    double threshold;
+    int64_t within_ms; /* from now; beyond the longest horizon it is cut there */
+    double level;      /* the quantile, or the chance: 0.1, 0.5 or 0.9 */
+};
+
+struct alert_finding {
+    bool usable; /* false: too few values, or the series is gone; then nothing else is set */
+    bool holds;
+    bool stale;     /* no point for many steps: holds is false */
+    double figure;  /* the quantile that is farthest beyond; or the chance within the time */
+    int64_t when_ms; /* of the first step beyond, or of the crossing; INT64_MIN: there is none */
+    int64_t origin_ms;
+};
+
+/* Whether the condition holds for a series now: a forecast is made, as an answer would be. */
+enum status api_alert_find(struct api_worker *worker, const struct alert_condition *condition,
+                           uint32_t id, struct alert_finding *finding,
+                           struct error *error) MUST_USE;
+
+/* Deliveries to webhooks by result, for /metrics. */
+enum webhook_result { WEBHOOK_SENT, WEBHOOK_FAILED, WEBHOOK_DROPPED };
+void api_count_webhook(struct api_services *services, enum webhook_result result);
+
 /* What is known of a series beyond the store: step and seasons inferred, state, last forecast. */
 enum series_state { SERIES_WARMING, SERIES_BASELINE, SERIES_LEARNED, SERIES_STALE };
 

@@ -49,7 +49,10 @@
     X(FALLBACK_NOT_FINITE, "forecast_fallbacks", "reason=\"not_finite\"", "")                      \
     X(VINTAGES_ISSUED, "vintages", "result=\"issued\"",                                            \
       "Forecasts issued, by what became of them.")                                                 \
-    X(VINTAGES_LOST, "vintages", "result=\"not_written\"", "")
+    X(VINTAGES_LOST, "vintages", "result=\"not_written\"", "")                                     \
+    X(WEBHOOKS_SENT, "webhooks", "result=\"sent\"", "Alerts for webhooks by what became of them.") \
+    X(WEBHOOKS_FAILED, "webhooks", "result=\"failed\"", "")                                        \
+    X(WEBHOOKS_DROPPED, "webhooks", "result=\"dropped\"", "")
 
 enum metric {
 #define METRIC_ENUM(name, family, labels, help) METRIC_##name,

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "server/alerts.h"
 #include "server/guard.h"
 #include "server/http.h"
 #include "server/mqtt.h"
@@ -47,6 +48,7 @@ struct daemon {
     struct mqtt *mqtt; /* NULL: no broker is configured */
     struct guard *guard;
     struct http *probes;         /* server.health_listen; NULL: none */
+    struct alerts *alerts;       /* NULL without rules */
     _Atomic(struct http *) http; /* the network thread asks for it while the rest still starts */
 };
 
@@ -256,6 +258,10 @@ static enum status start_services(struct daemon *daemon, struct error *error)
         training_of(&daemon->config, &options.settings);
         status = scheduler_start(&options, &daemon->scheduler, error);
     }
+    if (status == STATUS_OK) {
+        status = alerts_start(services, &daemon->config.alerts, daemon->config.alerts_every_ms,
+                              &daemon->alerts, error);
+    }
     return status;
 }
 
@@ -397,6 +403,7 @@ void daemon_stop(struct daemon *daemon, int64_t grace_ms)
         http_stop(daemon->probes, 0);
     }
     scheduler_stop(daemon->scheduler);
+    alerts_stop(daemon->alerts);
     refresher_stop(daemon->refresher);
     if (daemon->writer != NULL) {
         /* A clean end leaves only chunks: the smallest file, and nothing to replay at the next
