@@ -18,6 +18,7 @@
 #define WAIT_MS_FIRST     1000
 #define WAIT_MS_MAX       60000
 #define IDLE_MS           60000
+#define NICE              19
 #define NS_PER_MS         INT64_C(1000000)
 
 struct receiver {
@@ -152,6 +153,7 @@ static void *webhooks_main(void *context)
     struct webhooks *webhooks = context;
     struct delivery delivery;
     struct fetch *fetch = NULL;
+    thread_nice(NICE);
     while (take_due(webhooks, &delivery)) {
         const struct receiver *receiver = &webhooks->receivers[delivery.rule];
         struct error error = {0};
