@@ -21,6 +21,7 @@ packages_of() {
             libsqlite3-dev libyaml-dev zlib1g-dev libsnappy-dev libcurl4-gnutls-dev ;;
     demo)    echo curl gzip mawk ;;
     test)    echo libcmocka-dev python3 openssl binutils curl sqlite3 git tzdata ;;
+    test)    echo libcmocka-dev python3 curl openssl sqlite3 git tzdata ;;
     fuzz)    echo clang-14 libclang-rt-14-dev llvm-14 ;;
     browser) echo chromium nodejs npm fonts-dejavu-core ;;
     clients) echo prometheus nodejs npm mosquitto mosquitto-clients openssl ;;

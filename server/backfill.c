@@ -33,6 +33,7 @@ struct backfill {
     struct backfill_windows windows;
     struct progress progress;
     bool warned;
+    bool heard; /* the server has answered something: it exists */
 };
 
 static enum status take_points(void *context, const char *series, size_t length,
@@ -72,11 +73,13 @@ static enum outcome call_patiently(struct backfill *backfill, const struct backf
     for (int tries = 1;; tries++) {
         char words[200] = "";
         enum status status = fetch_call(backfill->fetch, &request, reply, error);
+        bool existed = backfill->heard;
+        backfill->heard |= status == STATUS_OK;
         if (status == STATUS_OK && reply->status == 200) {
             return ANSWERED;
         }
         int64_t asked_ms = status == STATUS_OK ? reply->retry_after_ms : 0;
-        bool again = status == STATUS_IO || status == STATUS_TIMEOUT;
+        bool again = existed && (status == STATUS_IO || status == STATUS_TIMEOUT);
         if (status == STATUS_OK) {
             const struct text *body = &reply->body;
             backfill_server_words(body->bytes != NULL ? body->bytes : "", body->length, words);
@@ -93,7 +96,11 @@ static enum outcome call_patiently(struct backfill *backfill, const struct backf
             return FAILED;
         }
         int64_t pause_ms = asked_ms > wait_ms ? asked_ms : wait_ms;
-        clock_sleep_ms(pause_ms < RETRY_MS_MAX ? pause_ms : RETRY_MS_MAX);
+        pause_ms = pause_ms < RETRY_MS_MAX ? pause_ms : RETRY_MS_MAX;
+        progress_end(&backfill->progress);
+        fprintf(stderr, "forecastd: %s; trying again in %.1f s\n", error->text,
+                (double)pause_ms / 1e3);
+        clock_sleep_ms(pause_ms);
         wait_ms = wait_ms * 2 < WAIT_MS_MAX ? wait_ms * 2 : WAIT_MS_MAX;
     }
 }

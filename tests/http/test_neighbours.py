@@ -7,11 +7,13 @@ The real servers are in tests/clients; these do what a real one does only in bad
 import http.server
 import json
 import os
+import ssl
+import subprocess
 import threading
 import time
 import urllib.parse
 
-from daemon import Daemon
+from daemon import SLOWNESS, Daemon
 
 BEGIN = 1795348800  # 2026-11-22T12:00:00Z
 WINDOW = ["--start", "2026-11-22T12:00:00Z", "--end", "2026-11-24T12:00:00Z"]  # 2880 minutes
@@ -20,11 +22,15 @@ WINDOW = ["--start", "2026-11-22T12:00:00Z", "--end", "2026-11-24T12:00:00Z"]  #
 class StandIn(http.server.ThreadingHTTPServer):
     """Answers each POST by `answer(request)` -> (status, headers, body); keeps what was asked."""
 
-    def __init__(self, answer):
+    def __init__(self, answer, certificate=None):
         self.asked = []
         self.answer = answer
         super().__init__(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.url = f"http{'s' if certificate else ''}://127.0.0.1:{self.server_port}"
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self.socket = context.wrap_socket(self.socket, server_side=True)
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def close(self):
@@ -40,6 +46,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         request = {"path": self.path, "headers": self.headers, "body": body}
         self.server.asked.append(request)
         status, headers, answer = self.server.answer(request)
+        if status == 0:  # hang up in the middle
+            self.send_response(200)
+            self.send_header("Content-Length", "1000")
+            self.end_headers()
+            self.wfile.write(b'{"status"')
+            self.close_connection = True
+            return
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
@@ -51,6 +64,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *_):
         pass
+
+
+def self_signed(folder):
+    """Key and certificate for 127.0.0.1 in one file."""
+    path = os.path.join(folder, "certificate.pem")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                    "-keyout", path + ".key", "-out", path, "-days", "2", "-subj", "/CN=stand-in",
+                    "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True, timeout=60)
+    with open(path + ".key", "rb") as key, open(path, "ab") as file:
+        file.write(key.read())
+    return path
 
 
 def matrix(request, limit=11000):
@@ -95,7 +119,7 @@ def test_windows_cover_the_time():
 
 
 def test_patience():
-    answers = [(503, {"Retry-After": "1"}, "busy"), (429, {}, ""), (500, {}, "{}"), None]
+    answers = [(503, {"Retry-After": "1"}, "busy"), (429, {}, ""), (0, {}, ""), None]
 
     def answer(request):
         given = answers.pop(0) if answers else None
@@ -105,6 +129,7 @@ def test_patience():
     code, error, asked, rows = run(answer)
     assert code == 0 and minutes(rows) == list(range(2880)), error
     assert len(asked) == 5 and time.monotonic() - begin > 1 + 1 + 2
+    assert "the server answered 503: busy; trying again in 1.0 s" in error, error
 
 
 def test_failure_says_where_to_go_on():
@@ -202,7 +227,22 @@ def test_influxdb_2():
         daemon.remove()
 
 
-def test_nobody_answers():
+def test_certificates_are_checked():
+    daemon = Daemon()
+    certificate = self_signed(daemon.folder)
+    server = StandIn(matrix, certificate)
+    try:
+        arguments = ["import", "--from-prometheus", server.url, "--query", "m", *WINDOW]
+        code, _, error = daemon.command(*arguments)
+        assert code == 1 and "certificate" in error and not server.asked, error
+        code, _, error = daemon.command(*arguments, "--ca-file", certificate)
+        assert code == 0 and "2880 points stored" in error, error
+    finally:
+        server.close()
+        daemon.remove()
+
+
+def test_what_does_not_belong_together_and_nobody_there():
     daemon = Daemon()
     try:
         code, _, error = daemon.command("import", "--from-prometheus", "http://no-such-host.invalid", "--query", "m",
@@ -212,5 +252,9 @@ def test_nobody_answers():
         assert code == 2 and "--from-prometheus or --from-influxdb is missing" in error, error
         code, _, error = daemon.command("import", "--from-prometheus", "http://127.0.0.1:1", "file.csv", "--query", "m")
         assert code == 2 and "either files or a neighbour" in error, error
+        begin = time.monotonic()
+        code, _, error = daemon.command("import", "--from-prometheus", "http://127.0.0.1:1", "--query", "m")
+        assert code == 1 and "http://127.0.0.1:1: Failed to connect" in error, error
+        assert time.monotonic() - begin < 5 * SLOWNESS  # a wrong address is said at once
     finally:
         daemon.remove()
