@@ -167,6 +167,7 @@ static bool set_options(struct fetch *fetch, const struct fetch_request *request
     SET(CURLOPT_NOSIGNAL, 1L);
     SET(CURLOPT_PROTOCOLS_STR, "http,https");
     SET(CURLOPT_FOLLOWLOCATION, 0L);
+    SET(CURLOPT_QUICK_EXIT, 1L); /* a name server that hangs must not keep us from leaving */
     SET(CURLOPT_CONNECTTIMEOUT_MS, CONNECT_TIMEOUT_MS);
     SET(CURLOPT_TIMEOUT_MS, (long)request->timeout_ms);
     SET(CURLOPT_ERRORBUFFER, fetch->problem);
@@ -237,7 +238,7 @@ enum status fetch_call(struct fetch *fetch, const struct fetch_request *request,
     if (!make_headers(request, &headers)) {
         status = error_set(error, STATUS_NO_MEMORY, "could not make the headers: out of memory");
     } else if (!set_options(fetch, request, reply, headers)) {
-        status = error_set(error, STATUS_UNSUPPORTED, "this libcurl is too old: 7.85 is needed");
+        status = error_set(error, STATUS_UNSUPPORTED, "this libcurl is too old: 7.87 is needed");
     } else {
         CURLcode code = library.easy_perform(fetch->curl);
         long answered = 0;
