@@ -50,7 +50,7 @@ struct backfill_source {
         {"header", "LINE", "Sent with each request, as 'Name: value'; may repeat."},               \
         {"header-file", "FILE", "Such lines with secrets."},                                       \
         {"bearer-file", "FILE", "A token, sent as Authorization: Bearer."},                        \
-        {"influx-token-file", "FILE", "A token of InfluxDB 2.x."},                                        \
+        {"influx-token-file", "FILE", "A token of InfluxDB 2.x."},                                 \
         {"basic-file", "FILE", "name:password, for basic authentication."},                        \
     {                                                                                              \
         "ca-file", "FILE", "Certificates to trust instead of the system's."                        \

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "server/alerts.h"
+#include "server/fetch.h"
 #include "server/guard.h"
 #include "server/http.h"
 #include "server/mqtt.h"
@@ -496,8 +497,15 @@ int daemon_run(const struct daemon_options *options, const struct config_sources
     catch_signals();
     mallopt(M_ARENA_MAX, 2);
     apply_log(options->config);
+    enum status status = STATUS_OK;
+    if (options->config->alerts.count > 0) { /* its libraries cannot be read from the sandbox */
+        status = fetch_prepare(&error);
+    }
     bool files_limited = guard_limit_files(options->config, sources->file);
-    if (daemon_start(options, &daemon, &error) != STATUS_OK) {
+    if (status == STATUS_OK) {
+        status = daemon_start(options, &daemon, &error);
+    }
+    if (status != STATUS_OK) {
         fprintf(stderr, "forecastd: %s\n%s%s", error.text, error.hint, error.hint[0] ? "\n" : "");
         return 1;
     }

@@ -1,10 +1,10 @@
 /* libcurl behind fetch.h: loading it, one call, and what its failures mean.
  * SPDX-License-Identifier: Apache-2.0
  *
- * libcurl and what it needs (31 libraries on Debian 12) are loaded by dlopen at the first call. Measured with
- * Debian 12's libcurl3-gnutls on two cores: linked in, `forecastd --version` took 14.2 ms of processor time
- * instead of 9.2 (best of 40 each, one after the other) and an idle daemon held 17.4 MB instead of 14.4,
- * for something that most daemons never use.
+ * libcurl and what it needs (31 libraries on Debian 12) are loaded by dlopen at the first call.
+ * Measured with Debian 12's libcurl3-gnutls on two cores: linked in, `forecastd --version`
+ * took 14.2 ms of processor time instead of 9.2 (best of 40 each, one after the other) and an idle
+ * daemon held 17.4 MB instead of 14.4, for something that most daemons never use.
  */
 #include "server/fetch.h"
 
@@ -80,12 +80,20 @@ static void load_library(void)
     library_ready = library.global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK;
 }
 
-enum status fetch_new(struct fetch **out, struct error *error)
+enum status fetch_prepare(struct error *error)
 {
     pthread_once(&library_once, load_library);
     if (!library_ready) {
         error_set(error, STATUS_UNSUPPORTED, "cannot call other servers: libcurl is not installed");
         return error_hint(error, "On Debian: apt-get install libcurl3-gnutls.");
+    }
+    return STATUS_OK;
+}
+
+enum status fetch_new(struct fetch **out, struct error *error)
+{
+    if (fetch_prepare(error) != STATUS_OK) {
+        return error->status;
     }
     struct fetch *fetch = mem_zeroed(1, sizeof(*fetch));
     if (fetch != NULL) {

@@ -36,7 +36,11 @@ struct fetch_reply {
     struct text body;
 };
 
-/* STATUS_UNSUPPORTED where libcurl is not installed. */
+/* Loads the library now: for whoever cannot open files later, because of a sandbox.
+ * STATUS_UNSUPPORTED where libcurl is not installed. */
+enum status fetch_prepare(struct error *error) MUST_USE;
+
+/* Prepares, where that has not been done. */
 enum status fetch_new(struct fetch **out, struct error *error) MUST_USE;
 void fetch_free(struct fetch *fetch); /* NULL is fine */
 

@@ -199,7 +199,8 @@ def test_gives_up_and_keeps_secrets():
     receiver = Receiver(codes=[500] * 50)
     daemon = Daemon("alerts.every=1s")
     try:
-        for name, text in (("url", receiver.url + "/s3cret-path\n"), ("headers", "Authorization: Bearer s3cret-token\n")):
+        address = receiver.url.replace("127.0.0.1", "localhost")  # a name has to be looked up inside of the sandbox
+        for name, text in (("url", address + "/s3cret-path\n"), ("headers", "Authorization: Bearer s3cret-token\n")):
             with open(os.path.join(daemon.folder, name), "w", encoding="ascii") as file:
                 file.write(text)
         daemon.settings += rule("busy", series="load", above="50", url_file="url", header_file="headers", retries="1")
