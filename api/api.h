@@ -265,6 +265,40 @@ struct regret_verdict {
 bool api_regret(struct api_services *services, int64_t step_ms, struct regret_verdict *verdict);
 void api_regret_forget(struct api_services *services, int64_t step_ms); /* once it was acted upon */
 
+/* ---------------------------------------------------------------- alert rules */
+
+enum alert_measure {
+    ALERT_QUANTILE, /* a quantile of the forecast is beyond the threshold at a step within the time
+                     */
+    ALERT_CROSSING  /* the first crossing has come within the time, with a given chance */
+};
+
+struct alert_condition {
+    enum alert_measure measure;
+    bool above; /* else below */
+    double threshold;
+    int64_t within_ms; /* from now; beyond the longest horizon it is cut there */
+    double level;      /* the quantile, or the chance: 0.1, 0.5 or 0.9 */
+};
+
+struct alert_finding {
+    bool usable; /* false: too few values, or the series is gone; then nothing else is set */
+    bool holds;
+    bool stale;      /* no point for many steps: holds is false */
+    double figure;   /* the quantile that is farthest beyond; or the chance within the time */
+    int64_t when_ms; /* of the first step beyond, or of the crossing; INT64_MIN: there is none */
+    int64_t origin_ms;
+};
+
+/* Whether the condition holds for a series now: a forecast is made, as an answer would be. */
+enum status api_alert_find(struct api_worker *worker, const struct alert_condition *condition,
+                           uint32_t id, struct alert_finding *finding,
+                           struct error *error) MUST_USE;
+
+/* Deliveries to webhooks by result, for /metrics. */
+enum webhook_result { WEBHOOK_SENT, WEBHOOK_FAILED, WEBHOOK_DROPPED };
+void api_count_webhook(struct api_services *services, enum webhook_result result);
+
 /* What is known of a series beyond the store: step and seasons inferred, state, last forecast. */
 enum series_state { SERIES_WARMING, SERIES_BASELINE, SERIES_LEARNED, SERIES_STALE };
 
@@ -315,6 +349,46 @@ struct csv_data {
 enum status csv_read(const char *bytes, size_t length, size_t inflated_max, struct csv_data *out,
                      struct error *error) MUST_USE;
 void csv_free(struct csv_data *data);
+
+/* ---------------------------------------------------------------- answers of other databases, for
+ * the backfill of the command line
+ */
+
+/* Where the points of an answer go, and what of it was not taken. */
+struct neighbour_answer {
+    const char *name;          /* for series without a name of their own; NULL: those are refused */
+    const char *column_prefix; /* taken off names of columns ("mean_"); NULL */
+    /* The points of one series, by its canonical text, finite and in the order of the answer.
+     * Called several times for a series with many points; another status than STATUS_OK ends the
+     * reading. */
+    enum status (*take)(void *context, const char *series, size_t length,
+                        const struct point *points, size_t count, struct error *error);
+    void *context;
+    /* counted on over several answers: start with zeros */
+    uint64_t points;         /* handed on */
+    uint64_t missing;        /* NaN and null: nothing is stored for them */
+    uint64_t skipped;        /* texts, booleans and infinities */
+    uint64_t refused_series; /* their name or labels are no series here */
+    struct error refusal;    /* of the first of those */
+    char warning[200];       /* that the server put into the answer; empty: none */
+};
+
+/* query_range of Prometheus and of what speaks like it. STATUS_INVALID where the answer is an error
+ * (with the server's words) or has another form. */
+enum status neighbour_read_prometheus(const char *bytes, size_t length,
+                                      struct neighbour_answer *answer,
+                                      struct error *error) MUST_USE;
+
+/* /query of InfluxDB 1.x with epoch=ms: one document, or one a line as chunked=true sends them. A
+ * numeric column is a series measurement_column, its tags are the labels. */
+enum status neighbour_read_influxql(const char *bytes, size_t length,
+                                    struct neighbour_answer *answer, struct error *error) MUST_USE;
+
+/* Annotated CSV of InfluxDB 2.x (annotations datatype, group and default). Columns of the group key
+ * are the labels, the series is _measurement__field with one underscore. Quoted fields are unquoted
+ * in place. */
+enum status neighbour_read_flux(char *bytes, size_t length, struct neighbour_answer *answer,
+                                struct error *error) MUST_USE;
 
 /* The forecast answer in json, csv or table, as the route gives it: for `forecastd forecast
  * --data`. */

@@ -54,7 +54,10 @@
       "Series that answers of GET /forecast/metrics had no room for.")                             \
     X(VINTAGES_ISSUED, "vintages", "result=\"issued\"",                                            \
       "Forecasts issued, by what became of them.")                                                 \
-    X(VINTAGES_LOST, "vintages", "result=\"not_written\"", "")
+    X(VINTAGES_LOST, "vintages", "result=\"not_written\"", "")                                     \
+    X(WEBHOOKS_SENT, "webhooks", "result=\"sent\"", "Alerts for webhooks by what became of them.") \
+    X(WEBHOOKS_FAILED, "webhooks", "result=\"failed\"", "")                                        \
+    X(WEBHOOKS_DROPPED, "webhooks", "result=\"dropped\"", "")
 
 enum metric {
 #define METRIC_ENUM(name, family, labels, help) METRIC_##name,

@@ -15,18 +15,19 @@ packages_of() {
     build) # OpenBLAS by its full name: only the pthread flavour is safe under several threads
         echo gcc libc6-dev make libmicrohttpd-dev libgnutls28-dev libseccomp-dev \
             libopenblas-pthread-dev libjansson-dev libsqlite3-dev libyaml-dev zlib1g-dev \
-            libsnappy-dev libzstd-dev ;;
+            libsnappy-dev libzstd-dev libcurl4-gnutls-dev ;;
     demo)    echo curl gzip mawk ;;
     test)    echo libcmocka-dev python3 openssl binutils curl sqlite3 git tzdata ;;
     fuzz)    echo clang-14 libclang-rt-14-dev llvm-14 ;;
     browser) echo chromium nodejs npm fonts-dejavu-core ;;
-    clients) echo prometheus victoria-metrics nodejs npm mosquitto mosquitto-clients openssl ;;
+    clients)
+        echo prometheus influxdb victoria-metrics nodejs npm mosquitto mosquitto-clients openssl ;;
     packaging) # promtool comes with prometheus
         echo systemd mandoc prometheus python3-yaml strace ;;
     image)   echo podman runc mmdebstrap containernetworking-plugins iptables curl ;;
     runtime) # what the linked binary needs and nothing else
         echo libmicrohttpd12 libgnutls30 libseccomp2 libopenblas0-pthread libjansson4 \
-            libsqlite3-0 libyaml-0-2 zlib1g libsnappy1v5 libzstd1 tzdata ;;
+            libsqlite3-0 libyaml-0-2 zlib1g libsnappy1v5 libzstd1 libcurl3-gnutls tzdata ;;
     *)  printf 'no set named "%s"; the sets stand at the top of this file\n' "$1" >&2
         exit 2 ;;
     esac

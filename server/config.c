@@ -114,6 +114,8 @@ const struct option config_options[] = {
      "Certificate with its chain, PEM; with tls.key server.listen speaks HTTPS only."},
     {"tls.key", OPTION_TEXT, "", 0, 0, NULL, FIELD(tls_key), 0, 0,
      "Private key of the certificate, PEM. SIGHUP reads both again."},
+    {"alerts.every", OPTION_DURATION, "15s", 1000, DAYS(1), NULL, FIELD(alerts_every_ms), 0, 0,
+     "Time between two looks at the forecasts that alert rules are about."},
     {"log.format", OPTION_CHOICE, "logfmt", 0, 0, log_formats, FIELD(log_format), 1, 0,
      "One line an event: logfmt or json."},
     {"log.level", OPTION_CHOICE, "info", 0, 0, log_levels, FIELD(log_level), 1, 0,
@@ -162,6 +164,10 @@ enum status config_set(struct config *config, const char *name, const char *valu
         options_find(config_options, config_option_count, name) == NULL &&
         strlen(name) > strlen("model.")) {
         return set_model_option(config, name + strlen("model."), value, origin, error);
+    }
+    if (strncmp(name, "alerts.", 7) == 0 &&
+        options_find(config_options, config_option_count, name) == NULL) {
+        return alert_rules_set(&config->alerts, name + 7, value, origin, error);
     }
     return options_set(config_options, config_option_count, config, name, value, origin, error);
 }
@@ -365,6 +371,9 @@ size_t config_reload(struct config *config, const struct config *next)
         text_release(&before);
         text_release(&after);
     }
+    if (memcmp(&config->alerts, &next->alerts, sizeof(config->alerts)) != 0) {
+        log_warning("config", "option needs a restart", "key=alerts");
+    }
     return changed;
 }
 
@@ -391,6 +400,9 @@ enum status config_load(const struct config_sources *sources, struct config *con
     }
     if (status == STATUS_OK) {
         status = check_tls(config, error);
+    }
+    if (status == STATUS_OK) {
+        status = alert_rules_check(&config->alerts, error);
     }
     return status == STATUS_OK ? check_model(config, error) : status;
 }

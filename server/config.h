@@ -6,13 +6,15 @@
  * line.
  *
  * The options of the backbone (model.window, model.kernel ...) are not rows of the table: they are
- * checked against the backbone's own table and kept in model_options as "window=32 kernel=3".
+ * checked against the backbone's own table and kept in model_options as "window=32 kernel=3". Alert
+ * rules (alerts.<rule>.<key>) have a table of their own too: alert_rule.h.
  */
 #ifndef SERVER_CONFIG_H
 #define SERVER_CONFIG_H
 
 #include "api/api.h"
 #include "base/options.h"
+#include "server/alert_rule.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -53,6 +55,9 @@ struct config {
     /* auth, tls */
     char tokens[512];
     char tls_cert[512], tls_key[512];
+    /* alerts */
+    int64_t alerts_every_ms;
+    struct alert_rules alerts;
     /* log */
     int64_t log_format; /* 0 logfmt, 1 json */
     int64_t log_level;  /* enum log_level */

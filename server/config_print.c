@@ -77,6 +77,49 @@ static void add_backbone_example(struct text *out)
     }
 }
 
+static void add_alert_example(struct text *out)
+{
+    static const struct {
+        const char *key, *value;
+    } filled[] = {{"series", "disk_free{mount=\"/\"}"},
+                  {"below", "1e9"},
+                  {"within", "24h"},
+                  {"measure", "crossing"},
+                  {"url", "https://alerts.example/hook"}};
+    text_add_string(out, "\n  # A rule, here of the name disk_full; there may be several:\n"
+                         "  # disk_full:\n");
+    for (size_t i = 0; i < alert_rule_option_count; i++) {
+        const struct option *option = &alert_rule_options[i];
+        const char *value = option->preset;
+        for (size_t k = 0; k < ARRAY_COUNT(filled); k++) {
+            value = strcmp(filled[k].key, option->name) == 0 ? filled[k].value : value;
+        }
+        text_add_format(out, "  #   %s", option->help);
+        if (option->type != OPTION_TEXT) {
+            text_add_string(out, " [");
+            add_bounds(out, option);
+            text_add_char(out, ']');
+        }
+        text_add_char(out, '\n');
+        add_file_line(out, "  # ", option->name, value);
+    }
+}
+
+/* The keys of a rule that are not at their presets. */
+static void add_alert_rule(const struct alert_rule *rule, struct text *out)
+{
+    text_add_format(out, "  %s:\n", rule->name);
+    for (size_t i = 0; i < alert_rule_option_count; i++) {
+        struct text value;
+        text_init(&value, 2048);
+        options_print(&alert_rule_options[i], rule, &value);
+        if (value.bytes != NULL && strcmp(value.bytes, alert_rule_options[i].preset) != 0) {
+            add_file_line(out, "  ", alert_rule_options[i].name, value.bytes);
+        }
+        text_release(&value);
+    }
+}
+
 void config_print_example(struct text *out)
 {
     text_add_string(out, "# Configuration of forecastd. Every value here is the default.\n"
@@ -101,6 +144,8 @@ void config_print_example(struct text *out)
         add_file_line(out, "", option->name + section + 1, option->preset);
         if (strcmp(option->name, "model.head") == 0) {
             add_backbone_example(out);
+        } else if (strcmp(option->name, "alerts.every") == 0) {
+            add_alert_example(out);
         }
     }
 }
@@ -118,6 +163,10 @@ void config_print_effective(const struct config *config, struct text *out)
         options_print(option, config, &value);
         add_file_line(out, "", option->name + section + 1, value.bytes != NULL ? value.bytes : "");
         text_release(&value);
+        for (size_t k = 0; strcmp(option->name, "alerts.every") == 0 && k < config->alerts.count;
+             k++) {
+            add_alert_rule(&config->alerts.rules[k], out);
+        }
         if (strcmp(option->name, "model.head") != 0) {
             continue;
         }
@@ -145,5 +194,7 @@ void config_print_help(struct text *out)
         text_add_string(out, "]\n");
     }
     text_add_string(out, "  model.<option>                  An option of the backbone; forecastd "
-                         "backbones lists them.\n");
+                         "backbones lists them.\n"
+                         "  alerts.<rule>.<key>             A key of an alert rule; "
+                         "docs/webhooks.md lists them.\n");
 }

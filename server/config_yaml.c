@@ -13,7 +13,7 @@
 #define DEPTH_MAX       4
 #define NAME_MAX_BYTES  128
 #define VALUE_MAX_BYTES 1024
-#define KEYS_MAX        128
+#define KEYS_MAX        512
 
 struct yaml_layer {
     struct config *config;

@@ -5,6 +5,8 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "server/alerts.h"
+#include "server/fetch.h"
 #include "server/guard.h"
 #include "server/http.h"
 #include "server/mqtt.h"
@@ -47,6 +49,7 @@ struct daemon {
     struct mqtt *mqtt; /* NULL: no broker is configured */
     struct guard *guard;
     struct http *probes;         /* server.health_listen; NULL: none */
+    struct alerts *alerts;       /* NULL without rules */
     _Atomic(struct http *) http; /* the network thread asks for it while the rest still starts */
 };
 
@@ -264,6 +267,10 @@ static enum status start_services(struct daemon *daemon, struct error *error)
         training_of(&daemon->config, &options.settings);
         status = scheduler_start(&options, &daemon->scheduler, error);
     }
+    if (status == STATUS_OK) {
+        status = alerts_start(services, &daemon->config.alerts, daemon->config.alerts_every_ms,
+                              &daemon->alerts, error);
+    }
     return status;
 }
 
@@ -405,6 +412,7 @@ void daemon_stop(struct daemon *daemon, int64_t grace_ms)
         http_stop(daemon->probes, 0);
     }
     scheduler_stop(daemon->scheduler);
+    alerts_stop(daemon->alerts);
     refresher_stop(daemon->refresher);
     if (daemon->writer != NULL) {
         /* A clean end leaves only chunks: the smallest file, and nothing to replay at the next
@@ -497,8 +505,15 @@ int daemon_run(const struct daemon_options *options, const struct config_sources
     catch_signals();
     mallopt(M_ARENA_MAX, 2);
     apply_log(options->config);
+    enum status status = STATUS_OK;
+    if (options->config->alerts.count > 0) { /* its libraries cannot be read from the sandbox */
+        status = fetch_prepare(&error);
+    }
     bool files_limited = guard_limit_files(options->config, sources->file);
-    if (daemon_start(options, &daemon, &error) != STATUS_OK) {
+    if (status == STATUS_OK) {
+        status = daemon_start(options, &daemon, &error);
+    }
+    if (status != STATUS_OK) {
         fprintf(stderr, "forecastd: %s\n%s%s", error.text, error.hint, error.hint[0] ? "\n" : "");
         return 1;
     }

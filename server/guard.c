@@ -17,7 +17,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define PATHS_MAX 16
+#define PATHS_MAX (16 + 6 * ALERT_RULES_MAX)
 
 struct guard {
     const struct config *config;
@@ -214,6 +214,11 @@ bool guard_limit_files(const struct config *config, const char *config_file)
     add_folder_of(paths, config->tls_key, false);
     add_folder_of(paths, config->mqtt_password_file, false);
     add_folder_of(paths, config->mqtt_ca_file, false);
+    for (size_t i = 0; i < config->alerts.count; i++) {
+        add_folder_of(paths, config->alerts.rules[i].url_file, false);
+        add_folder_of(paths, config->alerts.rules[i].header_file, false);
+        add_folder_of(paths, config->alerts.rules[i].ca_file, false);
+    }
     add_folder_of(paths, config_file != NULL ? config_file : "", false);
     bool fine = sandbox_limit_files(paths->items, paths->count);
     if (!fine) {

@@ -36,6 +36,7 @@ LIBRARIES = {
     "seccomp.h": re.compile(r"server/sandbox[a-z_]*\.c"),
     "yaml.h": re.compile(r"server/config[a-z_]*\.c"),
     "zstd.h": re.compile(r"api/inflate\.c|tests/.*"),
+    "curl/curl.h": re.compile(r"server/fetch\.c"),
     "zlib.h": re.compile(r"(api|server)/[a-z_]+\.c|tests/.*"),
 }
 # Private headers may name their own library; the public ones never do.

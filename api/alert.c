@@ -1,0 +1,115 @@
+/* Whether the condition of an alert rule holds for a series, out of a forecast made for it.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "api/call.h"
+#include "api/crossing.h"
+#include "api/forecast_make.h"
+#include "api/metrics.h"
+#include "base/clock.h"
+
+#include <math.h>
+#include <string.h>
+
+void api_count_webhook(struct api_services *services, enum webhook_result result)
+{
+    static const enum metric metrics[] = {[WEBHOOK_SENT] = METRIC_WEBHOOKS_SENT,
+                                          [WEBHOOK_FAILED] = METRIC_WEBHOOKS_FAILED,
+                                          [WEBHOOK_DROPPED] = METRIC_WEBHOOKS_DROPPED};
+    api_count(services->metrics, metrics[result], 1);
+}
+
+/* Steps that are over already say nothing about what is to come. */
+static void find_quantile(const struct alert_condition *condition, const struct forecast_made *made,
+                          int64_t now_ms, struct alert_finding *finding)
+{
+    double sign = condition->above ? 1.0 : -1.0;
+    finding->figure = (double)NAN;
+    for (size_t step = 0; step < made->forecast.horizon; step++) {
+        int64_t time_ms = made->origin_ms + (int64_t)(step + 1) * made->facts.step_ms;
+        if (time_ms < now_ms || time_ms > now_ms + condition->within_ms) {
+            continue;
+        }
+        double value = forecast_quantile(&made->forecast, step, condition->level);
+        value = fmin(fmax(value, made->minimum), made->maximum);
+        if (isnan(finding->figure) || sign * value > sign * finding->figure) {
+            finding->figure = value;
+        }
+        if (!finding->holds && sign * value > sign * condition->threshold) {
+            finding->holds = true;
+            finding->when_ms = time_ms;
+        }
+    }
+}
+
+static void find_crossing(const struct alert_condition *condition, const struct forecast_made *made,
+                          int64_t now_ms, struct alert_finding *finding)
+{
+    struct crossing crossing;
+    struct crossing_order order = {
+        .threshold = condition->threshold,
+        .above = condition->above,
+        .newest = made->newest,
+        .roughness = made->roughness,
+        .minimum = made->minimum,
+        .maximum = made->maximum,
+        .step_ms = made->facts.step_ms,
+    };
+    crossing_find(&made->forecast, &order, &crossing);
+    double after_s = condition->level < 0.3   ? crossing.p10_s
+                     : condition->level < 0.7 ? crossing.p50_s
+                                              : crossing.p90_s;
+    finding->figure = crossing.p_within;
+    if (!isnan(after_s)) {
+        finding->when_ms = made->origin_ms + (int64_t)(after_s * 1e3);
+        finding->holds = finding->when_ms <= now_ms + condition->within_ms;
+    }
+}
+
+/* The forecast up to the end of the time, cut at the longest horizon. */
+static enum status make(struct api_worker *worker, uint32_t id, int64_t within_ms,
+                        struct forecast_made *made, struct error *error)
+{
+    const struct api_limits *limits = atomic_load(&worker->services->limits);
+    struct forecast_order order = {
+        .ids = &id,
+        .count = 1,
+        .horizon_ms = within_ms,
+        .steps_max = limits->horizon_max,
+        .skip_short = true,
+    };
+    enum status status = forecast_make(worker->desk, &order, made, error);
+    if (status == STATUS_INVALID && strcmp(error->code ? error->code : "", "bad_parameter") == 0) {
+        order.horizon_ms = 0;
+        order.steps = limits->horizon_max;
+        *error = (struct error){0};
+        status = forecast_make(worker->desk, &order, made, error);
+    }
+    return status;
+}
+
+enum status api_alert_find(struct api_worker *worker, const struct alert_condition *condition,
+                           uint32_t id, struct alert_finding *finding, struct error *error)
+{
+    struct forecast_made made = {0};
+    int64_t now_ms = clock_wall_ms();
+    *finding = (struct alert_finding){.when_ms = INT64_MIN};
+    enum status status = make(worker, id, condition->within_ms, &made, error);
+    if (status == STATUS_NOT_FOUND) {
+        return STATUS_OK;
+    }
+    if (status != STATUS_OK) {
+        return status;
+    }
+    finding->usable = !made.skipped;
+    finding->stale = finding->usable && made.state == SERIES_STALE;
+    if (finding->usable && !finding->stale) {
+        finding->origin_ms = made.origin_ms;
+        if (condition->measure == ALERT_QUANTILE) {
+            find_quantile(condition, &made, now_ms, finding);
+        } else {
+            find_crossing(condition, &made, now_ms, finding);
+        }
+    }
+    forecast_made_release(&made);
+    return STATUS_OK;
+}
