@@ -34,8 +34,10 @@ export async function forecasts(page, pictures) {
     const asked = page.waitForRequest((request) => request.url().includes("history=2w"));
     await page.click("#ranges button:has-text('2w')");
     await asked;
+    const answered = page.waitForResponse((answer) => answer.url().includes("history=1w"));
     await page.keyboard.press("[");
     await page.waitForSelector("#ranges button:has-text('1w')[aria-pressed=true]");
+    await answered;
   });
   await check("the numbers behind the chart are a table", async () => {
     await page.click("#numbers summary");
