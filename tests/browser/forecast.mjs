@@ -69,7 +69,9 @@ export async function zones(browser) {
 export async function judged(page, pictures) {
   for (let tries = 0; tries < 110; tries++) {
     const answer = await ask(`/api/v1/accuracy?series=${encodeURIComponent(QUICK)}`);
-    if (answer.series[0].count > 20) break;
+    const at = new Date(Date.now() - 31000).toISOString();
+    const said = await ask(`/api/v1/forecast?series=${encodeURIComponent(QUICK)}&at=${at}`);
+    if (said.forecasts && answer.series[0].count > 20) break;
     await sleep(1000);
   }
   await check("what did we say: the forecast as it was issued, against what came", async () => {
