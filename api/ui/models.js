@@ -73,8 +73,8 @@ export class Models {
         figure("error (MASE)", fixed(mase), "on data that it had not seen"),
         figure(serverName(model.metrics?.baseline ?? "baseline").toLowerCase(), fixed(base), "its error on the same"),
         figure("inside 80 %", Number.isFinite(coverage80) ? percent(coverage80) : "–"),
-        figure("size", bytes(model.bytes), `${count(model.parameters)} parameters`),
-        figure("of series", count(model.series))),
+        figure("size", bytes(model.bytes), `${count(model.parameters)} parameters, learned from ${
+          count(model.series)} series`)),
       make("span", { className: "act" }, ["champion", "corrupt"].includes(standing) ? null : promote),
       make("p", { className: "why" }, model.verdict ?? ""), this.decisions(model));
   }

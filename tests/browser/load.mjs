@@ -8,7 +8,7 @@ const PAINT_MS = 300;
 const BYTES_MAX = 120000;
 const SHIFT_MAX = 0.05;
 const ROUNDS_MIN = 3;
-const ROUNDS_MAX = 8; // the best of several: others may keep the machine busy
+const ROUNDS_MAX = 16; // the best of several: others may keep the machine busy
 
 async function firstSight(browser) {
   let bytes = 0, files = 0;

@@ -8,6 +8,7 @@
 #define SERIES 1500 /* more than one batch of ids */
 
 static struct fixture fixture;
+static const char *prefix; /* of the view; NULL: everything */
 
 static int open_fixture(void **state)
 {
@@ -33,11 +34,10 @@ static int close_fixture(void **state)
 
 static size_t found(const char *words, uint32_t after, uint32_t *ids, size_t maximum, size_t *total)
 {
+    struct view view = {&fixture.services, prefix};
     struct series_search search;
     struct error error = {0};
-    static struct view everything;
-    everything = (struct view){.services = &fixture.services};
-    assert_int_equal(series_search_init(&search, &everything, NULL, words, &error), STATUS_OK);
+    assert_int_equal(series_search_init(&search, &view, NULL, words, &error), STATUS_OK);
     return series_search_run(&search, after, ids, maximum, total);
 }
 
@@ -56,6 +56,20 @@ static void test_words_in_any_order_and_case(void **state)
     assert_int_equal(found("rack=\"r3\"", 0, ids, SERIES, &total), (SERIES + 3) / 7);
     assert_int_equal(found("r3 r4", 0, ids, SERIES, &total), 0);
     assert_int_equal(total, 0);
+}
+
+/* What a view does not hold is neither found nor counted. */
+static void test_in_view_only(void **state)
+{
+    uint32_t ids[SERIES];
+    size_t total = 0;
+    (void)state;
+    prefix = "Fleet";
+    assert_int_equal(found("r5", 0, ids, SERIES, &total), 214);
+    prefix = "Other";
+    assert_int_equal(found("r5", 0, ids, SERIES, &total), 0);
+    assert_int_equal(total, 0);
+    prefix = NULL;
 }
 
 /* Pages one after the other are the whole, whatever their size. */
@@ -98,6 +112,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_words_in_any_order_and_case),
+        cmocka_unit_test(test_in_view_only),
         cmocka_unit_test(test_pages),
         cmocka_unit_test(test_route),
     };
