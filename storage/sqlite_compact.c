@@ -22,7 +22,10 @@ enum {
     FLUSH_SERIES_MAX = 16384, /* chosen for one transaction */
     FLUSH_COST = 16,          /* to read and write a series' open chunk, in points */
     CHECKPOINT_PAGES = 4096,  /* passive checkpoint beyond so many pages in the log */
-    TRUNCATE_PAGES = 16384,   /* 64 MiB: wait for readers and begin anew */
+    CHECKPOINT_PAGES_MIN = 32,
+    PAGE_BYTES = 4096,
+    RESERVE_SHARE = 4,      /* of the reserve that the log may take */
+    TRUNCATE_PAGES = 16384, /* 64 MiB: wait for readers and begin anew */
     TRUNCATE_EVERY_MS = 2000,
     CHECKPOINT_WAIT_MS = 20,
     TRIM_ROWS = 16, /* journal rows go in lots: each DELETE costs a search */
@@ -228,9 +231,19 @@ enum status sqlite_checkpoint(struct sqlite_state *state, struct error *error)
     return checkpoint(state, SQLITE_CHECKPOINT_TRUNCATE, error);
 }
 
+/* On a full disk the log must fit into the room of the reserve, or nothing could be freed: so a
+ * small reserve means a short log. */
+static int checkpoint_pages(const struct sqlite_state *state)
+{
+    int64_t reserve = state->storage->options.reserve_bytes;
+    int64_t pages = reserve / RESERVE_SHARE / PAGE_BYTES;
+    pages = pages < CHECKPOINT_PAGES_MIN ? CHECKPOINT_PAGES_MIN : pages;
+    return reserve > 0 && pages < CHECKPOINT_PAGES ? (int)pages : CHECKPOINT_PAGES;
+}
+
 static enum status checkpoint_due(struct sqlite_state *state, struct error *error)
 {
-    if (state->wal_pages < CHECKPOINT_PAGES) {
+    if (state->wal_pages < checkpoint_pages(state)) {
         return STATUS_OK;
     }
     int64_t now = clock_monotonic_ns();
