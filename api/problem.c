@@ -186,7 +186,7 @@ static const char *public_text(enum status status)
         return "the disk is full: nothing of this request was stored";
     }
     if (status == STATUS_IO) {
-        return "the store could not be read or written: nothing of this request was stored";
+        return "the store could not be read or written: send the request again";
     }
     if (status == STATUS_NO_MEMORY) {
         return "the daemon is out of memory";
