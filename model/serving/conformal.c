@@ -45,6 +45,38 @@ static size_t part_of(const struct conformal *state, size_t h)
     return part < CONFORMAL_PARTS ? part : CONFORMAL_PARTS - 1;
 }
 
+/* A step's factors on the half-widths: those of the thirds hold at their middles, and between the
+ * middles they run evenly from one to the next, so that a band has no stairs. */
+struct factors {
+    double of[CONFORMAL_PAIRS][CONFORMAL_PARTS];
+};
+
+static struct factors factors_of(const struct conformal *state)
+{
+    struct factors factors;
+    for (size_t pair = 0; pair < CONFORMAL_PAIRS; pair++) {
+        for (size_t part = 0; part < CONFORMAL_PARTS; part++) {
+            factors.of[pair][part] =
+                state->horizon > 0 ? exp((double)state->shift[pair][part]) : 1.0;
+        }
+    }
+    return factors;
+}
+
+static double factor_at(const struct factors *factors, size_t pair, double place)
+{
+    size_t low = (size_t)place, high = low + 1 < CONFORMAL_PARTS ? low + 1 : low;
+    double rest = place - (double)low;
+    return (1.0 - rest) * factors->of[pair][low] + rest * factors->of[pair][high];
+}
+
+/* Where step h lies between the middles of the thirds: 0 at the first one. */
+static double place_of(const struct conformal *state, size_t h)
+{
+    double place = ((double)h + 0.5) * CONFORMAL_PARTS / (double)state->horizon - 0.5;
+    return fmax(0.0, fmin((double)(CONFORMAL_PARTS - 1), place));
+}
+
 void conformal_init(struct conformal *state, size_t horizon)
 {
     memset(state, 0, sizeof(*state));
@@ -59,20 +91,16 @@ void conformal_apply(const struct conformal *state, const struct model_series *s
     if (state->horizon == 0) {
         return;
     }
-    float factors[CONFORMAL_PAIRS][CONFORMAL_PARTS];
-    for (size_t pair = 0; pair < CONFORMAL_PAIRS; pair++) {
-        for (size_t part = 0; part < CONFORMAL_PARTS; part++) {
-            factors[pair][part] = expf(state->shift[pair][part]);
-        }
-    }
+    struct factors factors = factors_of(state);
     for (size_t h = 0; h < horizon; h++) {
-        size_t part = part_of(state, h);
+        double place = place_of(state, h);
         float median = forecast->quantiles[QUANTILE_MEDIAN * horizon + h];
         for (size_t pair = 0; pair < CONFORMAL_PAIRS; pair++) {
             float *above = &forecast->quantiles[(QUANTILE_MEDIAN + 1 + pair) * horizon + h];
             float *below = &forecast->quantiles[(QUANTILE_MEDIAN - 1 - pair) * horizon + h];
-            *above = median + factors[pair][part] * (*above - median);
-            *below = median + factors[pair][part] * (*below - median);
+            float factor = (float)factor_at(&factors, pair, place);
+            *above = median + factor * (*above - median);
+            *below = median + factor * (*below - median);
         }
     }
     forecast_finish(series, 0.0, forecast);
@@ -86,11 +114,12 @@ void conformal_see(const struct conformal *state, const struct forecast *forecas
     size_t part = part_of(state, h);
     double median = (double)forecast->quantiles[QUANTILE_MEDIAN * horizon + h];
     double away = fabs(actual - median);
+    struct factors then = factors_of(issued), today = factors_of(state);
+    double place = place_of(state, h);
     for (size_t pair = 0; pair < CONFORMAL_PAIRS; pair++) {
         size_t level = actual >= median ? QUANTILE_MEDIAN + 1 + pair : QUANTILE_MEDIAN - 1 - pair;
         double width = fabs((double)forecast->quantiles[level * horizon + h] - median);
-        double before = issued->horizon > 0 ? (double)issued->shift[pair][part] : 0.0;
-        double now = width * exp((double)state->shift[pair][part] - before);
+        double now = width * factor_at(&today, pair, place) / factor_at(&then, pair, place);
         lesson->missed[pair][part] += away > now * (1.0 + 1e-9) ? 1.0 : 0.0;
         bool inside = away <= width * (1.0 + 1e-9);
         lesson->inside80 += pair == 3 && inside ? 1 : 0;

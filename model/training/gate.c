@@ -193,29 +193,41 @@ struct verdict {
     const char *baseline;
 };
 
+#define SKILL_TEXT 48
+
+/* "0.0825 (error 0.031)"; of a single origin nothing is known about the error. */
+static const char *print_skill(const struct skill *skill, char text[SKILL_TEXT])
+{
+    if (isfinite(skill->error)) {
+        snprintf(text, SKILL_TEXT, "%.3g (error %.2g)", skill->value, skill->error);
+    } else {
+        snprintf(text, SKILL_TEXT, "%.3g", skill->value);
+    }
+    return text;
+}
+
 static void say(const struct verdict *verdict, struct gate_result *result)
 {
     const struct skill *base = &result->over_baseline, *champion = &result->over_champion;
     bool failed_base = !verdict->over_baseline;
     const struct skill *skill = failed_base ? base : champion;
     char *reason = result->reason;
+    char one[SKILL_TEXT], other[SKILL_TEXT];
     size_t room = sizeof(result->reason);
     if (result->promote && isnan(champion->value)) {
-        snprintf(reason, room,
-                 "skill %.3g (error %.2g) over %s on %zu origins, no champion; wQL %.4g",
-                 base->value, base->error, verdict->baseline, base->units, result->challenger);
+        snprintf(reason, room, "skill %s over %s on %zu origin%s, no champion; wQL %.4g",
+                 print_skill(base, one), verdict->baseline, base->units, base->units > 1 ? "s" : "",
+                 result->challenger);
     } else if (result->promote) {
-        snprintf(reason, room,
-                 "skill %.3g (error %.2g) over the champion, %.3g (error %.2g) over %s, on %zu"
-                 " origins; wQL %.4g",
-                 champion->value, champion->error, base->value, base->error, verdict->baseline,
-                 base->units, result->challenger);
+        snprintf(reason, room, "skill %s over the champion, %s over %s, on %zu origin%s; wQL %.4g",
+                 print_skill(champion, one), print_skill(base, other), verdict->baseline,
+                 base->units, base->units > 1 ? "s" : "", result->challenger);
     } else {
-        snprintf(reason, room,
-                 "no skill over %s%s: %.3g (error %.2g) on %zu origins; wQL %.4g against %.4g",
+        snprintf(reason, room, "no skill over %s%s: %s on %zu origin%s; wQL %.4g against %.4g",
                  failed_base ? "the baseline " : "the champion",
-                 failed_base ? verdict->baseline : "", skill->value, skill->error, skill->units,
-                 result->challenger, failed_base ? result->baseline : result->champion);
+                 failed_base ? verdict->baseline : "", print_skill(skill, one), skill->units,
+                 skill->units > 1 ? "s" : "", result->challenger,
+                 failed_base ? result->baseline : result->champion);
     }
 }
 

@@ -394,6 +394,31 @@ static void bounds_hold_after_widening(void **state)
     }
 }
 
+/* Thirds that were corrected very differently: from step to step the band widens by little. */
+static void a_band_has_no_stairs(void **state)
+{
+    (void)state;
+    struct conformal uneven;
+    struct scenario scenario = {.noise = steady, .believed = 1.0};
+    struct issued issued;
+    conformal_init(&uneven, H);
+    for (size_t pair = 0; pair < CONFORMAL_PAIRS; pair++) {
+        for (size_t part = 0; part < CONFORMAL_PARTS; part++) {
+            uneven.shift[pair][part] = part == 1 ? -1.0f : 1.0f;
+        }
+    }
+    issue(&issued, 1, &scenario, &uneven);
+    double narrowest = INFINITY, widest = 0.0, previous = NAN;
+    for (size_t h = 0; h < H; h++) {
+        double width = (double)issued.quantiles[(QUANTILE_COUNT - 2) * H + h] - 100.0;
+        assert_false(fabs(width - previous) > 0.25 * (exp(1.0) - exp(-1.0)) * 1.5);
+        narrowest = fmin(narrowest, width);
+        widest = fmax(widest, width);
+        previous = width;
+    }
+    assert_true(widest / narrowest > 4.0); /* and the thirds are still told apart */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -411,6 +436,7 @@ int main(void)
         cmocka_unit_test(scattered_misses_are_no_level_shift),
         cmocka_unit_test(a_new_model_keeps_half_of_what_was_learned),
         cmocka_unit_test(bounds_hold_after_widening),
+        cmocka_unit_test(a_band_has_no_stairs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
