@@ -132,13 +132,14 @@ enum baseline {
     BASELINE_LAST_VALUE,
     BASELINE_DRIFT,
     BASELINE_SEASONAL_NAIVE,
-    BASELINE_DAMPED_TREND, /* exponential smoothing with damped trend and season */
+    BASELINE_DAMPED_TREND,   /* exponential smoothing with damped trend and season */
+    BASELINE_SEASONAL_DRIFT, /* seasonal means with damped drift, many averaged by their errors */
     BASELINE_COUNT
 };
 const char *baseline_name(enum baseline baseline); /* "last_value", "damped_trend" ... */
 
 /* Needs at least two observed values, the seasonal naive one full season, the damped trend eight
- * values and a few errors: false where it cannot.
+ * values and a few errors, the seasonal drift a horizon and two seasons: false where it cannot.
  * Spread from the empirical errors of the method on the series itself. No allocation: `scratch` has
  * 4 * series->count doubles. */
 bool baseline_forecast(enum baseline baseline, const struct model_series *series, double *scratch,

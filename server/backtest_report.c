@@ -282,7 +282,7 @@ static void print_parts(FILE *out, const char *name, size_t offset, const struct
             const char *figure = (const char *)&models[i] + offset + part * sizeof(double);
             double value;
             memcpy(&value, figure, sizeof(value));
-            fprintf(out, " %13.4f", value);
+            fprintf(out, " %14.4f", value);
         }
         fputc('\n', out);
     }
@@ -291,15 +291,15 @@ static void print_parts(FILE *out, const char *name, size_t offset, const struct
 static void print_figures(const struct backtest_report *report, const struct metrics *models,
                           FILE *out)
 {
-    fprintf(out, "\n%-15s %13.13s %13s %13s %13s %13s\n", "", report->backbone, "last value",
-            "drift", "seasonal naive", "damped trend");
+    fprintf(out, "\n%-15s %14.14s %14s %14s %14s %14s %14s\n", "", report->backbone, "last value",
+            "drift", "seasonal naive", "damped trend", "seasonal drift");
     for (size_t k = 0; k < ARRAY_COUNT(figures); k++) {
         if (!figures[k].shown || (figures[k].m4 && !report->m4)) {
             continue;
         }
         fprintf(out, "%-15s", figures[k].name);
         for (size_t i = 0; i <= BASELINE_COUNT; i++) {
-            fprintf(out, " %13.5f", value_of(&models[i], &figures[k]));
+            fprintf(out, " %14.5f", value_of(&models[i], &figures[k]));
         }
         if (report->seed_count > 1) {
             double summary[3];

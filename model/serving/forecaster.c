@@ -24,7 +24,7 @@
 
 #define CHUNK_MAX           32    /* series on the tape at once */
 #define BASELINE_VALUES_MIN 1024  /* newest values that a blended baseline sees, at least, */
-#define BASELINE_SEASONS    8     /* or so many of its seasons, */
+#define BASELINE_SEASONS    18    /* or so many of its seasons, */
 #define BASELINE_VALUES_MAX 65536 /* at most */
 #define STATISTICS_MIN      8192 /* newest values that a series' own spread is taken from, at least */
 

@@ -21,7 +21,7 @@
 const char *baseline_name(enum baseline baseline)
 {
     static const char *const names[BASELINE_COUNT] = {"last_value", "drift", "seasonal_naive",
-                                                      "damped_trend"};
+                                                      "damped_trend", "seasonal_drift"};
     CHECK(baseline < BASELINE_COUNT);
     return names[baseline];
 }
@@ -207,6 +207,11 @@ bool baseline_forecast(enum baseline baseline, const struct model_series *series
         break;
     case BASELINE_DAMPED_TREND:
         if (!smoothing_forecast(series, scratch, out)) {
+            return false;
+        }
+        break;
+    case BASELINE_SEASONAL_DRIFT:
+        if (!seasonal_drift_forecast(series, scratch, out)) {
             return false;
         }
         break;

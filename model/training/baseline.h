@@ -22,4 +22,10 @@ size_t baseline_season(const struct model_series *series);
 #define SMOOTHING_OBSERVED_MIN 8
 bool smoothing_forecast(const struct model_series *series, double *scratch, struct forecast *out);
 
+/* Seasonal means with damped drift, averaged; `scratch` as above. The usual seasons of the step
+ * are looked at besides the series' own. False where there is none, or where the series does not
+ * hold a horizon and its shortest season twice. */
+bool seasonal_drift_forecast(const struct model_series *series, double *scratch,
+                             struct forecast *out);
+
 #endif

@@ -19,7 +19,7 @@
 #include <math.h>
 #include <string.h>
 
-#define METHODS_MAX   (3 + SEASONS_MAX)
+#define METHODS_MAX   (4 + SEASONS_MAX)
 #define SHARES        10                         /* 0.1 ... 1 */
 #define CHOICES_MAX   (METHODS_MAX * SHARES + 1) /* the first one: the model alone */
 #define GROUP_SHARES  7                          /* the group's share is at most 0.7 */
@@ -54,7 +54,8 @@ static void list_methods(struct chooser *chooser, const uint32_t seasons[SEASONS
     methods[0] = (struct method){BASELINE_LAST_VALUE, 0};
     methods[1] = (struct method){BASELINE_DRIFT, 0};
     methods[2] = (struct method){BASELINE_DAMPED_TREND, 0};
-    chooser->method_count = 3;
+    methods[3] = (struct method){BASELINE_SEASONAL_DRIFT, 0};
+    chooser->method_count = 4;
     for (size_t i = 0; i < SEASONS_MAX && seasons[i] > 0; i++) {
         methods[chooser->method_count] = (struct method){BASELINE_SEASONAL_NAIVE, seasons[i]};
         chooser->method_count++;

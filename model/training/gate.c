@@ -238,7 +238,8 @@ static enum status judge_baselines(struct judging *judging, const struct losses 
     enum status status = STATUS_OK;
     result->baseline = (double)NAN;
     verdict->over_baseline = true;
-    for (int b = 0; b < BASELINE_COUNT && status == STATUS_OK; b++) {
+    /* Those that would serve instead: the seasonal drift is a member of blends only. */
+    for (int b = 0; b < BASELINE_SEASONAL_DRIFT && status == STATUS_OK; b++) {
         struct skill skill;
         bool enough = false;
         other->points = 0;

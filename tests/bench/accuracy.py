@@ -4,18 +4,20 @@
 SPDX-License-Identifier: Apache-2.0
 
 usage: accuracy.py sets|pjm|m4|ablation DATA [--forecastd PATH] [--seconds N] [--seed N] [--pairs N] [--csv CSV]
-                                        [--only NAME,...] [--set KEY=VALUE]...
+                                        [--only NAME,...] [--variants NAME,...] [--steps N] [--set KEY=VALUE]...
        accuracy.py tables [--csv CSV]   prints the tables of what the CSV holds
 
   sets      every set of DATA, rolling windows: champion, last value, seasonal naive and damped trend; the ratio to the
             best of these three, chosen afterwards; coverage by set, by third of the horizon and pooled
   pjm       eight weeks spread over the year before 2018-08-02, a day ahead, pooled; against the weekly seasonal naive
   m4        the last 48 steps of the train part of M4 Hourly: OWA, MASE, wQL
-  ablation  the default recipe against single members and against itself without its parts
+  ablation  the default recipe against single members, against itself without its parts, and against the baseline that
+            is blended most, alone
 
 CSV rows are part,case,model,measure,value; a run replaces the rows of its part and cases and keeps the others. --pairs N
 runs N trainings side by side, each on two cores of its own (taskset); all have the same time. --seconds is the budget
-of each training (sets 60, pjm 300, m4 600, ablation 60).
+of each training (sets 60, pjm 300, m4 600, ablation 60); --steps N trains for steps instead, which gives the same
+figures whatever the machine does besides.
 """
 import argparse
 import collections
@@ -82,6 +84,7 @@ ABLATIONS = {
     "without calendar": ["model.member_options=calendar=false"],
     "without balanced loss": ["model.member_options=balanced=false"],
 }
+BLENDED_MOST = "seasonal drift alone"
 SECONDS = {"sets": 60, "pjm": 300, "m4": 600, "ablation": 60}
 RATIO_MAX, MEAN_RATIO_MAX = 1.05, 0.88
 
@@ -131,8 +134,9 @@ def by_case(rows, part):
 def command(arguments, name, end=None, options=()):
     path, horizon, windows, season = SETS[name]
     words = [arguments.forecastd, "backtest", os.path.join(arguments.data, path), "--horizon", str(horizon),
-             "--windows", str(windows), "--season", str(season), "--seconds", str(arguments.seconds),
-             "--seed", str(arguments.seed), "--json", "--set", "train.lanes=2"]
+             "--windows", str(windows), "--season", str(season), "--seed", str(arguments.seed), "--json",
+             "--set", "train.lanes=2"]
+    words += ["--steps", str(arguments.steps)] if arguments.steps else ["--seconds", str(arguments.seconds)]
     if end or name == "pjm_load":
         words += ["--end", end or PJM_END]
     for option in list(arguments.set) + list(options):
@@ -167,8 +171,8 @@ def run_all(arguments, jobs):
         yield from pool.map(run, jobs.items())
 
 
-def chosen(arguments, names):
-    only = arguments.only.split(",") if arguments.only else list(names)
+def chosen(wanted, names):
+    only = wanted.split(",") if wanted else list(names)
     unknown = [name for name in only if name not in names]
     if unknown:
         raise SystemExit(f"no such case: {', '.join(unknown)}; there are {', '.join(names)}")
@@ -176,12 +180,13 @@ def chosen(arguments, names):
 
 
 def budget_rows(part, arguments):
-    return rows_of(part, "budget", "", {"seconds": arguments.seconds, "seed": arguments.seed})
+    budget = {"steps": arguments.steps} if arguments.steps else {"seconds": arguments.seconds}
+    return rows_of(part, "budget", "", {**budget, "seed": arguments.seed})
 
 
 def run_sets(arguments):
     rows, failed = budget_rows("sets", arguments), 0
-    jobs = {name: command(arguments, name) for name in chosen(arguments, SETS)}
+    jobs = {name: command(arguments, name) for name in chosen(arguments.only, SETS)}
     for name, result in run_all(arguments, jobs):
         failed += result is None
         for model in ("champion",) + RIVALS if result else ():
@@ -196,7 +201,7 @@ def run_sets(arguments):
 def run_pjm(arguments):
     rows, failed = budget_rows("pjm", arguments), 0
     jobs = {f"week before {day}": command(arguments, "pjm_load", f"{day}T00:00:00Z")
-            for day in chosen(arguments, PJM_WEEKS)}
+            for day in chosen(arguments.only, PJM_WEEKS)}
     for name, result in run_all(arguments, jobs):
         failed += result is None
         for model in ("champion", "seasonal_naive") if result else ():
@@ -209,7 +214,7 @@ def run_m4(arguments):
     rows, failed = budget_rows("m4", arguments), 0
     for name, result in run_all(arguments, {"m4_hourly": command(arguments, "m4_hourly")}):
         failed += result is None
-        for model in ("champion",) + RIVALS if result else ():
+        for model in ("champion", "seasonal_drift") + RIVALS if result else ():
             metrics = result["models"][model]
             rows += rows_of("m4", name, model, {"OWA": metrics["OWA"], **kept_figures(metrics)})
     write_rows(arguments.csv, rows)
@@ -218,13 +223,16 @@ def run_m4(arguments):
 
 def run_ablation(arguments):
     rows, failed = budget_rows("ablation", arguments), 0
-    only = chosen(arguments, ABLATION_SETS)
-    jobs = {(variant, name): command(arguments, name, options=options)
-            for variant, options in ABLATIONS.items() for name in only}
+    only = chosen(arguments.only, ABLATION_SETS)
+    variants = chosen(arguments.variants, ABLATIONS)
+    jobs = {(variant, name): command(arguments, name, options=ABLATIONS[variant])
+            for variant in variants for name in only}
     for (variant, name), result in run_all(arguments, jobs):
         failed += result is None
         if result:
             rows += rows_of("ablation", name, variant, kept_figures(result["models"]["champion"]))
+        if result and variant == "default":
+            rows += rows_of("ablation", name, BLENDED_MOST, kept_figures(result["models"]["seasonal_drift"]))
     write_rows(arguments.csv, rows)
     return failed
 
@@ -273,7 +281,8 @@ def pooled(cases, model, measure, weight):
 
 def budget_line(cases):
     budget = cases.pop("budget", {}).get("", {})
-    return f"Budget {budget.get('seconds', math.nan):g} s a training, seed {budget.get('seed', math.nan):g}."
+    length = f"{budget['steps']:g} steps" if "steps" in budget else f"{budget.get('seconds', math.nan):g} s"
+    return f"Budget {length} a training, seed {budget.get('seed', math.nan):g}."
 
 
 def sets_tables(rows):
@@ -341,7 +350,7 @@ def ablation_tables(rows):
     line = budget_line(cases)
     names = [name for name, models in cases.items() if "default" in models]
     body = []
-    for variant in ABLATIONS:
+    for variant in [*ABLATIONS, BLENDED_MOST]:
         there = [name for name in names if variant in cases[name]]
         if not there:
             continue
@@ -351,10 +360,10 @@ def ablation_tables(rows):
                                               for name in there]), 3))
         row += [number(pooled([cases[name] for name in there], variant, key, "points"), 3)
                 for key in ("cover80", "cover95")]
-        row += [number(cases[name].get(variant, {}).get("wQL")) for name in names]
+        row += [number(cases[name].get(variant, {}).get(measure)) for name in names for measure in ("MASE", "wQL")]
         body.append(row)
     return [line, table(["recipe", "MASE to default", "wQL to default", "cover80", "cover95"] +
-                        [f"wQL {name}" for name in names], body)]
+                        [f"{measure} {name}" for name in names for measure in ("MASE", "wQL")], body)]
 
 
 TABLES = {"sets": sets_tables, "pjm": pjm_tables, "m4": m4_tables, "ablation": ablation_tables}
@@ -369,9 +378,11 @@ def main():
         one.add_argument("data")
         one.add_argument("--forecastd", default="build/forecastd")
         one.add_argument("--seconds", type=int, default=SECONDS[name])
+        one.add_argument("--steps", type=int, default=0)
         one.add_argument("--seed", type=int, default=1)
         one.add_argument("--pairs", type=int, default=1)
         one.add_argument("--only", default="")
+        one.add_argument("--variants", default="")
         one.add_argument("--set", action="append", default=[])
         one.add_argument("--csv", default="docs/accuracy.csv")
     commands.add_parser("tables").add_argument("--csv", default="docs/accuracy.csv")

@@ -26,7 +26,7 @@ SETTINGS = ["train.every=1d"]
 HOUR = 3600000
 CASES = {"rolling": (12, 3, []), "single": (24, 1, ["--m4"])}  # horizon, windows, options
 TINY = ["--set", "model.width=16", "--set", "model.layers=1", "--set", "model.inner=32"]
-MODELS = {"champion", "last_value", "drift", "seasonal_naive", "damped_trend"}
+MODELS = {"champion", "last_value", "drift", "seasonal_naive", "damped_trend", "seasonal_drift"}
 
 
 def stored_figures():

@@ -223,8 +223,7 @@ static void a_backtest_prints_the_keys_of_the_contract(void **state)
         "seasonal_naive", "MASE",         "sMAPE",         "ND",
         "rho0.1",         "rho0.9",       "wQL",           "cover80",
         "cover95",        "MSIS95",       "OWA",           "last_value",
-        "drift",          "damped_trend",
-    };
+        "drift",          "damped_trend", "seasonal_drift"};
     (void)state;
     assert_int_equal(run(command_backtest, csv, "--horizon", "12", "--windows", "2", "--season",
                          "24", "--steps", "2", "--seed", "3", "--m4", "--json", "--forecasts",
