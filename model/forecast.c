@@ -23,19 +23,6 @@ double forecast_last_seen(const double *values, size_t count)
     return 0.0;
 }
 
-float forecast_mean(const float *quantiles, size_t stride)
-{
-    double sum = (double)quantiles[0] * quantile_levels[0];
-    for (size_t q = 1; q < QUANTILE_COUNT; q++) {
-        double low = (double)quantiles[(q - 1) * stride];
-        double high = (double)quantiles[q * stride];
-        sum += 0.5 * (low + high) * (quantile_levels[q] - quantile_levels[q - 1]);
-    }
-    sum += (double)quantiles[(QUANTILE_COUNT - 1) * stride] *
-           (1.0 - quantile_levels[QUANTILE_COUNT - 1]);
-    return (float)sum;
-}
-
 static float bounded(const struct model_series *series, float value)
 {
     /* A bound is a double: the float that is returned must not lie on its other side. */
@@ -57,7 +44,7 @@ static float finite_or(float value, double fallback)
 
 /* No forecast is certain: each level keeps at least its share of a small band about the median, so
  * that "low = high", as for a constant series, never stands for "no interval". */
-#define LEAST_SPREAD          1e-6 /* of the median: some ten steps of a float */
+#define LEAST_SPREAD          1.3e-7 /* of the median: a step of a float at 0.025 and at 0.975 */
 #define LEAST_SPREAD_ABSOLUTE 1e-18
 
 /* The levels' normal scores as a share of the outermost one's. */

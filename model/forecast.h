@@ -17,10 +17,6 @@
  * series' bounds. The mean is clamped too. */
 void forecast_finish(const struct model_series *series, double fallback, struct forecast *forecast);
 
-/* The mean of the distribution that the levels describe: the quantile function integrated with
- * straight lines between the levels and flat tails beyond 0.025 and 0.975. */
-float forecast_mean(const float *quantiles, size_t stride);
-
 /* The last value that is not NaN, 0 where there is none. */
 double forecast_last_seen(const double *values, size_t count);
 

@@ -48,9 +48,9 @@ static double share_equal(const double *values, size_t count, double value)
     return seen > 0 ? (double)equal / (double)seen : -1.0;
 }
 
-void flat_apply(const struct model_series *series, struct forecast *forecast)
+void flat_find(const struct model_series *series, size_t horizon, struct flat_stretch *out)
 {
-    size_t horizon = forecast->horizon;
+    *out = (struct flat_stretch){.found = false};
     size_t stretch = 2 * horizon > STRETCH_MIN ? 2 * horizon : STRETCH_MIN;
     size_t count = series->count < HISTORY_MAX ? series->count : HISTORY_MAX;
     const double *values = series->values + series->count - count;
@@ -69,20 +69,19 @@ void flat_apply(const struct model_series *series, struct forecast *forecast)
             stretches += share >= 0.0 ? 1 : 0;
         }
     }
-    if (stretches < STRETCHES_MIN) {
-        return;
+    if (stretches >= STRETCHES_MIN) {
+        *out = (struct flat_stretch){true, value, sum / (double)stretches};
     }
-    double stays = sum / (double)stretches;
-    double outer = (1.0 - stays) / 2.0;
-    for (size_t q = 0; q < QUANTILE_COUNT; q++) {
-        bool median = q == QUANTILE_MEDIAN && stays > 0.5;
+}
+
+void flat_levels(const struct flat_stretch *stretch, double level[QUANTILE_COUNT])
+{
+    double outer = (1.0 - stretch->stays) / 2.0;
+    for (size_t q = 0; q < QUANTILE_COUNT && stretch->found; q++) {
+        bool median = q == QUANTILE_MEDIAN && stretch->stays > 0.5;
         bool inside = quantile_levels[q] >= outer && quantile_levels[q] <= 1.0 - outer;
-        for (size_t h = 0; h < horizon && (inside || median); h++) {
-            forecast->quantiles[q * horizon + h] = (float)value;
+        if (inside || median) {
+            level[q] = stretch->value;
         }
-    }
-    for (size_t h = 0; h < horizon; h++) {
-        double mean = stays * value + (1.0 - stays) * (double)forecast->mean[h];
-        forecast->mean[h] = (float)mean;
     }
 }

@@ -10,7 +10,13 @@
 
 #include "model/model.h"
 
-/* Changes the forecast only where the series is flat and has been before. Pure. */
-void flat_apply(const struct model_series *series, struct forecast *forecast);
+struct flat_stretch {
+    bool found;          /* the series is flat, and has been before */
+    double value, stays; /* share of the steps of a horizon that stayed at the value before */
+};
+
+/* Both pure. The levels of one step, ascending, are changed only where a stretch was found. */
+void flat_find(const struct model_series *series, size_t horizon, struct flat_stretch *out);
+void flat_levels(const struct flat_stretch *stretch, double level[QUANTILE_COUNT]);
 
 #endif

@@ -4,9 +4,10 @@
  * Everything is allocated when the workspace is made. Series are taken in chunks; for each chunk
  * every member runs once on the tape, its quantiles are brought back to the series' units and
  * sorted; then comes the trimmed mean of the members, the blend with a baseline where the snapshot
- * has one, and the calibrated spread around the median. Beyond the trained horizon the median is
- * appended to the history and the next block is forecast from there; its spread grows with the root
- * of the number of blocks, because the error of the blocks before is carried on.
+ * has one, the rule for flat stretches, and the calibrated spread around the median. Beyond the
+ * trained horizon the median is appended to the history and the next block is forecast from there;
+ * its spread grows with the root of the number of blocks, because the error of the blocks before is
+ * carried on.
  *
  * A recurrent member first runs over the windows before the newest one, oldest first, in the newest
  * one's scale, so that its memory is full where the history reaches that far.
@@ -44,6 +45,8 @@ struct forecaster {
     struct paths paths[MEMBERS_MAX];
     struct window_source sources[CHUNK_MAX];
     struct window_scale scales[CHUNK_MAX];
+    struct flat_stretch flats[CHUNK_MAX];
+    bool alone[CHUNK_MAX]; /* a baseline forecasts the row: its band is its own */
     unsigned char *memory; /* of recurrent members, [chunk] */
 };
 
@@ -295,6 +298,7 @@ static void add_baseline(struct forecaster *forecaster, const struct model_serie
 {
     const struct blend_share *blend = blend_of(&forecaster->snapshot->blend, series->key);
     const struct window_source *source = &forecaster->sources[row];
+    forecaster->alone[row] = false;
     if (!(blend->share > 0.0f)) {
         return;
     }
@@ -312,6 +316,7 @@ static void add_baseline(struct forecaster *forecaster, const struct model_serie
         return;
     }
     double share = (double)blend->share;
+    forecaster->alone[row] = share >= 1.0;
     double *sums = forecaster->sums + row * out->horizon * QUANTILE_COUNT;
     for (size_t h = 0; h < out->horizon; h++) {
         for (size_t q = 0; q < QUANTILE_COUNT; q++) {
@@ -319,6 +324,16 @@ static void add_baseline(struct forecaster *forecaster, const struct model_serie
             double *own = &sums[h * QUANTILE_COUNT + q];
             *own = (1.0 - share) * *own + share * other;
         }
+    }
+}
+
+/* What stands still goes on so; but where a baseline alone was best, it knows what comes. */
+static void stand_still(struct forecaster *forecaster, size_t row)
+{
+    size_t horizon = forecaster->snapshot->plan.horizon;
+    for (size_t h = 0; h < horizon; h++) {
+        flat_levels(&forecaster->flats[row],
+                    forecaster->sums + (row * horizon + h) * QUANTILE_COUNT);
     }
 }
 
@@ -338,6 +353,9 @@ static void run_block(struct forecaster *forecaster, const struct model_series *
     for (size_t row = 0; row < rows; row++) {
         combine_row(forecaster, row);
         add_baseline(forecaster, &series[row], row);
+        if (!forecaster->alone[row]) {
+            stand_still(forecaster, row);
+        }
     }
 }
 
@@ -354,10 +372,11 @@ static void write_block(const struct forecaster *forecaster, size_t row, size_t 
         double median = level[QUANTILE_MEDIAN];
         float *column = out->quantiles + from + h;
         for (size_t q = 0; q < QUANTILE_COUNT; q++) {
-            double spread = widening * (double)snapshot->spread[q * horizon + h];
+            double trained = (double)snapshot->spread[q * horizon + h];
+            double spread = widening * (forecaster->alone[row] ? 1.0 : trained);
             column[q * out->horizon] = (float)(median + spread * (level[q] - median));
         }
-        out->mean[from + h] = forecast_mean(column, out->horizon);
+        out->mean[from + h] = column[QUANTILE_MEDIAN * out->horizon];
     }
 }
 
@@ -420,6 +439,7 @@ static enum status start_row(struct forecaster *forecaster, const struct model_s
         .zone = time_zone_or_utc(series->time_zone),
         .statistics = series_statistics(series->values + series->count - used, used),
     };
+    flat_find(series, forecaster->snapshot->plan.horizon, &forecaster->flats[row]);
     return STATUS_OK;
 }
 
@@ -430,7 +450,6 @@ static void finish_row(const struct model_series *series, const struct window_so
     if (source->statistics.non_negative && bounds.minimum < 0.0) {
         bounds.minimum = fmin(0.0, bounds.maximum); /* what never was negative stays so */
     }
-    flat_apply(series, out);
     forecast_finish(&bounds, forecast_last_seen(series->values, series->count), out);
 }
 

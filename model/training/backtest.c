@@ -3,7 +3,9 @@
  *
  * Series are trimmed and left out as `score.py cut` does: leading gaps go; a series stays where
  * three seasons are left for training and half of the test values are there. Each window may use
- * the windows before it as history, never anything after its origin.
+ * the windows before it as history, never anything after its origin. So may the correction of each
+ * series' bands (conformal.c): it begins with the newest origins that training held back and learns
+ * from a window once that is over, as it does in service.
  */
 #include "base/clock.h"
 #include "base/memory.h"
@@ -17,6 +19,7 @@
 #define SEASON_WITNESSES 256 /* series whose season is put to the vote of all */
 #define TRAIN_SHARE      0.9 /* of the progress; forecasting is the rest */
 #define OBSERVED_MIN     2   /* that a model wants to see of a series */
+#define HELD_BACK        4   /* origins before the first window that a correction begins with */
 
 struct entry {
     const char *id;
@@ -43,6 +46,7 @@ struct backtest {
     struct metrics_sum of_series[MODELS]; /* the same of the series at hand */
     uint64_t left_out;
     double forecast_seconds;
+    int64_t known_ms;               /* end of what the model learned from */
     struct train_progress progress; /* the newest */
 };
 
@@ -231,42 +235,122 @@ static void forecast_flat(const struct model_series *series, struct forecast *ou
     }
 }
 
-static enum status forecast_entry(struct backtest *backtest, struct forecaster *forecaster,
-                                  const struct entry *entry, struct error *error)
+/* Lets the correction learn from what came after an origin, as it does in service once a horizon is
+ * over. `issued` is the correction that `out` was made under. */
+static void learn_window(const struct entry *entry, size_t origin, const struct forecast *out,
+                         const struct conformal *issued, struct conformal *state)
+{
+    struct conformal_lesson lesson = {.seen = {0}};
+    const double *actual = entry->series.values + origin;
+    int64_t step_ms = entry->series.step_ms;
+    int64_t end_ms = entry->series.start_ms + (int64_t)(origin + out->horizon) * step_ms;
+    for (size_t h = 0; h < out->horizon; h++) {
+        if (!isnan(actual[h])) {
+            conformal_see(state, out, issued, h, actual[h], &lesson);
+        }
+    }
+    conformal_learn(state, &lesson);
+    for (size_t h = 0; h < out->horizon && issued->horizon > 0; h++) {
+        if (!isnan(actual[h])) {
+            conformal_watch(state, conformal_side(out, h, actual[h]), end_ms, step_ms);
+        }
+    }
+}
+
+/* What the model would have said at the newest origins that training held back, oldest first: with
+ * that a series begins in service too. */
+static enum status learn_held_back(struct backtest *backtest, struct forecaster *forecaster,
+                                   const struct entry *entry, struct conformal *state,
+                                   struct error *error)
+{
+    size_t horizon = backtest->request->horizon;
+    struct forecast out = {
+        .horizon = horizon, .mean = backtest->room, .quantiles = backtest->room + horizon};
+    struct conformal nothing;
+    size_t learned = 0;
+    enum status status = STATUS_OK;
+    conformal_init(&nothing, 0);
+    for (size_t k = HELD_BACK; k > 0 && status == STATUS_OK; k--) {
+        struct model_series series = entry->series;
+        series.count = entry->cut > k * horizon ? entry->cut - k * horizon : 0;
+        int64_t origin_ms = series.start_ms + (int64_t)series.count * series.step_ms;
+        if (origin_ms < backtest->known_ms || too_short(&series)) {
+            continue;
+        }
+        status = forecaster_run(forecaster, &series, 1, &out, error);
+        if (status == STATUS_OK) {
+            learn_window(entry, series.count, &out, &nothing, state);
+            learned++;
+        }
+    }
+    if (learned < HELD_BACK) {
+        conformal_init(state, 0); /* too short to tell its bands from those of all */
+    }
+    return status;
+}
+
+/* One window: forecast, correct, score, learn. */
+static enum status forecast_window(struct backtest *backtest, struct forecaster *forecaster,
+                                   const struct entry *entry, size_t window,
+                                   struct conformal *state, struct error *error)
 {
     const struct backtest_request *request = backtest->request;
     size_t horizon = request->horizon;
     struct forecast out = {
         .horizon = horizon, .mean = backtest->room, .quantiles = backtest->room + horizon};
-    size_t windows = request->windows > 0 ? request->windows : 1;
-    memset(backtest->of_series, 0, sizeof(backtest->of_series));
-    for (size_t window = 1; window <= windows; window++) {
-        struct model_series series = entry->series;
-        series.count = entry->cut + (window - 1) * horizon;
-        int64_t before_ns = clock_monotonic_ns();
-        enum status status = STATUS_OK;
-        if (too_short(&series)) {
-            forecast_flat(&series, &out);
-        } else {
-            status = forecaster_run(forecaster, &series, 1, &out, error);
+    struct model_series series = entry->series;
+    series.count = entry->cut + (window - 1) * horizon;
+    int64_t before_ns = clock_monotonic_ns();
+    enum status status = STATUS_OK;
+    if (too_short(&series)) {
+        forecast_flat(&series, &out);
+    } else {
+        status = forecaster_run(forecaster, &series, 1, &out, error);
+        struct model_series bounds = series;
+        bool never_negative = series_statistics(series.values, series.count).non_negative;
+        if (never_negative && bounds.minimum < 0.0) {
+            bounds.minimum = fmin(0.0, bounds.maximum);
         }
-        backtest->forecast_seconds += (double)(clock_monotonic_ns() - before_ns) * 1e-9;
-        if (status != STATUS_OK) {
-            return error_wrap(error, "series \"%s\"", entry->id);
+        conformal_apply(state, &bounds, &out);
+    }
+    backtest->forecast_seconds += (double)(clock_monotonic_ns() - before_ns) * 1e-9;
+    if (status != STATUS_OK) {
+        return status;
+    }
+    if (request->visit != NULL) {
+        request->visit(request->visit_context, entry->id, window, &out);
+    }
+    if (request->windows > 0) {
+        scored_from(&out, &backtest->scored);
+        add(backtest, 0, entry->series.values + series.count, &backtest->scored, entry->scale);
+        struct conformal issued = *state;
+        if (state->horizon > 0) {
+            learn_window(entry, series.count, &out, &issued, state);
         }
-        if (request->visit != NULL) {
-            request->visit(request->visit_context, entry->id, window, &out);
-        }
-        if (request->windows > 0) {
-            scored_from(&out, &backtest->scored);
-            add(backtest, 0, entry->series.values + series.count, &backtest->scored, entry->scale);
-            add_baselines(backtest, entry, series.count, &out);
-        }
-        if (request->windows > 0 && request->m4) {
-            add_naive2(backtest, entry, series.count);
-        }
+        add_baselines(backtest, entry, series.count, &out);
+    }
+    if (request->windows > 0 && request->m4) {
+        add_naive2(backtest, entry, series.count);
     }
     return STATUS_OK;
+}
+
+static enum status forecast_entry(struct backtest *backtest, struct forecaster *forecaster,
+                                  const struct entry *entry, struct error *error)
+{
+    const struct backtest_request *request = backtest->request;
+    size_t windows = request->windows > 0 ? request->windows : 1;
+    struct conformal state;
+    enum status status = STATUS_OK;
+    memset(backtest->of_series, 0, sizeof(backtest->of_series));
+    conformal_init(&state, request->train.config.without_calibration ? 0 : request->horizon);
+    if (state.horizon > 0) {
+        status = learn_held_back(backtest, forecaster, entry, &state, error);
+    }
+    for (size_t window = 1; window <= windows && status == STATUS_OK; window++) {
+        status = forecast_window(backtest, forecaster, entry, window, &state, error);
+    }
+    return status == STATUS_OK ? status : error_wrap(error, "series \"%s\"", entry->id);
 }
 
 /* ---------------------------------------------------------------- all of it */
@@ -324,6 +408,7 @@ static enum status forecast_all(struct backtest *backtest, struct backtest_resul
 {
     struct forecaster *forecaster = NULL;
     enum status status = forecaster_new(result->snapshot, 1, &forecaster, error);
+    backtest->known_ms = result->snapshot->record.window_end_ms;
     for (size_t i = 0; i < backtest->count && status == STATUS_OK; i++) {
         if (!report_forecasting(backtest, i)) {
             status = error_set(error, STATUS_CANCELLED, "the backtest was cancelled");

@@ -2,18 +2,26 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * A choice is a baseline and a share of it. The losses of all choices at all places are computed
- * once. The group's are judged twice: relative to the sum of all values (wQL: large series count
- * more) and relative to each series' own seasonal difference (every series counts the same); their
- * geometric mean decides, and a share must earn its penalty.
+ * once: the quantile loss, and as much again for the median's absolute error.
  *
- * A series' own choice is shrunk towards the group's: what a choice gains at the series' few
- * origins is averaged with what it gains in the whole group, as if the group were PRIOR origins
- * more. So one lucky origin moves nothing, and a random walk among sines gets its last value.
+ * Choices are compared by the logarithm of their loss over that of the model alone. A series'
+ * opinion is half that of its whole loss, half the mean over its origins, each bounded: one anomaly
+ * that hits a seasonal naive twice does not outweigh the origins where it was right, and what is
+ * exact beats what is merely good by as much as it deserves.
+ *
+ * A series' own choice is shrunk towards the group's opinion as an empirical Bayes estimate is: for
+ * each choice, by how much series differ from each other against how much the origins of one differ
+ * (Efron and Morris 1975). Where all series are alike the group decides; a walk among sines, or a
+ * counter beside a gauge, decides for itself.
+ *
+ * The group's own choice, for series that no origin spoke of, is judged by its series' mean opinion
+ * and by the sum of all losses (as wQL counts), and a share must earn its penalty.
  */
 #include "model/training/blend_choose.h"
 
 #include "base/memory.h"
-#include "model/order.h"
+#include "model/forecast.h"
+#include "model/serving/flat.h"
 #include "model/training/metrics.h"
 
 #include <math.h>
@@ -23,11 +31,11 @@
 #define SHARES        10                         /* 0.1 ... 1 */
 #define CHOICES_MAX   (METHODS_MAX * SHARES + 1) /* the first one: the model alone */
 #define GROUP_SHARES  7                          /* the group's share is at most 0.7 */
-#define SCALED_CUT    20.0                       /* of the median: no single place decides */
-#define SCALE_FLOOR   0.02                       /* of the series' deviation, for the scaled loss */
+#define ORIGIN_BOUND  3.0                        /* of the logarithm at one origin: 20 times */
+#define RATIO_LEAST   1e-6                       /* of losses: what is exact */
 #define GROUP_PENALTY 0.02                       /* a share must earn this much of itself, */
 #define OWN_PENALTY   0.02                       /* and a series' own choice this much at least */
-#define PRIOR         6.0                        /* origins that the group's opinion is worth */
+#define PRIOR         6.0 /* origins that the group's opinion is worth where spreads are unknown */
 
 struct method {
     enum baseline baseline;
@@ -38,12 +46,13 @@ struct chooser {
     const struct evaluation *evaluation;
     struct method methods[METHODS_MAX];
     size_t method_count, choice_count;
-    double *losses; /* [places][choices] */
-    double *absolute,
-        *scale;       /* [places] of the actual values; of the scaled loss, 0 = not judged */
+    double *losses;   /* [places][choices] */
+    double *absolute; /* [places] of the actual values */
     uint64_t *points; /* [places] */
-    double *sorted;   /* [places] scratch */
-    double values[CHOICES_MAX]; /* of the whole group, the model alone has 1 */
+    /* Of the logarithms, by choice: the group's opinion, the variance between series, and that of
+     * one series' origins about their mean. */
+    double opinion[CHOICES_MAX], between[CHOICES_MAX], within[CHOICES_MAX];
+    bool spreads_known;
 };
 
 /* ---------------------------------------------------------------- losses */
@@ -79,6 +88,34 @@ struct room {
     float *means, *baseline, *mixed;
 };
 
+/* Quantile loss and the median's absolute error, summed over the steps. */
+static double loss_of(const double *actual, const struct forecast *forecast, double *absolute,
+                      uint64_t *points)
+{
+    double sum = metrics_quantile_loss(actual, forecast, absolute, points);
+    const float *median = forecast->quantiles + QUANTILE_MEDIAN * forecast->horizon;
+    for (size_t h = 0; h < forecast->horizon; h++) {
+        sum += isnan(actual[h]) ? 0.0 : fabs(actual[h] - (double)median[h]);
+    }
+    return sum;
+}
+
+/* As in service, a mixture says that what stands still goes on so. */
+static void apply_flat(const struct flat_stretch *flat, struct forecast *mixed)
+{
+    size_t horizon = mixed->horizon;
+    for (size_t h = 0; h < horizon && flat->found; h++) {
+        double level[QUANTILE_COUNT];
+        for (size_t q = 0; q < QUANTILE_COUNT; q++) {
+            level[q] = (double)mixed->quantiles[q * horizon + h];
+        }
+        flat_levels(flat, level);
+        for (size_t q = 0; q < QUANTILE_COUNT; q++) {
+            mixed->quantiles[q * horizon + h] = (float)level[q];
+        }
+    }
+}
+
 static void measure_place(struct chooser *chooser, size_t index, const struct room *room)
 {
     const struct evaluation *evaluation = chooser->evaluation;
@@ -87,10 +124,11 @@ static void measure_place(struct chooser *chooser, size_t index, const struct ro
     struct forecast own = evaluation_get(evaluation, index);
     double *losses = chooser->losses + index * chooser->choice_count;
     evaluation_actual(evaluation, index, room->actual);
-    losses[0] = metrics_quantile_loss(room->actual, &own, &chooser->absolute[index],
-                                      &chooser->points[index]);
+    losses[0] = loss_of(room->actual, &own, &chooser->absolute[index], &chooser->points[index]);
     struct model_series series = *evaluation->places[index].series;
     series.count = evaluation->places[index].origin;
+    struct flat_stretch flat;
+    flat_find(&series, horizon, &flat);
     for (size_t m = 0; m < chooser->method_count; m++) {
         struct forecast out = {horizon, room->means, room->baseline};
         struct model_series seen = series;
@@ -107,10 +145,12 @@ static void measure_place(struct chooser *chooser, size_t index, const struct ro
                 float other = made ? room->baseline[i] : own.quantiles[i];
                 room->mixed[i] = own.quantiles[i] + share * (other - own.quantiles[i]);
             }
+            if (s + 1 < SHARES) {
+                apply_flat(&flat, &mixed);
+            }
             double absolute = 0.0;
             uint64_t points = 0;
-            losses[1 + m * SHARES + s] =
-                metrics_quantile_loss(room->actual, &mixed, &absolute, &points);
+            losses[1 + m * SHARES + s] = loss_of(room->actual, &mixed, &absolute, &points);
         }
     }
 }
@@ -143,62 +183,120 @@ static enum status measure(struct chooser *chooser, struct error *error)
     return status;
 }
 
-static void measure_scales(struct chooser *chooser, size_t season)
+/* ---------------------------------------------------------------- opinions */
+
+/* The places of one series. */
+struct span {
+    size_t first, last;
+};
+
+static bool next_span(const struct evaluation *evaluation, struct span *span)
 {
-    const struct evaluation *evaluation = chooser->evaluation;
-    for (size_t i = 0; i < evaluation->count; i++) {
-        const struct evaluation_place *place = &evaluation->places[i];
-        struct series_statistics statistics =
-            series_statistics(place->series->values, place->origin);
-        double scale = metrics_scale(place->series->values, place->origin, season);
-        double floor = SCALE_FLOOR * statistics.deviation;
-        chooser->scale[i] = scale > floor ? scale : floor;
+    const struct evaluation_place *places = evaluation->places;
+    span->first = span->last;
+    while (span->last < evaluation->count &&
+           places[span->last].series == places[span->first].series) {
+        span->last++;
     }
+    return span->first < span->last;
 }
 
-/* ---------------------------------------------------------------- the group */
-
-/* Pooled and scaled loss of a choice. */
-static void group_losses(const struct chooser *chooser, size_t choice, double *pooled,
-                         double *scaled)
+static double bounded(double value)
 {
-    double loss = 0.0;
-    double absolute = 0.0;
-    size_t places = 0;
-    for (size_t i = 0; i < chooser->evaluation->count; i++) {
-        double here = chooser->losses[i * chooser->choice_count + choice];
-        loss += here;
-        absolute += chooser->absolute[i];
-        if (chooser->points[i] > 0 && chooser->scale[i] > 0.0) {
-            chooser->sorted[places] = here / (double)chooser->points[i] / chooser->scale[i];
-            places++;
+    return fmax(-ORIGIN_BOUND, fmin(ORIGIN_BOUND, value));
+}
+
+/* The logarithm of a loss over that of the model alone; `least` stands for what is exact. */
+static double logarithm(double loss, double alone, double least)
+{
+    return log((loss + least) / (alone + least));
+}
+
+struct opinion {
+    double value;    /* below 0: better than the model alone */
+    double variance; /* of the origins' logarithms; NaN below two origins */
+    size_t origins;
+};
+
+static struct opinion opinion_of(const struct chooser *chooser, struct span span, size_t choice)
+{
+    double loss = 0.0, alone = 0.0;
+    for (size_t i = span.first; i < span.last; i++) {
+        loss += chooser->losses[i * chooser->choice_count + choice];
+        alone += chooser->losses[i * chooser->choice_count];
+    }
+    double least = RATIO_LEAST * fmax(alone, loss) + 1e-300;
+    double sum = 0.0, squares = 0.0;
+    size_t origins = 0;
+    for (size_t i = span.first; i < span.last; i++) {
+        const double *losses = chooser->losses + i * chooser->choice_count;
+        if (chooser->points[i] > 0) {
+            double value = bounded(logarithm(losses[choice], losses[0], least));
+            sum += value;
+            squares += value * value;
+            origins++;
         }
     }
-    order_sort(chooser->sorted, places);
-    double cut = SCALED_CUT * order_quantile(chooser->sorted, places, 0.5) + 1e-9;
-    double sum = 0.0;
-    for (size_t i = 0; i < places; i++) {
-        sum += fmin(chooser->sorted[i], cut) / (double)places;
+    double n = (double)origins;
+    double mean = origins > 0 ? sum / n : 0.0;
+    double whole = logarithm(loss, alone, least);
+    return (struct opinion){
+        .value = 0.5 * (whole + mean),
+        .variance = origins > 1 ? fmax(0.0, squares - n * mean * mean) / (n - 1.0) : (double)NAN,
+        .origins = origins,
+    };
+}
+
+/* Mean and spreads of the series' opinions of one choice. */
+static void ask_group(struct chooser *chooser, size_t choice)
+{
+    double sum = 0.0, squares = 0.0, series = 0.0;
+    double variance = 0.0, error = 0.0, known = 0.0;
+    for (struct span span = {0, 0}; next_span(chooser->evaluation, &span);) {
+        struct opinion opinion = opinion_of(chooser, span, choice);
+        double value = bounded(opinion.value);
+        if (opinion.origins == 0) {
+            continue;
+        }
+        sum += value;
+        squares += value * value;
+        series += 1.0;
+        if (opinion.origins > 1) {
+            variance += opinion.variance;
+            error += opinion.variance / (double)opinion.origins;
+            known += 1.0;
+        }
     }
-    *pooled = loss / fmax(absolute, 1e-300);
-    *scaled = sum;
+    double mean = series > 0.0 ? sum / series : 0.0;
+    double spread = series > 1.0 ? fmax(0.0, squares - series * mean * mean) / (series - 1.0) : 0.0;
+    chooser->opinion[choice] = mean;
+    chooser->within[choice] = known > 0.0 ? variance / known : 0.0;
+    chooser->between[choice] = fmax(0.0, spread - (known > 0.0 ? error / known : 0.0));
+    chooser->spreads_known = series > 1.0 && 2.0 * known > series;
+}
+
+/* ---------------------------------------------------------------- choices */
+
+/* Logarithm of the sum of all losses over that of the model alone, bounded. */
+static double pooled_opinion(const struct chooser *chooser, size_t choice)
+{
+    double loss = 0.0, alone = 0.0;
+    for (size_t i = 0; i < chooser->evaluation->count; i++) {
+        loss += chooser->losses[i * chooser->choice_count + choice];
+        alone += chooser->losses[i * chooser->choice_count];
+    }
+    return bounded(logarithm(loss, alone, RATIO_LEAST * fmax(alone, loss) + 1e-300));
 }
 
 static size_t choose_group(struct chooser *chooser)
 {
-    double pooled_alone = 0.0, scaled_alone = 0.0;
-    group_losses(chooser, 0, &pooled_alone, &scaled_alone);
-    chooser->values[0] = 1.0;
     size_t best = 0;
-    double least = 1.0;
-    for (size_t c = 1; c < chooser->choice_count; c++) {
-        double pooled = 0.0, scaled = 0.0;
-        group_losses(chooser, c, &pooled, &scaled);
-        pooled = pooled_alone > 0.0 ? pooled / pooled_alone : 1.0;
-        scaled = scaled_alone > 0.0 ? scaled / scaled_alone : 1.0;
-        chooser->values[c] = sqrt(pooled * scaled);
-        size_t share = (c - 1) % SHARES + 1;
-        double value = chooser->values[c] + GROUP_PENALTY * 0.1 * (double)share;
+    double least = 0.0;
+    for (size_t c = 0; c < chooser->choice_count; c++) {
+        ask_group(chooser, c);
+        double value = 0.5 * (chooser->opinion[c] + pooled_opinion(chooser, c));
+        size_t share = c > 0 ? (c - 1) % SHARES + 1 : 0;
+        value += GROUP_PENALTY * 0.1 * (double)share;
         if (share <= GROUP_SHARES && value < least - 1e-9) {
             least = value;
             best = c;
@@ -207,30 +305,25 @@ static size_t choose_group(struct chooser *chooser)
     return best;
 }
 
-/* ---------------------------------------------------------------- series */
-
-/* The choice of the series whose places are first .. last - 1. */
-static size_t choose_own(const struct chooser *chooser, size_t first, size_t last, size_t group)
+/* What a series thinks of a choice, shrunk towards the group. */
+static double shrunk(const struct chooser *chooser, struct span span, size_t choice)
 {
-    double reference = 0.0;
-    size_t origins = 0;
-    for (size_t i = first; i < last; i++) {
-        reference += chooser->losses[i * chooser->choice_count + group];
-        origins += chooser->points[i] > 0 ? 1 : 0;
+    struct opinion own = opinion_of(chooser, span, choice);
+    double origins = (double)own.origins;
+    double weight = origins / (origins + PRIOR);
+    if (chooser->spreads_known) {
+        double noise = chooser->within[choice] / fmax(origins, 1.0);
+        weight = chooser->between[choice] / (chooser->between[choice] + noise + 1e-12);
     }
-    if (!(reference > 0.0) || origins == 0) {
-        return group;
-    }
-    double weight = (double)origins / ((double)origins + PRIOR);
-    double least = 1.0 - OWN_PENALTY;
+    return weight * own.value + (1.0 - weight) * chooser->opinion[choice];
+}
+
+static size_t choose_own(const struct chooser *chooser, struct span span, size_t group)
+{
+    double least = shrunk(chooser, span, group) - OWN_PENALTY;
     size_t best = group;
     for (size_t c = 0; c < chooser->choice_count; c++) {
-        double loss = 0.0;
-        for (size_t i = first; i < last; i++) {
-            loss += chooser->losses[i * chooser->choice_count + c];
-        }
-        double value = weight * loss / reference +
-                       (1.0 - weight) * chooser->values[c] / fmax(chooser->values[group], 1e-9);
+        double value = shrunk(chooser, span, c);
         if (value < least) {
             least = value;
             best = c;
@@ -241,15 +334,11 @@ static size_t choose_own(const struct chooser *chooser, size_t first, size_t las
 
 static void choose_series(const struct chooser *chooser, size_t group, struct blend *blend)
 {
-    const struct evaluation_place *places = chooser->evaluation->places;
-    size_t count = chooser->evaluation->count;
-    for (size_t first = 0, last = 0; first < count; first = last) {
-        while (last < count && places[last].series == places[first].series) {
-            last++;
-        }
-        size_t own = choose_own(chooser, first, last, group);
+    for (struct span span = {0, 0}; next_span(chooser->evaluation, &span);) {
+        size_t own = choose_own(chooser, span, group);
         if (own != group) {
-            blend_add(blend, places[first].series->key, share_of(chooser, own));
+            uint64_t key = chooser->evaluation->places[span.first].series->key;
+            blend_add(blend, key, share_of(chooser, own));
         }
     }
 }
@@ -264,11 +353,8 @@ static enum status chooser_init(struct chooser *chooser, const struct evaluation
     list_methods(chooser, seasons);
     chooser->losses = mem_zeroed(places, chooser->choice_count * sizeof(double));
     chooser->absolute = mem_zeroed(places, sizeof(double));
-    chooser->scale = mem_zeroed(places, sizeof(double));
-    chooser->sorted = mem_zeroed(places, sizeof(double));
     chooser->points = mem_zeroed(places, sizeof(uint64_t));
-    if (chooser->losses == NULL || chooser->absolute == NULL || chooser->scale == NULL ||
-        chooser->sorted == NULL || chooser->points == NULL) {
+    if (chooser->losses == NULL || chooser->absolute == NULL || chooser->points == NULL) {
         return error_set(error, STATUS_NO_MEMORY, "could not blend baselines");
     }
     return STATUS_OK;
@@ -278,8 +364,6 @@ static void chooser_release(struct chooser *chooser)
 {
     mem_free(chooser->losses);
     mem_free(chooser->absolute);
-    mem_free(chooser->scale);
-    mem_free(chooser->sorted);
     mem_free(chooser->points);
 }
 
@@ -295,7 +379,6 @@ enum status blend_choose(const struct evaluation *evaluation, const uint32_t sea
         status = blend_reserve(blend, evaluation->count, error);
     }
     if (status == STATUS_OK) {
-        measure_scales(&chooser, seasons[0] > 0 ? seasons[0] : 1);
         size_t group = choose_group(&chooser);
         blend->group = share_of(&chooser, group);
         choose_series(&chooser, group, blend);

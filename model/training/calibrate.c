@@ -10,10 +10,10 @@
 #include <math.h>
 
 #define FACTOR_MIN    0.5
-#define FACTOR_MAX    3.0
+#define FACTOR_MAX    10.0
 #define HORIZON_PARTS 3
-#define POINTS_MIN    50  /* in a part; fewer leave it as it is */
-#define RATIO_OUTSIDE 9.0 /* where the forecast has no width and the actual lies elsewhere */
+#define POINTS_MIN    50   /* in a part; fewer leave it as it is */
+#define RATIO_OUTSIDE 20.0 /* where the forecast has no width and the actual lies elsewhere */
 
 /* |y - median| over the half-width at `level` (above the median) or its mirror image. */
 static double ratio_of(const struct forecast *forecast, size_t level, size_t h, double actual)
@@ -29,14 +29,27 @@ static double ratio_of(const struct forecast *forecast, size_t level, size_t h, 
     return fmin(away / width, RATIO_OUTSIDE);
 }
 
-static size_t collect(const struct evaluation *evaluation, size_t level, size_t from, size_t to,
-                      double *ratios)
+/* Whether a baseline alone forecasts a place. */
+static bool alone(const struct blend *blend, const struct evaluation_place *place)
+{
+    return blend_of(blend, place->series->key)->share >= 1.0f;
+}
+
+struct part {
+    size_t from, to;
+};
+
+static size_t collect(const struct evaluation *evaluation, const struct blend *blend, size_t level,
+                      struct part part, double *ratios)
 {
     size_t found = 0;
     for (size_t i = 0; i < evaluation->count; i++) {
         const struct evaluation_place *place = &evaluation->places[i];
+        if (alone(blend, place)) {
+            continue;
+        }
         struct forecast forecast = evaluation_get(evaluation, i);
-        for (size_t h = from; h < to; h++) {
+        for (size_t h = part.from; h < part.to; h++) {
             size_t at = place->origin + h;
             double actual = at < place->series->count ? place->series->values[at] : (double)NAN;
             if (!isnan(actual)) {
@@ -59,8 +72,8 @@ static double factor_of(double *ratios, size_t count, size_t level, double origi
     return pow(factor, origins / (origins + 1.0));
 }
 
-enum status calibrate(const struct evaluation *evaluation, size_t origins, float *spread,
-                      struct error *error)
+enum status calibrate(const struct evaluation *evaluation, const struct blend *blend,
+                      size_t origins, float *spread, struct error *error)
 {
     size_t horizon = evaluation->horizon;
     double *ratios = mem_alloc((evaluation->count * horizon + 1) * sizeof(double));
@@ -70,11 +83,10 @@ enum status calibrate(const struct evaluation *evaluation, size_t origins, float
     size_t parts = horizon < HORIZON_PARTS ? 1 : HORIZON_PARTS;
     for (size_t level = QUANTILE_MEDIAN + 1; level < QUANTILE_COUNT; level++) {
         for (size_t part = 0; part < parts; part++) {
-            size_t from = horizon * part / parts;
-            size_t to = horizon * (part + 1) / parts;
-            size_t count = collect(evaluation, level, from, to, ratios);
+            struct part steps = {horizon * part / parts, horizon * (part + 1) / parts};
+            size_t count = collect(evaluation, blend, level, steps, ratios);
             float factor = (float)factor_of(ratios, count, level, (double)origins);
-            for (size_t h = from; h < to; h++) {
+            for (size_t h = steps.from; h < steps.to; h++) {
                 spread[level * horizon + h] = factor;
                 spread[(QUANTILE_COUNT - 1 - level) * horizon + h] = factor;
             }
@@ -84,10 +96,13 @@ enum status calibrate(const struct evaluation *evaluation, size_t origins, float
     return STATUS_OK;
 }
 
-void calibrate_apply(struct evaluation *evaluation, const float *spread)
+void calibrate_apply(struct evaluation *evaluation, const struct blend *blend, const float *spread)
 {
     size_t horizon = evaluation->horizon;
     for (size_t i = 0; i < evaluation->count; i++) {
+        if (alone(blend, &evaluation->places[i])) {
+            continue;
+        }
         struct forecast forecast = evaluation_get(evaluation, i);
         for (size_t h = 0; h < horizon; h++) {
             float median = forecast.quantiles[QUANTILE_MEDIAN * horizon + h];

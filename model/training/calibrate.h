@@ -13,11 +13,13 @@
 #include "model/training/evaluate.h"
 
 /* Sets `spread` [Q][H] from the forecasts in `evaluation`, which must have been made with a spread
- * of 1. `origins`: how many of each series are among them. */
-enum status calibrate(const struct evaluation *evaluation, size_t origins, float *spread,
-                      struct error *error) MUST_USE;
+ * of 1. `origins`: how many of each series are among them. Series that the blend gives to a
+ * baseline alone are left out here as they are in service: their bands come from the baseline's own
+ * errors, which need no correction. */
+enum status calibrate(const struct evaluation *evaluation, const struct blend *blend,
+                      size_t origins, float *spread, struct error *error) MUST_USE;
 
 /* Applies a spread to the forecasts of an evaluation: what they would have been. */
-void calibrate_apply(struct evaluation *evaluation, const float *spread);
+void calibrate_apply(struct evaluation *evaluation, const struct blend *blend, const float *spread);
 
 #endif

@@ -10,23 +10,56 @@
 
 #include <stdio.h>
 
+#define TRAINED_ORIGINS 16 /* origins before the held-back ones that the blend looks at too */
+#define HISTORIES       4  /* horizons of history that such an origin has, at least */
+
+/* The blend is chosen on the held-back origins and on some of those that the members were trained
+ * on. There they look better than they are, but a day or two that were held back may be all that a
+ * series has, and one anomaly in them would decide for the rest of its life. */
+static enum status choose_blend(struct snapshot *snapshot, const struct evaluation_wanted *wanted,
+                                struct error *error)
+{
+    struct evaluation evaluation;
+    struct evaluation_wanted wide = *wanted;
+    size_t horizon = snapshot->plan.horizon;
+    size_t history = HISTORIES * horizon;
+    wide.origins += TRAINED_ORIGINS;
+    wide.history = wide.history > history ? wide.history : history;
+    enum status status = evaluation_init(&evaluation, &wide, horizon, error);
+    if (status == STATUS_OK && evaluation.count == 0) {
+        evaluation_release(&evaluation);
+        status = evaluation_init(&evaluation, wanted, horizon, error);
+    }
+    if (status != STATUS_OK) {
+        return status;
+    }
+    status = evaluation_forecast(&evaluation, snapshot, error);
+    if (status == STATUS_OK) {
+        status = blend_choose(&evaluation, snapshot->seasons, &snapshot->blend, error);
+    }
+    evaluation_release(&evaluation);
+    return status;
+}
+
 /* Forecasts without blend and calibration are in `evaluation`. */
-static enum status combine(struct snapshot *snapshot, struct evaluation *evaluation, size_t origins,
+static enum status combine(struct snapshot *snapshot, struct evaluation *evaluation,
+                           const struct evaluation_wanted *wanted,
                            const struct model_config *config, struct error *error)
 {
+    size_t origins = wanted->origins;
     enum status status = STATUS_OK;
     if (!config->without_blend) {
-        status = blend_choose(evaluation, snapshot->seasons, &snapshot->blend, error);
+        status = choose_blend(snapshot, wanted, error);
     }
     if (status == STATUS_OK && !config->without_blend) {
         /* From here on as it is served: blended, not yet calibrated. */
         status = evaluation_forecast(evaluation, snapshot, error);
     }
     if (status == STATUS_OK && !config->without_calibration) {
-        status = calibrate(evaluation, origins, snapshot->spread, error);
+        status = calibrate(evaluation, &snapshot->blend, origins, snapshot->spread, error);
     }
     if (status == STATUS_OK) {
-        calibrate_apply(evaluation, snapshot->spread);
+        calibrate_apply(evaluation, &snapshot->blend, snapshot->spread);
     }
     struct evaluation_figures figures;
     if (status == STATUS_OK) {
@@ -58,7 +91,7 @@ enum status combine_members(struct snapshot *snapshot, const struct evaluation_w
         status = evaluation_forecast(&evaluation, snapshot, error);
     }
     if (status == STATUS_OK && evaluation.count > 0) {
-        status = combine(snapshot, &evaluation, wanted->origins, config, error);
+        status = combine(snapshot, &evaluation, wanted, config, error);
     }
     evaluation_release(&evaluation);
     return status;

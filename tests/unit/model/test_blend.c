@@ -5,6 +5,7 @@
 #include "base/random.h"
 #include "model/snapshot.h"
 #include "model/training/blend_choose.h"
+#include "model/training/metrics.h"
 #include "tests/unit/model/model_test.h"
 
 #include <stdio.h>
@@ -106,7 +107,7 @@ static void fill_forecasts(struct evaluation *evaluation)
     }
 }
 
-static void choose(size_t origins, struct blend *blend)
+static void choose(size_t origins, uint32_t season, struct blend *blend)
 {
     struct error error = {0};
     struct evaluation evaluation;
@@ -117,7 +118,7 @@ static void choose(size_t origins, struct blend *blend)
                                        .from_ms = INT64_MIN};
     assert_ok(evaluation_init(&evaluation, &wanted, HORIZON, &error));
     fill_forecasts(&evaluation);
-    assert_ok(blend_choose(&evaluation, (uint32_t[SEASONS_MAX]){24}, blend, &error));
+    assert_ok(blend_choose(&evaluation, (uint32_t[SEASONS_MAX]){season}, blend, &error));
     evaluation_release(&evaluation);
 }
 
@@ -125,7 +126,7 @@ static void each_series_gets_what_helps_it(UNUSED void **state)
 {
     struct blend blend = {0};
     make();
-    choose(12, &blend);
+    choose(12, 24, &blend);
     for (size_t i = 0; i < SERIES; i++) {
         const struct blend_share *share = blend_of(&blend, series[i].key);
         if (i % 2 == 0) {
@@ -147,11 +148,95 @@ static void one_origin_moves_little(UNUSED void **state)
         series[i] = series[i - 1]; /* only cycles */
         series[i].key += 1;
     }
-    choose(1, &blend);
+    choose(1, 24, &blend);
     assert_true(blend.group.share < 0.15f);
     for (size_t i = 0; i < SERIES; i++) {
         assert_true(blend_of(&blend, series[i].key)->share < 0.25f);
     }
+    blend_release(&blend);
+}
+
+enum kind { EXACT_SEASON, EVEN_COUNTER, RARE_JUMPS, INTERMITTENT, KINDS };
+
+/* Series that a network can only make worse, each beside cycles that it knows. */
+static void make_planted(void)
+{
+    struct random random;
+    random_init(&random, 5, 0);
+    make();
+    for (size_t i = 1; i < SERIES; i += 2) {
+        enum kind kind = (enum kind)(i / 2 % KINDS);
+        double level = 5.0;
+        for (size_t t = 0; t < LENGTH; t++) {
+            double draw = random_uniform(&random);
+            level = kind == RARE_JUMPS && draw < 0.004 ? 1.0 + floor(100.0 * draw / 0.004) : level;
+            values[i][t] = kind == EXACT_SEASON   ? (t % 24 < 9 ? 80.0 : 20.0)
+                           : kind == EVEN_COUNTER ? 30000.0 + 2.0 * (double)t
+                           : kind == INTERMITTENT ? (draw < 0.15 ? ceil(40.0 * draw) : 0.0)
+                                                  : level;
+        }
+    }
+}
+
+/* Loss of the blended forecast of a series over that of the best baseline, at its newest origins.
+ */
+static double regret(const struct blend *blend, size_t which, size_t origins)
+{
+    static double scratch[4 * LENGTH];
+    float means[2][HORIZON], quantiles[2][HORIZON * QUANTILE_COUNT];
+    const struct blend_share *share = blend_of(blend, series[which].key);
+    double own = 0.0, best = HUGE_VAL, absolute = 0.0;
+    uint64_t points = 0;
+    for (int b = 0; b < BASELINE_COUNT; b++) {
+        double loss = 0.0, mixed = 0.0;
+        for (size_t k = 1; k <= origins; k++) {
+            struct model_series cut = series[which];
+            cut.count -= k * HORIZON;
+            struct forecast out = {HORIZON, means[0], quantiles[0]};
+            assert_true(baseline_forecast((enum baseline)b, &cut, scratch, &out));
+            loss += metrics_quantile_loss(cut.values + cut.count, &out, &absolute, &points);
+            for (size_t i = 0; i < HORIZON * QUANTILE_COUNT; i++) {
+                double level = 20.0 + 0.09 * ((double)(i / HORIZON) - 5.0); /* the stand-in's */
+                quantiles[1][i] =
+                    (float)(level + (double)share->share * ((double)quantiles[0][i] - level));
+            }
+            struct forecast mix = {HORIZON, means[1], quantiles[1]};
+            mixed += metrics_quantile_loss(cut.values + cut.count, &mix, &absolute, &points);
+        }
+        best = fmin(best, loss);
+        own = b == (int)share->baseline ? mixed : own;
+    }
+    return (own + 1e-6) / (best + 1e-6);
+}
+
+/* What a baseline knows exactly stays exact, whatever the rest of the group is like. */
+static void what_is_exact_stays_exact(UNUSED void **state)
+{
+    struct blend blend = {0};
+    make_planted();
+    choose(12, 24, &blend);
+    assert_close((double)blend_of(&blend, series[1].key)->share, 1.0, 1e-6);
+    assert_close((double)blend_of(&blend, series[3].key)->share, 1.0, 1e-6);
+    for (size_t i = 1; i < SERIES; i += 2) {
+        assert_true(regret(&blend, i, 12) < 1.05);
+        assert_true(blend_of(&blend, series[i - 1].key)->share < 0.15f);
+    }
+    blend_release(&blend);
+}
+
+/* What was exact at most origins outlives an anomaly that costs it two of them. */
+static void an_anomaly_does_not_decide(UNUSED void **state)
+{
+    struct blend blend = {0};
+    make_planted();
+    for (size_t t = LENGTH - 40; t < LENGTH - 30; t++) {
+        values[1][t] += 150.0;
+    }
+    choose(12, 24, &blend);
+    const struct blend_share *share = blend_of(&blend, series[1].key);
+    assert_true(share->baseline == BASELINE_SEASONAL_NAIVE ||
+                share->baseline == BASELINE_DAMPED_TREND); /* both know the season */
+    assert_true(share->share > 0.85f);
     blend_release(&blend);
 }
 
@@ -244,6 +329,8 @@ int main(void)
         cmocka_unit_test(finds_its_own_and_gives_the_group_to_others),
         cmocka_unit_test(each_series_gets_what_helps_it),
         cmocka_unit_test(one_origin_moves_little),
+        cmocka_unit_test(what_is_exact_stays_exact),
+        cmocka_unit_test(an_anomaly_does_not_decide),
         cmocka_unit_test(survives_the_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
