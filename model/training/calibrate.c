@@ -72,6 +72,16 @@ static double factor_of(double *ratios, size_t count, size_t level, double origi
     return pow(factor, origins / (origins + 1.0));
 }
 
+/* A part's factor holds at its middle; between the middles it runs evenly from one to the next, so
+ * that a band has no stairs. */
+static double factor_at(const double factors[HORIZON_PARTS], size_t parts, size_t h, size_t horizon)
+{
+    double place = ((double)h + 0.5) * (double)parts / (double)horizon - 0.5;
+    place = fmax(0.0, fmin((double)(parts - 1), place));
+    size_t low = (size_t)place, high = low + 1 < parts ? low + 1 : low;
+    return factors[low] + (place - (double)low) * (factors[high] - factors[low]);
+}
+
 enum status calibrate(const struct evaluation *evaluation, const struct blend *blend,
                       size_t origins, float *spread, struct error *error)
 {
@@ -82,14 +92,16 @@ enum status calibrate(const struct evaluation *evaluation, const struct blend *b
     }
     size_t parts = horizon < HORIZON_PARTS ? 1 : HORIZON_PARTS;
     for (size_t level = QUANTILE_MEDIAN + 1; level < QUANTILE_COUNT; level++) {
+        double factors[HORIZON_PARTS];
         for (size_t part = 0; part < parts; part++) {
             struct part steps = {horizon * part / parts, horizon * (part + 1) / parts};
             size_t count = collect(evaluation, blend, level, steps, ratios);
-            float factor = (float)factor_of(ratios, count, level, (double)origins);
-            for (size_t h = steps.from; h < steps.to; h++) {
-                spread[level * horizon + h] = factor;
-                spread[(QUANTILE_COUNT - 1 - level) * horizon + h] = factor;
-            }
+            factors[part] = factor_of(ratios, count, level, (double)origins);
+        }
+        for (size_t h = 0; h < horizon; h++) {
+            float factor = (float)factor_at(factors, parts, h, horizon);
+            spread[level * horizon + h] = factor;
+            spread[(QUANTILE_COUNT - 1 - level) * horizon + h] = factor;
         }
     }
     mem_free(ratios);
