@@ -35,7 +35,7 @@ def are_plain(schema, values):
     if allowed is not None:
         return not set(map(type, values)) - allowed
     columns = [scalar_types(one) for one in schema.get("prefixItems", [])]
-    if not columns or None in columns or set(schema) - {"type", "prefixItems", "minItems", "maxItems"}:
+    if not columns or None in columns or set(schema) - {"type", "prefixItems", "minItems", "maxItems", "description"}:
         return False
     if any(type(row) is not list or len(row) != len(columns) for row in values):
         return False
@@ -81,7 +81,7 @@ class Contract:
         document = inlined(document, document)
         self.paths = document["paths"]
         self.schemas = document["components"]["schemas"]
-        self.patterns = [(re.compile(re.sub(r"\{\w+\}", "[^/]+", re.escape(path).replace(r"\{", "{").replace(r"\}", "}"))), path)
+        self.patterns = [(re.compile(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(path))), path)
                          for path in self.paths if "{" in path]
         self.validators = {}
 
