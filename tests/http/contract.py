@@ -6,6 +6,7 @@ run.py hands each answer that a test gets to `check`. What differs is an Asserti
 What a request said is looked at where the daemon took it: then the document has to allow it, too.
 """
 import functools
+import gzip
 import json
 import os
 import re
@@ -152,7 +153,8 @@ class Contract:
         assert answer.type in content, what
         if method == "HEAD" or answer.type not in JSON_TYPES:
             return
-        value = json.loads(answer.body, parse_constant=no_constant)
+        packed = answer.headers.get("content-encoding") == "gzip"
+        value = json.loads(gzip.decompress(answer.body) if packed else answer.body, parse_constant=no_constant)
         self.validate(content[answer.type]["schema"], value, what)
         if answer.type == "application/problem+json":
             assert value["status"] == answer.status, f"{what}: status {value['status']}"
