@@ -153,10 +153,15 @@ $(BUILD)/api/ui/page.css.gz: $(UI_STYLES)
 $(BUILD)/api/ui/%.gz: api/ui/%
 	@mkdir -p $(@D)
 	$(Q)gzip -9nc $< >$@.new && mv $@.new $@
-$(BUILD)/api/ui_assets.o: $(UI_PACKED)
+# The description of the routes goes with them.
+OPENAPI_PARTS = api/openapi/join.sh $(wildcard api/openapi/*.json api/openapi/*/*.json)
+$(BUILD)/api/ui/openapi.json.gz: $(OPENAPI_PARTS) $(wildcard VERSION)
+	@mkdir -p $(@D)
+	$(Q)sh api/openapi/join.sh $(VERSION) >$@.plain && gzip -9nc $@.plain >$@.new && mv $@.new $@
+$(BUILD)/api/ui_assets.o: $(UI_PACKED) $(BUILD)/api/ui/openapi.json.gz
 EXTRA_api/ui_assets.c = -DUI_PACKED='"$(BUILD)/api/ui/"'
 
-# The checks without a compiled program of their own (python3, standard library only).
+# The checks without a compiled program of their own (python3; check/http needs its jsonschema, too).
 .PHONY: lint
 lint: ## include directions, banned functions, sizes, style
 	$(Q)$(PYTHON) tests/lint/lint.py

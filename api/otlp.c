@@ -70,7 +70,7 @@ void otlp_write_error(enum otlp_encoding encoding, int http, const char *message
     static const struct {
         int http;
         unsigned char code;
-    } codes[] = {{400, 3}, {404, 5}, {405, 12}, {413, 8}, {415, 3}, {503, 14}};
+    } codes[] = {{400, 3}, {401, 16}, {403, 7}, {404, 5}, {405, 12}, {413, 8}, {415, 3}, {503, 14}};
     unsigned code = 13; /* internal */
     for (size_t i = 0; i < ARRAY_COUNT(codes); i++) {
         code = codes[i].http == http ? codes[i].code : code;

@@ -1,4 +1,5 @@
-/* The page: its files come from the program itself, looked up by exact name.
+/* The page and the description of the routes: files that come from the program itself, looked up by
+ * exact name.
  * SPDX-License-Identifier: Apache-2.0
  *
  * They are compressed at build time and sent like that to who accepts gzip; for others they are

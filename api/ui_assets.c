@@ -1,4 +1,5 @@
-/* The files of the page as bytes of the program: the assembler reads them in.
+/* The files of the page, and the description of the routes, as bytes of the program: the assembler
+ * reads them in.
  * SPDX-License-Identifier: Apache-2.0
  *
  * UI_PACKED is the folder, relative to where make runs, in which make has left them compressed. A
@@ -12,6 +13,7 @@
 #define SCRIPT "text/javascript; charset=utf-8"
 #define STYLE  "text/css; charset=utf-8"
 #define IMAGE  "image/svg+xml"
+#define JSON   "application/json"
 
 /* file(symbol, path in the URL, file, type) */
 #define UI_FILES(file)                                                                             \
@@ -34,7 +36,9 @@
                                                     file(welcome, "/ui/welcome.js", "welcome.js",  \
                                                          SCRIPT)                                   \
                                                         file(uplot, "/ui/uPlot.iife.min.js",       \
-                                                             "vendor/uPlot.iife.min.js", SCRIPT)
+                                                             "vendor/uPlot.iife.min.js", SCRIPT)   \
+                                                            file(openapi, "/openapi.json",         \
+                                                                 "openapi.json", JSON)
 
 #define INCLUDE_FILE(symbol, url, file, type)                                                      \
     __asm__(".section .rodata\n"                                                                   \

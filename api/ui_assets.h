@@ -1,4 +1,4 @@
-/* The files of the page as bytes of the program.
+/* The files of the page, and the description of the routes, as bytes of the program.
  * SPDX-License-Identifier: Apache-2.0
  */
 #ifndef API_UI_ASSETS_H

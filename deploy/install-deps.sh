@@ -17,11 +17,13 @@ packages_of() {
             libopenblas-pthread-dev libjansson-dev libsqlite3-dev libyaml-dev zlib1g-dev \
             libsnappy-dev libzstd-dev libcurl4-gnutls-dev ;;
     demo)    echo curl gzip mawk ;;
-    test)    echo libcmocka-dev python3 openssl binutils curl sqlite3 git tzdata ;;
+    test)    # the last for the HTTP suite: answers are held against the OpenAPI document
+        echo libcmocka-dev python3 openssl binutils curl sqlite3 git tzdata python3-jsonschema ;;
     fuzz)    echo clang-14 libclang-rt-14-dev llvm-14 ;;
     browser) echo chromium nodejs npm fonts-dejavu-core ;;
     clients)
-        echo prometheus influxdb victoria-metrics nodejs npm mosquitto mosquitto-clients openssl ;;
+        echo prometheus influxdb victoria-metrics nodejs npm mosquitto mosquitto-clients openssl \
+            python3-jsonschema ;;
     packaging) # promtool comes with prometheus
         echo systemd mandoc prometheus python3-yaml strace ;;
     image)   echo podman runc mmdebstrap containernetworking-plugins iptables curl ;;

@@ -55,6 +55,8 @@ class Daemon:
     """One daemon; `folder` survives stop() so that a next start finds the same data, and `port`, where given, so that
     clients find it again."""
 
+    judge = None  # of the class, where a suite sets it: called with (method, path, body, headers) and the Answer
+
     def __init__(self, *settings, folder=None, port=None):
         self.folder = folder or tempfile.mkdtemp(prefix="forecastd-test-")
         self.data = os.path.join(self.folder, "data")
@@ -125,9 +127,12 @@ class Daemon:
                 body = body.encode()
             connection.request(method, path, body, headers or {})
             response = connection.getresponse()
-            return Answer(response.status, response.getheaders(), response.read())
+            answer = Answer(response.status, response.getheaders(), response.read())
         finally:
             connection.close()
+        if self.judge:
+            self.judge((method, path, body, headers or {}), answer)
+        return answer
 
     def get(self, path, **headers):
         return self.request("GET", path, headers=headers)

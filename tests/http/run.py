@@ -7,7 +7,8 @@ usage: run.py [WORD...]     only tests whose name (module.function) holds one of
 
 FORECASTD names the binary. A function with a parameter shares one daemon with its module; one
 without starts its own. A module's SETTINGS are handed to the shared daemon as --set options.
-HTTP_SHORT=1 leaves out functions marked `slow`. Closing line: "N passed, N failed".
+HTTP_SHORT=1 leaves out functions marked `slow`. Each answer is held against the OpenAPI document
+(contract.py), unless CONTRACT=0. Closing line: "N passed, N failed".
 """
 import glob
 import importlib
@@ -63,6 +64,14 @@ def run_module(name, words):
 
 
 def main():
+    if os.environ.get("CONTRACT") != "0":
+        try:
+            import contract
+        except ModuleNotFoundError as error:
+            print(f"{error}: sh deploy/install-deps.sh test brings it, CONTRACT=0 does without")
+            print("0 passed, 1 failed")
+            return 1
+        Daemon.judge = staticmethod(contract.check)
     if not os.access(BINARY, os.X_OK):
         print(f"no binary at {BINARY}; build it or set FORECASTD")
         print("0 passed, 1 failed")

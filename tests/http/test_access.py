@@ -13,7 +13,7 @@ import time
 
 from daemon import BINARY, JSON, ROOT, SLOWNESS, Daemon, free_port, now_ms
 
-OPEN = {"/healthz", "/readyz", "/ping", "/health", "/"}
+OPEN = {"/healthz", "/readyz", "/ping", "/health", "/", "/ui/{file}", "/openapi.json"}
 
 
 def create(path, *options):
@@ -60,10 +60,10 @@ def routes():
 
 def test_every_route_asks_for_a_token():
     with Guarded() as guarded:
-        for method, scope, path in routes():
-            path = re.sub(r"\{\w+\}", "1", path)
+        for method, scope, template in routes():
+            path = re.sub(r"\{\w+\}", "1", template)
             answer = guarded.ask(None, method, path)
-            is_open = path in OPEN or path.startswith("/ui/")
+            is_open = template in OPEN
             assert is_open == (scope == "SCOPE_OPEN"), path
             assert (answer.status == 401) != is_open, (method, path, answer)
             if not is_open:
@@ -245,6 +245,7 @@ def test_port_for_probes_when_the_main_one_is_full():
                  "server.connections_per_address=16") as guarded:
         probe = Daemon()
         probe.port = port
+        probe.judge = None  # it has three of the documented routes
         assert probe.get("/metrics").status == 200, "no token is asked for here"
         assert probe.get("/api/v1/series").status == 404 and probe.get("/").status == 404
         assert probe.request("POST", "/api/v1/points", "[]", JSON).status == 404
