@@ -21,7 +21,9 @@ packages_of() {
     fuzz)    echo clang-14 libclang-rt-14-dev llvm-14 ;;
     browser) echo chromium nodejs npm fonts-dejavu-core ;;
     clients)
-        echo prometheus influxdb victoria-metrics nodejs npm mosquitto mosquitto-clients openssl ;;
+        # libprotobuf-c1 for collectd's write_prometheus
+        echo prometheus influxdb influxdb-client victoria-metrics nodejs npm mosquitto \
+            mosquitto-clients openssl collectd-core libprotobuf-c1 ;;
     packaging) # promtool comes with prometheus
         echo systemd mandoc prometheus python3-yaml strace ;;
     image)   echo podman runc mmdebstrap containernetworking-plugins iptables curl ;;
