@@ -133,6 +133,7 @@ void job_end(struct job_table *table, struct job *job, enum job_state state,
  * close. */
 bool job_wait(struct job_table *table, int64_t timeout_ms);
 void job_close(struct job_table *table); /* cancels what runs, wakes waiters */
+bool job_is_closed(struct job_table *table); /* and then no job comes any more */
 
 /* Limits and settings that requests need; the server fills them from the configuration and may swap
  * the struct on reload. */

@@ -223,6 +223,14 @@ void job_close(struct job_table *table)
     condition_broadcast(&table->queued);
 }
 
+bool job_is_closed(struct job_table *table)
+{
+    lock_acquire(&table->lock);
+    bool closed = table->closed;
+    lock_release(&table->lock);
+    return closed;
+}
+
 /* ---------------------------------------------------------------- for the routes */
 
 static void view(const struct job *job, struct job_view *out)

@@ -22,7 +22,9 @@ packages_of() {
     fuzz)    echo clang-14 libclang-rt-14-dev llvm-14 ;;
     browser) echo chromium nodejs npm fonts-dejavu-core ;;
     clients)
-        echo prometheus influxdb victoria-metrics nodejs npm mosquitto mosquitto-clients openssl \
+        # libprotobuf-c1 for collectd's write_prometheus
+        echo prometheus influxdb influxdb-client victoria-metrics nodejs npm mosquitto \
+            mosquitto-clients openssl collectd-core libprotobuf-c1 \
             python3-jsonschema ;;
     packaging) # promtool comes with prometheus
         echo systemd mandoc prometheus python3-yaml strace ;;

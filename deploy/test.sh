@@ -5,7 +5,8 @@
 # usage: test.sh STEP...      a step is a make target, with its own variables behind commas:
 #                             check/gradient,DOUBLE=1
 # Every step's last line "N passed, N failed" is counted; a step that fails without such a line
-# counts as one failure. All steps run, whatever fails. The closing line is the total.
+# counts as one failure. All steps run, whatever fails, and each says how long it took and how much
+# processor time, which other work on the machine hardly changes. The closing line is the total.
 set -u
 
 make=${MAKE:-make}
@@ -14,10 +15,22 @@ failed=0
 failures=
 begin=$(date +%s)
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+trap 'rm -f "$log" "$log.times"' EXIT
+
+# Sets `used` to the seconds of processor time of all steps so far; not in a subshell, whose own
+# children `times` would tell.
+measure() {
+    times >"$log.times"
+    used=$(awk 'NR == 2 {
+        for (i = 1; i <= 2; i++) { split($i, part, /[ms]/); sum += part[1] * 60 + part[2] }
+        printf "%.0f", sum
+    }' "$log.times")
+}
 
 for step in "$@"; do
     start=$(date +%s)
+    measure
+    before=$used
     # shellcheck disable=SC2046 # one word an argument
     printf '\n== %s\n' "$step"
     code_file=$log.code
@@ -36,10 +49,12 @@ for step in "$@"; do
     if [ "$bad" -ne 0 ]; then failures="$failures $step"; fi
     passed=$((passed + good))
     failed=$((failed + bad))
-    printf -- '-- %s: %s passed, %s failed, %s s\n' "$step" "$good" "$bad" $(($(date +%s) - start))
+    measure
+    printf -- '-- %s: %s passed, %s failed, %s s, processor %s s\n' \
+        "$step" "$good" "$bad" $(($(date +%s) - start)) $((used - before))
 done
 
-printf '\n%s s in all\n' $(($(date +%s) - begin))
+printf '\n%s s in all, processor %s s\n' $(($(date +%s) - begin)) "${used:-0}"
 [ -z "$failures" ] || printf 'failed:%s\n' "$failures"
 printf '%s passed, %s failed\n' "$passed" "$failed"
 [ "$failed" -eq 0 ]

@@ -52,7 +52,6 @@ struct scheduler {
     struct random random;
     uint64_t points_seen; /* when the groups were searched last */
     int64_t next_search_ms;
-    atomic_bool closed;
     struct lock lock;
     struct training_settings settings; /* guarded by lock, as below */
     struct scheduler_stats stats;
@@ -438,9 +437,9 @@ static void *scheduler_main(void *context)
 {
     struct scheduler *scheduler = context;
     thread_nice(NICE);
-    while (!atomic_load(&scheduler->closed)) {
+    while (!job_is_closed(scheduler->services->jobs)) {
         if (!job_wait(scheduler->services->jobs, LOOK_MS)) {
-            if (!atomic_load(&scheduler->closed)) {
+            if (!job_is_closed(scheduler->services->jobs)) {
                 look_at_plan(scheduler);
             }
             continue;
@@ -515,7 +514,6 @@ void scheduler_stop(struct scheduler *scheduler)
     if (scheduler == NULL) {
         return;
     }
-    atomic_store(&scheduler->closed, true);
     job_close(scheduler->services->jobs);
     pthread_join(scheduler->thread, NULL);
     watchdog_stop(scheduler->watchdog);

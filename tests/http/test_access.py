@@ -40,9 +40,9 @@ class Guarded:
         return self
 
     def __exit__(self, *ignored):
-        code = self.daemon.stop()
+        code, log = self.daemon.stop(), self.daemon.log()
         self.daemon.remove()
-        assert code == 0, code
+        assert code == 0, (code, log)
 
     def ask(self, who, method, path, body=None, **headers):
         if who:

@@ -218,11 +218,14 @@ def test_gives_up_and_keeps_secrets():
         receiver.close()
 
 
-def ingest_seconds(daemon, count=150):
-    begin = time.monotonic()
+def slowest_answer(daemon, count=150):
+    """The longest of so many writes, in seconds."""
+    slowest = 0
     for i in range(count):
+        begin = time.monotonic()
         assert daemon.points([{"series": "other", "timestamp": now_ms() - i * 1000, "value": i}]).status == 200
-    return time.monotonic() - begin
+        slowest = max(slowest, time.monotonic() - begin)
+    return slowest
 
 
 def test_a_receiver_that_hangs_slows_nobody_down():
@@ -234,12 +237,11 @@ def test_a_receiver_that_hangs_slows_nobody_down():
     daemon = Daemon("alerts.every=1s", *rule("hangs", series='{__name__=~"load.*"}', above="50", url=url, timeout="5s"),
                     *rule("works", series="calm", above="50", url=receiver.url)).start()
     try:
-        quiet = min(ingest_seconds(daemon) for _ in range(3))
         for i in range(300):  # more alerts than may wait
             feed(daemon, f"load{i}", 80, count=5)
         wait_for(lambda: deliveries(daemon, "dropped") > 0)
-        busy = min(ingest_seconds(daemon) for _ in range(3))
-        assert busy < 3 * quiet + 0.2, (quiet, busy)
+        slowest = slowest_answer(daemon)  # who waited for the receiver would wait for its timeout of 5 s
+        assert slowest < 2.5, slowest
         assert daemon.get("/api/v1/forecast?series=load0").status == 200
         begin = time.monotonic()
         assert daemon.stop() == 0 and time.monotonic() - begin < 5 * SLOWNESS  # a call in flight is given up

@@ -102,8 +102,8 @@ static void test_points_table(void **state)
         {"", "\"text\"", 400, "bad_body"},
         {"", "{\"series\":\"\xff\",\"value\":1}", 400, "bad_json"},
         {"", "{\"series\":\"a\\q\",\"value\":1}", 400, "bad_json"},
-        {"", "{\"series\":\"a\",\"value\":[[[[[[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]]]]]]}", 400,
-         "bad_json"},
+        {"", "{\"series\":\"a\",\"value\":[[[[[[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]]]]]]}",
+         400, "bad_json"},
         {"?precision=min", POINT("a", T0, "1"), 400, "bad_parameter"},
         {"?nothing=1", POINT("a", T0, "1"), 400, "unknown_parameter"},
         {"?precision=s&precision=s", POINT("a", T0, "1"), 400, "repeated_parameter"},
@@ -372,7 +372,9 @@ static void test_jobs(void **state)
         job_end(table, job_take(table), JOB_DONE, "{\"model\":\"1h-1\"}", NULL);
     }
     expect(&fixture, API_GET, "/api/v1/jobs", NULL, 200, "{\"model\":\"1h-1\"}");
+    assert_false(job_is_closed(table));
     job_close(table);
+    assert_true(job_is_closed(table));
     assert_false(job_wait(table, 0));
     expect(&fixture, API_POST, "/api/v1/train", "{}", 503, "jobs_full");
 }
