@@ -2,7 +2,7 @@
 # Installs the Debian 12 packages that building, testing or running forecastd needs.
 # SPDX-License-Identifier: Apache-2.0
 #
-# usage: install-deps.sh [SET...]     SET: build demo test fuzz browser clients packaging image
+# usage: install-deps.sh [SET...]     SET: build demo test fuzz browser clients packaging image peers
 #                                     runtime (build demo)
 #
 # Says which packages are missing and installs them as root or through sudo; where neither is
@@ -24,6 +24,7 @@ packages_of() {
         echo prometheus influxdb victoria-metrics nodejs npm mosquitto mosquitto-clients openssl ;;
     packaging) # promtool comes with prometheus
         echo systemd mandoc prometheus python3-yaml strace ;;
+    peers)   echo influxdb victoria-metrics prometheus ;;
     image)   echo podman runc mmdebstrap containernetworking-plugins iptables curl ;;
     runtime) # what the linked binary needs and nothing else
         echo libmicrohttpd12 libgnutls30 libseccomp2 libopenblas0-pthread libjansson4 \
