@@ -133,6 +133,12 @@ enum status forecast_recall(struct forecast_desk *desk, const struct forecast_or
  * the step, from a few points. */
 enum status forecast_facts(struct forecast_desk *desk, const struct series_info *info, bool cheap,
                            struct series_facts *facts, struct error *error) MUST_USE;
+
+/* The origin that a forecast made at `now_ms` has, from what is known without reading points. A
+ * cell that is being filled may leave it one step earlier. */
+int64_t forecast_origin_ms(const struct series_info *info, const struct series_facts *facts,
+                           int64_t now_ms);
+
 enum series_state series_state_of(struct api_services *services, const struct series_info *info,
                                   const struct series_facts *facts, int64_t now_ms);
 const char *series_state_name(enum series_state state);

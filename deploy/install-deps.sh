@@ -2,8 +2,8 @@
 # Installs the Debian 12 packages that building, testing or running forecastd needs.
 # SPDX-License-Identifier: Apache-2.0
 #
-# usage: install-deps.sh [SET...]     SET: build demo test fuzz browser clients packaging image peers
-#                                     runtime (build demo)
+# usage: install-deps.sh [SET...]     SET: build demo test fuzz browser clients packaging image
+#                                     peers runtime (build demo)
 #
 # Says which packages are missing and installs them as root or through sudo; where neither is
 # possible it prints the command and exits with 1. When nothing is missing it prints nothing.
