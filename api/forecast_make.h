@@ -82,6 +82,7 @@ struct forecast_made {
     double roughness;   /* crossing_roughness of the values, for crossing_find */
     size_t trained_horizon, default_steps;
     unsigned warnings;
+    bool kept;      /* a copy of one that was made before */
     bool skipped;   /* too few values, and the order allows that: nothing but id and info holds */
     void *block;    /* holds the arrays of `forecast` */
     double *values; /* the grid; only while it is made */
@@ -98,6 +99,7 @@ struct forecast_order {
     int64_t horizon_ms;
     size_t steps, steps_max;
     bool skip_short;
+    bool anew;    /* not a copy of one that was made before (live_made_find) */
     bool as_many; /* not refused where horizon_ms is too long: as many steps as there may be, and at
                    * least `steps` */
 };

@@ -10,9 +10,11 @@ another; a ratio is the median over ROUNDS of the rounds' ratios, so that what e
 sides. Processor seconds are the server's own. Points are counted again in the server after each sending.
 Prints a table, then a line a goal; ends with 1 where a goal is missed.
 """
+import http.client
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import socket
@@ -35,6 +37,8 @@ WEEK = 7 * 24 * 60
 STEPS = 48
 TRAINING_SECONDS = 20
 ASK_MS = 500
+ANEW = f"GET forecast, {STEPS} steps, the models run each time; there predict_linear, 1 value"
+ANEW_WINTERS = f"GET forecast, {STEPS} steps, the models run each time; there HOLT_WINTERS of 168 hours"
 
 
 def free_port():
@@ -70,6 +74,7 @@ class Server:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.process = None
+        self.connection = None
 
     def command(self):
         """The command line, and additions to the environment."""
@@ -193,8 +198,18 @@ def versions():
                           ("VictoriaMetrics", ["victoria-metrics", "-version"]),
                           ("Prometheus", ["prometheus", "--version"])):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        said[name] = (done.stdout + done.stderr).splitlines()[0].strip()
+        words = (done.stdout + done.stderr).replace(",", " ").split()
+        number = next((word for word in words if re.match(r"v?\d+\.\d+", word)), None)
+        said[name] = f"{name} {number or packaged(name)}"
+    said["forecastd, relaxed"] = said["forecastd"] + ", storage.durability: relaxed"
     return said
+
+
+def packaged(name):
+    """The version of a peer's package, where the program does not say it."""
+    package = {"VictoriaMetrics": "victoria-metrics"}[name]
+    done = subprocess.run(["dpkg-query", "-W", "-f", "${Version}", package], capture_output=True, text=True, check=False)
+    return done.stdout or "of unknown version"
 
 
 # ---------------------------------------------------------------- figures
@@ -364,7 +379,7 @@ def questions(end_s):
     week = {"start": end_s - 60 * (WEEK - 1), "end": end_s, "step": 60}
     future = {"start": end_s + 60, "end": end_s + 60 * STEPS, "step": 60}
     linear = f"predict_linear(bench_week[1w], {60 * STEPS})"
-    fresh = target("/api/v1/forecast", series="bench_week", steps=STEPS, quantiles="0.1,0.5,0.9{n}")
+    other = target("/api/v1/forecast", series="bench_week", steps=STEPS, quantiles="0.1,0.5,0.9{n}")
     winters = (f"SELECT HOLT_WINTERS(FIRST(week), {STEPS}, 24) FROM bench WHERE time > {end_s - 60 * WEEK}s"
                f" AND time <= {end_s}s GROUP BY time(1h)")
     once = target("/api/v1/query", query=linear, time=end_s)
@@ -376,13 +391,44 @@ def questions(end_s):
         Question(f"query_range, {STEPS} steps of forecast with its band; there predict_linear",
                  target("/prometheus/api/v1/query_range", query="bench_week:predicted", **future), STEPS,
                  "Prometheus", target("/api/v1/query_range", query=linear, **future), STEPS, half),
-        Question(f"GET forecast, {STEPS} steps, quantiles, made anew; there predict_linear, 1 value", fresh, STEPS,
+        Question(f"GET forecast, {STEPS} steps, each time other quantiles; there predict_linear, 1 value", other, STEPS,
                  "Prometheus", once, 1, half),
-        Question(f"GET forecast, {STEPS} steps, quantiles, made anew; there HOLT_WINTERS of 168 hours", fresh, STEPS,
+        Question(f"GET forecast, {STEPS} steps, each time other quantiles; there HOLT_WINTERS of 168 hours", other, STEPS,
                  "InfluxDB", target("/query", db="bench", q=winters), STEPS, (">=", 300), True),
         Question("GET forecast, live; there predict_linear, 1 value", "/api/v1/forecast?series=bench_week", STEPS,
                  "Prometheus", once, 1),
     ]
+
+
+def ask_anew(figures, servers, asked, end_s):
+    """A forecast whose series has changed since the last one: the models run each time. HOLT_WINTERS and predict_linear
+    always begin anew. All by the same client here, which alone takes a tenth of a millisecond."""
+    linear, winters = asked[2], asked[3]
+    for number in range(ROUNDS * 8):
+        value = 50 + number / 100
+        body = json.dumps({"series": "bench_week", "points": [[1000 * (end_s - 6000), value]]}).encode()
+        fetch(servers["forecastd"].url + "/api/v1/points", body=body, content_type="application/json")
+        ours = timed(servers["forecastd"], linear.ours.replace("{n}", ""))
+        figures.add(ANEW, "forecastd", ours)
+        figures.add(ANEW, "Prometheus", timed(servers["Prometheus"], linear.theirs))
+        if number % 8 == 0:
+            figures.add(ANEW_WINTERS, "forecastd", ours)
+            figures.add(ANEW_WINTERS, "InfluxDB", timed(servers["InfluxDB"], winters.theirs))
+
+
+def timed(server, asked):
+    """Milliseconds of one answer over a connection that is kept."""
+    if server.connection is None:
+        server.connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        server.connection.connect()
+        server.connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    begin = time.perf_counter()
+    server.connection.request("GET", asked.replace(" ", "%20"))
+    answer = server.connection.getresponse()
+    answer.read()
+    if answer.status != 200:
+        raise SystemExit(f"peers: {asked}: {answer.status}")
+    return 1e3 * (time.perf_counter() - begin)
 
 
 def count_values(answer):
@@ -424,10 +470,13 @@ def serve(figures):
                     result = bench("ask", servers[name].port, servers[name].process.pid, ASK_MS, one)
                     figures.add(question.what, name, result["p50_ms"])
                     figures.add(question.what + ", processor", name, 1e3 * result["cpu"] / result["requests"])
+        ask_anew(figures, servers, asked, end_s)
         served_by = ours.served_by
     for question in asked:
         figures.compare(question.what, "forecastd", question.peer, "ms", question.goal, question.inverse)
         figures.compare(question.what + ", processor", "forecastd", question.peer, "ms", None, question.inverse)
+    figures.compare(ANEW, "forecastd", "Prometheus", "ms", ("<=", 0.5))
+    figures.compare(ANEW_WINTERS, "forecastd", "InfluxDB", "ms", (">=", 300), True)
     return served_by
 
 
