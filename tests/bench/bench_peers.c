@@ -105,6 +105,7 @@ static int send_all(char **arguments)
 
 struct question {
     const char *target;
+    uint64_t first; /* number, nine digits */
     char request[2048];
 };
 
@@ -116,7 +117,7 @@ static size_t next_question(void *context, size_t connection, uint64_t number, c
     char text[32] = "";
     (void)connection;
     if (mark) {
-        snprintf(text, sizeof(text), "%llu", (unsigned long long)number + 1);
+        snprintf(text, sizeof(text), "%llu", (unsigned long long)(question->first + number));
     }
     *bytes = question->request;
     return (size_t)snprintf(question->request, sizeof(question->request),
@@ -127,7 +128,10 @@ static size_t next_question(void *context, size_t connection, uint64_t number, c
 static int ask(char **arguments)
 {
     pid_t pid = (pid_t)strtol(arguments[1], NULL, 10);
-    struct question question = {.target = arguments[3]};
+    struct question question = {
+        .target = arguments[3],
+        .first = 100000000 + (uint64_t)(bench_seconds() * 1e6) % 800000000,
+    };
     struct load_options options = {.port = atoi(arguments[0]),
                                    .connections = 1,
                                    .seconds = strtod(arguments[2], NULL) / 1e3,

@@ -35,10 +35,11 @@ TICK_MS = {"lines": 10000, "remote": 1000}
 SETTLE_MS = 2000  # where both sides put work off: their processor seconds are counted until then
 WEEK = 7 * 24 * 60
 STEPS = 48
-TRAINING_SECONDS = 20
+TRAINING_SECONDS = 30
 ASK_MS = 500
-ANEW = f"GET forecast, {STEPS} steps, the models run each time; there predict_linear, 1 value"
-ANEW_WINTERS = f"GET forecast, {STEPS} steps, the models run each time; there HOLT_WINTERS of 168 hours"
+ANEW_POINTS = 40
+ANEW = f"GET forecast, {STEPS} steps, made anew for each new point; there predict_linear, 1 value"
+ANEW_WINTERS = f"GET forecast, {STEPS} steps, made anew for each new point; there HOLT_WINTERS of 168 hours"
 
 
 def free_port():
@@ -345,22 +346,32 @@ class FilledInflux(Influx):
 
 
 class FilledForecastd(Forecastd):
-    """With a model that was trained on the week, where that passed the gate."""
+    """With a model that was trained on the week, where one passed the gate; the output says who serves."""
     points = ()
     served_by = None
 
-    def prepare(self):
-        body = {"series": "bench_week", "points": [[1000 * second, value] for second, value in self.points]}
+    def put(self, series, points):
+        body = {"series": series, "points": [[1000 * second, value] for second, value in points]}
         fetch(self.url + "/api/v1/points", body=json.dumps(body).encode(), content_type="application/json")
-        fetch(self.url + "/api/v1/train", body=json.dumps({"seconds": TRAINING_SECONDS, "seed": 1}).encode(),
+
+    def prepare(self):
+        self.put("bench_week", self.points)
+        self.put("bench_anew", self.points[:-ANEW_POINTS])
+        for seed in (1, 2):
+            self.train(seed)
+            answer = json.loads(fetch(self.url + "/api/v1/forecast?series=bench_week"))
+            self.served_by = answer["forecasts"][0]["served_by"]
+            if answer["forecasts"][0]["state"] == "learned":
+                break
+
+    def train(self, seed):
+        fetch(self.url + "/api/v1/train", body=json.dumps({"seconds": TRAINING_SECONDS, "seed": seed}).encode(),
               content_type="application/json")
         deadline = time.monotonic() + 8 * TRAINING_SECONDS
         while any(job["state"] in ("queued", "running") for job in json.loads(fetch(self.url + "/api/v1/jobs"))["jobs"]):
             if time.monotonic() > deadline:
                 raise SystemExit("peers: the training does not end")
             time.sleep(0.2)
-        answer = json.loads(fetch(self.url + "/api/v1/forecast?series=bench_week"))
-        self.served_by = answer["forecasts"][0]["served_by"]
 
 
 class Question(typing.NamedTuple):
@@ -400,15 +411,14 @@ def questions(end_s):
     ]
 
 
-def ask_anew(figures, servers, asked, end_s):
-    """A forecast whose series has changed since the last one: the models run each time. HOLT_WINTERS and predict_linear
-    always begin anew. All by the same client here, which alone takes a tenth of a millisecond."""
+def ask_anew(figures, servers, asked):
+    """A forecast of a series that has just got its next minute, so that nothing is kept of the last one. HOLT_WINTERS
+    and predict_linear always begin anew. All by the client of this script, which alone takes a tenth of a millisecond."""
     linear, winters = asked[2], asked[3]
-    for number in range(ROUNDS * 8):
-        value = 50 + number / 100
-        body = json.dumps({"series": "bench_week", "points": [[1000 * (end_s - 6000), value]]}).encode()
-        fetch(servers["forecastd"].url + "/api/v1/points", body=body, content_type="application/json")
-        ours = timed(servers["forecastd"], linear.ours.replace("{n}", ""))
+    forecast = target("/api/v1/forecast", series="bench_anew", steps=STEPS, quantiles="0.1,0.5,0.9")
+    for number, point in enumerate(FilledForecastd.points[-ANEW_POINTS:]):
+        servers["forecastd"].put("bench_anew", [point])
+        ours = timed(servers["forecastd"], forecast)
         figures.add(ANEW, "forecastd", ours)
         figures.add(ANEW, "Prometheus", timed(servers["Prometheus"], linear.theirs))
         if number % 8 == 0:
@@ -470,7 +480,7 @@ def serve(figures):
                     result = bench("ask", servers[name].port, servers[name].process.pid, ASK_MS, one)
                     figures.add(question.what, name, result["p50_ms"])
                     figures.add(question.what + ", processor", name, 1e3 * result["cpu"] / result["requests"])
-        ask_anew(figures, servers, asked, end_s)
+        ask_anew(figures, servers, asked)
         served_by = ours.served_by
     for question in asked:
         figures.compare(question.what, "forecastd", question.peer, "ms", question.goal, question.inverse)
