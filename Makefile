@@ -245,6 +245,12 @@ bench: ## every figure, as ratios within one run where it has a partner; DATA=DI
 	$(Q)$(MAKE) --no-print-directory -j$(CORES) all build/bench
 	$(Q)sh tests/bench/run.sh $(BUILD)
 
+.PHONY: bench-peers
+bench-peers: ## forecastd against InfluxDB, VictoriaMetrics and Prometheus in turns: a table, and a line a goal
+	$(Q)sh deploy/install-deps.sh build test peers
+	$(Q)$(MAKE) --no-print-directory -j$(CORES) all $(BUILD)/tests/bench/bench_peers
+	$(Q)$(PYTHON) tests/bench/peers.py $(BUILD) $(PARTS)
+
 # The papers' claims: cost always, accuracy where DATA=DIR is given (3 seeds, 3 sets, ACCURACY_SECONDS each:
 # an hour and a half on two cores). Writes docs/backbones.csv and the tables of docs/backbones.md.
 ACCURACY_SECONDS ?= 60

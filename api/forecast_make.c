@@ -437,14 +437,37 @@ static bool skip(const struct forecast_order *order, struct forecast_made *made,
     return true;
 }
 
+/* A copy of what was made before; the series is then of no step, and no model looks at it. */
+static bool find_kept(struct forecast_desk *desk, const struct forecast_order *order,
+                      struct forecast_made *made, struct live_made_key *key,
+                      struct model_series *series)
+{
+    struct track track;
+    if (!forecast_track(desk, made->id, &track)) {
+        track = (struct track){.maker = 0};
+    }
+    key->id = made->id;
+    live_made_key(desk->services, order, &track, key);
+    if (order->anew || !live_made_find(desk->services, key, clock_wall_ms(), made)) {
+        return false;
+    }
+    made->kept = true;
+    memset(series, 0, sizeof(*series));
+    return true;
+}
+
 enum status forecast_make(struct forecast_desk *desk, const struct forecast_order *order,
                           struct forecast_made *made, struct error *error)
 {
     struct model_series series[DESK_SERIES_MAX];
+    struct live_made_key keys[DESK_SERIES_MAX];
     enum status status = STATUS_OK;
     memset(made, 0, order->count * sizeof(*made));
     for (size_t i = 0; i < order->count && status == STATUS_OK; i++) {
         made[i].id = order->ids[i];
+        if (find_kept(desk, order, &made[i], &keys[i], &series[i])) {
+            continue;
+        }
         status = prepare(desk, order, &made[i], &series[i], error);
         if (status != STATUS_OK && skip(order, &made[i], &series[i], error)) {
             status = STATUS_OK;
@@ -459,9 +482,12 @@ enum status forecast_make(struct forecast_desk *desk, const struct forecast_orde
         if (!made[i].served_by && !made[i].skipped) {
             status = run_baselines(desk, &made[i], &series[i], error);
         }
-        if (status == STATUS_OK && !made[i].skipped) {
+        if (status == STATUS_OK && !made[i].skipped && !made[i].kept) {
             calibrate_made(desk, &made[i], &series[i]);
             finish(&made[i], &series[i]);
+            if (!order->anew) {
+                live_made_put(desk->services->live, &keys[i], &made[i]);
+            }
         }
     }
     for (size_t i = 0; status != STATUS_OK && i < order->count; i++) {

@@ -82,6 +82,7 @@ struct forecast_made {
     double roughness;   /* crossing_roughness of the values, for crossing_find */
     size_t trained_horizon, default_steps;
     unsigned warnings;
+    bool kept;      /* a copy of one that was made before */
     bool skipped;   /* too few values, and the order allows that: nothing but id and info holds */
     void *block;    /* holds the arrays of `forecast` */
     double *values; /* the grid; only while it is made */
@@ -98,6 +99,7 @@ struct forecast_order {
     int64_t horizon_ms;
     size_t steps, steps_max;
     bool skip_short;
+    bool anew;    /* not a copy of one that was made before (live_made_find) */
     bool as_many; /* not refused where horizon_ms is too long: as many steps as there may be, and at
                    * least `steps` */
 };
@@ -133,6 +135,12 @@ enum status forecast_recall(struct forecast_desk *desk, const struct forecast_or
  * the step, from a few points. */
 enum status forecast_facts(struct forecast_desk *desk, const struct series_info *info, bool cheap,
                            struct series_facts *facts, struct error *error) MUST_USE;
+
+/* The origin that a forecast made at `now_ms` has, from what is known without reading points. A
+ * cell that is being filled may leave it one step earlier. */
+int64_t forecast_origin_ms(const struct series_info *info, const struct series_facts *facts,
+                           int64_t now_ms);
+
 enum series_state series_state_of(struct api_services *services, const struct series_info *info,
                                   const struct series_facts *facts, int64_t now_ms);
 const char *series_state_name(enum series_state state);

@@ -220,7 +220,8 @@ static void issue_all(struct api_worker *worker, struct issue *issues, size_t co
     struct forecast_order order = {.ids = ids,
                                    .count = count,
                                    .steps = atomic_load(&services->limits)->horizon_default,
-                                   .skip_short = true};
+                                   .skip_short = true,
+                                   .anew = true};
     order.steps_max = order.steps;
     if (forecast_make(worker->desk, &order, made, &error) != STATUS_OK) {
         return; /* a series vanished, or there is no memory: the next round will do */

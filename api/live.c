@@ -24,6 +24,7 @@ enum status live_new(struct live **out, struct error *error)
     }
     lock_init(&live->lock);
     lock_init(&live->facts_lock);
+    lock_init(&live->made_lock);
     *out = live;
     return STATUS_OK;
 }
@@ -53,8 +54,10 @@ void live_free(struct live *live)
         mem_free(live->blocks[b]);
     }
     mem_free(live->blocks);
+    live_made_free(live);
     lock_release_memory(&live->lock);
     lock_release_memory(&live->facts_lock);
+    lock_release_memory(&live->made_lock);
     mem_free(live);
 }
 

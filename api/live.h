@@ -1,5 +1,5 @@
-/* Live forecasts: finished answers by query string, and what was inferred about each series.
- * SPDX-License-Identifier: Apache-2.0
+/* Live forecasts: finished answers by query string, forecasts, and what was inferred about each
+ * series. SPDX-License-Identifier: Apache-2.0
  *
  * An answer is kept as the bytes that go out. It is good as long as nothing it came from has
  * changed: for each series of it the generation (late points, updates, deletes, settings) and the
@@ -13,7 +13,7 @@
  * it. All answers together stay below limits->live_bytes_max; the ones asked for longest ago make
  * room.
  *
- * Threads: any. One lock for answers, one for facts, never both.
+ * Threads: any. One lock for answers, one for facts, one for forecasts, never two of them.
  */
 #ifndef API_LIVE_H
 #define API_LIVE_H
@@ -103,5 +103,37 @@ bool live_facts(struct live *live, const struct series_info *info, struct series
 
 /* Remembers them; forgets silently without memory. */
 void live_facts_put(struct live *live, uint32_t id, const struct series_facts *facts);
+
+/* ---------------------------------------------------------------- forecasts */
+
+struct forecast_made;
+struct forecast_order;
+struct track;
+
+/* What a forecast answers and came from, besides the points; taken before these are read. */
+struct live_made_key {
+    uint32_t id;
+    bool as_many;
+    size_t steps, steps_max;
+    int64_t horizon_ms;
+    uint64_t registry_generation, families;
+    const struct api_limits *limits;
+    uint64_t maker;                /* calibration: see struct track */
+    int64_t issued_ms, settled_ms; /* likewise */
+};
+
+/* All but the id, which the caller has set. `track`: of zeros where there is none. */
+void live_made_key(struct api_services *services, const struct forecast_order *order,
+                   const struct track *track, struct live_made_key *key);
+
+/* A copy of the forecast that was made under this key, to be released as any other, where the same
+ * one would come out again: nothing has changed and no step has closed since. Its info is today's,
+ * its issued_ms the moment when it was made. */
+bool live_made_find(struct api_services *services, const struct live_made_key *key, int64_t now_ms,
+                    struct forecast_made *made);
+
+/* Keeps a copy, in the place of another; not where it is long, or without memory. */
+void live_made_put(struct live *live, const struct live_made_key *key,
+                   const struct forecast_made *made);
 
 #endif

@@ -10,6 +10,9 @@
 #define FACTS_PER_BLOCK 256u
 #define LIVE_BUCKETS    4096u
 
+/* At most 9 MB of forecasts, of which 48 steps take 3 kB. */
+#define LIVE_MADE_PLACES 512u
+
 /* Counted: readers copy from it after they have left the lock. Immutable but for the atomics. */
 struct live_entry {
     struct live_entry *next; /* in its bucket; guarded by the lock */
@@ -22,6 +25,8 @@ struct live_entry {
     char query[];
 };
 
+struct made_entry; /* live_made.c */
+
 struct live {
     struct lock lock;
     struct live_entry *buckets[LIVE_BUCKETS]; /* guarded by lock, as the next three */
@@ -30,6 +35,10 @@ struct live {
     struct lock facts_lock;
     struct series_facts **blocks; /* guarded by facts_lock */
     size_t block_count;
+    struct lock made_lock;
+    struct made_entry *made[LIVE_MADE_PLACES]; /* guarded by made_lock */
 };
+
+void live_made_free(struct live *live);
 
 #endif

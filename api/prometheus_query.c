@@ -5,8 +5,10 @@
 #include "api/prometheus.h"
 #include "api/promql.h"
 #include "base/clock.h"
+#include "base/decimal.h"
 
 #include <math.h>
+#include <string.h>
 
 #define INSTANTS_MAX   11000
 #define TIMEOUT_MS     10000
@@ -14,26 +16,36 @@
 
 /* ---------------------------------------------------------------- answers */
 
-/* [seconds,"value"] */
+/* [seconds,"value"], put together here: a week of minutes has ten thousand of them. */
 static void add_pair(struct text *json, int64_t time_ms, double value)
 {
+    char pair[2 * DECIMAL_BYTES_MAX + 16];
     int64_t seconds = time_ms / 1000, rest = time_ms % 1000;
-    text_add_char(json, '[');
-    if (rest == 0) {
-        text_add_int(json, seconds);
-    } else if (time_ms > 0) {
-        text_add_int(json, seconds);
-        text_add_format(json, ".%03d", (int)rest);
+    size_t used = 1;
+    pair[0] = '[';
+    if (time_ms >= 0 || rest == 0) {
+        used += decimal_write_int(pair + used, seconds);
     } else {
-        text_add_double(json, (double)time_ms / 1000.0);
+        used += decimal_write_double(pair + used, (double)time_ms / 1000.0);
     }
-    text_add_string(json, ",\"");
+    if (rest > 0) {
+        pair[used++] = '.';
+        pair[used++] = (char)('0' + rest / 100);
+        pair[used++] = (char)('0' + rest / 10 % 10);
+        pair[used++] = (char)('0' + rest % 10);
+    }
+    memcpy(pair + used, ",\"", 2);
+    used += 2;
     if (isfinite(value)) {
-        text_add_double(json, value);
+        used += decimal_write_double(pair + used, value);
     } else {
-        text_add_string(json, isnan(value) ? "NaN" : value > 0.0 ? "+Inf" : "-Inf");
+        const char *word = isnan(value) ? "NaN" : value > 0.0 ? "+Inf" : "-Inf";
+        size_t length = strlen(word);
+        memcpy(pair + used, word, length);
+        used += length;
     }
-    text_add_string(json, "\"]");
+    memcpy(pair + used, "\"]", 2);
+    text_add(json, pair, used + 2);
 }
 
 static void add_values(struct text *json, const struct promql_evaluation *evaluation,

@@ -17,13 +17,13 @@ void promql_points_open(struct promql_points *points, struct storage_reader *rea
     points->id = id;
     points->last_end_ms = last_end_ms;
     points->next_ms = INT64_MIN;
-    points->first = points->count = 0;
+    points->first = points->count = points->behind = 0;
 }
 
 void promql_points_fixed(struct promql_points *points, size_t count)
 {
     points->reader = NULL;
-    points->first = 0;
+    points->first = points->behind = 0;
     points->count = count;
 }
 
@@ -60,6 +60,7 @@ static void make_front(struct promql_points *points)
         size_t left = points->count - points->first;
         memmove(points->buffer, points->buffer + points->first, left * sizeof(struct point));
         points->count = left;
+        points->behind -= points->first;
         points->first = 0;
     }
 }
@@ -93,6 +94,7 @@ static void drop_before(struct promql_points *points, int64_t start_ms)
     while (points->first < points->count && points->buffer[points->first].time_ms <= start_ms) {
         points->first++;
     }
+    points->behind = points->behind > points->first ? points->behind : points->first;
 }
 
 enum status promql_points_slide(struct promql_points *points, int64_t step_ms,
@@ -112,15 +114,10 @@ enum status promql_points_slide(struct promql_points *points, int64_t step_ms,
         drop_before(points, window->start_ms);
     }
     window->points = points->buffer ? points->buffer + points->first : NULL;
-    size_t low = points->first, high = points->count; /* the first point behind the window */
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (points->buffer[middle].time_ms <= window->end_ms) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
+    while (points->behind < points->count &&
+           points->buffer[points->behind].time_ms <= window->end_ms) {
+        points->behind++;
     }
-    window->count = low - points->first;
+    window->count = points->behind - points->first;
     return promql_work(points->budget, 1, error);
 }

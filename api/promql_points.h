@@ -20,6 +20,7 @@ struct promql_points {
     int64_t next_ms;     /* where reading goes on */
     struct point *buffer;
     size_t first, count, capacity; /* the window begins at `first` */
+    size_t behind;                 /* and ended before this one */
     struct promql_budget *budget;
 };
 

@@ -5,6 +5,7 @@
 #include "api/promql.h"
 #include "api/promql_points.h"
 #include "api/track.h"
+#include "base/clock.h"
 #include "base/memory.h"
 
 #include <math.h>
@@ -174,10 +175,14 @@ static enum status steps_wanted(struct selection *selection, uint32_t id, size_t
     if (forecast_facts(worker->desk, &info, true, &facts, error) != STATUS_OK) {
         return error->status;
     }
-    int64_t ahead_ms =
-        instant_ms(selection, selection->evaluation->instants - 1) - info.last_ms + facts.step_ms;
-    if (facts.step_ms > 0 && ahead_ms > 0) {
-        int64_t wanted = ahead_ms / facts.step_ms + 2; /* the origin lies a step or two back */
+    if (facts.step_ms <= 0) {
+        return STATUS_OK;
+    }
+    /* Not one more than that: beyond its horizon a model has to run again. */
+    int64_t origin_ms = forecast_origin_ms(&info, &facts, clock_wall_ms());
+    int64_t ahead_ms = instant_ms(selection, selection->evaluation->instants - 1) - origin_ms;
+    if (ahead_ms > 0) {
+        int64_t wanted = (ahead_ms + facts.step_ms - 1) / facts.step_ms;
         *steps = wanted < (int64_t)maximum ? (size_t)wanted : maximum;
     }
     return STATUS_OK;

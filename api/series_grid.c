@@ -40,6 +40,13 @@ static int64_t closed_until(const struct series_info *info, const struct series_
     return floor_to(info->last_ms, facts->step_ms) + facts->step_ms <= now_ms ? INT64_MAX : now_ms;
 }
 
+int64_t forecast_origin_ms(const struct series_info *info, const struct series_facts *facts,
+                           int64_t now_ms)
+{
+    int64_t cell_ms = floor_to(info->last_ms, facts->step_ms);
+    return closed_until(info, facts, now_ms) == INT64_MAX ? cell_ms : cell_ms - facts->step_ms;
+}
+
 enum series_nature { IS_GAUGE, IS_COUNTER, MAY_BE_COUNTER };
 
 /* What the user set, then what the sender said, then the name; of the last the points decide. */

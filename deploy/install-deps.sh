@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # usage: install-deps.sh [SET...]     SET: build demo test fuzz browser clients packaging image
-#                                     runtime (build demo)
+#                                     peers runtime (build demo)
 #
 # Says which packages are missing and installs them as root or through sudo; where neither is
 # possible it prints the command and exits with 1. When nothing is missing it prints nothing.
@@ -28,6 +28,7 @@ packages_of() {
             python3-jsonschema ;;
     packaging) # promtool comes with prometheus
         echo systemd mandoc prometheus python3-yaml strace ;;
+    peers)   echo influxdb victoria-metrics prometheus ;;
     image)   echo podman runc mmdebstrap containernetworking-plugins iptables curl ;;
     runtime) # what the linked binary needs and nothing else
         echo libmicrohttpd12 libgnutls30 libseccomp2 libopenblas0-pthread libjansson4 \

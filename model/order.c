@@ -7,6 +7,8 @@
 
 #include <math.h>
 
+#define FEW 24 /* values that insertion sorts fastest */
+
 static void sift_down(double *heap, size_t root, size_t count)
 {
     double moving = heap[root];
@@ -24,7 +26,7 @@ static void sift_down(double *heap, size_t root, size_t count)
     heap[root] = moving;
 }
 
-void order_sort(double *values, size_t count)
+static void heap_sort(double *values, size_t count)
 {
     for (size_t root = count / 2; root > 0; root--) {
         sift_down(values, root - 1, count);
@@ -35,6 +37,65 @@ void order_sort(double *values, size_t count)
         values[end - 1] = largest;
         sift_down(values, 0, end - 1);
     }
+}
+
+static void insertion_sort(double *values, size_t count)
+{
+    for (size_t i = 1; i < count; i++) {
+        double moving = values[i];
+        size_t at = i;
+        for (; at > 0 && values[at - 1] > moving; at--) {
+            values[at] = values[at - 1];
+        }
+        values[at] = moving;
+    }
+}
+
+/* Hoare's partition around the median of three; the left part, [0, returned), is never empty nor
+ * all. */
+static size_t partition(double *values, size_t count)
+{
+    double first = values[0], middle = values[count / 2], last = values[count - 1];
+    double low = first < middle ? first : middle, high = first < middle ? middle : first;
+    double pivot = last < low ? low : last > high ? high : last;
+    size_t left = 0, right = count - 1;
+    for (;;) {
+        while (values[left] < pivot) {
+            left++;
+        }
+        while (values[right] > pivot) {
+            right--;
+        }
+        if (left >= right) {
+            return right + 1 < count ? right + 1 : count - 1;
+        }
+        double swapped = values[left];
+        values[left++] = values[right];
+        values[right--] = swapped;
+    }
+}
+
+/* Quicksort while it halves well, which values that somebody has chosen may prevent; then a heap.
+ */
+void order_sort(double *values, size_t count)
+{
+    size_t looks = 0, looks_max = 64;
+    while (count > FEW) {
+        if (looks++ == looks_max) {
+            heap_sort(values, count);
+            return;
+        }
+        size_t left = partition(values, count);
+        if (left <= count - left) {
+            order_sort(values, left);
+            values += left;
+            count -= left;
+        } else {
+            order_sort(values + left, count - left);
+            count = left;
+        }
+    }
+    insertion_sort(values, count);
 }
 
 double order_quantile(const double *sorted, size_t count, double level)

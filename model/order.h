@@ -8,7 +8,7 @@
 
 #include <stddef.h>
 
-/* Ascending; the values must not be NaN. Heap sort: O(n log n) always, no allocation (qsort may).
+/* Ascending; the values must not be NaN. O(n log n) whatever they are, no allocation (qsort may).
  */
 void order_sort(double *values, size_t count);
 

@@ -21,6 +21,11 @@
 #define IDS_MAX     ((uint32_t)1 << 26) /* 8 MiB of bits */
 #define NICE        5
 
+/* While points pour in, a backfill or a queue that is caught up with, series are not issued: each
+ * would be due again a moment later, and its season would be looked for again as often. */
+#define POURING_PER_SECOND 20000 /* series touched, summed over commits */
+#define POSTPONED_MS_MAX   10000 /* but for no longer than this */
+
 struct refresher {
     struct api_services *services;
     pthread_t thread;
@@ -30,7 +35,8 @@ struct refresher {
     size_t words;
     size_t dirty_count;
     bool all, closed;
-    uint64_t *owed; /* its own thread's: ids to be issued when there is time */
+    uint64_t touched; /* series, summed over commits */
+    uint64_t *owed;   /* its own thread's: ids to be issued when there is time */
     size_t owed_words, owed_count;
     _Atomic uint64_t refreshed, rounds;
     _Atomic int64_t busy_ns;
@@ -64,6 +70,7 @@ static void points_came(void *context, const uint32_t *ids, size_t count)
     struct refresher *refresher = context;
     lock_acquire(&refresher->lock);
     bool first = refresher->dirty_count == 0;
+    refresher->touched += count;
     for (size_t i = 0; i < count; i++) {
         mark(refresher, ids[i]);
     }
@@ -176,6 +183,30 @@ static void owe(struct refresher *refresher, const uint32_t *ids, size_t count)
     }
 }
 
+/* How fast points come, between two looks. */
+struct pouring {
+    uint64_t touched;
+    int64_t looked_ns, since_ns; /* since: 0 while they do not pour */
+};
+
+/* Whether what is owed can wait, because points pour in and have not done so for long. */
+static bool postpone(struct refresher *refresher, struct pouring *pouring)
+{
+    int64_t now_ns = clock_monotonic_ns(), passed_ns = now_ns - pouring->looked_ns;
+    lock_acquire(&refresher->lock);
+    uint64_t touched = refresher->touched;
+    lock_release(&refresher->lock);
+    double per_second = (double)(touched - pouring->touched) * 1e9 / (double)(passed_ns + 1);
+    pouring->touched = touched;
+    pouring->looked_ns = now_ns;
+    if (per_second < POURING_PER_SECOND) {
+        pouring->since_ns = 0;
+        return false;
+    }
+    pouring->since_ns = pouring->since_ns == 0 ? now_ns : pouring->since_ns;
+    return now_ns - pouring->since_ns < POSTPONED_MS_MAX * INT64_C(1000000);
+}
+
 /* Up to API_ISSUE_MAX of them, from *from on, round and round. */
 static size_t take_owed(struct refresher *refresher, size_t *from, uint32_t *ids)
 {
@@ -237,6 +268,7 @@ static void *refresher_main(void *context)
     uint32_t ids[BATCH], from = 0;
     size_t owed_from = 0;
     int64_t next_look_ns = 0;
+    struct pouring pouring = {.looked_ns = clock_monotonic_ns()};
     thread_nice(NICE);
     while (wait_for_work(refresher, &next_look_ns)) {
         struct error error = {0};
@@ -257,7 +289,8 @@ static void *refresher_main(void *context)
             owe(refresher, ids, count);
         }
         uint32_t owed[API_ISSUE_MAX];
-        size_t owed_now = take_owed(refresher, &owed_from, owed);
+        size_t owed_now =
+            postpone(refresher, &pouring) ? 0 : take_owed(refresher, &owed_from, owed);
         if (owed_now > 0) {
             api_issue(worker, owed, owed_now);
         }

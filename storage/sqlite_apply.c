@@ -20,6 +20,7 @@
 
 enum {
     APPLY_STRIDE = 4096, /* operations under one hold of the lock */
+    AHEAD = 8,           /* points whose windows are fetched before it is their turn */
     EVICT_STRIDE = 1024, /* series, likewise */
 };
 
@@ -249,6 +250,16 @@ static void changes_apply(struct sqlite_state *state, struct write_batch *batch,
     }
 }
 
+/* In the usual batch, one point each of many series, every window is another place in memory that
+ * nobody has looked at since the last batch. */
+static void prefetch_ahead(const struct write_batch *batch, size_t at)
+{
+    if (at + AHEAD < batch->op_count) {
+        uint32_t series = batch->ops[at + AHEAD].series;
+        tail_prefetch(&sqlite_series_of(batch->series[series].entry)->tail);
+    }
+}
+
 static void batch_apply(struct sqlite_state *state, struct write_batch *batch, uint64_t seq)
 {
     struct lock *lock = &state->storage->lock;
@@ -261,6 +272,7 @@ static void batch_apply(struct sqlite_state *state, struct write_batch *batch, u
             lock_acquire(lock);
         }
         changes_apply(state, batch, i, &change, seq);
+        prefetch_ahead(batch, i);
         const struct batch_op *op = &batch->ops[i];
         struct sqlite_series *series = sqlite_series_of(batch->series[op->series].entry);
         series->used = true;

@@ -131,7 +131,7 @@ static void settle(struct point *points, size_t count, uint32_t *loose)
     *loose = 0;
 }
 
-void tail_settle(struct tail *tail)
+void tail_merge(struct tail *tail)
 {
     settle(tail->block == NULL ? NULL : tail->block + tail->begin, tail->count,
            &tail->window_loose);

@@ -57,7 +57,25 @@ enum status tail_reserve(struct tail *tail, size_t points, size_t late, size_t w
 
 /* Within the room that tail_reserve made. To be settled before the lock is released. */
 enum tail_outcome tail_write(struct tail *tail, struct point point);
-void tail_settle(struct tail *tail);
+
+/* Merges what is loose. */
+void tail_merge(struct tail *tail);
+
+/* Called between any two points of different series: the usual answer is that nothing is loose. */
+static inline void tail_settle(struct tail *tail)
+{
+    if (tail->window_loose > 0 || tail->late_loose > 0) {
+        tail_merge(tail);
+    }
+}
+
+/* Fetches into the cache what tail_write will look at first, the newest point. */
+static inline void tail_prefetch(const struct tail *tail)
+{
+    if (tail->block != NULL) {
+        __builtin_prefetch(tail->block + tail->begin + tail->count, 1);
+    }
+}
 
 /* True where the time lies behind what is in memory: only a chunk can tell whether it exists. */
 static inline bool tail_is_behind(const struct tail *tail, int64_t time_ms)

@@ -27,6 +27,7 @@ struct connection {
     char *in;
     size_t in_length, in_capacity;
     size_t answer_length; /* 0 until the head is complete */
+    bool chunked;         /* then the length counts what has come */
     int status;
     double sent_at;
 };
@@ -77,6 +78,14 @@ static const char *header_value(const char *head, const char *end, const char *n
     return NULL;
 }
 
+/* The last chunk: content without CR LF cannot look like it, and nothing follows it. */
+static bool last_chunk_came(const struct connection *c)
+{
+    static const char last[] = "\r\n0\r\n\r\n";
+    size_t length = sizeof(last) - 1;
+    return c->in_length >= length && memcmp(c->in + c->in_length - length, last, length) == 0;
+}
+
 /* Sets answer_length once the head is there; true where the whole answer is. */
 static bool answer_complete(struct connection *c)
 {
@@ -88,8 +97,13 @@ static bool answer_complete(struct connection *c)
         }
         const char *value = header_value(c->in, end + 2, "Content-Length");
         size_t body = value != NULL ? strtoul(value, NULL, 10) : 0;
+        c->chunked = header_value(c->in, end + 2, "Transfer-Encoding") != NULL;
         c->status = atoi(c->in + 9);
         c->answer_length = (size_t)(end + 4 - c->in) + body;
+    }
+    if (c->chunked) {
+        c->answer_length = c->in_length;
+        return last_chunk_came(c);
     }
     return c->in_length >= c->answer_length;
 }
@@ -134,15 +148,20 @@ static int compare_double(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static void begin_request(const struct load_options *options, struct connection *c, size_t index,
+/* False: there is nothing more to send. */
+static bool begin_request(const struct load_options *options, struct connection *c, size_t index,
                           uint64_t number)
 {
     c->out_length = options->make(options->context, index, number, &c->out);
+    if (c->out_length == 0) {
+        return false;
+    }
     c->out_sent = 0;
     c->in_length = 0;
     c->answer_length = 0;
     c->sent_at = bench_seconds();
     send_some(c);
+    return true;
 }
 
 static void watch(int epoll, struct connection *c, int operation)
@@ -172,9 +191,11 @@ struct load_result load_run(const struct load_options *options)
             die("connect");
         }
         fcntl(c->fd, F_SETFL, O_NONBLOCK);
-        begin_request(options, c, i, started++);
-        watch(epoll, c, EPOLL_CTL_ADD);
-        busy++;
+        if (begin_request(options, c, i, started)) {
+            watch(epoll, c, EPOLL_CTL_ADD);
+            started++;
+            busy++;
+        }
     }
     struct epoll_event events[256];
     while (busy > 0) {
@@ -206,12 +227,12 @@ struct load_result load_run(const struct load_options *options)
                 }
                 bool over = (options->seconds > 0 && now - begin >= options->seconds) ||
                             (options->requests_max > 0 && started >= options->requests_max);
-                if (over) {
+                if (over || !begin_request(options, c, (size_t)(c - connections), started)) {
                     epoll_ctl(epoll, EPOLL_CTL_DEL, c->fd, NULL);
                     busy--;
                     continue;
                 }
-                begin_request(options, c, (size_t)(c - connections), started++);
+                started++;
                 sending = c->out_sent < c->out_length;
             }
             if (sending != was_sending) {

@@ -1,8 +1,8 @@
 /* A closed-loop HTTP/1.1 load client over loopback: keep-alive connections in one epoll loop.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Each connection sends its next request when the answer to the last one is complete. Bounded in time
- * and count, loopback only. One thread; latencies of up to 4 million requests are kept.
+ * Each connection sends its next request when the answer to the last one is complete. Bounded in
+ * time and count, loopback only. One thread; latencies of up to 4 million requests are kept.
  */
 #ifndef BENCH_LOAD_H
 #define BENCH_LOAD_H
@@ -16,8 +16,8 @@ struct load_options {
     size_t connections;
     double seconds;        /* stop then; 0 = by count only */
     uint64_t requests_max; /* stop then; 0 = by time only */
-    /* The bytes of request `number` (counted over all connections); they must stay valid until the next
-     * call for the same connection. */
+    /* The bytes of request `number` (counted over all connections); they must stay valid until the
+     * next call for the same connection. 0: this connection has nothing more to send. */
     size_t (*make)(void *context, size_t connection, uint64_t number, const char **bytes);
     void *context;
 };
@@ -29,7 +29,9 @@ struct load_result {
     uint64_t body_bytes; /* of the last answer */
 };
 
-/* Exits the program with a message where the server cannot be reached or closes a connection. */
+/* Reads answers with a Content-Length and chunked ones whose content has no CR LF (JSON, CSV of
+ * other servers). Exits the program with a message where the server cannot be reached or closes a
+ * connection. */
 struct load_result load_run(const struct load_options *options);
 
 /* One request, its whole answer (body only) copied to `body`; returns the HTTP status. */
@@ -44,7 +46,8 @@ struct bench_daemon {
     int port;
     double start_ms; /* from fork to the first answer of /healthz */
 };
-struct bench_daemon bench_daemon_start(const char *program, const char *data, const char *const *arguments);
+struct bench_daemon bench_daemon_start(const char *program, const char *data,
+                                       const char *const *arguments);
 void bench_daemon_stop(struct bench_daemon *daemon);
 
 /* Resident memory of a process now and at its peak, MB (10^6 bytes). */

@@ -3,6 +3,7 @@
  */
 #include "fixture.h"
 
+#include "api/issue.h"
 #include "api/live.h"
 #include "base/memory.h"
 
@@ -363,6 +364,58 @@ static void test_live(void **state)
     expect(&fixture, API_GET, "/api/v1/forecast?series=plain&steps=3", NULL, 404, "unknown_series");
 }
 
+/* When the forecast was made that an answer of any form shows, and that its numbers are in order.
+ */
+static void expect_made_at(const char *parameters, const char *issued_at)
+{
+    char target[200];
+    snprintf(target, sizeof(target), "/api/v1/forecast?series=plain&steps=3&%s", parameters);
+    json_t *document = ask(target);
+    const json_t *forecast = forecast_of(document, 0);
+    assert_string_equal(json_string_value(json_object_get(forecast, "issued_at")), issued_at);
+    check_invariants(forecast, 3, MINUTE, -1e6, 1e6);
+    json_decref(document);
+}
+
+/* Asked in other forms, a forecast is made once, until something that it came from changes. */
+static void test_made_once(void **state)
+{
+    (void)state;
+    char body[200];
+    fixture.limits.vintage_age_max_ms = 30 * 24 * HOUR;
+    expect_made_at("quantiles=0.1", "2026-11-22T13:39:00Z");
+    fixture_set_now(NOW_MS + 1000);
+    expect_made_at("quantiles=0.3,0.7", "2026-11-22T13:39:00Z");
+    expect_made_at("quantiles=0.4&history=1h", "2026-11-22T13:39:00Z");
+    /* an update of an old point */
+    snprintf(body, sizeof(body), "{\"series\":\"plain\",\"timestamp\":%lld,\"value\":3}",
+             (long long)(NOW_MS - 10 * MINUTE));
+    expect(&fixture, API_POST, "/api/v1/points", body, 200, "\"updated\":1");
+    expect_made_at("quantiles=0.5", "2026-11-22T13:39:01Z");
+    fixture_set_now(NOW_MS + 2000);
+    expect_made_at("quantiles=0.6", "2026-11-22T13:39:01Z");
+    /* a new point closes the step */
+    snprintf(body, sizeof(body), "{\"series\":\"plain\",\"timestamp\":%lld,\"value\":3}",
+             (long long)(NOW_MS + MINUTE));
+    expect(&fixture, API_POST, "/api/v1/points", body, 200, NULL);
+    expect_made_at("quantiles=0.7", "2026-11-22T13:39:02Z");
+    fixture_set_now(NOW_MS + 3000);
+    expect_made_at("quantiles=0.8", "2026-11-22T13:39:02Z");
+    /* settings; an issue teaches the bands */
+    expect(&fixture, API_PATCH, "/api/v1/series/plain", "{\"max\":1000}", 200, NULL);
+    expect_made_at("quantiles=0.9", "2026-11-22T13:39:03Z");
+    fixture_set_now(NOW_MS + 4000);
+    uint32_t id = storage_series_find(fixture.services.storage, "plain", 5);
+    api_issue(fixture.worker, &id, 1);
+    expect_made_at("quantiles=0.15", "2026-11-22T13:39:04Z");
+    /* another horizon is another forecast */
+    fixture_set_now(NOW_MS + 5000);
+    json_t *document = ask("/api/v1/forecast?series=plain&steps=4&quantiles=0.15");
+    check_invariants(forecast_of(document, 0), 4, MINUTE, -1e6, 1e6);
+    json_decref(document);
+    expect_made_at("quantiles=0.25", "2026-11-22T13:39:04Z");
+}
+
 static void test_live_bounds(void **state)
 {
     (void)state;
@@ -530,11 +583,14 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_fixture, close_fixture)
     const struct CMUnitTest tests[] = {
-        TEST(test_fields),      TEST(test_parameters), TEST(test_bounds),
-        TEST(test_refusals),    TEST(test_post),       TEST(test_rows),
-        TEST(test_chain),       TEST(test_open_cell),  TEST(test_live),
-        TEST(test_live_bounds), TEST(test_one_second), TEST(test_counter),
-        TEST(test_text),        TEST(test_groups),     TEST(test_groups_share_seasons),
+        TEST(test_fields),      TEST(test_parameters),
+        TEST(test_bounds),      TEST(test_refusals),
+        TEST(test_post),        TEST(test_rows),
+        TEST(test_chain),       TEST(test_open_cell),
+        TEST(test_live),        TEST(test_made_once),
+        TEST(test_live_bounds), TEST(test_one_second),
+        TEST(test_counter),     TEST(test_text),
+        TEST(test_groups),      TEST(test_groups_share_seasons),
         TEST(test_learned),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
