@@ -181,7 +181,10 @@ enum status catalogue_check(struct storage *storage, const char *directory, stor
         catalogue_path(directory, entry->file, path);
         if (entry->standing != STANDING_CORRUPT &&
             snapshot_load(path, entry->sha256, &snapshot, &why) != STATUS_OK) {
-            snprintf(line, sizeof(line), "model %s: %s", entry->id, why.text);
+            snprintf(line, sizeof(line),
+                     "model %s: %s; the daemon sets it aside and the previous one serves, the next "
+                     "training replaces it",
+                     entry->id, why.text);
             report(context, line);
             bad++;
         }

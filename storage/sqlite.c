@@ -261,7 +261,7 @@ static char *path_join(const char *directory, const char *name)
     return length < 0 || (size_t)length >= sizeof path ? NULL : mem_copy_text(path, (size_t)length);
 }
 
-static enum status directory_make(const char *directory, struct error *error)
+enum status sqlite_directory_make(const char *directory, struct error *error)
 {
     char path[PATH_BYTES];
     size_t length = strlen(directory);
@@ -287,22 +287,21 @@ static enum status directory_make(const char *directory, struct error *error)
     return STATUS_OK;
 }
 
-/* An exclusive lock against a second daemon, held until the process ends or closes the store. */
-static enum status directory_lock(struct sqlite_state *state, struct error *error)
+enum status sqlite_directory_lock(const char *directory, int *lock_fd, struct error *error)
 {
-    char *path = path_join(state->directory, "forecastd.lock");
+    char *path = path_join(directory, "forecastd.lock");
     if (path == NULL) {
         return error_set(error, STATUS_NO_MEMORY, "could not allocate a path");
     }
-    state->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
+    *lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
     mem_free(path);
-    if (state->lock_fd < 0) {
-        return error_set(error, STATUS_IO, "could not open the lock in \"%.200s\": %s",
-                         state->directory, strerror(errno));
+    if (*lock_fd < 0) {
+        return error_set(error, STATUS_IO, "could not open the lock in \"%.200s\": %s", directory,
+                         strerror(errno));
     }
-    if (flock(state->lock_fd, LOCK_EX | LOCK_NB) != 0) {
+    if (flock(*lock_fd, LOCK_EX | LOCK_NB) != 0) {
         error_set(error, STATUS_CONFLICT, "cannot open \"%.200s\": another process has it open",
-                  state->directory);
+                  directory);
         error_code(error, "store_in_use", "storage.path");
         return error_hint(error, "Stop the other forecastd, or use another directory.");
     }
@@ -427,8 +426,8 @@ static enum status sqlite_open_store(struct storage *storage, const char *path, 
         error_set(error, STATUS_NOT_FOUND, "there is no store in \"%.200s\"", path);
         goto failed;
     }
-    if (!read_only &&
-        (directory_make(path, error) != STATUS_OK || directory_lock(state, error) != STATUS_OK)) {
+    if (!read_only && (sqlite_directory_make(path, error) != STATUS_OK ||
+                       sqlite_directory_lock(path, &state->lock_fd, error) != STATUS_OK)) {
         goto failed;
     }
     if (!read_only) {

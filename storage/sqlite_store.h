@@ -164,6 +164,13 @@ enum status sqlite_begin(struct sqlite_state *state, struct error *error) MUST_U
 enum status sqlite_end(struct sqlite_state *state, struct error *error) MUST_USE;
 void sqlite_rollback(struct sqlite_state *state);
 
+/* ---- sqlite.c: the folder */
+
+enum status sqlite_directory_make(const char *directory, struct error *error) MUST_USE;
+/* An exclusive lock against a second daemon, held until the descriptor is closed. */
+enum status sqlite_directory_lock(const char *directory, int *lock_fd,
+                                  struct error *error) MUST_USE;
+
 /* ---- sqlite_apply.c: what a group means in memory */
 
 /* Fills the journal record, finds which old points exist, makes room for everything. */
@@ -249,5 +256,13 @@ uint32_t sqlite_vintage_crc(int64_t series, int64_t issued_ms, const void *bytes
 size_t sqlite_tail(struct series_entry *entry, struct point *out, size_t maximum, bool *complete);
 enum status sqlite_check(struct storage *storage, storage_report report, void *context,
                          struct error *error);
+/* The same of an open connection. */
+struct check_options {
+    int64_t retention_ms; /* of the store; 0 = for ever */
+    bool copy;            /* of a store in use: what was set aside there is no fault of the copy */
+};
+enum status sqlite_check_database(struct sqlite3 *db, const struct check_options *options,
+                                  storage_report report, void *context,
+                                  struct error *error) MUST_USE;
 
 #endif

@@ -166,4 +166,8 @@ typedef void (*storage_report)(void *context, const char *line);
 enum status storage_check(struct storage *storage, storage_report report, void *context,
                           struct error *error) MUST_USE;
 
+/* The same of a SQLite store that nobody opened here, so of one too that cannot be opened. */
+enum status storage_check_folder(const char *directory, int64_t retention_ms, storage_report report,
+                                 void *context, struct error *error) MUST_USE;
+
 #endif
