@@ -174,8 +174,37 @@ static void newer_version_is_refused(void **state)
     stop(place);
     sql(place, "PRAGMA user_version = 999");
     assert_int_equal(open_status(place, false, &error), STATUS_UNSUPPORTED);
+    assert_non_null(strstr(error.text, "version 999"));
+    assert_non_null(strstr(error.text, "knows up to "));
+    assert_string_equal(error.hint, "Start the newer forecastd that wrote it.");
+    assert_int_equal(open_status(place, true, &error), STATUS_UNSUPPORTED);
     sql(place, "PRAGMA user_version = 1; PRAGMA application_id = 7");
     assert_int_equal(open_status(place, false, &error), STATUS_UNSUPPORTED);
+}
+
+/* tests/unit/storage/data/version1.db: series "old", 400 points a minute apart. */
+static void oldest_version_is_migrated(void **state)
+{
+    struct place *place = *state;
+    struct error error = {0};
+    char command[500];
+    stop(place);
+    snprintf(command, sizeof command,
+             "rm -f '%s'/forecastd.db* && cp tests/unit/storage/data/version1.db "
+             "'%s/forecastd.db'",
+             place->directory, place->directory);
+    assert_int_equal(system(command), 0);
+    /* Reading alone changes nothing, and works. */
+    assert_int_equal(open_status(place, true, &error), STATUS_OK);
+    assert_int_equal(sql_number(place, "PRAGMA user_version"), 1);
+    start(place);
+    assert_true(sql_number(place, "PRAGMA user_version") > 1);
+    assert_int_equal(sql_number(place, "SELECT count(*) FROM vintage"), 0);
+    struct series_info info;
+    assert_int_equal(storage_series_info(place->storage, 1, &info, &error), STATUS_OK);
+    assert_int_equal(info.points, 400);
+    assert_int_equal(write_points(place, 1, 10, &error), STATUS_OK);
+    assert_int_equal(storage_check(place->storage, NULL, NULL, &error), STATUS_OK);
 }
 
 static void full_disk(void **state)
@@ -494,6 +523,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(reading_beside_the_writer, setup, teardown),
         cmocka_unit_test_setup_teardown(read_only_makes_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(newer_version_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(oldest_version_is_migrated, setup, teardown),
         cmocka_unit_test_setup_teardown(full_disk, setup, teardown),
         cmocka_unit_test_setup_teardown(recovery_replaces_the_connection, setup, teardown),
         cmocka_unit_test_setup_teardown(damage_is_found_and_set_aside, setup, teardown),
