@@ -102,8 +102,10 @@ static enum status series_delete(struct sqlite_state *state, uint32_t id, struct
     sqlite3_bind_int64(state->statements[SQL_SERIES_DELETE], 1, id);
     sqlite3_bind_int64(state->statements[SQL_TRASH_ADD], 1, id);
     sqlite3_bind_int64(state->statements[SQL_VINTAGES_DELETE], 1, id);
+    sqlite3_bind_int64(state->statements[SQL_DOWNSAMPLED_DELETE], 1, id);
     if (sqlite_run(state, SQL_SERIES_DELETE, "delete a series", error) != STATUS_OK ||
-        sqlite_run(state, SQL_VINTAGES_DELETE, "delete a series", error) != STATUS_OK) {
+        sqlite_run(state, SQL_VINTAGES_DELETE, "delete a series", error) != STATUS_OK ||
+        sqlite_run(state, SQL_DOWNSAMPLED_DELETE, "delete a series", error) != STATUS_OK) {
         return error->status;
     }
     return sqlite_run(state, SQL_TRASH_ADD, "delete a series", error);
@@ -410,6 +412,7 @@ static enum status sqlite_open_store(struct storage *storage, const char *path, 
     storage->state = state;
     state->storage = storage;
     state->lock_fd = -1;
+    state->downsample_cut_ms = INT64_MAX; /* not known yet: every write behind may matter */
     size_t points = storage->options.tail_bytes_max / sizeof(struct point);
     state->pending_low = points / 4;
     state->pending_high = points / 2;
@@ -577,4 +580,5 @@ const struct storage_driver sqlite_driver = {
     .stats = sqlite_stats,
     .check = sqlite_check,
     .vintages = sqlite_vintages,
+    .downsample = sqlite_downsample,
 };

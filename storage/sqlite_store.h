@@ -45,6 +45,10 @@ enum sqlite_statement {
     SQL_VINTAGE_PUT,
     SQL_VINTAGES_DELETE,
     SQL_VINTAGES_EXPIRE,
+    SQL_DOWNSAMPLED_READ,
+    SQL_DOWNSAMPLED_PUT,
+    SQL_DOWNSAMPLED_REOPEN,
+    SQL_DOWNSAMPLED_DELETE,
     SQL_OPEN_READ,
     SQL_OPEN_PUT,
     SQL_OPEN_UPDATE,
@@ -57,6 +61,9 @@ enum sqlite_statement {
     SQL_CHUNK_AT,
     SQL_CHUNK_AFTER,
     SQL_CHUNKS_DOWN,
+    SQL_CHUNKS_UP,
+    SQL_CHUNKS_BETWEEN,
+    SQL_CHUNKS_DELETE,
     SQL_TRASH_ADD,
     SQL_TRASH_NEXT,
     SQL_TRASH_EMPTY,
@@ -130,7 +137,9 @@ struct sqlite_state {
     size_t damaged_row_count;
     bool reserve_there;
     bool io_failed; /* the connection must be replaced before the next commit */
-    uint32_t evict_hand, retain_hand;
+    uint32_t evict_hand, retain_hand, downsample_hand;
+    int64_t downsample_cut_ms; /* of the finest rule in the last round */
+    bool downsample_again;     /* points were written behind it since */
     uint32_t
         retain_again; /* the first series that has more to drop than the budget allowed; 0: none */
     size_t drop_budget; /* chunks that retention may still delete in this transaction */
@@ -233,6 +242,28 @@ enum status sqlite_reserve_recover(struct sqlite_state *state, struct error *err
 enum status sqlite_flush_series(struct sqlite_state *state, struct sqlite_series *series,
                                 int64_t cutoff_ms, struct sqlite_flush *flush,
                                 struct error *error) MUST_USE;
+
+/* Room in state->merged for so many points. */
+enum status sqlite_merged_reserve(struct sqlite_state *state, size_t need,
+                                  struct error *error) MUST_USE;
+/* The first `count` points of state->merged become full chunks of the series. */
+enum status sqlite_chunks_add(struct sqlite_state *state, struct sqlite_series *series,
+                              size_t count, struct error *error) MUST_USE;
+/* The same, but the last of them become its open chunk, with these statistics. */
+enum status sqlite_open_replace(struct sqlite_state *state, struct sqlite_series *series,
+                                const struct series_entry *after, size_t count,
+                                struct error *error) MUST_USE;
+/* Statistics alone; nothing of the series may wait in the journal. */
+enum status sqlite_state_rewrite(struct sqlite_state *state, struct sqlite_series *series,
+                                 const struct series_entry *after, struct error *error) MUST_USE;
+
+/* ---- sqlite_downsample.c */
+
+enum status sqlite_downsample(struct storage *storage, int64_t now_ms, enum driver_effort effort,
+                              bool *more, struct error *error);
+/* What the series has waiting may lie where downsampling is done: then it is not. */
+enum status sqlite_downsample_reopen(struct sqlite_state *state, const struct sqlite_series *series,
+                                     struct error *error) MUST_USE;
 
 /* State of a series beside its open chunk: statistics as of flushed_seq. */
 enum { SQLITE_STATE_BYTES_MAX = 4 + 1 + 8 * VARINT_MAX + 1 + 8 };

@@ -25,6 +25,7 @@
 #include "base/point.h"
 #include "base/series_name.h"
 #include "base/status.h"
+#include "storage/downsample.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -42,6 +43,7 @@ struct storage_options {
     size_t tail_bytes_max; /* 0 = 24 MiB: for the tails of all series together; up to half of it
                               holds points that wait for compaction, then commits flush */
     int64_t retention_ms;  /* 0 = for ever */
+    struct downsample downsample;
     int64_t reserve_bytes; /* 0 = none: room set aside on the disk, given up when it is full so that
                               deleting, retention and checkpoints go on (sqlite_reserve.c) */
 };
