@@ -77,18 +77,18 @@ static struct point cell_point(const struct point *points, size_t count, int64_t
     if (counter) {
         return points[count - 1];
     }
-    double mean = (double)NAN;
+    double sum = 0, shares = 0;
     size_t known = 0;
     for (size_t i = 0; i < count; i++) {
+        known += !isnan(points[i].value);
+    }
+    for (size_t i = 0; i < count; i++) {
         if (!isnan(points[i].value)) {
-            /* Running, so that no sum can overflow. */
-            mean =
-                known == 0
-                    ? points[i].value
-                    : mean + (points[i].value / (double)(known + 1) - mean / (double)(known + 1));
-            known++;
+            sum += points[i].value;
+            shares += points[i].value / (double)known; /* where the sum overflows */
         }
     }
+    double mean = known == 0 ? (double)NAN : isfinite(sum) ? sum / (double)known : shares;
     return (struct point){cell_ms, mean};
 }
 

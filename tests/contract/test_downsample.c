@@ -1,5 +1,7 @@
-/* What any store does with points that are old enough for downsampling, against a model that knows
- * nothing of chunks: a plain sorted array. SPDX-License-Identifier: Apache-2.0
+/* What any store does with points that are old enough for downsampling, against a plain array.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The model knows nothing of chunks, marks and slices: it applies the rules to everything it holds.
  */
 #include "tests/contract/fixture.h"
 

@@ -1,6 +1,7 @@
-/* The power goes at every change that a migration makes to the disk: afterwards the store is of the
- * old version or of the new one, with all its points, and opens. SPDX-License-Identifier:
- * Apache-2.0
+/* The power goes at every change that a migration makes to the disk: the store is old or new then.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Either way it opens and has all its points.
  */
 #include "storage/storage.h"
 #include "tests/torture/fault_vfs.h"
