@@ -22,6 +22,7 @@ static bool collect_entry(void *context, const char *key, const char *json, size
     if (model_entry_read(&catalogue->entries[catalogue->count], json, length, &error) !=
         STATUS_OK) {
         log_error("catalogue", "record left out", "key=%s reason=%s", key, QUOTED(error.text));
+        catalogue->unreadable++;
         return true;
     }
     catalogue->count++;
@@ -172,16 +173,28 @@ enum status catalogue_check(struct storage *storage, const char *directory, stor
     lock_init(&catalogue->lock);
     condition_init(&catalogue->free);
     enum status status = read_records(catalogue, error);
-    size_t bad = 0;
+    size_t bad = catalogue->unreadable;
+    char line[PATH_BYTES + 400];
+    if (bad > 0) {
+        snprintf(
+            line, sizeof(line),
+            "models: %zu records cannot be read; the daemon leaves them out, the next training "
+            "replaces them",
+            bad);
+        report(context, line);
+    }
     for (size_t i = 0; status == STATUS_OK && i < catalogue->count; i++) {
         struct model_entry *entry = &catalogue->entries[i];
-        char path[PATH_BYTES], line[PATH_BYTES + 400];
+        char path[PATH_BYTES];
         struct snapshot *snapshot = NULL;
         struct error why = {0};
         catalogue_path(directory, entry->file, path);
         if (entry->standing != STANDING_CORRUPT &&
             snapshot_load(path, entry->sha256, &snapshot, &why) != STATUS_OK) {
-            snprintf(line, sizeof(line), "model %s: %s", entry->id, why.text);
+            snprintf(line, sizeof(line),
+                     "model %s: %s; the daemon sets it aside and the previous one serves, the next "
+                     "training replaces it",
+                     entry->id, why.text);
             report(context, line);
             bad++;
         }
@@ -190,7 +203,7 @@ enum status catalogue_check(struct storage *storage, const char *directory, stor
     }
     catalogue_close(catalogue);
     if (status == STATUS_OK && bad > 0) {
-        return error_set(error, STATUS_CORRUPT, "%zu model files are damaged", bad);
+        return error_set(error, STATUS_CORRUPT, "%zu models are damaged", bad);
     }
     return status;
 }

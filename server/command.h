@@ -24,6 +24,8 @@ int command_backbones(int argc, char **argv);
 int command_config(int argc, char **argv);
 int command_export(int argc, char **argv);
 int command_check(int argc, char **argv);
+int command_backup(int argc, char **argv);
+int command_restore(int argc, char **argv);
 int command_token(int argc, char **argv);
 int command_healthcheck(int argc, char **argv);
 

@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 
+extern char **environ;
+
 #define IDS       256
 #define POINTS    8192
 #define LINES_MAX ((size_t)4 << 20)
@@ -202,9 +204,10 @@ int command_check(int argc, char **argv)
         .argv = argv,
     };
     struct config_sources sources = {0};
+    static struct config config;
     struct command_store store;
     struct storage_stats stats;
-    struct error error = {0}, models = {0};
+    struct error error = {0};
     char directory[600];
     size_t checked = 0;
     for (int word; (word = command_next(&line)) != WORD_END;) {
@@ -218,23 +221,32 @@ int command_check(int argc, char **argv)
             return command_usage(&line, "too many --set");
         }
     }
+    sources.environment = environ;
+    if (config_load(&sources, &config, &error) != STATUS_OK) {
+        return command_fail(&error);
+    }
+    /* The files first: a store that cannot be opened has the more to say. */
+    enum status points =
+        storage_check_folder(config.path, config.retention_ms, print_finding, NULL, &error);
+    if (points == STATUS_NOT_FOUND) {
+        return command_fail(&error);
+    }
+    if (points != STATUS_OK) {
+        command_fail(&error);
+    }
     if (command_store_open(&store, &sources, STORE_READ, &error) != STATUS_OK) {
         return command_fail(&error);
     }
     snprintf(directory, sizeof(directory), "%s/models", store.config.path);
     storage_stats(store.storage, &stats);
-    enum status points = storage_check(store.storage, print_finding, NULL, &error);
     enum status files =
-        catalogue_check(store.storage, directory, print_finding, NULL, &checked, &models);
+        catalogue_check(store.storage, directory, print_finding, NULL, &checked, &error);
     command_store_close(&store);
     fprintf(stderr, "%u series, %llu points, %zu models: %s\n", stats.series,
             (unsigned long long)stats.points, checked,
             points == STATUS_OK && files == STATUS_OK ? "sound" : "damaged");
-    if (points != STATUS_OK) {
-        command_fail(&error);
-    }
     if (files != STATUS_OK) {
-        command_fail(&models);
+        command_fail(&error);
     }
     return points == STATUS_OK && files == STATUS_OK ? EXIT_DONE : EXIT_FAILED;
 }

@@ -48,11 +48,15 @@ static enum status open_storage(struct command_store *store, enum store_mode mod
         .retention_ms = store->config.retention_ms,
         .reserve_bytes = store->config.reserve,
     };
+    enum status status = downsample_parse(store->config.downsample, &options.downsample, error);
+    if (status != STATUS_OK) {
+        return status;
+    }
     if (mode == STORE_READ && access(store->config.path, F_OK) != 0) {
         error_set(error, STATUS_NOT_FOUND, "there is no store in '%s'", store->config.path);
         return error_hint(error, "Name it with --data DIR.");
     }
-    enum status status = storage_open(&options, &store->storage, error);
+    status = storage_open(&options, &store->storage, error);
     if (status == STATUS_CONFLICT) {
         error_hint(error, "A daemon seems to run there; ask it with --url http://%s.",
                    store->config.listen);

@@ -49,6 +49,8 @@ const struct option config_options[] = {
      "Directory of the database and the snapshots; made where it is missing."},
     {"storage.retention", OPTION_DURATION, "0s", 0, DAYS(36500), NULL, FIELD(retention_ms), 0, 0,
      "Age at which points are removed; 0 keeps them for ever."},
+    {"storage.downsample", OPTION_TEXT, "", 0, 0, NULL, FIELD(downsample), 0, 0,
+     "Old points become one a step: 30d:5m,365d:1h; ages and steps rise; nothing by default."},
     {"storage.durability", OPTION_CHOICE, "full", 0, 0, durability_choices, FIELD(durability), 0, 0,
      "full: an acknowledged point survives power loss; relaxed: it survives the process only."},
     {"storage.reserve", OPTION_BYTES, "64MiB", 0, 1e12, NULL, FIELD(reserve), 0, 0,
@@ -192,6 +194,16 @@ static enum status check_model(const struct config *config, struct error *error)
     struct model_config model;
     config_model(config, &model);
     return model_config_check(&model, error);
+}
+
+static enum status check_downsample(const struct config *config, struct error *error)
+{
+    struct downsample ignored;
+    if (downsample_parse(config->downsample, &ignored, error) == STATUS_OK) {
+        return STATUS_OK;
+    }
+    error_wrap(error, "cannot set storage.downsample");
+    return error_code(error, "bad_value", "storage.downsample");
 }
 
 static enum status check_quantiles(const struct config *config, struct error *error)
@@ -394,6 +406,9 @@ enum status config_load(const struct config_sources *sources, struct config *con
     }
     if (status == STATUS_OK) {
         status = check_quantiles(config, error);
+    }
+    if (status == STATUS_OK) {
+        status = check_downsample(config, error);
     }
     if (status == STATUS_OK) {
         status = mqtt_options_check(config, error);

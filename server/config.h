@@ -29,6 +29,7 @@ struct config {
     /* storage */
     char path[512];
     int64_t retention_ms;
+    char downsample[128];
     int64_t durability; /* 0 full, 1 relaxed */
     int64_t reserve;    /* bytes */
     /* ingest */

@@ -212,7 +212,11 @@ static enum status start_store(struct daemon *daemon, const char *url, struct er
         .reserve_bytes = daemon->config.reserve,
     };
     struct writer_options writing = {0};
-    enum status status = storage_open(&options, &daemon->storage, error);
+    enum status status = downsample_parse(daemon->config.downsample, &options.downsample, error);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    status = storage_open(&options, &daemon->storage, error);
     if (status == STATUS_OK) {
         status = writer_start(daemon->storage, &writing, &daemon->writer, error);
     }

@@ -22,6 +22,8 @@ static const struct {
     {"config", command_config, "Print or check the configuration."},
     {"export", command_export, "Print stored points as CSV."},
     {"check", command_check, "Verify the store and the models, read only."},
+    {"backup", command_backup, "Copy store and models into one verified file, while it runs."},
+    {"restore", command_restore, "Make a store of a backup, in an empty directory."},
     {"token", command_token, "Make, list and revoke access tokens."},
     {"healthcheck", command_healthcheck, "Ask a daemon whether it is well, for containers."},
 };

@@ -18,7 +18,7 @@
 struct write_group;
 struct series_entry;
 
-enum { DRIVER_VERSION = 2 };
+enum { DRIVER_VERSION = 3 };
 
 enum driver_effort {
     DRIVER_SLICE, /* a few milliseconds of what is due */
@@ -79,6 +79,12 @@ struct storage_driver {
     /* Since version 2. The meaning is that of storage.h; `retain` removes expired vintages too. */
     enum status (*vintages)(void *reader, uint32_t id, int64_t start_ms, int64_t end_ms,
                             storage_vintage_visit visit, void *context, struct error *error);
+
+    /* Since version 3. Replaces old points as options.downsample says (downsample.h), a slice of
+     * the series a call; DRIVER_SLICE may leave for later what is not worth it yet. Called only
+     * where there are rules. */
+    enum status (*downsample)(struct storage *storage, int64_t now_ms, enum driver_effort effort,
+                              bool *more, struct error *error);
 };
 
 extern const struct storage_driver memory_driver;

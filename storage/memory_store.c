@@ -354,6 +354,42 @@ static enum status memory_retain(struct storage *storage, int64_t now_ms, bool *
     return STATUS_OK;
 }
 
+static void series_downsample(struct storage *storage, struct series_entry *entry, int64_t now_ms)
+{
+    struct memory_series *series = series_of(entry);
+    const struct downsample *downsample = &storage->options.downsample;
+    bool counter = entry->settings != NULL && entry->settings->has_kind &&
+                   entry->settings->kind == SERIES_COUNTER;
+    size_t before = series->count;
+    for (size_t i = 0; i < downsample->count && series->count > 0; i++) {
+        const struct downsample_rule *rule = &downsample->rules[i];
+        series->count = downsample_points(series->points, series->count, rule->step_ms,
+                                          downsample_cut(rule, now_ms, entry->last_ms), counter);
+    }
+    if (series->count < before) {
+        entry->points = series->count;
+        entry->first_ms = series->points[0].time_ms;
+        entry->generation++;
+        storage->counters.points -= before - series->count;
+    }
+}
+
+static enum status memory_downsample(struct storage *storage, int64_t now_ms,
+                                     enum driver_effort effort, bool *more, struct error *error)
+{
+    (void)effort, (void)error;
+    *more = false;
+    lock_acquire(&storage->lock);
+    for (uint32_t id = 1; id <= storage->directory.last_id && id < storage->directory.capacity;
+         id++) {
+        if (storage->directory.entries[id] != NULL) {
+            series_downsample(storage, storage->directory.entries[id], now_ms);
+        }
+    }
+    lock_release(&storage->lock);
+    return STATUS_OK;
+}
+
 static enum status memory_recover(struct storage *storage, struct error *error)
 {
     (void)error;
@@ -542,4 +578,5 @@ const struct storage_driver memory_driver = {
     .stats = memory_stats,
     .check = memory_check,
     .vintages = memory_vintages,
+    .downsample = memory_downsample,
 };

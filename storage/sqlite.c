@@ -102,8 +102,10 @@ static enum status series_delete(struct sqlite_state *state, uint32_t id, struct
     sqlite3_bind_int64(state->statements[SQL_SERIES_DELETE], 1, id);
     sqlite3_bind_int64(state->statements[SQL_TRASH_ADD], 1, id);
     sqlite3_bind_int64(state->statements[SQL_VINTAGES_DELETE], 1, id);
+    sqlite3_bind_int64(state->statements[SQL_DOWNSAMPLED_DELETE], 1, id);
     if (sqlite_run(state, SQL_SERIES_DELETE, "delete a series", error) != STATUS_OK ||
-        sqlite_run(state, SQL_VINTAGES_DELETE, "delete a series", error) != STATUS_OK) {
+        sqlite_run(state, SQL_VINTAGES_DELETE, "delete a series", error) != STATUS_OK ||
+        sqlite_run(state, SQL_DOWNSAMPLED_DELETE, "delete a series", error) != STATUS_OK) {
         return error->status;
     }
     return sqlite_run(state, SQL_TRASH_ADD, "delete a series", error);
@@ -261,7 +263,7 @@ static char *path_join(const char *directory, const char *name)
     return length < 0 || (size_t)length >= sizeof path ? NULL : mem_copy_text(path, (size_t)length);
 }
 
-static enum status directory_make(const char *directory, struct error *error)
+enum status sqlite_directory_make(const char *directory, struct error *error)
 {
     char path[PATH_BYTES];
     size_t length = strlen(directory);
@@ -287,22 +289,21 @@ static enum status directory_make(const char *directory, struct error *error)
     return STATUS_OK;
 }
 
-/* An exclusive lock against a second daemon, held until the process ends or closes the store. */
-static enum status directory_lock(struct sqlite_state *state, struct error *error)
+enum status sqlite_directory_lock(const char *directory, int *lock_fd, struct error *error)
 {
-    char *path = path_join(state->directory, "forecastd.lock");
+    char *path = path_join(directory, "forecastd.lock");
     if (path == NULL) {
         return error_set(error, STATUS_NO_MEMORY, "could not allocate a path");
     }
-    state->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
+    *lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
     mem_free(path);
-    if (state->lock_fd < 0) {
-        return error_set(error, STATUS_IO, "could not open the lock in \"%.200s\": %s",
-                         state->directory, strerror(errno));
+    if (*lock_fd < 0) {
+        return error_set(error, STATUS_IO, "could not open the lock in \"%.200s\": %s", directory,
+                         strerror(errno));
     }
-    if (flock(state->lock_fd, LOCK_EX | LOCK_NB) != 0) {
+    if (flock(*lock_fd, LOCK_EX | LOCK_NB) != 0) {
         error_set(error, STATUS_CONFLICT, "cannot open \"%.200s\": another process has it open",
-                  state->directory);
+                  directory);
         error_code(error, "store_in_use", "storage.path");
         return error_hint(error, "Stop the other forecastd, or use another directory.");
     }
@@ -411,6 +412,7 @@ static enum status sqlite_open_store(struct storage *storage, const char *path, 
     storage->state = state;
     state->storage = storage;
     state->lock_fd = -1;
+    state->downsample_cut_ms = INT64_MAX; /* not known yet: every write behind may matter */
     size_t points = storage->options.tail_bytes_max / sizeof(struct point);
     state->pending_low = points / 4;
     state->pending_high = points / 2;
@@ -427,8 +429,8 @@ static enum status sqlite_open_store(struct storage *storage, const char *path, 
         error_set(error, STATUS_NOT_FOUND, "there is no store in \"%.200s\"", path);
         goto failed;
     }
-    if (!read_only &&
-        (directory_make(path, error) != STATUS_OK || directory_lock(state, error) != STATUS_OK)) {
+    if (!read_only && (sqlite_directory_make(path, error) != STATUS_OK ||
+                       sqlite_directory_lock(path, &state->lock_fd, error) != STATUS_OK)) {
         goto failed;
     }
     if (!read_only) {
@@ -578,4 +580,5 @@ const struct storage_driver sqlite_driver = {
     .stats = sqlite_stats,
     .check = sqlite_check,
     .vintages = sqlite_vintages,
+    .downsample = sqlite_downsample,
 };

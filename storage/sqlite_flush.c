@@ -180,7 +180,7 @@ static size_t merge(struct point *out, const struct point *older, size_t older_c
     return count;
 }
 
-static enum status merged_reserve(struct sqlite_state *state, size_t need, struct error *error)
+enum status sqlite_merged_reserve(struct sqlite_state *state, size_t need, struct error *error)
 {
     if (need > state->merged_capacity) {
         struct point *merged = mem_resize(state->merged, need + need / 4, sizeof *merged);
@@ -245,7 +245,7 @@ static enum status row_merge(struct sqlite_state *state, struct sqlite_series *s
                              const struct row *row, const struct point *late, size_t count,
                              struct error *error)
 {
-    if (merged_reserve(state, row->count + count, error) != STATUS_OK) {
+    if (sqlite_merged_reserve(state, row->count + count, error) != STATUS_OK) {
         return error->status;
     }
     size_t total = merge(state->merged, state->decoded, row->count, late, count);
@@ -334,6 +334,66 @@ static enum status open_write(struct sqlite_state *state, const struct series_en
     return sqlite_run(state, which, "write the open chunk", error);
 }
 
+/* Full chunks off the front until the rest fits into one, whose blob is then in state->blob. */
+static enum status full_cut_off(struct sqlite_state *state, struct sqlite_series *series,
+                                const struct point **points, size_t *count, size_t *bytes,
+                                struct error *error)
+{
+    *bytes = 0;
+    while (*count > 0) {
+        size_t taken = chunk_cut(state, *points, *count, false, bytes);
+        if (taken == *count) {
+            break;
+        }
+        if (chunk_add(state, series, *points, taken, *bytes, error) != STATUS_OK) {
+            return error->status;
+        }
+        *points += taken;
+        *count -= taken;
+    }
+    return STATUS_OK;
+}
+
+/* ---------------------------------------------------------------- for downsampling */
+
+enum status sqlite_chunks_add(struct sqlite_state *state, struct sqlite_series *series,
+                              size_t count, struct error *error)
+{
+    const struct point *points = state->merged;
+    size_t bytes;
+    if (full_cut_off(state, series, &points, &count, &bytes, error) != STATUS_OK) {
+        return error->status;
+    }
+    return count > 0 ? chunk_add(state, series, points, count, bytes, error) : STATUS_OK;
+}
+
+enum status sqlite_open_replace(struct sqlite_state *state, struct sqlite_series *series,
+                                const struct series_entry *after, size_t count, struct error *error)
+{
+    const struct point *points = state->merged;
+    size_t bytes;
+    if (full_cut_off(state, series, &points, &count, &bytes, error) != STATUS_OK) {
+        return error->status;
+    }
+    return open_write(state, after, points, count, bytes, false, error);
+}
+
+enum status sqlite_state_rewrite(struct sqlite_state *state, struct sqlite_series *series,
+                                 const struct series_entry *after, struct error *error)
+{
+    struct sqlite_flush ignored = {0};
+    struct row open;
+    size_t bytes = 0;
+    if (open_read(state, series, &open, &ignored, error) != STATUS_OK) {
+        return error->status;
+    }
+    if (open.count > 0 && !chunk_whole(state, state->decoded, open.count, &bytes)) {
+        return error_set(error, STATUS_CORRUPT, "the open chunk of series %u is too large",
+                         after->id);
+    }
+    return open_write(state, after, state->decoded, open.count, bytes, false, error);
+}
+
 /* ---------------------------------------------------------------- the whole series */
 
 /* Deletes or shortens full chunks before the cutoff (retention). The first survivor's time, or
@@ -385,7 +445,7 @@ static enum status open_merge(struct sqlite_state *state, const struct sqlite_se
 {
     const struct tail *tail = &series->tail;
     size_t late_count = tail->late_count - merged_late;
-    if (merged_reserve(state, open->count + late_count + tail->fresh, error) != STATUS_OK) {
+    if (sqlite_merged_reserve(state, open->count + late_count + tail->fresh, error) != STATUS_OK) {
         return error->status;
     }
     *total = merge(state->merged, state->decoded, open->count,
@@ -409,6 +469,9 @@ enum status sqlite_flush_series(struct sqlite_state *state, struct sqlite_series
                                    .first_ms = INT64_MAX,
                                    .cutoff_ms = cutoff_ms};
     state->cached_series = 0;
+    if (sqlite_downsample_reopen(state, series, error) != STATUS_OK) {
+        return error->status;
+    }
     /* 1. The open chunk's span says which late points belong to full chunks. */
     if (open_read(state, series, &open, flush, error) != STATUS_OK) {
         return error->status;
@@ -444,16 +507,8 @@ enum status sqlite_flush_series(struct sqlite_state *state, struct sqlite_series
     }
     /* 3. Cut full chunks off the front until the rest fits into one. */
     size_t bytes = 0;
-    while (total > 0) {
-        size_t taken = chunk_cut(state, points, total, false, &bytes);
-        if (taken == total) {
-            break;
-        }
-        if (chunk_add(state, series, points, taken, bytes, error) != STATUS_OK) {
-            return error->status;
-        }
-        points += taken;
-        total -= taken;
+    if (full_cut_off(state, series, &points, &total, &bytes, error) != STATUS_OK) {
+        return error->status;
     }
     /* 4. The statistics that are written are those after this flush. A damaged row may claim more
      * points than there ever were. */

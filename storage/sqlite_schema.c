@@ -3,6 +3,7 @@
  *
  * For readers with the sqlite3 shell (`sqlite3 -readonly DIRECTORY/forecastd.db`):
  *     series    one row a series: id, canonical text, settings (NULL = not set)
+ *     downsampled   up to where old points were replaced, by series and step
  *     vintage   forecasts as they were issued, by series and instant; opaque here
  *     chunk     points, compressed: chunk.h describes the blob. Rows with id < 0 are the open chunk
  * of series -id, with its statistics in `state`; other rows are full chunks. journal   what was
@@ -56,6 +57,9 @@ static const char *const migrations[] = {
     " crc INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY(series, issued_ms))"
     " STRICT, WITHOUT ROWID;"
     "CREATE INDEX vintage_by_expiry ON vintage(expires_ms);",
+    "CREATE TABLE downsampled("
+    " series INTEGER NOT NULL, step_ms INTEGER NOT NULL, until_ms INTEGER NOT NULL,"
+    " PRIMARY KEY(series, step_ms)) STRICT, WITHOUT ROWID;",
 };
 
 static const char *const statement_texts[SQL_STATEMENTS] = {
@@ -82,6 +86,12 @@ static const char *const statement_texts[SQL_STATEMENTS] = {
     [SQL_VINTAGES_EXPIRE] = "DELETE FROM vintage WHERE (series, issued_ms) IN"
                             " (SELECT series, issued_ms FROM vintage WHERE expires_ms < ?1"
                             " ORDER BY expires_ms LIMIT 256)",
+    [SQL_DOWNSAMPLED_READ] = "SELECT until_ms FROM downsampled WHERE series = ?1 AND step_ms = ?2",
+    [SQL_DOWNSAMPLED_PUT] = "INSERT OR REPLACE INTO downsampled(series, step_ms, until_ms)"
+                            " VALUES(?1, ?2, ?3)",
+    [SQL_DOWNSAMPLED_REOPEN] = "UPDATE downsampled SET until_ms = ?2 WHERE series = ?1 AND"
+                               " until_ms > ?2",
+    [SQL_DOWNSAMPLED_DELETE] = "DELETE FROM downsampled WHERE series = ?1",
     [SQL_OPEN_READ] = "SELECT id, first_ms, count, data FROM chunk WHERE id = ?1",
     [SQL_OPEN_PUT] = "INSERT OR REPLACE INTO chunk(id, series, first_ms, count, state, data)"
                      " VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
@@ -100,6 +110,14 @@ static const char *const statement_texts[SQL_STATEMENTS] = {
                         " first_ms > ?2 ORDER BY first_ms LIMIT 1",
     [SQL_CHUNKS_DOWN] = "SELECT data FROM chunk WHERE series = ?1 AND first_ms < ?2"
                         " ORDER BY first_ms DESC",
+    /* From the chunk on that holds a time. */
+    [SQL_CHUNKS_UP] = "SELECT id, first_ms, data FROM chunk WHERE series = ?1 AND first_ms >="
+                      " coalesce((SELECT max(first_ms) FROM chunk WHERE series = ?1 AND"
+                      "  first_ms <= ?2), ?2) ORDER BY first_ms",
+    [SQL_CHUNKS_BETWEEN] = "SELECT count(*) FROM (SELECT 1 FROM chunk WHERE series = ?1 AND"
+                           " first_ms >= ?2 AND first_ms < ?3 LIMIT ?4)",
+    [SQL_CHUNKS_DELETE] = "DELETE FROM chunk WHERE id > 0 AND series = ?1 AND first_ms >= ?2 AND"
+                          " first_ms < ?3",
     [SQL_TRASH_ADD] = "INSERT OR IGNORE INTO trash(series) VALUES(?1)",
     [SQL_TRASH_NEXT] = "SELECT series FROM trash LIMIT 1",
     [SQL_TRASH_EMPTY] = "DELETE FROM chunk WHERE id IN"
@@ -331,9 +349,9 @@ enum status sqlite_prepare_all(struct sqlite_state *state, struct error *error)
         CHECK(statement_texts[i] != NULL);
         int code = sqlite3_prepare_v3(state->db, statement_texts[i], -1, SQLITE_PREPARE_PERSISTENT,
                                       &state->statements[i], NULL);
-        bool newer = i >= SQL_VINTAGE_PUT && i <= SQL_VINTAGES_EXPIRE;
+        bool newer = i >= SQL_VINTAGE_PUT && i <= SQL_DOWNSAMPLED_DELETE;
         if (code == SQLITE_ERROR && newer && state->storage->options.read_only) {
-            continue; /* of a store of version 1: it is not migrated, and nothing is written */
+            continue; /* of an older store: it is not migrated, and nothing is written */
         }
         if (code != SQLITE_OK) {
             return sqlite_failed(state, code, "prepare a statement", error);

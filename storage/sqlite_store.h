@@ -45,6 +45,10 @@ enum sqlite_statement {
     SQL_VINTAGE_PUT,
     SQL_VINTAGES_DELETE,
     SQL_VINTAGES_EXPIRE,
+    SQL_DOWNSAMPLED_READ,
+    SQL_DOWNSAMPLED_PUT,
+    SQL_DOWNSAMPLED_REOPEN,
+    SQL_DOWNSAMPLED_DELETE,
     SQL_OPEN_READ,
     SQL_OPEN_PUT,
     SQL_OPEN_UPDATE,
@@ -57,6 +61,9 @@ enum sqlite_statement {
     SQL_CHUNK_AT,
     SQL_CHUNK_AFTER,
     SQL_CHUNKS_DOWN,
+    SQL_CHUNKS_UP,
+    SQL_CHUNKS_BETWEEN,
+    SQL_CHUNKS_DELETE,
     SQL_TRASH_ADD,
     SQL_TRASH_NEXT,
     SQL_TRASH_EMPTY,
@@ -130,7 +137,9 @@ struct sqlite_state {
     size_t damaged_row_count;
     bool reserve_there;
     bool io_failed; /* the connection must be replaced before the next commit */
-    uint32_t evict_hand, retain_hand;
+    uint32_t evict_hand, retain_hand, downsample_hand;
+    int64_t downsample_cut_ms; /* of the finest rule in the last round */
+    bool downsample_again;     /* points were written behind it since */
     uint32_t
         retain_again; /* the first series that has more to drop than the budget allowed; 0: none */
     size_t drop_budget; /* chunks that retention may still delete in this transaction */
@@ -163,6 +172,13 @@ enum status sqlite_begin(struct sqlite_state *state, struct error *error) MUST_U
 /* Rolls back where it fails. */
 enum status sqlite_end(struct sqlite_state *state, struct error *error) MUST_USE;
 void sqlite_rollback(struct sqlite_state *state);
+
+/* ---- sqlite.c: the folder */
+
+enum status sqlite_directory_make(const char *directory, struct error *error) MUST_USE;
+/* An exclusive lock against a second daemon, held until the descriptor is closed. */
+enum status sqlite_directory_lock(const char *directory, int *lock_fd,
+                                  struct error *error) MUST_USE;
 
 /* ---- sqlite_apply.c: what a group means in memory */
 
@@ -227,6 +243,28 @@ enum status sqlite_flush_series(struct sqlite_state *state, struct sqlite_series
                                 int64_t cutoff_ms, struct sqlite_flush *flush,
                                 struct error *error) MUST_USE;
 
+/* Room in state->merged for so many points. */
+enum status sqlite_merged_reserve(struct sqlite_state *state, size_t need,
+                                  struct error *error) MUST_USE;
+/* The first `count` points of state->merged become full chunks of the series. */
+enum status sqlite_chunks_add(struct sqlite_state *state, struct sqlite_series *series,
+                              size_t count, struct error *error) MUST_USE;
+/* The same, but the last of them become its open chunk, with these statistics. */
+enum status sqlite_open_replace(struct sqlite_state *state, struct sqlite_series *series,
+                                const struct series_entry *after, size_t count,
+                                struct error *error) MUST_USE;
+/* Statistics alone; nothing of the series may wait in the journal. */
+enum status sqlite_state_rewrite(struct sqlite_state *state, struct sqlite_series *series,
+                                 const struct series_entry *after, struct error *error) MUST_USE;
+
+/* ---- sqlite_downsample.c */
+
+enum status sqlite_downsample(struct storage *storage, int64_t now_ms, enum driver_effort effort,
+                              bool *more, struct error *error);
+/* What the series has waiting may lie where downsampling is done: then it is not. */
+enum status sqlite_downsample_reopen(struct sqlite_state *state, const struct sqlite_series *series,
+                                     struct error *error) MUST_USE;
+
 /* State of a series beside its open chunk: statistics as of flushed_seq. */
 enum { SQLITE_STATE_BYTES_MAX = 4 + 1 + 8 * VARINT_MAX + 1 + 8 };
 size_t sqlite_state_put(const struct series_entry *entry, uint64_t flushed_seq, unsigned char *out);
@@ -249,5 +287,13 @@ uint32_t sqlite_vintage_crc(int64_t series, int64_t issued_ms, const void *bytes
 size_t sqlite_tail(struct series_entry *entry, struct point *out, size_t maximum, bool *complete);
 enum status sqlite_check(struct storage *storage, storage_report report, void *context,
                          struct error *error);
+/* The same of an open connection. */
+struct check_options {
+    int64_t retention_ms; /* of the store; 0 = for ever */
+    bool copy;            /* of a store in use: what was set aside there is no fault of the copy */
+};
+enum status sqlite_check_database(struct sqlite3 *db, const struct check_options *options,
+                                  storage_report report, void *context,
+                                  struct error *error) MUST_USE;
 
 #endif

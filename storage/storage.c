@@ -89,6 +89,20 @@ enum status store_retain(struct storage *storage, int64_t now_ms, bool *more, st
     return storage->driver->retain(storage, now_ms, more, error);
 }
 
+enum status store_downsample(struct storage *storage, int64_t now_ms, enum driver_effort effort,
+                             bool *more, struct error *error)
+{
+    CHECK(!storage->options.read_only);
+    *more = false;
+    if (storage->options.downsample.count == 0) {
+        return STATUS_OK;
+    }
+    if (fault_strikes(storage, error)) {
+        return error->status;
+    }
+    return storage->driver->downsample(storage, now_ms, effort, more, error);
+}
+
 enum status store_recover(struct storage *storage, struct error *error)
 {
     CHECK(!storage->options.read_only);

@@ -25,6 +25,7 @@
 #include "base/point.h"
 #include "base/series_name.h"
 #include "base/status.h"
+#include "storage/downsample.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -42,6 +43,7 @@ struct storage_options {
     size_t tail_bytes_max; /* 0 = 24 MiB: for the tails of all series together; up to half of it
                               holds points that wait for compaction, then commits flush */
     int64_t retention_ms;  /* 0 = for ever */
+    struct downsample downsample;
     int64_t reserve_bytes; /* 0 = none: room set aside on the disk, given up when it is full so that
                               deleting, retention and checkpoints go on (sqlite_reserve.c) */
 };
@@ -165,5 +167,9 @@ void storage_stats(struct storage *storage, struct storage_stats *stats);
 typedef void (*storage_report)(void *context, const char *line);
 enum status storage_check(struct storage *storage, storage_report report, void *context,
                           struct error *error) MUST_USE;
+
+/* The same of a SQLite store that nobody opened here, so of one too that cannot be opened. */
+enum status storage_check_folder(const char *directory, int64_t retention_ms, storage_report report,
+                                 void *context, struct error *error) MUST_USE;
 
 #endif

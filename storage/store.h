@@ -57,6 +57,8 @@ enum status store_compact(struct storage *storage, enum driver_effort effort, bo
                           struct error *error) MUST_USE;
 enum status store_retain(struct storage *storage, int64_t now_ms, bool *more,
                          struct error *error) MUST_USE;
+enum status store_downsample(struct storage *storage, int64_t now_ms, enum driver_effort effort,
+                             bool *more, struct error *error) MUST_USE;
 enum status store_recover(struct storage *storage, struct error *error) MUST_USE;
 
 #endif

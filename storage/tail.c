@@ -256,6 +256,13 @@ bool tail_extend(struct tail *tail, const struct point *points, size_t count, in
     return true;
 }
 
+void tail_forget_before(struct tail *tail, int64_t time_ms)
+{
+    size_t old = tail->count - tail->fresh;
+    drop_oldest(tail, (uint32_t)points_lower_bound(tail_points(tail), old, time_ms));
+    tail->from_ms = tail->from_ms < time_ms ? time_ms : tail->from_ms;
+}
+
 void tail_drop_before(struct tail *tail, int64_t time_ms)
 {
     size_t gone = points_lower_bound(tail_points(tail), tail->count, time_ms);

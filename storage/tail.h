@@ -107,6 +107,9 @@ void tail_shrink(struct tail *tail, size_t old);
  * `first_ms` on. False where there is no memory. */
 bool tail_extend(struct tail *tail, const struct point *points, size_t count, int64_t first_ms);
 
+/* Points before a time are not what they were: forgets those that chunks have. */
+void tail_forget_before(struct tail *tail, int64_t time_ms);
+
 /* Forgets every point before a time, in both places (retention). */
 void tail_drop_before(struct tail *tail, int64_t time_ms);
 

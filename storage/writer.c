@@ -48,6 +48,7 @@ struct writer {
     int64_t retain_due_ns;    /* writer thread only, as the next two */
     int64_t wall_offset_ms;   /* wall clock less monotonic clock, when retention was last due */
     bool more;                /* maintenance has more to do */
+    bool downsampling;        /* retention's round is done, this one's is not */
     bool was_full;
     bool stepped;
 
@@ -233,6 +234,29 @@ static bool clock_holds(struct writer *writer, int64_t now_ns)
     return ahead;
 }
 
+/* A slice of what age does to points: retention first, then downsampling; true where there is more.
+ */
+static bool age(struct writer *writer)
+{
+    struct error error = {0};
+    bool more = false;
+    if (!writer->downsampling &&
+        store_retain(writer->storage, clock_wall_ms(), &more, &error) != STATUS_OK) {
+        log_error("writer", "retention failed", "error=\"%s\"", error.text);
+        return false;
+    }
+    if (more || !store_writable(writer->storage)) {
+        return more;
+    }
+    if (store_downsample(writer->storage, clock_wall_ms(), DRIVER_SLICE, &more, &error) !=
+        STATUS_OK) {
+        log_error("writer", "downsampling failed", "error=\"%s\"", error.text);
+        more = false;
+    }
+    writer->downsampling = more;
+    return more;
+}
+
 /* A slice of what is due besides commits; true where there is more. */
 static bool maintain(struct writer *writer)
 {
@@ -247,10 +271,7 @@ static bool maintain(struct writer *writer)
     }
     int64_t now = clock_monotonic_ns();
     if (now >= writer->retain_due_ns && !clock_holds(writer, now)) {
-        if (store_retain(writer->storage, clock_wall_ms(), &retain_more, &error) != STATUS_OK) {
-            log_error("writer", "retention failed", "error=\"%s\"", error.text);
-            retain_more = false;
-        }
+        retain_more = age(writer);
         if (!retain_more) {
             writer->retain_due_ns = now + RETAIN_EVERY_MS * INT64_C(1000000);
         }
@@ -273,6 +294,12 @@ static void compact_all(struct writer *writer, uint64_t ticket)
         more = false;
         if (status == STATUS_OK) {
             status = store_retain(writer->storage, clock_wall_ms(), &more, &error);
+        }
+    } while (more);
+    do {
+        more = false;
+        if (status == STATUS_OK) {
+            status = store_downsample(writer->storage, clock_wall_ms(), DRIVER_ALL, &more, &error);
         }
     } while (more);
     error.status = status;

@@ -39,13 +39,15 @@ def test_help_and_version():
     assert code == 0 and "forecastd" in out or out.strip()[0].isdigit(), out
     code, out, _ = run("--help")
     assert code == 0 and "serve" in out and "import" in out
-    for command in ("serve", "import", "train", "forecast", "backtest", "backbones", "config", "check"):
+    for command in ("serve", "import", "train", "forecast", "backtest", "backbones", "config", "check", "backup",
+                    "restore"):
         code, out, said = run(command, "--help")
         assert code == 0 and out, (command, said)
 
 
 def test_usage_errors():
-    for arguments in (("nonsense",), ("serve", "--nonsense"), ("import",), ("forecast",), ("backtest",)):
+    for arguments in (("nonsense",), ("serve", "--nonsense"), ("import",), ("forecast",), ("backtest",), ("backup",),
+                      ("restore",)):
         code, _, said = run(*arguments)
         assert code == 2 and said, (arguments, code, said)
 

@@ -174,8 +174,37 @@ static void newer_version_is_refused(void **state)
     stop(place);
     sql(place, "PRAGMA user_version = 999");
     assert_int_equal(open_status(place, false, &error), STATUS_UNSUPPORTED);
+    assert_non_null(strstr(error.text, "version 999"));
+    assert_non_null(strstr(error.text, "knows up to "));
+    assert_string_equal(error.hint, "Start the newer forecastd that wrote it.");
+    assert_int_equal(open_status(place, true, &error), STATUS_UNSUPPORTED);
     sql(place, "PRAGMA user_version = 1; PRAGMA application_id = 7");
     assert_int_equal(open_status(place, false, &error), STATUS_UNSUPPORTED);
+}
+
+/* tests/unit/storage/data/version1.db: series "old", 400 points a minute apart. */
+static void oldest_version_is_migrated(void **state)
+{
+    struct place *place = *state;
+    struct error error = {0};
+    char command[500];
+    stop(place);
+    snprintf(command, sizeof command,
+             "rm -f '%s'/forecastd.db* && cp tests/unit/storage/data/version1.db "
+             "'%s/forecastd.db'",
+             place->directory, place->directory);
+    assert_int_equal(system(command), 0);
+    /* Reading alone changes nothing, and works. */
+    assert_int_equal(open_status(place, true, &error), STATUS_OK);
+    assert_int_equal(sql_number(place, "PRAGMA user_version"), 1);
+    start(place);
+    assert_true(sql_number(place, "PRAGMA user_version") > 1);
+    assert_int_equal(sql_number(place, "SELECT count(*) FROM vintage"), 0);
+    struct series_info info;
+    assert_int_equal(storage_series_info(place->storage, 1, &info, &error), STATUS_OK);
+    assert_int_equal(info.points, 400);
+    assert_int_equal(write_points(place, 1, 10, &error), STATUS_OK);
+    assert_int_equal(storage_check(place->storage, NULL, NULL, &error), STATUS_OK);
 }
 
 static void full_disk(void **state)
@@ -414,6 +443,57 @@ static void retention_in_slices(void **state)
 
 /* The same points over and over: nothing new waits in memory, yet the journal must not grow for
  * ever. */
+/* What a daemon does between commits: chunk by chunk, whole cells only, and little is written. */
+static void downsampling_in_slices(void **state)
+{
+    enum { OLD = 60000, CELL_MS = 300000 };
+    struct place *place = *state;
+    struct error error = {0};
+    static struct point points[OLD + 1];
+    size_t count;
+    int64_t start_ms = clock_wall_ms() / CELL_MS * CELL_MS - INT64_C(40) * 86400000;
+    for (int i = 0; i < OLD; i += 20000) { /* a second apart: 300 to a cell */
+        struct write_batch *batch;
+        uint32_t series;
+        assert_int_equal(write_batch_new(place->storage, OLD, &batch, &error), STATUS_OK);
+        assert_int_equal(write_batch_series(batch, "a", 1, &series, &error), STATUS_OK);
+        for (int k = i; k < i + 20000; k++) {
+            struct point point = {start_ms + k * INT64_C(1000), k * INT64_C(7919) % 300};
+            assert_int_equal(write_batch_point(batch, series, point, &error), STATUS_OK);
+        }
+        assert_int_equal(writer_write_take(place->writer, batch, NULL, &error), STATUS_OK);
+    }
+    assert_int_equal(writer_compact(place->writer, &error), STATUS_OK);
+    stop(place);
+    int64_t chunks = sql_number(place, "SELECT count(*) FROM chunk");
+    struct storage_options options = {.url = place->url};
+    struct writer_options writer = {.stepped = true};
+    assert_int_equal(downsample_parse("30d:5m", &options.downsample, &error), STATUS_OK);
+    assert_int_equal(storage_open(&options, &place->storage, &error), STATUS_OK);
+    assert_int_equal(writer_start(place->storage, &writer, &place->writer, &error), STATUS_OK);
+    int steps = 0;
+    while (writer_step(place->writer)) {
+        assert_true(++steps < 1000);
+    }
+    assert_true(sql_number(place, "SELECT count(*) FROM chunk") < chunks / 8);
+    struct storage_reader *reader;
+    assert_int_equal(storage_reader_open(place->storage, &reader, &error), STATUS_OK);
+    assert_int_equal(storage_read(reader, 1, INT64_MIN, INT64_MAX, points, OLD + 1, &count, &error),
+                     STATUS_OK);
+    assert_true(count < OLD / 20);
+    for (size_t i = 0; i < count; i++) { /* a whole cell as its mean, or as it was */
+        int64_t k = (points[i].time_ms - start_ms) / 1000;
+        bool alone = i + 1 == count || points[i + 1].time_ms - points[i].time_ms == CELL_MS;
+        bool mean = alone && k % 300 == 0 && points[i].value == 149.5;
+        assert_true(mean || points[i].value == (double)(k * 7919 % 300));
+    }
+    struct series_info info;
+    assert_int_equal(storage_series_info(place->storage, 1, &info, &error), STATUS_OK);
+    assert_int_equal(info.points, count);
+    storage_reader_close(reader);
+    assert_int_equal(storage_check(place->storage, NULL, NULL, &error), STATUS_OK);
+}
+
 static void overwriting_keeps_the_journal_short(void **state)
 {
     struct place *place = *state;
@@ -494,6 +574,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(reading_beside_the_writer, setup, teardown),
         cmocka_unit_test_setup_teardown(read_only_makes_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(newer_version_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(oldest_version_is_migrated, setup, teardown),
         cmocka_unit_test_setup_teardown(full_disk, setup, teardown),
         cmocka_unit_test_setup_teardown(recovery_replaces_the_connection, setup, teardown),
         cmocka_unit_test_setup_teardown(damage_is_found_and_set_aside, setup, teardown),
@@ -501,6 +582,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(late_points_split_no_more_than_they_must, setup, teardown),
         cmocka_unit_test_setup_teardown(full_chunks_never_take_an_open_ones_place, setup, teardown),
         cmocka_unit_test_setup_teardown(retention_in_slices, setup, teardown),
+        cmocka_unit_test_setup_teardown(downsampling_in_slices, setup, teardown),
         cmocka_unit_test_setup_teardown(overwriting_keeps_the_journal_short, setup, teardown),
         cmocka_unit_test_setup_teardown(long_reader_holds_nobody_up, setup, teardown),
         cmocka_unit_test_setup_teardown(damaged_journal_rows_are_set_aside, setup, teardown),
