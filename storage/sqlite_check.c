@@ -177,7 +177,7 @@ enum status sqlite_check(struct storage *storage, storage_report report, void *c
 {
     const struct sqlite_state *state = storage->state;
     struct check check = {.report = report, .context = context, .state_points = -1};
-    check.decoded = mem_alloc(CHUNK_POINTS_MAX * sizeof *check.decoded);
+    check.decoded = mem_array(CHUNK_POINTS_MAX, sizeof *check.decoded);
     if (check.decoded == NULL) {
         return error_set(error, STATUS_NO_MEMORY, "could not allocate a chunk");
     }
