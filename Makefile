@@ -115,6 +115,7 @@ layer_of_golden = model
 layer_of_bench = server
 layer_of_fuzz = server
 layer_of_torture = server
+layer_of_load = server
 
 SUITES := $(patsubst tests/%/,%,$(wildcard tests/unit/*/)) $(filter $(patsubst layer_of_%,%,$(filter layer_of_%,$(.VARIABLES))),\
             $(patsubst tests/%/,%,$(wildcard tests/*/)))
@@ -133,6 +134,9 @@ check/$(1): build/$(1) ## run one suite
 	$$(Q)sh tests/run.sh $$(PROGRAMS_$(1))
 endef
 $(foreach s,$(SUITES),$(eval $(call suite_rule,$(s))))
+
+# The load programs measure with what the benches measure with.
+$(PROGRAMS_load): $(patsubst %,$(BUILD)/tests/bench/%.o,load process)
 
 # Allocation faults reach the libraries below the product, too.
 $(BUILD)/tests/unit/api/test_no_memory: $(BUILD)/tests/torture/fault_malloc.o
@@ -194,6 +198,19 @@ TORTURE_SHARE ?= 1
 torture: ## faults in full: half an hour on two cores; prints its counts
 	$(Q)$(MAKE) --no-print-directory -j$(CORES) all build/torture build/contract build/unit/api
 	$(Q)TORTURE_SHARE=$(TORTURE_SHARE) PYTHON=$(PYTHON) sh tests/torture/run.sh $(abspath $(BUILD))
+
+# CROWD, CROWD_SECONDS, OVERLOAD_SECONDS, PARTS shorten it: see tests/load/run.sh.
+.PHONY: bench-load
+bench-load: ## a hostile crowd, overload, serving while training: six minutes; prints its counts
+	$(Q)$(MAKE) --no-print-directory -j$(CORES) all build/load
+	$(Q)sh tests/load/run.sh $(BUILD)
+
+# SOAK_MINUTES=1 is the form for CI.
+SOAK_MINUTES ?= 45
+.PHONY: soak
+soak: ## writes, reads, trainings, SIGHUP, backups for SOAK_MINUTES; nothing may grow
+	$(Q)$(MAKE) --no-print-directory -j$(CORES) all build/load
+	$(Q)$(BUILD)/tests/load/bench_soak $(BUILD)/forecastd $(SOAK_MINUTES)
 
 .PHONY: check/browser
 check/browser: $(BUILD)/forecastd ## the page in headless Chromium; writes docs/page*.png

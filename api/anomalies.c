@@ -84,7 +84,7 @@ static bool score_vintage(void *context, int64_t issued_ms, const unsigned char 
 
 static enum status score_expected(struct watch *watch, struct error *error)
 {
-    struct expected *expected = mem_alloc(watch->count * sizeof(*expected));
+    struct expected *expected = mem_array(watch->count, sizeof(*expected));
     if (!expected) {
         return error_set(error, STATUS_NO_MEMORY, "no memory to look for anomalies");
     }
@@ -138,9 +138,9 @@ static enum status choose_cells(const struct range *range, const struct series_i
 static enum status fill_cells(struct watch *watch, size_t points, struct error *error)
 {
     int64_t start_ms = 0;
-    double *grid = mem_alloc(watch->count * sizeof(*grid));
-    watch->values = mem_alloc(watch->count * sizeof(double));
-    watch->scores = mem_alloc(watch->count * sizeof(double));
+    double *grid = mem_array(watch->count, sizeof(*grid));
+    watch->values = mem_array(watch->count, sizeof(double));
+    watch->scores = mem_array(watch->count, sizeof(double));
     if (!grid || !watch->values || !watch->scores) {
         mem_free(grid);
         return error_set(error, STATUS_NO_MEMORY, "no memory for the values of a series");

@@ -19,6 +19,7 @@
 
 #include <string.h>
 
+#define SPARED_BYTES        4096 /* a body beyond this is not read where it would be refused */
 #define FAST_PARAMETERS_MAX 16
 #define FAST_QUERY_BYTES    1024
 #define FAST_ARGUMENT_BYTES 256
@@ -163,6 +164,12 @@ enum api_outcome api_begin(struct api_services *services, struct api_request *re
         return API_DONE;
     }
     if (router_check_head(call.route, request, call.limits, content_length, &error) != STATUS_OK) {
+        answer_problem(&call, &error, NULL);
+        return API_DONE;
+    }
+    if (call.route->scope == SCOPE_WRITE && content_length > SPARED_BYTES &&
+        writer_is_behind(services->writer)) {
+        error_set(&error, STATUS_BUSY, "could not take the points: too many are waiting");
         answer_problem(&call, &error, NULL);
         return API_DONE;
     }

@@ -401,7 +401,7 @@ enum status csv_read(const char *bytes, size_t length, size_t inflated_max, stru
         status = text ? STATUS_OK : no_memory(error);
     }
     if (status == STATUS_OK) {
-        file.fields = mem_alloc(COLUMNS_MAX * sizeof(*file.fields));
+        file.fields = mem_array(COLUMNS_MAX, sizeof(*file.fields));
         csv_reader_init(&file.reader, text, length);
         status = file.fields ? read_records(&file, error) : no_memory(error);
     }

@@ -504,7 +504,7 @@ enum status forecast_make_values(struct forecast_desk *desk, struct model_series
     enum status status = STATUS_OK;
     memset(made, 0, count * sizeof(*made));
     for (size_t i = 0; i < count && status == STATUS_OK; i++) {
-        made[i].values = mem_alloc(series[i].count * sizeof(double));
+        made[i].values = mem_array(series[i].count, sizeof(double));
         if (!made[i].values) {
             status = error_set(error, STATUS_NO_MEMORY, "no memory for the values of a series");
             break;

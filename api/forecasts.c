@@ -183,7 +183,7 @@ static enum status make_answer(struct forecast_desk *desk, const struct forecast
     enum status status = STATUS_OK;
     size_t rendered = 0;
     note_state(desk->services, query, answer);
-    answer->series = mem_alloc(query->count * sizeof(*answer->series));
+    answer->series = mem_array(query->count, sizeof(*answer->series));
     if (!answer->series) {
         return error_set(error, STATUS_NO_MEMORY, "no memory for the answer");
     }
@@ -387,7 +387,7 @@ static int compare_ids(const void *left, const void *right)
 void api_refresh(struct api_worker *worker, const uint32_t *ids, size_t count)
 {
     char *queries[REFRESHED_MAX];
-    uint32_t *sorted = count ? mem_alloc(count * sizeof(*sorted)) : NULL;
+    uint32_t *sorted = count ? mem_array(count, sizeof(*sorted)) : NULL;
     if (!sorted) {
         return;
     }

@@ -205,6 +205,9 @@ static enum status read_body(struct ingest *ingest, const struct ingest_source *
 
 enum status ingest_take(struct call *call, const struct ingest_source *source, struct error *error)
 {
+    if (writer_is_behind(call->services->writer)) {
+        return error_set(error, STATUS_BUSY, "could not take the points: too many are waiting");
+    }
     struct ingest *ingest = mem_zeroed(1, sizeof(*ingest));
     if (!ingest) {
         return error_set(error, STATUS_NO_MEMORY, "no memory for the request");

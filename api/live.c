@@ -325,7 +325,7 @@ size_t live_outdated(struct api_services *services, const uint32_t *ids, size_t 
                      int64_t now_ms, char **queries, size_t maximum)
 {
     size_t found = 0;
-    struct live_entry **entries = mem_alloc(ENTRIES_WALKED_MAX * sizeof(struct live_entry *));
+    struct live_entry **entries = mem_array(ENTRIES_WALKED_MAX, sizeof(struct live_entry *));
     if (!entries) {
         return 0;
     }
@@ -360,7 +360,7 @@ int64_t live_due(struct api_services *services, int64_t now_ms, uint32_t *ids, s
 {
     int64_t due_ms = DUE_MS_MAX;
     *count = 0;
-    struct live_entry **entries = mem_alloc(ENTRIES_WALKED_MAX * sizeof(struct live_entry *));
+    struct live_entry **entries = mem_array(ENTRIES_WALKED_MAX, sizeof(struct live_entry *));
     if (!entries) {
         return due_ms;
     }

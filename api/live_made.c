@@ -90,7 +90,7 @@ static bool copy_entry(const struct made_entry *entry, const struct series_info 
         cell_of(info->last_ms, step_ms) != cell_of(then->last_ms, step_ms)) {
         return false;
     }
-    float *block = mem_alloc(horizon * (1 + QUANTILE_COUNT) * sizeof(float));
+    float *block = mem_array(horizon * (1 + QUANTILE_COUNT), sizeof(float));
     if (!block) {
         return false;
     }
@@ -138,7 +138,8 @@ void live_made_put(struct live *live, const struct live_made_key *key,
     size_t count = made->forecast.horizon * (1 + QUANTILE_COUNT);
     struct made_entry *entry = NULL, *before;
     if (count * sizeof(float) <= VALUES_BYTES_MAX) {
-        entry = mem_alloc(sizeof(*entry) + count * sizeof(float));
+        size_t bytes = count * sizeof(float); /* no more than the maximum */
+        entry = mem_alloc(sizeof(*entry) + bytes);
     }
     if (!entry) {
         return;

@@ -144,7 +144,7 @@ static enum status answer_body(struct call *call, const struct nixtla_body *body
         error_set(error, STATUS_INVALID, "the answer would have more than %d numbers", OUTPUTS_MAX);
         return error_code(error, "answer_too_large", "h");
     }
-    answer.numbers = mem_alloc(answer.rows * answer.row_length * sizeof(float));
+    answer.numbers = mem_array(answer.rows * answer.row_length, sizeof(float));
     if (!answer.numbers) {
         return error_set(error, STATUS_NO_MEMORY, "no memory for the answer");
     }

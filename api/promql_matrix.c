@@ -98,7 +98,7 @@ enum status promql_matrix_add(struct promql_matrix *matrix, struct slice labels,
     struct promql_row made = {
         .labels = mem_copy_text(labels.length ? labels.bytes : "", labels.length),
         .labels_length = labels.length,
-        .values = mem_alloc(matrix->instants * sizeof(double)),
+        .values = mem_array(matrix->instants, sizeof(double)),
     };
     if (!made.labels || !made.values) {
         mem_free(made.labels);

@@ -87,7 +87,10 @@ static enum status no_vintage(const struct forecast_desk *desk, uint32_t id, str
 static enum status copy_forecast(const struct vintage *vintage, size_t steps,
                                  struct forecast_made *made, struct error *error)
 {
-    struct recalled *kept = mem_alloc(sizeof(*kept) + (QUANTILE_COUNT + 1) * steps * sizeof(float));
+    size_t bytes;
+    bool huge = size_mul(steps, (QUANTILE_COUNT + 1) * sizeof(float), &bytes) ||
+                size_add(bytes, sizeof(struct recalled), &bytes);
+    struct recalled *kept = huge ? NULL : mem_alloc(bytes);
     if (!kept) {
         return error_set(error, STATUS_NO_MEMORY, "no memory for a vintage");
     }

@@ -579,7 +579,7 @@ static enum status index_symbols(struct reading *reading, struct error *error)
     if (count == 0) {
         return STATUS_OK;
     }
-    reading->symbols = mem_alloc(count * sizeof(*reading->symbols));
+    reading->symbols = mem_array(count, sizeof(*reading->symbols));
     if (!reading->symbols) {
         return error_set(error, STATUS_NO_MEMORY, "no memory for the symbols");
     }

@@ -127,7 +127,7 @@ static enum status write_list(const struct call *call, const struct page *page, 
 static enum status find_page(const struct series_search *search, uint32_t after, struct page *page,
                              struct error *error)
 {
-    page->ids = mem_alloc((page->limit + 1) * sizeof(*page->ids));
+    page->ids = mem_array(page->limit + 1, sizeof(*page->ids));
     if (!page->ids) {
         return error_set(error, STATUS_NO_MEMORY, "no memory for the list");
     }
@@ -226,7 +226,7 @@ enum status series_points(struct call *call, struct error *error)
         error_set(error, STATUS_INVALID, "\"end\" has to lie behind \"start\"");
         return error_code(error, "bad_parameter", "end");
     }
-    struct point *points = mem_alloc((limit + 1) * sizeof(*points));
+    struct point *points = mem_array(limit + 1, sizeof(*points));
     if (!points) {
         return error_set(error, STATUS_NO_MEMORY, "no memory for the points");
     }

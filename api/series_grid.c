@@ -186,7 +186,7 @@ enum status forecast_grid(struct forecast_desk *desk, const struct series_info *
     if (desk_read(desk, info->id, wanted, &count, error) != STATUS_OK) {
         return error->status;
     }
-    double *grid = mem_alloc(maximum * sizeof(double));
+    double *grid = mem_array(maximum, sizeof(double));
     if (!grid) {
         return error_set(error, STATUS_NO_MEMORY, "no memory for the values of a series");
     }

@@ -64,6 +64,12 @@ void *mem_alloc(size_t size)
     return account(malloc(size != 0 ? size : 1));
 }
 
+void *mem_array(size_t count, size_t size)
+{
+    size_t bytes;
+    return size_mul(count, size, &bytes) ? NULL : mem_alloc(bytes);
+}
+
 void *mem_zeroed(size_t count, size_t size)
 {
     size_t bytes;
@@ -96,6 +102,12 @@ void *mem_alloc_aligned(size_t size)
     }
     rounded &= ~(size_t)(ALIGNMENT - 1);
     return account(aligned_alloc(ALIGNMENT, rounded));
+}
+
+void *mem_array_aligned(size_t count, size_t size)
+{
+    size_t bytes;
+    return size_mul(count, size, &bytes) ? NULL : mem_alloc_aligned(bytes);
 }
 
 char *mem_copy_text(const char *text, size_t length)

@@ -14,6 +14,10 @@
 /* Uninitialised bytes, aligned for any type. */
 void *mem_alloc(size_t size) __attribute__((malloc));
 
+/* Uninitialised array; NULL where count * size overflows. Products go through here or mem_zeroed,
+ * never into mem_alloc: lint holds that. */
+void *mem_array(size_t count, size_t size) __attribute__((malloc));
+
 /* Zeroed array; NULL where count * size overflows. */
 void *mem_zeroed(size_t count, size_t size) __attribute__((malloc));
 
@@ -22,6 +26,7 @@ void *mem_resize(void *block, size_t count, size_t size);
 
 /* Uninitialised bytes aligned to 64 (a cache line and the widest vector); free with mem_free. */
 void *mem_alloc_aligned(size_t size) __attribute__((malloc));
+void *mem_array_aligned(size_t count, size_t size) __attribute__((malloc)); /* checked, too */
 
 /* A copy of `length` bytes with a zero byte behind them. */
 char *mem_copy_text(const char *text, size_t length) __attribute__((malloc));

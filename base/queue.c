@@ -10,7 +10,7 @@
 /* Call with the lock held and at least one item. */
 static void *take_first(struct queue *queue)
 {
-    void *item = queue->items[queue->head];
+    void *item = queue->places[queue->head].item;
     queue->head = queue->head + 1 == queue->capacity ? 0 : queue->head + 1;
     queue->count--;
     return item;
@@ -20,12 +20,12 @@ enum status queue_init(struct queue *queue, size_t capacity, struct error *error
 {
     CHECK(capacity > 0);
     *queue = (struct queue){0};
-    void **items = mem_zeroed(capacity, sizeof(*items));
-    if (items == NULL) {
+    struct queue_place *places = mem_zeroed(capacity, sizeof(*places));
+    if (places == NULL) {
         return error_set(error, STATUS_NO_MEMORY, "could not reserve a queue of %zu items",
                          capacity);
     }
-    queue->items = items;
+    queue->places = places;
     queue->capacity = capacity;
     lock_init(&queue->lock);
     condition_init(&queue->not_empty);
@@ -34,17 +34,18 @@ enum status queue_init(struct queue *queue, size_t capacity, struct error *error
 
 void queue_release(struct queue *queue)
 {
-    if (queue->items == NULL) {
+    if (queue->places == NULL) {
         return;
     }
     condition_release_memory(&queue->not_empty);
     lock_release_memory(&queue->lock);
-    mem_free(queue->items);
+    mem_free(queue->places);
     *queue = (struct queue){0};
 }
 
 bool queue_push(struct queue *queue, void *item)
 {
+    int64_t now_ns = clock_monotonic_ns();
     lock_acquire(&queue->lock);
     bool accepted = !queue->closed && queue->count < queue->capacity;
     if (accepted) {
@@ -52,7 +53,7 @@ bool queue_push(struct queue *queue, void *item)
         if (tail >= queue->capacity) {
             tail -= queue->capacity;
         }
-        queue->items[tail] = item;
+        queue->places[tail] = (struct queue_place){item, now_ns};
         queue->count++;
         /* Under the lock, so that whoever takes the last item may release the queue. */
         condition_signal(&queue->not_empty);
@@ -125,4 +126,13 @@ size_t queue_count(struct queue *queue)
     size_t count = queue->count;
     lock_release(&queue->lock);
     return count;
+}
+
+int64_t queue_wait_ns(struct queue *queue)
+{
+    int64_t now_ns = clock_monotonic_ns();
+    lock_acquire(&queue->lock);
+    int64_t wait_ns = queue->count > 0 ? now_ns - queue->places[queue->head].since_ns : 0;
+    lock_release(&queue->lock);
+    return wait_ns > 0 ? wait_ns : 0;
 }

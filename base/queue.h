@@ -11,11 +11,15 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct queue {
     struct lock lock;
     struct condition not_empty;
-    void **items; /* guarded by lock, as all below */
+    struct queue_place {
+        void *item;
+        int64_t since_ns; /* monotonic: when it was pushed */
+    } *places; /* guarded by lock, as all below */
     size_t capacity;
     size_t head;
     size_t count;
@@ -39,5 +43,8 @@ size_t queue_pop_many(struct queue *queue, void **items, size_t maximum, int64_t
 void queue_close(struct queue *queue);
 bool queue_is_closed(struct queue *queue);
 size_t queue_count(struct queue *queue);
+
+/* How long the oldest item has been waiting; 0 where there is none. */
+int64_t queue_wait_ns(struct queue *queue);
 
 #endif

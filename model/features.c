@@ -88,7 +88,7 @@ enum status feature_plan_init(struct feature_plan *plan, struct error *error)
     memset(plan->phases, 0, sizeof(plan->phases));
     for (size_t i = 0; i < plan->period_count; i++) {
         size_t period = plan->periods[i];
-        real *table = mem_alloc(2 * period * sizeof(real));
+        real *table = mem_array(2 * period, sizeof(real));
         if (table == NULL) {
             feature_plan_release(plan);
             return error_set(error, STATUS_NO_MEMORY, "could not make the table of phases");

@@ -44,7 +44,7 @@ static float finite_or(float value, double fallback)
 
 /* No forecast is certain: each level keeps at least its share of a small band about the median, so
  * that "low = high", as for a constant series, never stands for "no interval". */
-#define LEAST_SPREAD          1.3e-7 /* of the median: a step of a float at 0.025 and at 0.975 */
+#define LEAST_SPREAD          2e-7 /* of the median: 0.1 and 0.9 are then a step of a float away */
 #define LEAST_SPREAD_ABSOLUTE 1e-18
 
 /* The levels' normal scores as a share of the outermost one's. */

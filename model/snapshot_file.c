@@ -80,7 +80,7 @@ static void set_member(struct checkpoint *out, const struct member *member, size
 static const float *slab_floats(const struct member *member, float **copy)
 {
 #ifdef FORECASTD_DOUBLE
-    *copy = mem_alloc(member->params.size * sizeof(float));
+    *copy = mem_array(member->params.size, sizeof(float));
     for (size_t i = 0; *copy != NULL && i < member->params.size; i++) {
         (*copy)[i] = (float)member->weights[i];
     }

@@ -29,7 +29,9 @@
 #define RATE_AFTER_SECONDS 10
 #define RATE_BYTES         1000 /* a second, for bodies and for answers */
 #define LINGER_SECONDS     2
-#define POOL_BYTES         ((size_t)16 << 10) /* head and body window of a connection */
+#define SWEEP_SLICE        64
+#define SWEEP_PAUSE_MS     1
+#define POOL_BYTES         ((size_t)8 << 10) /* head and body window of a connection */
 #define BODIES_MIN         ((size_t)64 << 20)
 
 /* ---------------------------------------------------------------- callbacks of the library */
@@ -70,6 +72,7 @@ static void connection_changed(void *context, struct MHD_Connection *connection,
     } else if (*socket_context != NULL) {
         struct exchange *exchange = *socket_context;
         lock_acquire(&http->lock);
+        http->sweeping = http->sweeping == exchange ? exchange->next : http->sweeping;
         if (exchange->previous != NULL) {
             exchange->previous->next = exchange->next;
         } else {
@@ -214,14 +217,36 @@ static void sweep_lingering(struct http *http, int64_t now_ns)
     http->linger_count = kept;
 }
 
+/* Shuts at most SWEEP_SLICE sockets; true where the sweep is not at the end. Under the lock. */
+static bool sweep_slice(struct http *http, int64_t now_ns, size_t *cut)
+{
+    size_t slice = 0;
+    while (http->sweeping != NULL && slice < SWEEP_SLICE) {
+        struct exchange *exchange = http->sweeping;
+        http->sweeping = exchange->next;
+        if (beyond_deadline(exchange, now_ns)) {
+            shutdown(exchange->fd, SHUT_RDWR);
+            slice++;
+        }
+    }
+    *cut += slice;
+    return http->sweeping != NULL;
+}
+
+/* Thousands of clients may be due at once, and the network thread needs the lock and the time to
+ * close them: so the sweep lets it go between slices. */
 size_t http_sweep(struct http *http, int64_t now_ns)
 {
     size_t cut = 0;
+    bool more = true;
     lock_acquire(&http->lock);
-    for (struct exchange *exchange = http->exchanges; exchange != NULL; exchange = exchange->next) {
-        if (beyond_deadline(exchange, now_ns)) {
-            shutdown(exchange->fd, SHUT_RDWR);
-            cut++;
+    http->sweeping = http->exchanges;
+    while (more) {
+        more = sweep_slice(http, now_ns, &cut);
+        if (more) {
+            lock_release(&http->lock);
+            clock_sleep_ms(SWEEP_PAUSE_MS);
+            lock_acquire(&http->lock);
         }
     }
     sweep_lingering(http, now_ns);

@@ -37,7 +37,12 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
-#define BODY_FIRST_BYTES ((size_t)16 << 10)
+#define BODY_FIRST_BYTES   ((size_t)1 << 10) /* thousands of slow bodies hold little */
+#define ANSWER_SMALL_BYTES ((size_t)8 << 10) /* these always go out */
+#define ANSWERS_BYTES_MAX  ((size_t)32 << 20)
+/* With more requests than this under way, bodies beyond FAST_BYTES go to the workers. */
+#define FAST_ACTIVE_MAX 64
+#define FAST_BYTES      ((size_t)4 << 10)
 #define BODY_KEEP_BYTES                                                                            \
     ((size_t)256 << 10)                       /* a buffer up to this stays with its connection ... \
                                                */
@@ -61,11 +66,40 @@ static void drop_body(struct exchange *exchange)
 
 /* ---------------------------------------------------------------- answers */
 
+static void fill_problem(struct exchange *exchange, enum status status, const char *code,
+                         const char *text)
+{
+    struct error error = {0};
+    error_set(&error, status, "%s", text);
+    error_code(&error, code, NULL);
+    api_problem(&exchange->request, &error, &exchange->response);
+}
+
+/* Clients that do not read leave their answers with us until their deadline. So answers together
+ * have a bound; small ones always go out, and a large one where no other is under way. */
+static void hold_answer(struct exchange *exchange)
+{
+    struct http *http = exchange->http;
+    struct api_response *response = &exchange->response;
+    size_t length = response->body_static ? 0 : response->body_length;
+    if (length > ANSWER_SMALL_BYTES && http->answer_bytes > 0 &&
+        http->answer_bytes + length > ANSWERS_BYTES_MAX) {
+        atomic_fetch_add_explicit(&http->refused_busy, 1, memory_order_relaxed);
+        api_response_release(response);
+        *response = (struct api_response){0};
+        fill_problem(exchange, STATUS_BUSY, "overloaded", "too many large answers are under way");
+        length = 0;
+    }
+    exchange->answer_held = length > ANSWER_SMALL_BYTES ? length : 0;
+    http->answer_bytes += exchange->answer_held;
+}
+
 static int answer(struct exchange *exchange)
 {
     struct api_response *response = &exchange->response;
     struct MHD_Response *out;
     CHECK(response->status >= 100);
+    hold_answer(exchange);
     if (response->body == NULL || response->body_static) {
         out = MHD_create_response_from_buffer(response->body_length, response->body,
                                               MHD_RESPMEM_PERSISTENT);
@@ -96,15 +130,6 @@ static int answer(struct exchange *exchange)
         MHD_queue_response(exchange->connection, (unsigned int)response->status, out);
     MHD_destroy_response(out);
     return queued == MHD_YES;
-}
-
-static void fill_problem(struct exchange *exchange, enum status status, const char *code,
-                         const char *text)
-{
-    struct error error = {0};
-    error_set(&error, status, "%s", text);
-    error_code(&error, code, NULL);
-    api_problem(&exchange->request, &error, &exchange->response);
 }
 
 static bool send_past_library(const struct exchange *exchange, struct iovec parts[2])
@@ -207,7 +232,12 @@ static int dispatch(struct exchange *exchange)
 {
     struct http *http = exchange->http;
     atomic_store_explicit(&exchange->handoff, HANDOFF_RUNNING, memory_order_relaxed);
-    enum api_outcome outcome = api_fast(http->services, &exchange->request, &exchange->response);
+    /* Reading a large body here is the fastest way while few wait, and makes everybody wait for all
+     * the others' bodies when many do. */
+    bool crowded = exchange->request.body_length > FAST_BYTES &&
+                   atomic_load_explicit(&http->active, memory_order_relaxed) > FAST_ACTIVE_MAX;
+    enum api_outcome outcome =
+        crowded ? API_DECLINED : api_fast(http->services, &exchange->request, &exchange->response);
     if (outcome == API_DONE) {
         return answer(exchange);
     }
@@ -425,6 +455,8 @@ void exchange_end(struct exchange *exchange)
         api_observe(http->services, &exchange->request, exchange->status,
                     now_ns - exchange->started_ns);
     }
+    http->answer_bytes -= exchange->answer_held;
+    exchange->answer_held = 0;
     if (exchange->response.body != NULL) {
         api_response_release(&exchange->response);
         exchange->response.body = NULL;

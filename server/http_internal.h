@@ -39,6 +39,7 @@ struct exchange {
     bool has_length;
     uint64_t body_declared; /* Content-Length */
     uint64_t dropped;
+    size_t answer_held; /* counted in http->answer_bytes */
     char *body;
     size_t body_capacity;
     char *uri; /* inline_uri, or allocated where that is too short */
@@ -70,11 +71,13 @@ struct http {
     char hosts[256];
     uint64_t id_prefix, id_next;       /* request ids; network thread only */
     size_t body_bytes, body_bytes_max; /* of all bodies; network thread only */
+    size_t answer_bytes; /* of all answers that are being written; network thread only */
     atomic_size_t active, connections;
     atomic_bool closing; /* no request begins any more: see http_stop */
     _Atomic uint64_t cut, refused_busy;
     struct lock lock;
     struct exchange *exchanges; /* guarded by lock, as below */
+    struct exchange *sweeping;  /* the next one that the sweep looks at; NULL = none */
     struct lingering lingering[LINGER_MAX];
     size_t linger_count;
 };

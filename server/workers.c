@@ -62,6 +62,10 @@ enum status workers_start(struct api_services *services, size_t count, size_t qu
 
 bool workers_push(struct workers *workers, void *item)
 {
+    if (queue_wait_ns(&workers->queue) > WORKERS_WAIT_MAX_MS * INT64_C(1000000) &&
+        queue_count(&workers->queue) >= 2 * workers->count) {
+        return false;
+    }
     return queue_push(&workers->queue, item);
 }
 

@@ -18,7 +18,11 @@ typedef void (*worker_run)(struct api_worker *worker, void *item, const struct e
 enum status workers_start(struct api_services *services, size_t count, size_t queue_max,
                           worker_run run, struct workers **out, struct error *error) MUST_USE;
 
-/* Never blocks; false where the queue is full or closed. Any thread. */
+/* Never blocks; false where the queue is full or closed, or would make the item wait too long: the
+ * oldest one has been waiting for WORKERS_WAIT_MAX_MS, and at least two a worker wait. So a client
+ * hears early that it should come again, instead of late, and the queue holds no more work than
+ * that after an overload. Any thread. */
+#define WORKERS_WAIT_MAX_MS 1000
 bool workers_push(struct workers *workers, void *item);
 
 size_t workers_waiting(struct workers *workers);

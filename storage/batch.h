@@ -59,6 +59,7 @@ struct write_batch {
     size_t texts_length, texts_capacity;
     struct batch_change *changes;
     size_t change_count, change_capacity;
+    int64_t queued_ns; /* monotonic: when it was submitted */
     uint32_t promised; /* counted in storage->promised */
     bool has_delete;
     bool refused; /* at commit: result.error says why; not part of the transaction */

@@ -393,8 +393,8 @@ static void state_free(struct sqlite_state *state)
 
 static enum status scratch_make(struct sqlite_state *state, struct error *error)
 {
-    state->decoded = mem_alloc(CHUNK_POINTS_MAX * sizeof *state->decoded);
-    state->cached = mem_alloc(CHUNK_POINTS_MAX * sizeof *state->cached);
+    state->decoded = mem_array(CHUNK_POINTS_MAX, sizeof *state->decoded);
+    state->cached = mem_array(CHUNK_POINTS_MAX, sizeof *state->cached);
     state->blob = mem_alloc(CHUNK_BYTES_MAX);
     bool good = state->directory != NULL && state->file != NULL && state->decoded != NULL &&
                 state->cached != NULL && state->blob != NULL;

@@ -334,7 +334,7 @@ void sqlite_warm(struct sqlite_state *state, struct sqlite_series *series)
         return;
     }
     size_t wanted = maximum - tail->count, count = 0;
-    struct point *points = mem_alloc((wanted + 1) * sizeof *points);
+    struct point *points = mem_array(wanted + 1, sizeof *points);
     struct sqlite3_stmt *statement = state->statements[SQL_CHUNKS_DOWN];
     struct error error = {0};
     int64_t from_ms = INT64_MIN;

@@ -279,7 +279,7 @@ enum status sqlite_check_database(struct sqlite3 *db, const struct check_options
                           .report = report,
                           .context = context,
                           .state_points = -1};
-    check.decoded = mem_alloc(CHUNK_POINTS_MAX * sizeof *check.decoded);
+    check.decoded = mem_array(CHUNK_POINTS_MAX, sizeof *check.decoded);
     if (check.decoded == NULL) {
         return error_set(error, STATUS_NO_MEMORY, "could not allocate a chunk");
     }

@@ -67,7 +67,7 @@ enum status sqlite_reader_open(struct storage *storage, void **out, struct error
         return error_set(error, STATUS_NO_MEMORY, "could not allocate a reader");
     }
     reader->storage = storage;
-    reader->decoded = mem_alloc(CHUNK_POINTS_MAX * sizeof *reader->decoded);
+    reader->decoded = mem_array(CHUNK_POINTS_MAX, sizeof *reader->decoded);
     if (reader->decoded == NULL) {
         error_set(error, STATUS_NO_MEMORY, "could not allocate a reader");
         goto failed;

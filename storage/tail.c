@@ -59,7 +59,7 @@ static void drop_oldest(struct tail *tail, uint32_t count)
 
 static bool block_move(struct tail *tail, size_t capacity)
 {
-    struct point *block = mem_alloc(capacity * sizeof *block);
+    struct point *block = mem_array(capacity, sizeof *block);
     if (block == NULL) {
         return false;
     }
@@ -236,7 +236,7 @@ void tail_shrink(struct tail *tail, size_t old)
 bool tail_extend(struct tail *tail, const struct point *points, size_t count, int64_t first_ms)
 {
     size_t capacity = tail->count + count;
-    struct point *block = mem_alloc((capacity + capacity / 8 + WINDOW_MIN) * sizeof *block);
+    struct point *block = mem_array(capacity + capacity / 8 + WINDOW_MIN, sizeof *block);
     if (block == NULL) {
         return false;
     }

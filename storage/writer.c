@@ -368,11 +368,26 @@ bool writer_step(struct writer *writer)
 
 /* ---------------------------------------------------------------- submitting */
 
-enum status writer_submit_take(struct writer *writer, struct write_batch *batch, write_done done,
-                               void *context, struct error *error)
+/* Under the lock. More than a group waits, and has done so for too long. */
+static bool is_behind(const struct writer *writer, int64_t now_ns)
 {
-    batch->done = done;
-    batch->context = context;
+    return writer->queued_points > GROUP_POINTS_MAX &&
+           now_ns - writer->head->queued_ns > WRITER_WAIT_MAX_MS * INT64_C(1000000);
+}
+
+bool writer_is_behind(struct writer *writer)
+{
+    int64_t now_ns = clock_monotonic_ns();
+    lock_acquire(&writer->lock);
+    bool behind = is_behind(writer, now_ns);
+    lock_release(&writer->lock);
+    return behind;
+}
+
+static enum status submit_take(struct writer *writer, struct write_batch *batch, bool patient,
+                               struct error *error)
+{
+    batch->queued_ns = clock_monotonic_ns();
     batch->next = NULL;
     CHECK(batch->storage == writer->storage);
     lock_acquire(&writer->lock);
@@ -380,6 +395,7 @@ enum status writer_submit_take(struct writer *writer, struct write_batch *batch,
     bool busy =
         writer->queued >= writer->queue_max ||
         (writer->queued > 0 && writer->queued_points + batch->op_count > writer->queue_points_max);
+    busy = busy || (!patient && is_behind(writer, batch->queued_ns));
     if (!closed && !busy) {
         if (writer->last == NULL) {
             writer->head = batch;
@@ -399,6 +415,14 @@ enum status writer_submit_take(struct writer *writer, struct write_batch *batch,
                                 : "could not queue the points: too many are waiting");
     }
     return STATUS_OK;
+}
+
+enum status writer_submit_take(struct writer *writer, struct write_batch *batch, write_done done,
+                               void *context, struct error *error)
+{
+    batch->done = done;
+    batch->context = context;
+    return submit_take(writer, batch, false, error);
 }
 
 enum status writer_submit_background_take(struct writer *writer, struct write_batch *batch,
@@ -455,7 +479,9 @@ enum status writer_write_take(struct writer *writer, struct write_batch *batch,
     struct waiting waiting = {.result = result == NULL ? &own : result};
     lock_init(&waiting.lock);
     condition_init(&waiting.answered);
-    enum status status = writer_submit_take(writer, batch, waiting_done, &waiting, error);
+    batch->done = waiting_done;
+    batch->context = &waiting;
+    enum status status = submit_take(writer, batch, true, error);
     while (status == STATUS_OK && writer->stepped && !waiting.is_answered) {
         (void)writer_step(writer);
     }

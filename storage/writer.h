@@ -95,6 +95,15 @@ enum status writer_start(struct storage *storage, const struct writer_options *o
 enum status writer_submit_take(struct writer *writer, struct write_batch *batch, write_done done,
                                void *context, struct error *error) MUST_USE;
 
+/* Beside full queues there is a bound on waiting: where the oldest batch has been waiting for
+ * WRITER_WAIT_MAX_MS and more than one group waits with it, the disk or the core does not keep up,
+ * and whoever comes now hears it at once (STATUS_BUSY). writer_write_take is exempt: its callers
+ * wait in any case, one batch each. */
+#define WRITER_WAIT_MAX_MS 1000
+
+/* Whether a batch would be refused for that: so that nobody reads a body in vain. Any thread. */
+bool writer_is_behind(struct writer *writer);
+
 /* The same for what nobody waits for: taken, one batch a group, only when no other batch waits, or
  * after WRITER_BACKGROUND_TURNS groups had precedence. So no request waits behind it, except for
  * the commit under way. At most WRITER_BACKGROUND_MAX wait: STATUS_BUSY beyond. */

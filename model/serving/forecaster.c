@@ -87,7 +87,7 @@ static enum status make_tape(struct forecaster *forecaster, struct error *error)
         memory = bytes > memory ? bytes : memory;
     }
     if (memory > 0) {
-        forecaster->memory = mem_alloc_aligned(forecaster->chunk * memory);
+        forecaster->memory = mem_array_aligned(forecaster->chunk, memory);
         if (forecaster->memory == NULL) {
             return error_set(error, STATUS_NO_MEMORY, "could not make a forecaster's memory");
         }

@@ -164,8 +164,8 @@ static enum status measure(struct chooser *chooser, struct error *error)
         size_t origin = evaluation->places[i].origin;
         longest = origin > longest ? origin : longest;
     }
-    double *doubles = mem_alloc((4 * longest + horizon + 1) * sizeof(double));
-    float *floats = mem_alloc(horizon * (2 * QUANTILE_COUNT + 1) * sizeof(float));
+    double *doubles = mem_array(4 * longest + horizon + 1, sizeof(double));
+    float *floats = mem_array(horizon * (2 * QUANTILE_COUNT + 1), sizeof(float));
     enum status status = STATUS_OK;
     if (doubles == NULL || floats == NULL) {
         status = error_set(error, STATUS_NO_MEMORY, "could not blend baselines");

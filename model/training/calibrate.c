@@ -86,7 +86,7 @@ enum status calibrate(const struct evaluation *evaluation, const struct blend *b
                       size_t origins, float *spread, struct error *error)
 {
     size_t horizon = evaluation->horizon;
-    double *ratios = mem_alloc((evaluation->count * horizon + 1) * sizeof(double));
+    double *ratios = mem_array(evaluation->count * horizon + 1, sizeof(double));
     if (ratios == NULL) {
         return error_set(error, STATUS_NO_MEMORY, "could not calibrate the model");
     }

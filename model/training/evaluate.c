@@ -192,8 +192,8 @@ static enum status sum_all(const struct evaluation *evaluation, struct sums *mod
         size_t origin = evaluation->places[i].origin;
         longest = origin > longest ? origin : longest;
     }
-    double *scratch = mem_alloc((4 * longest + horizon) * sizeof(double));
-    float *room = mem_alloc((QUANTILE_COUNT + 1) * horizon * sizeof(float));
+    double *scratch = mem_array(4 * longest + horizon, sizeof(double));
+    float *room = mem_array((QUANTILE_COUNT + 1) * horizon, sizeof(float));
     if (scratch == NULL || room == NULL) {
         mem_free(scratch);
         mem_free(room);

@@ -68,8 +68,8 @@ static enum status judging_init(struct judging *judging, struct error *error)
         size_t origin = judging->evaluation.places[i].origin;
         longest = origin > longest ? origin : longest;
     }
-    judging->actual = mem_alloc((4 * longest + horizon + 1) * sizeof(double));
-    judging->room = mem_alloc((QUANTILE_COUNT + 1) * horizon * sizeof(float));
+    judging->actual = mem_array(4 * longest + horizon + 1, sizeof(double));
+    judging->room = mem_array((QUANTILE_COUNT + 1) * horizon, sizeof(float));
     if (judging->actual == NULL || judging->room == NULL) {
         return error_set(error, STATUS_NO_MEMORY, "could not judge the model");
     }
@@ -164,8 +164,8 @@ static enum status weigh(const struct evaluation *evaluation, const double *own,
                          struct error *error)
 {
     size_t count = evaluation->count;
-    double *memory = mem_alloc(2 * (count + 1) * sizeof(double));
-    int64_t *times = mem_alloc((count + 1) * sizeof(*times));
+    double *memory = mem_array(2 * (count + 1), sizeof(double));
+    int64_t *times = mem_array(count + 1, sizeof(*times));
     if (memory == NULL || times == NULL) {
         mem_free(memory);
         mem_free(times);

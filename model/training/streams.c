@@ -21,7 +21,7 @@ enum status streams_init(struct streams *streams, const struct window_sampler *s
     *streams = (struct streams){
         .sampler = sampler, .rows = rows, .memory_bytes = bytes, .count = shards * rows};
     streams->items = mem_zeroed(streams->count, sizeof(streams->items[0]));
-    streams->memory = mem_alloc_aligned(streams->count * bytes);
+    streams->memory = mem_array_aligned(streams->count, bytes);
     if (streams->items == NULL || streams->memory == NULL) {
         streams_release(streams);
         return error_set(error, STATUS_NO_MEMORY, "could not make the memories of training");

@@ -76,7 +76,7 @@ static enum status check_request(const struct train_request *request, struct err
 static enum status typical_lengths(struct training *training, struct error *error)
 {
     const struct train_request *request = training->request;
-    double *lengths = mem_alloc(request->series_count * sizeof(double));
+    double *lengths = mem_array(request->series_count, sizeof(double));
     if (lengths == NULL) {
         return error_set(error, STATUS_NO_MEMORY, "could not look at the series");
     }

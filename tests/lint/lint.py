@@ -141,6 +141,18 @@ def check_view(name, code, report):
             report(number, f"storage_series_{found.group(1)}() sees everything: use view_{found.group(1)}()")
 
 
+PRODUCT = re.compile(r"\bmem_alloc(?:_aligned)?\(([^;]*?)\);", re.S)
+
+
+def check_products(name, code, report):
+    """A product of sizes may overflow: mem_array and mem_zeroed look, mem_alloc cannot."""
+    if name.startswith("tests/"):
+        return
+    for found in PRODUCT.finditer(code):
+        if " * " in found.group(1):
+            report(code.count("\n", 0, found.start()) + 1, "a product in mem_alloc(): use mem_array()")
+
+
 def check_functions(name, lines, report):
     start = None
     for number, line in enumerate(lines, 1):
@@ -217,6 +229,7 @@ def check_file(name):
             report(1, f"{len(lines)} lines (at most {FILE_MAX})")
         check_includes(name, text, report)
         check_calls(name, strip_comments_and_strings(text), report)
+        check_products(name, strip_comments_and_strings(text), report)
         check_view(name, strip_comments_and_strings(text), report)
         check_functions(name, lines, report)
     return findings

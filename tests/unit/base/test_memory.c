@@ -54,6 +54,8 @@ static void overflow_is_null(UNUSED void **state)
 {
     volatile size_t huge = SIZE_MAX / 2;
     assert_null(mem_zeroed(huge, 3));
+    assert_null(mem_array(huge, 3));
+    assert_null(mem_array_aligned(huge, 3));
     assert_null(mem_resize(NULL, huge, 3));
     assert_null(mem_alloc_aligned(SIZE_MAX - 10 + (huge & 0)));
     assert_null(mem_copy_text("", SIZE_MAX + (huge & 0)));

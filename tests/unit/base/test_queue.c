@@ -49,6 +49,24 @@ static void a_full_queue_refuses(UNUSED void **state)
     queue_release(&queue);
 }
 
+static void the_oldest_item_says_how_long_it_waits(UNUSED void **state)
+{
+    struct queue queue;
+    struct error error;
+    assert_ok(queue_init(&queue, 3, &error));
+    assert_int_equal(queue_wait_ns(&queue), 0);
+    assert_true(queue_push(&queue, &numbers[0]));
+    clock_sleep_ms(20);
+    assert_true(queue_push(&queue, &numbers[1]));
+    assert_true(queue_wait_ns(&queue) >= 20000000);
+    assert_ptr_equal(queue_pop(&queue), &numbers[0]);
+    clock_sleep_ms(5);
+    assert_true(queue_wait_ns(&queue) >= 5000000);
+    assert_ptr_equal(queue_pop(&queue), &numbers[1]);
+    assert_int_equal(queue_wait_ns(&queue), 0);
+    queue_release(&queue);
+}
+
 static void a_closed_queue_drains(UNUSED void **state)
 {
     struct queue queue;
@@ -220,6 +238,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(first_in_first_out_around_the_ring),
         cmocka_unit_test(a_full_queue_refuses),
+        cmocka_unit_test(the_oldest_item_says_how_long_it_waits),
         cmocka_unit_test(a_closed_queue_drains),
         cmocka_unit_test(waiting_has_a_deadline),
         cmocka_unit_test(waiting_may_last_for_ever),

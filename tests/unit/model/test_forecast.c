@@ -81,7 +81,7 @@ static void finishes_forecasts(UNUSED void **state)
 /* A constant never gets "low = high" for an interval, whatever its size. */
 static void no_forecast_is_certain(UNUSED void **state)
 {
-    static const double constants[] = {0.0, 5.0, -1e12, 1e-6, 1e30};
+    static const double constants[] = {0.0, 5.0, 1.0, 8.0 / 3.0, 16777215.0, -1e12, 1e-6, 1e30};
     for (size_t c = 0; c < sizeof(constants) / sizeof(constants[0]); c++) {
         struct forecast forecast = blank();
         double values[] = {constants[c], constants[c]};
@@ -91,6 +91,9 @@ static void no_forecast_is_certain(UNUSED void **state)
         assert_true(low < high);
         assert_true(high - low <= fmax(1.2e-6 * fabs(constants[c]), 1.2e-18));
         assert_close(quantiles[QUANTILE_MEDIAN * HORIZON], constants[c], 1e-6 * fabs(constants[c]));
+        /* The 80 % band is one, too: it is what most answers show. */
+        assert_true(quantiles[1 * HORIZON] < quantiles[QUANTILE_MEDIAN * HORIZON]);
+        assert_true(quantiles[9 * HORIZON] > quantiles[QUANTILE_MEDIAN * HORIZON]);
     }
 }
 

@@ -1,0 +1,194 @@
+"""Short forms of tests/load: a hostile crowd beside ordinary requests, and twice as much work as can be done.
+
+SPDX-License-Identifier: Apache-2.0
+
+Latencies are held against those of the same run without the crowd, because other programs use the machine as well.
+"""
+import asyncio
+import contextlib
+import json
+import re
+import socket
+import threading
+import time
+
+from daemon import JSON, SLOWNESS, Daemon, now_ms
+
+CROWD = 1000
+CROWD_SECONDS = 12
+HEAD_SECONDS = 10  # deadlines of server/http.h; the sweep comes once a second
+SLACK_SECONDS = 2.5 * SLOWNESS
+HEALTH_MS = 50
+CROWD_MB = 40  # 150 MB with 9,900 connections; 11 MB of it are the empty daemon's
+SERIES = 200
+OVERLOAD_SECONDS = 4
+HEAD = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Drip: "
+BODY = (b"POST /api/v1/points HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        b"Content-Length: 100000\r\n\r\n")
+
+
+@contextlib.contextmanager
+def running(*settings):
+    daemon = Daemon(*settings).start()
+    try:
+        yield daemon
+        assert daemon.stop() == 0, daemon.log()
+    finally:
+        daemon.remove()
+
+
+def peak_mb(daemon):
+    with open(f"/proc/{daemon.process.pid}/status", encoding="ascii") as file:
+        return int(re.search(r"VmHWM:\s+(\d+) kB", file.read()).group(1)) * 1024 / 1e6
+
+
+def feed(daemon):
+    begin = now_ms() - 100 * 60000
+    points = [{"series": "load.value", "labels": {"sensor": f"{i:03d}"}, "timestamp": begin + tick * 60000,
+               "value": i + tick % 24} for tick in range(100) for i in range(SERIES)]
+    for first in range(0, len(points), 10000):
+        assert daemon.points(points[first:first + 10000]).status == 200
+
+
+def health_ms(daemon, seconds):
+    """Latencies of /healthz, fifty a second on one connection, sorted."""
+    latencies = []
+    connection = daemon.connect()
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        begin = time.monotonic()
+        connection.request("GET", "/healthz")
+        answer = connection.getresponse()
+        answer.read()
+        assert answer.status == 200
+        latencies.append(1e3 * (time.monotonic() - begin))
+        time.sleep(0.02)
+    connection.close()
+    return sorted(latencies)
+
+
+class Crowd(threading.Thread):
+    """A third each: silent, a byte of a head a second, a byte of a body a second. Notes the ages of what is cut."""
+
+    def __init__(self, port):
+        super().__init__()
+        self.ages = {"silent": [], "head": [], "body": []}
+        self.open = []
+        self.stopping = False
+        for i in range(CROWD):
+            kind = ("silent", "head", "body")[i % 3]
+            one = socket.create_connection(("127.0.0.1", port))
+            one.setblocking(False)
+            if kind == "body":
+                one.sendall(BODY)
+            self.open.append((kind, one, time.monotonic()))
+
+    def drip(self, turn):
+        left = []
+        for kind, one, since in self.open:
+            try:
+                if kind == "head":
+                    one.send(HEAD[turn:turn + 1] or b"x")
+                elif kind == "body":
+                    one.send(b" ")
+                cut = one.recv(1) == b""
+            except BlockingIOError:
+                cut = False
+            except OSError:
+                cut = True
+            if cut:
+                self.ages[kind].append(time.monotonic() - since)
+                one.close()
+            else:
+                left.append((kind, one, since))
+        self.open = left
+
+    def run(self):
+        begin = time.monotonic()
+        turn = 0
+        while not self.stopping:
+            self.drip(turn)
+            turn += 1
+            time.sleep(max(0.0, begin + turn - time.monotonic()))
+
+
+def test_a_crowd_of_slow_clients_is_cut_and_disturbs_nobody():
+    with running("server.connections=2048", "server.connections_per_address=2048") as daemon:
+        before = health_ms(daemon, 1)
+        crowd = Crowd(daemon.port)
+        crowd.start()
+        during = health_ms(daemon, CROWD_SECONDS)
+        crowd.stopping = True
+        crowd.join()
+        for kind, ages in crowd.ages.items():
+            assert len(ages) >= CROWD // 3, f"{kind}: {len(ages)} cut"
+            assert HEAD_SECONDS - 1 < min(ages) and max(ages) <= HEAD_SECONDS + SLACK_SECONDS, (kind, min(ages), max(ages))
+        p99, quiet = during[len(during) * 99 // 100], before[len(before) * 99 // 100]
+        assert p99 <= max(HEALTH_MS * SLOWNESS, 3 * quiet), (p99, quiet)
+        assert peak_mb(daemon) <= CROWD_MB or SLOWNESS > 1, peak_mb(daemon)
+
+
+async def ask(port, request):
+    """One request on a connection of its own: status, whether Retry-After is there, seconds."""
+    begin = time.monotonic()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request)
+    answer = await reader.read(-1)
+    writer.close()
+    head = answer.split(b"\r\n\r\n", 1)[0]
+    return int(head[9:12]), b"\nretry-after:" in head.lower(), time.monotonic() - begin
+
+
+def forecast_request():
+    body = json.dumps({"steps": 48, "series": [f'load.value{{sensor="{i:03d}"}}' for i in range(SERIES)]}).encode()
+    return (b"POST /api/v1/forecast HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n"
+            b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)) + body
+
+
+async def capacity(port, seconds):
+    """Answers a second to four clients that wait for each other's turn."""
+    end = time.monotonic() + seconds
+    good = 0
+
+    async def client():
+        nonlocal good
+        while time.monotonic() < end:
+            status, _, _ = await ask(port, forecast_request())
+            assert status == 200, status
+            good += 1
+
+    await asyncio.gather(*(client() for _ in range(4)))
+    return good / seconds
+
+
+async def arrivals(port, rate, seconds):
+    """Requests by the clock, whether answers came or not."""
+    begin = time.monotonic()
+    asked = []
+    for number in range(int(rate * seconds)):
+        await asyncio.sleep(max(0.0, begin + number / rate - time.monotonic()))
+        asked.append(asyncio.create_task(ask(port, forecast_request())))
+    return await asyncio.gather(*asked)
+
+
+async def overload(port):
+    able = await capacity(port, 1)
+    over = await arrivals(port, 2 * able, OVERLOAD_SECONDS)
+    after = await arrivals(port, able / 4, 1)
+    return able, over, after, await capacity(port, 1)
+
+
+def test_overload_is_refused_early_and_work_goes_on():
+    with running("server.workers=1") as daemon:
+        feed(daemon)
+        able, over, after, able_after = asyncio.run(overload(daemon.port))
+        good = [seconds for status, _, seconds in over if status == 200]
+        busy = [retry for status, retry, _ in over if status == 503]
+        assert len(good) + len(busy) == len(over), {status for status, _, _ in over}
+        assert busy and all(busy), (len(good), len(busy))
+        # The client shares the cores with the daemon: 0.6 here, 0.8 in tests/load over a minute.
+        assert len(good) / OVERLOAD_SECONDS >= 0.6 * min(able, able_after), (able, able_after, len(good), len(busy))
+        # What was let in has waited for about the bound of the queue (server/workers.h), not for all before it.
+        assert max(good) <= 4 * SLOWNESS, max(good)
+        assert all(status == 200 for status, _, _ in after), after
+        assert daemon.get("/healthz").status == 200

@@ -1,0 +1,219 @@
+/* Everything at once for a long time: writes, reads, trainings, SIGHUP, backups; nothing may grow.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * usage: bench_soak PATH-OF-FORECASTD [MINUTES]     default 45
+ * A second holds 20 writes of 1,000 points and 40 reads. A minute holds a training, a SIGHUP and,
+ * where the daemon knows the command, a backup. The first third (15 minutes at most) is warm-up:
+ * what comes later is compared with it. Below 20 minutes a slope says nothing, and growth is judged
+ * by its amount.
+ */
+#include "tests/load/arrivals.h"
+#include "tests/load/judge.h"
+#include "tests/load/soak.h"
+#include "tests/load/traffic.h"
+
+#include "tests/bench/load.h"
+
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SERIES        1000
+#define WRITES        20
+#define READS         40
+#define TRAIN_SECONDS 20
+#define LOOK_SECONDS  5
+#define SLOPE_MINUTES 20 /* a shorter run has no meaningful slope */
+#define GROWTH_MB     24 /* in a short run: a training's peak may come after the warm-up */
+#define WAL_MB        72 /* journal_size_limit is 64 MiB */
+
+extern char **environ;
+
+enum { KIND_WRITE, KIND_FORECAST, KIND_QUERY, KIND_HEALTH };
+
+struct soak {
+    char text[TRAFFIC_HEAD + SERIES * TRAFFIC_LINE];
+    int64_t next_ms;
+    const char *program, *folder;
+    struct bench_daemon daemon;
+    struct soak_samples samples;
+    double looked_at, minute_at;
+    int has_backup;
+    unsigned trainings, trainings_refused, hangups, backups, backups_failed;
+};
+
+static size_t make(void *context, uint64_t number, const char **bytes, unsigned *kind)
+{
+    struct soak *soak = context;
+    char target[256];
+    *bytes = soak->text;
+    if (number % 3 == 0) {
+        *kind = KIND_WRITE;
+        soak->next_ms += TRAFFIC_STEP_MS;
+        return traffic_tick(soak->text, SERIES, soak->next_ms);
+    }
+    unsigned sensor = (unsigned)(number * 7919 % SERIES);
+    switch (number / 3 % 4) {
+    case 0:
+        *kind = KIND_HEALTH;
+        return traffic_get(soak->text, sizeof(soak->text), number % 2 ? "/metrics" : "/healthz");
+    case 1:
+        *kind = KIND_QUERY;
+        snprintf(target, sizeof(target),
+                 "/prometheus/api/v1/"
+                 "query?query=avg_over_time(load_value%%7Bsensor%%3D%%22%05u%%22%%7D%%5B1h%%5D)"
+                 "&time=%lld",
+                 sensor, (long long)(soak->next_ms / 1000));
+        return traffic_get(soak->text, sizeof(soak->text), target);
+    default:
+        *kind = KIND_FORECAST;
+        snprintf(target, sizeof(target),
+                 "/api/v1/forecast?series=load_value%%7Bsensor%%3D%%22%05u%%22%%7D", sensor);
+        return traffic_get(soak->text, sizeof(soak->text), target);
+    }
+}
+
+/* Runs the daemon's own command; returns its exit status, or -1. Its output goes nowhere. */
+static int run_command(const char *program, const char *const *arguments)
+{
+    posix_spawn_file_actions_t actions;
+    pid_t pid;
+    int status = 0;
+    char *copies[12] = {strdup(program)};
+    for (size_t i = 0; arguments[i] != NULL && i < 10; i++) {
+        copies[i + 1] = strdup(arguments[i]);
+    }
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", 1, 0);
+    posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", 1, 0);
+    int failed = posix_spawn(&pid, program, &actions, NULL, copies, environ) != 0 ||
+                 waitpid(pid, &status, 0) != pid;
+    posix_spawn_file_actions_destroy(&actions);
+    for (size_t i = 0; copies[i] != NULL; i++) {
+        free(copies[i]);
+    }
+    return failed || !WIFEXITED(status) ? -1 : WEXITSTATUS(status);
+}
+
+static void back_up(struct soak *soak)
+{
+    char url[64], copy[320];
+    snprintf(url, sizeof(url), "http://127.0.0.1:%d", soak->daemon.port);
+    snprintf(copy, sizeof(copy), "%s/copy-%u", soak->folder, soak->backups);
+    const char *const arguments[] = {"backup", copy, "--server", url, NULL};
+    soak->backups++;
+    soak->backups_failed += run_command(soak->program, arguments) != 0;
+    bench_folder_remove(copy);
+    unlink(copy);
+}
+
+/* The open loop stands still while this runs: its arrivals catch up, late, as they would for a
+ * client. */
+static void tick(void *context, double second)
+{
+    struct soak *soak = context;
+    char data[300], wish[64];
+    if (second - soak->looked_at >= LOOK_SECONDS) {
+        soak->looked_at = second;
+        snprintf(data, sizeof(data), "%s/data", soak->folder);
+        soak_look(&soak->samples, second, soak->daemon.pid, data);
+    }
+    if (second - soak->minute_at >= 60 || soak->minute_at < 0) {
+        soak->minute_at = second;
+        snprintf(wish, sizeof(wish), "{\"seconds\":%d}", TRAIN_SECONDS);
+        int status = traffic_post(soak->daemon.port, "/api/v1/train", wish);
+        soak->trainings++;
+        soak->trainings_refused += status < 200 || status > 299;
+        kill(soak->daemon.pid, SIGHUP);
+        soak->hangups++;
+        if (soak->has_backup) {
+            back_up(soak);
+        }
+    }
+}
+
+static void judge(struct soak *soak, const struct arrivals_result *result, double seconds)
+{
+    static const char *const names[] = {"writes", "forecasts", "queries", "health"};
+    const struct soak_samples *samples = &soak->samples;
+    double warm_up = seconds / 3 < 900 ? seconds / 3 : 900, bad = 0;
+    for (int kind = 0; kind < 4; kind++) {
+        const struct arrivals_count *c = &result->kinds[kind];
+        printf("soak: %-9s %llu due, %llu answered, %llu busy, %llu other (%d), %llu lost; p50 "
+               "%.1f p99 %.1f max %.0f ms\n",
+               names[kind], (unsigned long long)c->due, (unsigned long long)c->good,
+               (unsigned long long)c->busy, (unsigned long long)c->other, c->other_status,
+               (unsigned long long)c->lost, c->p50_ms, c->p99_ms, c->max_ms);
+        bad += (double)(c->due - c->good);
+    }
+    printf("soak: %u trainings (%u refused), %u SIGHUP, %u backups (%u failed)%s\n",
+           soak->trainings, soak->trainings_refused, soak->hangups, soak->backups,
+           soak->backups_failed,
+           soak->has_backup ? "" : "; this build has no backup command: left out");
+    judge_at_most("soak_not_answered", bad, 0, "requests");
+    judge_at_most("soak_trainings_refused", soak->trainings_refused, 0, "trainings");
+    judge_at_most("soak_backups_failed", soak->backups_failed, 0, "backups");
+    double before = soak_largest(samples, 0, 0, warm_up),
+           after = soak_largest(samples, 0, warm_up, seconds + 60);
+    bench_print("soak_memory", after, "MB", "at most %.1f within the warm-up of %.0f s", before,
+                warm_up);
+    double slope = soak_slope_mb_hour(samples, warm_up);
+    if (seconds >= SLOPE_MINUTES * 60) {
+        judge_at_most("soak_memory_slope", slope, 1, "MB/h");
+    } else {
+        bench_print("soak_memory_slope", slope, "MB/h", "not judged below %d minutes",
+                    SLOPE_MINUTES);
+        judge_at_most("soak_memory_growth", after - before, GROWTH_MB, "MB");
+    }
+    judge_at_most("soak_descriptors_growth",
+                  soak_largest(samples, 1, warm_up, seconds + 60) -
+                      soak_largest(samples, 1, 0, warm_up),
+                  8, "descriptors");
+    judge_at_most("soak_write_ahead_log", soak_largest(samples, 2, 0, seconds + 60), WAL_MB, "MB");
+}
+
+int main(int argc, char **argv)
+{
+    double seconds = 60 * (argc > 2 ? strtod(argv[2], NULL) : 45);
+    if (argc < 2 || seconds < 30) {
+        fprintf(stderr, "usage: %s PATH-OF-FORECASTD [MINUTES]     half a minute at least\n",
+                argv[0]);
+        return 2;
+    }
+    static struct soak soak;
+    static const char *const help[] = {"backup", "--help", NULL};
+    char folder[256], data[300];
+    bench_folder(folder);
+    snprintf(data, sizeof(data), "%s/data", folder);
+    soak.program = argv[1];
+    soak.folder = folder;
+    soak.minute_at = -1;
+    soak.has_backup = run_command(argv[1], help) == 0;
+    soak.daemon = bench_daemon_start(argv[1], data, NULL);
+    /* The clock of the readings runs 200 times as fast and ends about now. */
+    soak.next_ms = (int64_t)time(NULL) * 1000 - (int64_t)(seconds * WRITES) * TRAFFIC_STEP_MS;
+    for (int i = 0; i < 500; i++) {
+        size_t length =
+            traffic_tick(soak.text, SERIES, soak.next_ms - (int64_t)(500 - i) * TRAFFIC_STEP_MS);
+        const char *body = strstr(soak.text, "\r\n\r\n") + 4;
+        load_request(soak.daemon.port, "POST", "/write?precision=ms", "text/plain", body,
+                     length - (size_t)(body - soak.text), NULL, 0, NULL);
+    }
+    struct arrivals_options options = {.port = soak.daemon.port,
+                                       .rate = WRITES + READS,
+                                       .seconds = seconds,
+                                       .connections_max = 256,
+                                       .make = make,
+                                       .context = &soak,
+                                       .tick = tick};
+    struct arrivals_result result = arrivals_run(&options);
+    judge(&soak, &result, seconds);
+    bench_daemon_stop(&soak.daemon);
+    bench_folder_remove(folder);
+    return judge_close();
+}

@@ -1,0 +1,34 @@
+#!/bin/sh
+# Load in full: a hostile crowd, overload by reads and by writes, serving while training. Adds up the counts.
+# SPDX-License-Identifier: Apache-2.0
+#
+# usage: run.sh BUILD     CROWD=N connections (9900) for CROWD_SECONDS (90), OVERLOAD_SECONDS (60), PARTS: which of
+#                         crowd reads writes training. Loopback only. Closing line: "N passed, N failed".
+set -u
+
+build=$1
+parts=${PARTS:-crowd reads writes training}
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+ulimit -n "$(ulimit -H -n)"
+
+for part in $parts; do
+    echo "== $part, load of the machine $(cut -d ' ' -f 1 /proc/loadavg)"
+    case $part in
+    crowd) set -- bench_crowd "$build/forecastd" "${CROWD:-9900}" "${CROWD_SECONDS:-90}" ;;
+    reads | writes) set -- bench_overload "$build/forecastd" "${OVERLOAD_SECONDS:-60}" "$part" ;;
+    training) set -- bench_training "$build/forecastd" ;;
+    *)
+        echo "run.sh: no part \"$part\"; there are crowd reads writes training" >&2
+        exit 2
+        ;;
+    esac
+    program=$1
+    shift
+    "$build/tests/load/$program" "$@" | tee -a "$log"
+done
+
+# A program that ended without its closing line counts as a failure.
+awk -v parts="$(echo "$parts" | wc -w)" '
+    /^[0-9]+ passed, [0-9]+ failed$/ { passed += $1; failed += $3; closed++ }
+    END { failed += parts - closed; printf "%d passed, %d failed\n", passed, failed; exit failed > 0 }' "$log"

@@ -1,0 +1,91 @@
+/* Samples of a running daemon.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "tests/load/soak.h"
+
+#include "tests/bench/load.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static size_t descriptors_of(pid_t pid)
+{
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+    size_t count = 0;
+    DIR *folder = opendir(path);
+    if (folder != NULL) {
+        while (readdir(folder) != NULL) {
+            count++;
+        }
+        closedir(folder);
+    }
+    return count;
+}
+
+static double wal_mb(const char *path)
+{
+    double bytes = 0;
+    DIR *folder = opendir(path);
+    if (folder == NULL) {
+        return 0;
+    }
+    for (struct dirent *entry; (entry = readdir(folder)) != NULL;) {
+        char name[600];
+        struct stat status;
+        size_t length = strlen(entry->d_name);
+        snprintf(name, sizeof(name), "%s/%s", path, entry->d_name);
+        if (length > 4 && strcmp(entry->d_name + length - 4, "-wal") == 0 &&
+            stat(name, &status) == 0) {
+            bytes += (double)status.st_size;
+        }
+    }
+    closedir(folder);
+    return bytes / 1e6;
+}
+
+void soak_look(struct soak_samples *samples, double second, pid_t pid, const char *folder)
+{
+    if (samples->count < SOAK_SAMPLES_MAX) {
+        samples->all[samples->count++] =
+            (struct soak_sample){.second = second,
+                                 .memory_mb = bench_resident_mb(pid, 0),
+                                 .descriptors = (double)descriptors_of(pid),
+                                 .wal_mb = wal_mb(folder)};
+    }
+}
+
+double soak_slope_mb_hour(const struct soak_samples *samples, double warm_up)
+{
+    double n = 0, x = 0, y = 0, xx = 0, xy = 0;
+    for (size_t i = 0; i < samples->count; i++) {
+        const struct soak_sample *sample = &samples->all[i];
+        if (sample->second >= warm_up) {
+            double hour = sample->second / 3600;
+            n += 1;
+            x += hour;
+            y += sample->memory_mb;
+            xx += hour * hour;
+            xy += hour * sample->memory_mb;
+        }
+    }
+    double spread = n * xx - x * x;
+    return spread > 0 ? (n * xy - x * y) / spread : 0;
+}
+
+double soak_largest(const struct soak_samples *samples, int column, double from, double until)
+{
+    double largest = 0;
+    for (size_t i = 0; i < samples->count; i++) {
+        const struct soak_sample *sample = &samples->all[i];
+        double value = column == 0   ? sample->memory_mb
+                       : column == 1 ? sample->descriptors
+                                     : sample->wal_mb;
+        if (sample->second >= from && sample->second <= until && value > largest) {
+            largest = value;
+        }
+    }
+    return largest;
+}

@@ -1,0 +1,30 @@
+/* Samples of a running daemon for the soak: memory, descriptors, write-ahead log; and their slope.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef LOAD_SOAK_H
+#define LOAD_SOAK_H
+
+#include <stddef.h>
+#include <sys/types.h>
+
+#define SOAK_SAMPLES_MAX 4096
+
+struct soak_sample {
+    double second, memory_mb, descriptors, wal_mb;
+};
+
+struct soak_samples {
+    struct soak_sample all[SOAK_SAMPLES_MAX];
+    size_t count;
+};
+
+/* Looks at the process and at the write-ahead log in its folder. */
+void soak_look(struct soak_samples *samples, double second, pid_t pid, const char *folder);
+
+/* Growth of memory by least squares over the samples from `warm_up` seconds on, MB an hour. */
+double soak_slope_mb_hour(const struct soak_samples *samples, double warm_up);
+
+/* The largest of one column (0 memory, 1 descriptors, 2 log) from second `from` to `until`. */
+double soak_largest(const struct soak_samples *samples, int column, double from, double until);
+
+#endif
