@@ -81,6 +81,9 @@ void forecast_finish(const struct model_series *series, double fallback, struct 
             }
             level[at] = value;
         }
+        for (size_t q = 0; q < QUANTILE_COUNT; q++) {
+            level[q] = bounded(series, level[q]); /* first, so that a band at a bound is one too */
+        }
         if (!series->integer) {
             spread_least(level);
         }

@@ -97,6 +97,23 @@ static void no_forecast_is_certain(UNUSED void **state)
     }
 }
 
+/* Even where the bounds allow nothing of what was forecast. */
+static void a_band_at_a_bound_is_one(UNUSED void **state)
+{
+    struct forecast forecast = blank();
+    double values[] = {3.0, 2.0};
+    struct model_series series = plain_series(values, 2, 1000);
+    series.minimum = 0.0;
+    for (size_t q = 0; q < QUANTILE_COUNT; q++) {
+        for (size_t h = 0; h < HORIZON; h++) {
+            quantiles[q * HORIZON + h] = -5.0f + (float)q * 0.1f;
+        }
+    }
+    forecast_finish(&series, 0.0, &forecast);
+    assert_true(quantiles[0] >= 0.0f);
+    assert_true(quantiles[1 * HORIZON] < quantiles[9 * HORIZON]);
+}
+
 /* Picofarads and air pressure keep the band that their own changes give. */
 static void the_least_band_stays_below_a_real_one(UNUSED void **state)
 {
@@ -199,6 +216,7 @@ int main(void)
         cmocka_unit_test(inverts_levels),
         cmocka_unit_test(finishes_forecasts),
         cmocka_unit_test(no_forecast_is_certain),
+        cmocka_unit_test(a_band_at_a_bound_is_one),
         cmocka_unit_test(the_least_band_stays_below_a_real_one),
         cmocka_unit_test(two_points_are_no_certainty),
         cmocka_unit_test(seasonal_naive_has_the_empirical_spread),
