@@ -21,7 +21,7 @@ SLACK_SECONDS = 2.5 * SLOWNESS
 HEALTH_MS = 50
 CROWD_MB = 40  # 150 MB with 9,900 connections; 11 MB of it are the empty daemon's
 SERIES = 200
-OVERLOAD_SECONDS = 4
+OVERLOAD_SECONDS = 3
 HEAD = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Drip: "
 BODY = (b"POST /api/v1/points HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
         b"Content-Length: 100000\r\n\r\n")
