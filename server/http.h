@@ -9,7 +9,7 @@
  * libmicrohttpd's own timeout only sees inactivity, so a client that sends a byte a second would
  * live for ever. http_sweep, called about once a second, shuts the sockets of clients beyond a
  * deadline: 10 s for a head, 60 s for a request, 1 kB/s for a body and for reading an answer, 65 s
- * between requests.
+ * between requests. Bodies and answers under way have a bound together; beyond it large ones get 503.
  */
 #ifndef SERVER_HTTP_H
 #define SERVER_HTTP_H

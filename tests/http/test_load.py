@@ -21,7 +21,7 @@ SLACK_SECONDS = 2.5 * SLOWNESS
 HEALTH_MS = 50
 CROWD_MB = 40  # 150 MB with 9,900 connections; 11 MB of it are the empty daemon's
 SERIES = 200
-OVERLOAD_SECONDS = 4
+OVERLOAD_SECONDS = 3
 HEAD = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Drip: "
 BODY = (b"POST /api/v1/points HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
         b"Content-Length: 100000\r\n\r\n")
@@ -126,6 +126,37 @@ def test_a_crowd_of_slow_clients_is_cut_and_disturbs_nobody():
         p99, quiet = during[len(during) * 99 // 100], before[len(before) * 99 // 100]
         assert p99 <= max(HEALTH_MS * SLOWNESS, 3 * quiet), (p99, quiet)
         assert peak_mb(daemon) <= CROWD_MB or SLOWNESS > 1, peak_mb(daemon)
+
+
+def test_answers_that_nobody_reads_are_bounded():
+    """Beyond 32 MiB of answers under way a large one is refused; small ones go on."""
+    with running() as daemon:
+        begin = now_ms() - 40000 * 1000
+        lines = "".join(f"large value={1e6 / (i + 1):.6f} {begin + i * 1000}\n" for i in range(40000))
+        assert daemon.request("POST", "/write?precision=ms", lines).status == 204
+        target = f"/api/v1/series/1/points?start={begin}&limit=50000"
+        size = len(daemon.get(target).body)
+        assert size > 1 << 19, size
+        deaf = []
+        for _ in range((32 << 20) // size + 12):
+            one = socket.socket()
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            one.connect(("127.0.0.1", daemon.port))
+            # The first few go into the socket's own buffer.
+            one.sendall(8 * f"GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+            deaf.append(one)
+        deadline = time.monotonic() + 10 * SLOWNESS
+        while daemon.get(target).status != 503:
+            assert time.monotonic() < deadline
+        answer = daemon.get(target)
+        assert answer.status == 503 and answer.headers["retry-after"], answer
+        assert daemon.get("/api/v1/series").status == 200
+        for one in deaf:
+            one.close()
+        deadline = time.monotonic() + 5 * SLOWNESS
+        while daemon.get(target).status != 200:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
 
 async def ask(port, request):

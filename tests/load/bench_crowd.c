@@ -133,7 +133,8 @@ int main(int argc, char **argv)
     setrlimit(RLIMIT_NOFILE, &limit);
     char folder[256];
     bench_folder(folder);
-    static const char *const settings[] = {"server.connections=12000", NULL};
+    static const char *const settings[] = {"server.connections=12000", "train.seconds=1s",
+                                             "train.memory=16MiB", NULL};
     struct bench_daemon daemon = bench_daemon_start(argv[1], folder, settings);
     feed_large(daemon.port); /* number 1 */
     traffic_feed(daemon.port, SERIES, 300);

@@ -102,13 +102,12 @@ static int run_command(const char *program, const char *const *arguments)
 
 static void back_up(struct soak *soak)
 {
-    char url[64], copy[320];
-    snprintf(url, sizeof(url), "http://127.0.0.1:%d", soak->daemon.port);
+    char data[300], copy[320];
+    snprintf(data, sizeof(data), "%s/data", soak->folder);
     snprintf(copy, sizeof(copy), "%s/copy-%u", soak->folder, soak->backups);
-    const char *const arguments[] = {"backup", copy, "--server", url, NULL};
+    const char *const arguments[] = {"backup", copy, "--data", data, NULL};
     soak->backups++;
     soak->backups_failed += run_command(soak->program, arguments) != 0;
-    bench_folder_remove(copy);
     unlink(copy);
 }
 

@@ -106,10 +106,12 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: %s PATH-OF-FORECASTD [SECONDS]\n", argv[0]);
         return 2;
     }
+    /* Trainings that nobody asked for are short. */
+    static const char *const settings[] = {"train.seconds=1s", NULL};
     static struct ingest ingest;
     char folder[256], wish[64];
     bench_folder(folder);
-    struct bench_daemon daemon = bench_daemon_start(argv[1], folder, NULL);
+    struct bench_daemon daemon = bench_daemon_start(argv[1], folder, settings);
     traffic_feed(daemon.port, SERIES, TICKS);
     /* A series of its own for writes: live answers of the one that is read stay as they are. */
     ingest.next_ms = ((int64_t)time(NULL) - 60 * 86400) * 1000;
@@ -135,6 +137,7 @@ int main(int argc, char **argv)
         printf("round %d: GET forecast p99 %.2f ms idle, %.2f training; ingest %.3g points/s idle, "
                "%.3g training\n",
                round, idle.p99_ms, busy.p99_ms, idle.points, busy.points);
+        fflush(stdout);
     }
     qsort(latencies, ROUNDS, sizeof(double), compare);
     qsort(rates, ROUNDS, sizeof(double), compare);

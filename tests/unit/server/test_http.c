@@ -314,6 +314,44 @@ static void a_full_queue_keeps_health_alive(void **state)
     port_wait_idle(&port);
 }
 
+static void waiting_long_refuses_before_the_queue_is_full(void **state)
+{
+    static const char patch[] =
+        "PATCH /api/v1/series/1 HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: "
+        "application/json\r\nContent-Length: 9\r\n\r\n{\"min\":1}";
+    int fds[7]; /* the held commit, two with workers, four that wait: twice the workers */
+    char post[512];
+    (void)state;
+    post_points(post, sizeof(post), "{\"series\":\"a\",\"timestamp\":1795354740000,\"value\":1}");
+    client_ask(&port, post, &reply);
+    port_hold_writer(&port);
+    for (size_t i = 0; i < 7; i++) {
+        fds[i] = client_connect(&port);
+        client_send(fds[i], i == 0 ? post : patch);
+        while (atomic_load(&port.held) == 0) {
+            clock_sleep_ms(1);
+        }
+    }
+    clock_sleep_ms(WORKERS_WAIT_MAX_MS + 100);
+    struct http_stats stats;
+    http_stats(port.http, &stats);
+    assert_int_equal(stats.waiting, 4);
+    client_ask(&port, patch, &reply);
+    assert_int_equal(reply.status, 503);
+    assert_non_null(strstr(reply.head, "Retry-After: "));
+    client_ask(&port, GET("/healthz"), &reply);
+    assert_int_equal(reply.status, 200);
+    port_release_writer(&port);
+    for (size_t i = 0; i < 7; i++) {
+        client_read(fds[i], false, &reply);
+        assert_int_equal(reply.status, 200);
+        close(fds[i]);
+    }
+    client_ask(&port, patch, &reply);
+    assert_int_equal(reply.status, 200);
+    port_wait_idle(&port);
+}
+
 static void a_client_that_leaves_early_harms_nobody(void **state)
 {
     char post[512];
@@ -452,6 +490,7 @@ int main(void)
         ON(doubtful_framing_is_refused_and_closed, open_port),
         ON(foreign_hosts_are_refused_on_loopback, open_port),
         ON(a_full_queue_keeps_health_alive, open_narrow_port),
+        ON(waiting_long_refuses_before_the_queue_is_full, open_port),
         ON(a_client_that_leaves_early_harms_nobody, open_port),
         ON(slow_clients_are_cut_at_their_deadline, open_port),
         ON(stopping_answers_what_is_under_way, open_port),
