@@ -243,9 +243,8 @@ test: ## the core suites, under 20 minutes on two cores
 	$(Q)DEVELOPER=1 sh deploy/test.sh lint $(addprefix check/,$(CORE_SUITES)) \
 	    check/gradient,DOUBLE=1 check/backbone,DOUBLE=1 check/http check/crash check/packaging
 
-# Address and undefined behaviour over everything that parses or stores; threads over what shares. The golden
-# vectors run the same passes as the suite backbone, so they are left to `make test`.
-ASAN_SUITES = $(filter unit/%,$(SUITES)) contract reference backbone torture
+# Address and undefined behaviour over everything that parses or stores; threads over what shares.
+ASAN_SUITES = $(filter unit/%,$(SUITES)) contract reference backbone golden torture
 TSAN_SUITES = $(filter unit/storage unit/server unit/api contract,$(SUITES))
 .PHONY: test-sanitized
 test-sanitized: ## the suites again under ASan and UBSan, then under TSan
