@@ -11,7 +11,8 @@ for program in "$@"; do
     timeout "${TEST_TIMEOUT:-600}" "$program" >"$log" 2>&1
     code=$?
     ok=$(grep -c '^\[       OK \]' "$log")
-    bad=$(grep -c '^\[  FAILED  \] [a-zA-Z0-9_]*$' "$log")
+    bad=$(sed -n 's/^\[  FAILED  \] \([0-9]*\) test(s), listed below:$/\1/p' "$log" | tail -n 1)
+    bad=${bad:-0}
     if [ "$code" -ne 0 ] && [ "$bad" -eq 0 ]; then bad=1; fi
     passed=$((passed + ok))
     failed=$((failed + bad))
