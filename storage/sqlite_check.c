@@ -7,6 +7,7 @@
  */
 #include "storage/sqlite_store.h"
 
+#include "base/clock.h"
 #include "base/memory.h"
 
 #include <sqlite3.h>
@@ -23,7 +24,8 @@ enum { RETENTION_GRACE_MS = 86400000 };
 
 struct check {
     struct sqlite3 *db;
-    int64_t retention_ms, newest_ms; /* of the store; its newest point */
+    int64_t retention_ms; /* of the store */
+    int64_t newest_ms;    /* its newest point that is not ahead of the clock */
     storage_report report;
     void *context;
     uint64_t findings;
@@ -97,8 +99,10 @@ static void newest_row(struct check *check, struct sqlite3_stmt *statement)
     const unsigned char *blob = sqlite3_column_blob(statement, 0);
     if (blob != NULL &&
         sqlite_state_next(&state, blob, (size_t)sqlite3_column_bytes(statement, 0)) &&
-        state.entry.points > 0 && state.entry.last_ms > check->newest_ms) {
-        check->newest_ms = state.entry.last_ms;
+        state.entry.points > 0) {
+        int64_t now_ms = clock_wall_ms();
+        int64_t last_ms = state.entry.last_ms < now_ms ? state.entry.last_ms : now_ms;
+        check->newest_ms = last_ms > check->newest_ms ? last_ms : check->newest_ms;
     }
 }
 

@@ -341,6 +341,46 @@ static void retention(void **state)
     assert_int_equal(storage_check(f->storage, NULL, NULL, &error), STATUS_OK);
 }
 
+/* The store's retention, points that wait in the journal among them, and series that differ. */
+static void retention_of_the_store(void **state)
+{
+    struct fixture *f = *state;
+    enum { COUNT = 200 };
+    const int64_t hour = 3600000;
+    struct point expected[COUNT];
+    struct error error = {0};
+    int64_t start = clock_wall_ms() - COUNT * hour + hour / 2;
+    fixture_stop(f);
+    f->options.retention_ms = 100 * hour;
+    fixture_start(f);
+    put(f, "kept", start, 1);
+    put(f, "short", start, 1);
+    struct write_batch *batch = batch_begin(f);
+    struct series_settings longer = {.has_retention = true, .retention_ms = 1000 * hour};
+    struct series_settings shorter = {.has_retention = true, .retention_ms = 10 * hour};
+    assert_int_equal(write_batch_settings(batch, find(f, "kept"), &longer, &error), STATUS_OK);
+    assert_int_equal(write_batch_settings(batch, find(f, "short"), &shorter, &error), STATUS_OK);
+    batch_commit(f, batch);
+    for (int round = 0; round < 2; round++) { /* the second time behind what chunks hold */
+        batch = batch_begin(f);
+        for (int i = 0; i < COUNT; i++) {
+            expected[i] = (struct point){start + i * hour, i};
+            batch_point(batch, "usual", expected[i].time_ms, i);
+            batch_point(batch, "kept", expected[i].time_ms, i);
+            batch_point(batch, "short", expected[i].time_ms, i);
+        }
+        batch_commit(f, batch);
+        compact(f);
+        assert_points(f, "kept", expected, COUNT);
+        assert_points(f, "usual", expected + 100, COUNT - 100);
+        assert_points(f, "short", expected + COUNT - 10, 10);
+        fixture_reopen(f);
+        assert_points(f, "usual", expected + 100, COUNT - 100);
+        assert_points(f, "short", expected + COUNT - 10, 10);
+    }
+    assert_int_equal(storage_check(f->storage, NULL, NULL, &error), STATUS_OK);
+}
+
 int main(void)
 {
     static const struct contract_test tests[] = {
@@ -358,6 +398,7 @@ int main(void)
         {"scattered_late", scattered_late},
         {"unknown_series", unknown_series},
         {"retention", retention},
+        {"retention_of_the_store", retention_of_the_store},
     };
     return contract_run("points", tests, ARRAY_COUNT(tests));
 }

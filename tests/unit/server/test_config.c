@@ -104,6 +104,8 @@ static void mistakes_stop_the_start_by_name(void **state)
     FAILS(NULL, "train.every", "section.key=value");
     FAILS(NULL, "forecast.quantiles=0.1,2", "forecast.quantiles", "0.1,2");
     FAILS(NULL, "forecast.quantiles=", "forecast.quantiles", "cannot be");
+    FAILS(NULL, "storage.downsample=30d", "storage.downsample", "no age and step");
+    FAILS(NULL, "storage.downsample=30d:5m,20d:1h", "storage.downsample", "ages must rise");
     FAILS(NULL, "tls.cert=/x", "tls.cert", "without", "tls.key");
     FAILS(NULL, "mqtt.broker=x", "is no address of a broker");
     FAILS(NULL, "model.backbone=nothing", "nothing");
