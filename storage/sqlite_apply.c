@@ -20,7 +20,7 @@
 
 enum {
     APPLY_STRIDE = 4096, /* operations under one hold of the lock */
-    AHEAD = 8,           /* points whose windows are fetched before it is their turn */
+    AHEAD = 12,          /* points whose windows are fetched before it is their turn */
     EVICT_STRIDE = 1024, /* series, likewise */
 };
 
@@ -250,16 +250,8 @@ static void changes_apply(struct sqlite_state *state, struct write_batch *batch,
     }
 }
 
-/* In the usual batch, one point each of many series, every window is another place in memory that
- * nobody has looked at since the last batch. */
-static void prefetch_ahead(const struct write_batch *batch, size_t at)
-{
-    if (at + AHEAD < batch->op_count) {
-        uint32_t series = batch->ops[at + AHEAD].series;
-        tail_prefetch(&sqlite_series_of(batch->series[series].entry)->tail);
-    }
-}
-
+/* In the usual batch, one point each of many series, every series and its window are other places
+ * in memory, and nobody has looked there since the last batch: hence the two looks ahead. */
 static void batch_apply(struct sqlite_state *state, struct write_batch *batch, uint64_t seq)
 {
     struct lock *lock = &state->storage->lock;
@@ -272,7 +264,13 @@ static void batch_apply(struct sqlite_state *state, struct write_batch *batch, u
             lock_acquire(lock);
         }
         changes_apply(state, batch, i, &change, seq);
-        prefetch_ahead(batch, i);
+        if (i + 2 * AHEAD < batch->op_count) {
+            struct series_entry *far = batch->series[batch->ops[i + 2 * AHEAD].series].entry;
+            __builtin_prefetch(&far->points, 1);
+            __builtin_prefetch(&sqlite_series_of(far)->tail, 1);
+            tail_prefetch(
+                &sqlite_series_of(batch->series[batch->ops[i + AHEAD].series].entry)->tail);
+        }
         const struct batch_op *op = &batch->ops[i];
         struct sqlite_series *series = sqlite_series_of(batch->series[op->series].entry);
         series->used = true;

@@ -69,13 +69,11 @@ static inline void tail_settle(struct tail *tail)
     }
 }
 
-/* Fetches into the cache what tail_write will look at first, the newest point. */
-static inline void tail_prefetch(const struct tail *tail)
-{
-    if (tail->block != NULL) {
-        __builtin_prefetch(tail->block + tail->begin + tail->count, 1);
-    }
-}
+/* Fetches into the cache what tail_write will look at first, the newest point. A macro, because gcc
+ * 12 drops calls of functions that only fetch. */
+#define tail_prefetch(tail)                                                                        \
+    __builtin_prefetch(                                                                            \
+        (tail)->block + (tail)->begin + ((tail)->count > 0 ? (tail)->count - 1 : 0), 1)
 
 /* True where the time lies behind what is in memory: only a chunk can tell whether it exists. */
 static inline bool tail_is_behind(const struct tail *tail, int64_t time_ms)
