@@ -239,6 +239,11 @@ def test_audit_log():
             assert "who=reader" in guarded.daemon.log(), "a refused attempt is in the ordinary log"
 
 
+def listens(port):
+    with socket.socket() as link:
+        return link.connect_ex(("127.0.0.1", port)) == 0
+
+
 def test_port_for_probes_when_the_main_one_is_full():
     port = free_port()
     with Guarded(f"server.health_listen=127.0.0.1:{port}", "server.connections=16",
@@ -246,6 +251,7 @@ def test_port_for_probes_when_the_main_one_is_full():
         probe = Daemon()
         probe.port = port
         probe.judge = None  # it has three of the documented routes
+        wait_until(lambda: listens(port), "the second port is opened after the first")
         assert probe.get("/metrics").status == 200, "no token is asked for here"
         assert probe.get("/api/v1/series").status == 404 and probe.get("/").status == 404
         assert probe.request("POST", "/api/v1/points", "[]", JSON).status == 404
