@@ -239,6 +239,7 @@ enum status clock_parse(const char *text, size_t length, int offset_required, in
                         struct error *error)
 {
     int64_t parsed = 0;
+    text = length > 0 ? text : ""; /* what is empty may stand nowhere */
     const char *problem = parse_time(text, text + length, offset_required, &parsed);
     if (problem != NULL) {
         error_set(error, STATUS_INVALID, "cannot read \"%.*s\" as a time: %s",
