@@ -112,8 +112,7 @@ static void bad_times(UNUSED void **state)
     /* The length counts, not a zero byte behind it. */
     assert_ok(clock_parse("2026-11-22T13:40:00Zjunk", 20, 1, &ms, &error));
     int64_t nowhere = 0;
-    struct error error = {0};
-    assert_int_equal(clock_parse(NULL, 0, 1, &nowhere, &error), STATUS_INVALID);
+    assert_int_equal(clock_parse(NULL, 0, 1, &nowhere, &(struct error){0}), STATUS_INVALID);
 }
 
 static void the_calendar_is_that_of_the_c_library(UNUSED void **state)
