@@ -211,12 +211,20 @@ def test_kill_during_backup_and_restore():
     store = sound_store()
     killed = 0
     with folder() as where:
+        backup, data = os.path.join(where, "b"), os.path.join(where, "data")
+        takes = []
+        for command in (["restore", store["backup"], "--data", data],
+                        ["backup", backup, "--data", store["data"], "--rate", "1"]):
+            begin = time.monotonic()
+            assert run(*command)[0] == 0
+            takes.append(time.monotonic() - begin)
+        os.remove(backup)
+        shutil.rmtree(data)
         for round_ in range(24):
-            backup, data = os.path.join(where, "b"), os.path.join(where, "data")
             command = (["backup", backup, "--data", store["data"], "--rate", "1"] if round_ % 2 else
                        ["restore", store["backup"], "--data", data])
             with subprocess.Popen([BINARY, *command], stderr=subprocess.DEVNULL) as process:
-                time.sleep(round_ / 24 * (0.5 if round_ % 2 else 0.12) * SLOWNESS)
+                time.sleep(round_ / 24 * takes[round_ % 2])
                 killed += process.poll() is None
                 process.kill()
             if os.path.exists(backup):  # then it is whole
