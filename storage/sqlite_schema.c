@@ -2,15 +2,17 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * For readers with the sqlite3 shell (`sqlite3 -readonly DIRECTORY/forecastd.db`):
- *     series    one row a series: id, canonical text, settings (NULL = not set)
- *     downsampled   up to where old points were replaced, by series and step
- *     vintage   forecasts as they were issued, by series and instant; opaque here
- *     chunk     points, compressed: chunk.h describes the blob. Rows with id < 0 are the open chunk
- * of series -id, with its statistics in `state`; other rows are full chunks. journal   what was
- * acknowledged and is in no chunk yet: journal.h describes the blob record    small JSON documents
- * by kind and key trash     deleted series whose chunks are still to be removed damaged   chunks
- * whose checksum failed, set aside for inspection The blobs are not for SQL. `forecastd export`
- * prints points as CSV, beside a running daemon too.
+ * - series: one row a series, id, canonical text, settings (NULL = not set)
+ * - chunk: points, compressed; chunk.h describes the blob. Rows with id < 0 are the open chunk of
+ *   series -id, with its statistics in `state`; other rows are full chunks
+ * - journal: what was acknowledged and is in no chunk yet; journal.h describes the blob
+ * - record: small JSON documents by kind and key
+ * - vintage: forecasts as they were issued, by series and instant; opaque here
+ * - downsampled: up to where old points were replaced, by series and step
+ * - trash: deleted series whose chunks are still to be removed
+ * - damaged: chunks and journal rows whose checksum failed, set aside for inspection
+ *
+ * The blobs are not for SQL. `forecastd export` prints points as CSV, beside a running daemon too.
  *
  * Why full chunks are appended and the open one is rewritten under a fixed negative id: appended
  * rows fill their pages to the last byte, and the one row a series that changes with each
