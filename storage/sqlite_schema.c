@@ -267,19 +267,20 @@ static enum status version_read(struct sqlite3 *db, int64_t *version, struct err
 static enum status migrate(struct sqlite3 *db, int64_t version, struct error *error)
 {
     char text[64];
-    for (; version < (int64_t)ARRAY_COUNT(migrations); version++) {
-        snprintf(text, sizeof text, "PRAGMA user_version = %lld", (long long)version + 1);
-        int code = run_text(db, "BEGIN IMMEDIATE");
-        code = code == SQLITE_OK ? run_text(db, migrations[version]) : code;
-        code = code == SQLITE_OK ? run_text(db, text) : code;
-        snprintf(text, sizeof text, "PRAGMA application_id = %d", APPLICATION_ID);
-        code = code == SQLITE_OK ? run_text(db, text) : code;
-        code = code == SQLITE_OK ? run_text(db, "COMMIT") : code;
-        if (code != SQLITE_OK) {
-            return sqlite_status(db, code, "create the tables of the store", error);
-        }
+    if (version >= (int64_t)ARRAY_COUNT(migrations)) {
+        return STATUS_OK;
     }
-    return STATUS_OK;
+    int code = run_text(db, "BEGIN IMMEDIATE");
+    for (; version < (int64_t)ARRAY_COUNT(migrations) && code == SQLITE_OK; version++) {
+        code = run_text(db, migrations[version]);
+    }
+    snprintf(text, sizeof text, "PRAGMA user_version = %zu", ARRAY_COUNT(migrations));
+    code = code == SQLITE_OK ? run_text(db, text) : code;
+    snprintf(text, sizeof text, "PRAGMA application_id = %d", APPLICATION_ID);
+    code = code == SQLITE_OK ? run_text(db, text) : code;
+    code = code == SQLITE_OK ? run_text(db, "COMMIT") : code;
+    return code == SQLITE_OK ? STATUS_OK
+                             : sqlite_status(db, code, "create the tables of the store", error);
 }
 
 static void limits_set(struct sqlite3 *db, bool writer)
