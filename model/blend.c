@@ -1,4 +1,4 @@
-/* The blend: which baseline is mixed into a model's forecasts of a series, and how much of it.
+/* The blend: which baselines are mixed into a model's forecasts of a series, and how much of each.
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "model/blend.h"
@@ -12,6 +12,7 @@
 
 #define PART_BITS 16
 #define PART_MASK 0xffffu
+#define SUM_SLACK 1e-5 /* shares are floats */
 
 uint64_t series_key(const char *name, size_t length)
 {
@@ -23,9 +24,9 @@ uint64_t series_key(const char *name, size_t length)
 enum status blend_reserve(struct blend *blend, size_t count, struct error *error)
 {
     blend->keys = mem_zeroed(count + 1, sizeof(blend->keys[0]));
-    blend->shares = mem_zeroed(count + 1, sizeof(blend->shares[0]));
+    blend->mixtures = mem_zeroed(count + 1, sizeof(blend->mixtures[0]));
     blend->count = 0;
-    if (blend->keys == NULL || blend->shares == NULL) {
+    if (blend->keys == NULL || blend->mixtures == NULL) {
         blend_release(blend);
         return error_set(error, STATUS_NO_MEMORY, "could not keep the blend of %zu series", count);
     }
@@ -35,9 +36,9 @@ enum status blend_reserve(struct blend *blend, size_t count, struct error *error
 void blend_release(struct blend *blend)
 {
     mem_free(blend->keys);
-    mem_free(blend->shares);
+    mem_free(blend->mixtures);
     blend->keys = NULL;
-    blend->shares = NULL;
+    blend->mixtures = NULL;
     blend->count = 0;
 }
 
@@ -57,7 +58,7 @@ static size_t place_of(const struct blend *blend, uint64_t key)
     return low;
 }
 
-void blend_add(struct blend *blend, uint64_t key, struct blend_share share)
+void blend_add(struct blend *blend, uint64_t key, const struct blend_mixture *mixture)
 {
     size_t at = place_of(blend, key);
     if (key == 0 || (at < blend->count && blend->keys[at] == key)) {
@@ -65,29 +66,57 @@ void blend_add(struct blend *blend, uint64_t key, struct blend_share share)
     }
     size_t behind = blend->count - at;
     memmove(blend->keys + at + 1, blend->keys + at, behind * sizeof(blend->keys[0]));
-    memmove(blend->shares + at + 1, blend->shares + at, behind * sizeof(blend->shares[0]));
+    memmove(blend->mixtures + at + 1, blend->mixtures + at, behind * sizeof(blend->mixtures[0]));
     blend->keys[at] = key;
-    blend->shares[at] = share;
+    blend->mixtures[at] = *mixture;
     blend->count++;
 }
 
-const struct blend_share *blend_of(const struct blend *blend, uint64_t key)
+const struct blend_mixture *blend_of(const struct blend *blend, uint64_t key)
 {
     size_t at = place_of(blend, key);
     bool own = key != 0 && at < blend->count && blend->keys[at] == key;
-    return own ? &blend->shares[at] : &blend->group;
+    return own ? &blend->mixtures[at] : &blend->group;
+}
+
+float blend_baselines(const struct blend_mixture *mixture)
+{
+    float sum = 0.0f;
+    for (size_t i = 0; i < BLEND_PARTS; i++) {
+        sum += mixture->parts[i].share;
+    }
+    return fminf(sum, 1.0f);
+}
+
+static uint32_t longest_of(const struct blend_mixture *mixture)
+{
+    uint32_t longest = 0;
+    for (size_t i = 0; i < BLEND_PARTS; i++) {
+        longest = mixture->parts[i].season > longest ? mixture->parts[i].season : longest;
+    }
+    return longest;
 }
 
 uint32_t blend_longest_season(const struct blend *blend)
 {
-    uint32_t longest = blend->group.season;
+    uint32_t longest = longest_of(&blend->group);
     for (size_t i = 0; i < blend->count; i++) {
-        longest = blend->shares[i].season > longest ? blend->shares[i].season : longest;
+        uint32_t season = longest_of(&blend->mixtures[i]);
+        longest = season > longest ? season : longest;
     }
     return longest;
 }
 
 /* ---------------------------------------------------------------- in files */
+
+void blend_write_mixture(const struct blend_mixture *mixture, float *numbers)
+{
+    for (size_t i = 0; i < BLEND_PARTS; i++) {
+        numbers[i * BLEND_NUMBERS] = (float)mixture->parts[i].baseline;
+        numbers[i * BLEND_NUMBERS + 1] = (float)mixture->parts[i].season;
+        numbers[i * BLEND_NUMBERS + 2] = mixture->parts[i].share;
+    }
+}
 
 void blend_write(const struct blend *blend, float *keys, float *numbers)
 {
@@ -96,9 +125,7 @@ void blend_write(const struct blend *blend, float *keys, float *numbers)
             uint64_t bits = blend->keys[i] >> (PART_BITS * part) & PART_MASK;
             keys[i * BLEND_KEY_PARTS + part] = (float)bits;
         }
-        numbers[i * BLEND_NUMBERS] = (float)blend->shares[i].baseline;
-        numbers[i * BLEND_NUMBERS + 1] = (float)blend->shares[i].season;
-        numbers[i * BLEND_NUMBERS + 2] = blend->shares[i].share;
+        blend_write_mixture(&blend->mixtures[i], numbers + i * BLEND_PARTS * BLEND_NUMBERS);
     }
 }
 
@@ -108,31 +135,56 @@ static bool whole(float value, float largest)
     return value >= 0.0f && value <= largest && rintf(value) == value;
 }
 
-enum status blend_read(struct blend *blend, size_t count, const float *keys, const float *numbers,
-                       struct error *error)
+bool blend_read_mixture(const float *numbers, size_t parts, struct blend_mixture *mixture)
 {
-    enum status status = blend_reserve(blend, count, error);
+    double sum = 0.0;
+    *mixture = (struct blend_mixture){0};
+    for (size_t i = 0; i < parts; i++) {
+        const float *number = numbers + i * BLEND_NUMBERS;
+        if (!whole(number[0], (float)(BASELINE_COUNT - 1)) ||
+            !whole(number[1], (float)PERIOD_LENGTH_MAX) || !(number[2] >= 0.0f)) {
+            return false;
+        }
+        mixture->parts[i] =
+            (struct blend_part){(enum baseline)number[0], (uint32_t)number[1], number[2]};
+        sum += (double)number[2];
+    }
+    return sum <= 1.0 + SUM_SLACK;
+}
+
+static bool read_key(const float *keys, uint64_t *key)
+{
+    *key = 0;
+    for (size_t part = 0; part < BLEND_KEY_PARTS; part++) {
+        if (!whole(keys[part], (float)PART_MASK)) {
+            return false;
+        }
+        *key |= (uint64_t)keys[part] << (PART_BITS * part);
+    }
+    return true;
+}
+
+enum status blend_read(struct blend *blend, const struct blend_tensors *from, struct error *error)
+{
+    enum status status = blend_reserve(blend, from->count, error);
     if (status != STATUS_OK) {
         return status;
     }
-    for (size_t i = 0; i < count; i++) {
-        const float *number = numbers + i * BLEND_NUMBERS;
-        uint64_t key = 0;
-        bool good = whole(number[0], (float)(BASELINE_COUNT - 1)) &&
-                    whole(number[1], (float)PERIOD_LENGTH_MAX) && number[2] >= 0.0f &&
-                    number[2] <= 1.0f;
-        for (size_t part = 0; part < BLEND_KEY_PARTS && good; part++) {
-            float bits = keys[i * BLEND_KEY_PARTS + part];
-            good = whole(bits, (float)PART_MASK);
-            key |= good ? (uint64_t)bits << (PART_BITS * part) : 0;
+    size_t stride = from->parts * BLEND_NUMBERS;
+    bool good = true;
+    for (size_t i = 0; i < from->count && good; i++) {
+        struct blend_mixture mixture;
+        uint64_t key;
+        good = blend_read_mixture(from->numbers + i * stride, from->parts, &mixture) &&
+               read_key(from->keys + i * BLEND_KEY_PARTS, &key);
+        if (good) {
+            blend_add(blend, key, &mixture);
         }
-        if (!good) {
-            blend_release(blend);
-            return error_set(error, STATUS_CORRUPT,
-                             "cannot use the model file: the blend of a series is out of bounds");
-        }
-        blend_add(blend, key,
-                  (struct blend_share){(enum baseline)number[0], (uint32_t)number[1], number[2]});
+    }
+    if (!good) {
+        blend_release(blend);
+        return error_set(error, STATUS_CORRUPT,
+                         "cannot use the model file: the blend of a series is out of bounds");
     }
     return STATUS_OK;
 }

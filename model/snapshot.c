@@ -243,9 +243,18 @@ void snapshot_describe(const struct snapshot *snapshot, struct text *json)
     text_add_char(json, '}');
     add_key(json, "blend");
     text_add_char(json, '{');
-    bool blended = snapshot->blend.group.share > 0.0f;
-    add_text(json, "baseline", blended ? baseline_name(snapshot->blend.group.baseline) : "none");
-    add_double(json, "share", (double)snapshot->blend.group.share);
+    const struct blend_mixture *group = &snapshot->blend.group;
+    add_double(json, "share", (double)blend_baselines(group));
+    add_key(json, "baselines");
+    text_add_char(json, '[');
+    for (size_t i = 0; i < BLEND_PARTS && group->parts[i].share > 0.0f; i++) {
+        text_add_string(json, i > 0 ? ",{" : "{");
+        add_text(json, "baseline", baseline_name(group->parts[i].baseline));
+        add_int(json, "season", group->parts[i].season);
+        add_double(json, "share", (double)group->parts[i].share);
+        text_add_char(json, '}');
+    }
+    text_add_char(json, ']');
     add_int(json, "series_of_their_own", snapshot->blend.count);
     text_add_char(json, '}');
     add_text(json, "sha256", record->sha256);

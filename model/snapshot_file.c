@@ -18,10 +18,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FORMAT        "forecastd-model-2"
-#define FORMAT_BEFORE "forecastd-model-1" /* without the blend of single series; read as well */
-#define HORIZON_MAX   65536
-#define STEP_MS_MAX   (INT64_C(400) * 86400000)
+#define FORMAT "forecastd-model-3"
+/* Read as well: a blend was one baseline, the group's in words (2), and only the group's (1). */
+#define FORMAT_2    "forecastd-model-2"
+#define FORMAT_1    "forecastd-model-1"
+#define HORIZON_MAX 65536
+#define STEP_MS_MAX (INT64_C(400) * 86400000)
 
 /* ---------------------------------------------------------------- writing */
 
@@ -102,26 +104,25 @@ static void add_weights(struct checkpoint *out, const struct member *member, siz
     }
 }
 
-static void set_blend(struct checkpoint *out, const struct blend_share *group)
-{
-    checkpoint_set_format(out, "blend", "%.9g", (double)group->share);
-    checkpoint_set(out, "blend_baseline", baseline_name(group->baseline));
-    checkpoint_set_format(out, "blend_season", "%u", group->season);
-}
-
-/* The blend of single series as two tensors, where there is any; `room` is theirs. */
+/* The group's blend as a tensor, that of single series as two where there is any; `room` is theirs.
+ */
 static bool add_blend(struct checkpoint *out, const struct blend *blend, float **room)
 {
     size_t count = blend->count;
-    *room = mem_zeroed(count + 1, (BLEND_KEY_PARTS + BLEND_NUMBERS) * sizeof(float));
+    size_t numbers_size = BLEND_PARTS * BLEND_NUMBERS;
+    *room = mem_zeroed(count + 1, (BLEND_KEY_PARTS + numbers_size) * sizeof(float));
     if (*room == NULL) {
         return false;
     }
-    float *numbers = *room + count * BLEND_KEY_PARTS;
+    float *group = *room + count * BLEND_KEY_PARTS;
+    float *numbers = group + numbers_size;
+    blend_write_mixture(&blend->group, group);
     blend_write(blend, *room, numbers);
+    checkpoint_add(out, "blend.group", (size_t[]){BLEND_PARTS, BLEND_NUMBERS}, 2, group);
     if (count > 0) {
         checkpoint_add(out, "blend.keys", (size_t[]){count, BLEND_KEY_PARTS}, 2, *room);
-        checkpoint_add(out, "blend.numbers", (size_t[]){count, BLEND_NUMBERS}, 2, numbers);
+        checkpoint_add(out, "blend.numbers", (size_t[]){count, BLEND_PARTS, BLEND_NUMBERS}, 3,
+                       numbers);
     }
     return true;
 }
@@ -153,7 +154,6 @@ enum status snapshot_save(struct snapshot *snapshot, const char *path, struct er
     set_list(&file, "lags", snapshot->plan.lags, snapshot->plan.lag_count);
     set_list(&file, "folds", snapshot->plan.folds, snapshot->plan.lag_count);
     set_list(&file, "periods", snapshot->plan.periods, snapshot->plan.period_count);
-    set_blend(&file, &snapshot->blend.group);
     checkpoint_set_format(&file, "members", "%zu", snapshot->member_count);
     bool complete = true;
     for (size_t i = 0; i < snapshot->member_count; i++) {
@@ -249,8 +249,8 @@ static enum status read_plan(const struct checkpoint *file, struct feature_plan 
     int64_t horizon;
     size_t season_count;
     const char *format = checkpoint_text(file, "format");
-    bool known =
-        format != NULL && (strcmp(format, FORMAT) == 0 || strcmp(format, FORMAT_BEFORE) == 0);
+    bool known = format != NULL && ((strcmp(format, FORMAT) == 0 || strcmp(format, FORMAT_2) == 0 ||
+                                     strcmp(format, FORMAT_1) == 0));
     if (!known) {
         return error_set(error, STATUS_CORRUPT, "cannot use the model file: it is not of format %s",
                          FORMAT);
@@ -416,44 +416,51 @@ static enum status read_record(const struct checkpoint *file, struct snapshot *s
     return STATUS_OK;
 }
 
-static enum status read_group_blend(const struct checkpoint *file, struct blend_share *group,
-                                    struct error *error)
+/* The group's blend of a file before format 3: one baseline, in words. */
+static bool read_group_words(const struct checkpoint *file, struct blend_part *part)
 {
     int64_t season;
     const char *name = checkpoint_text(file, "blend_baseline");
     double share = read_double(file, "blend");
     if (!(share >= 0.0 && share <= 1.0) ||
         !read_int(file, "blend_season", 0, PERIOD_LENGTH_MAX, &season)) {
-        return corrupt(error, "blend");
+        return false;
     }
-    group->share = (float)share;
-    group->season = (uint32_t)season;
     for (size_t i = 0; name != NULL && i < BASELINE_COUNT; i++) {
         if (strcmp(name, baseline_name((enum baseline)i)) == 0) {
-            group->baseline = (enum baseline)i;
-            return STATUS_OK;
+            *part = (struct blend_part){(enum baseline)i, (uint32_t)season, (float)share};
+            return true;
         }
     }
-    return corrupt(error, "blend_baseline");
+    return false;
 }
 
 /* The group's blend and that of single series; *tensors counts what it used. */
 static enum status read_blend(const struct checkpoint *file, struct blend *blend, size_t *tensors,
                               struct error *error)
 {
+    const struct checkpoint_tensor *group = checkpoint_find(file, "blend.group");
     const struct checkpoint_tensor *keys = checkpoint_find(file, "blend.keys");
     const struct checkpoint_tensor *numbers = checkpoint_find(file, "blend.numbers");
-    enum status status = read_group_blend(file, &blend->group, error);
-    if (status != STATUS_OK || (keys == NULL && numbers == NULL)) {
-        return status;
+    size_t parts = group != NULL ? BLEND_PARTS : 1;
+    bool good = group != NULL ? group->size == BLEND_PARTS * BLEND_NUMBERS &&
+                                    blend_read_mixture(group->data, parts, &blend->group)
+                              : read_group_words(file, &blend->group.parts[0]);
+    if (!good) {
+        return corrupt(error, "blend");
+    }
+    *tensors += group != NULL ? 1 : 0;
+    if (keys == NULL && numbers == NULL) {
+        return STATUS_OK;
     }
     size_t count = keys != NULL ? keys->size / BLEND_KEY_PARTS : 0;
     if (count == 0 || count > BLEND_SERIES_MAX || numbers == NULL ||
-        keys->size != count * BLEND_KEY_PARTS || numbers->size != count * BLEND_NUMBERS) {
+        keys->size != count * BLEND_KEY_PARTS || numbers->size != count * parts * BLEND_NUMBERS) {
         return corrupt(error, "blend.keys");
     }
     *tensors += 2;
-    return blend_read(blend, count, keys->data, numbers->data, error);
+    struct blend_tensors from = {keys->data, numbers->data, count, parts};
+    return blend_read(blend, &from, error);
 }
 
 static enum status read_all(const struct checkpoint *file, struct snapshot **out,

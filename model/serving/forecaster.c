@@ -3,8 +3,8 @@
  *
  * Everything is allocated when the workspace is made. Series are taken in chunks; for each chunk
  * every member runs once on the tape, its quantiles are brought back to the series' units and
- * sorted; then comes the trimmed mean of the members, the blend with a baseline where the snapshot
- * has one, the rule for flat stretches, and the calibrated spread around the median. Beyond the
+ * sorted; then comes the trimmed mean of the members, the blend with baselines where the snapshot
+ * has any, the rule for flat stretches, and the calibrated spread around the median. Beyond the
  * trained horizon the median is appended to the history and the next block is forecast from there;
  * its spread grows with the root of the number of blocks, because the error of the blocks before is
  * carried on.
@@ -42,11 +42,12 @@ struct forecaster {
     size_t baseline_values; /* newest values that a blended baseline looks at */
     double *scratch;        /* [4 * baseline_values] */
     struct forecast baseline;
+    double *mixed; /* [H][Q] of the row's baselines, by their shares */
     struct paths paths[MEMBERS_MAX];
     struct window_source sources[CHUNK_MAX];
     struct window_scale scales[CHUNK_MAX];
     struct flat_stretch flats[CHUNK_MAX];
-    bool alone[CHUNK_MAX]; /* a baseline forecasts the row: its band is its own */
+    bool alone[CHUNK_MAX]; /* baselines forecast the row: the band is theirs */
     unsigned char *memory; /* of recurrent members, [chunk] */
 };
 
@@ -109,6 +110,7 @@ void forecaster_free(struct forecaster *forecaster)
     mem_free(forecaster->sums);
     mem_free(forecaster->levels);
     mem_free(forecaster->scratch);
+    mem_free(forecaster->mixed);
     mem_free(forecaster->baseline.quantiles);
     mem_free(forecaster->baseline.mean);
     mem_free(forecaster);
@@ -149,12 +151,13 @@ enum status forecaster_new(const struct snapshot *snapshot, size_t batch_max,
         snapshot->member_count * forecaster->chunk * horizon * QUANTILE_COUNT, sizeof(double));
     forecaster->baseline_values = baseline_values(snapshot);
     forecaster->scratch = mem_zeroed(4 * forecaster->baseline_values, sizeof(double));
+    forecaster->mixed = mem_zeroed(horizon * QUANTILE_COUNT, sizeof(double));
     forecaster->baseline.horizon = horizon;
     forecaster->baseline.mean = mem_zeroed(horizon, sizeof(float));
     forecaster->baseline.quantiles = mem_zeroed(horizon * QUANTILE_COUNT, sizeof(float));
     if (forecaster->history == NULL || forecaster->sums == NULL || forecaster->levels == NULL ||
-        forecaster->scratch == NULL || forecaster->baseline.mean == NULL ||
-        forecaster->baseline.quantiles == NULL) {
+        forecaster->scratch == NULL || forecaster->mixed == NULL ||
+        forecaster->baseline.mean == NULL || forecaster->baseline.quantiles == NULL) {
         status = error_set(error, STATUS_NO_MEMORY, "could not make a forecaster");
     }
     for (size_t i = 0; i < snapshot->member_count && status == STATUS_OK; i++) {
@@ -292,42 +295,56 @@ static void combine_row(struct forecaster *forecaster, size_t row)
     }
 }
 
-/* Mixes the baseline's quantiles in, from the newest part of the history. */
-static void add_baseline(struct forecaster *forecaster, const struct model_series *series,
-                         size_t row)
+/* One part's quantiles from the newest part of the history, by its share into `mixed`; false where
+ * the baseline cannot. */
+static bool add_part(struct forecaster *forecaster, const struct blend_part *part,
+                     const struct model_series *newest)
 {
-    const struct blend_share *blend = blend_of(&forecaster->snapshot->blend, series->key);
-    const struct window_source *source = &forecaster->sources[row];
-    forecaster->alone[row] = false;
-    if (!(blend->share > 0.0f)) {
-        return;
+    struct model_series seen = *newest;
+    if (part->season > 0) {
+        memset(seen.seasons, 0, sizeof(seen.seasons));
+        seen.seasons[0] = part->season;
     }
+    struct forecast *out = &forecaster->baseline;
+    if (!baseline_forecast(part->baseline, &seen, forecaster->scratch, out)) {
+        return false;
+    }
+    for (size_t h = 0; h < out->horizon; h++) {
+        for (size_t q = 0; q < QUANTILE_COUNT; q++) {
+            double value = (double)out->quantiles[q * out->horizon + h];
+            forecaster->mixed[h * QUANTILE_COUNT + q] += (double)part->share * value;
+        }
+    }
+    return true;
+}
+
+/* Mixes baselines in; the share of one that cannot stays with the model. */
+static void add_baselines(struct forecaster *forecaster, const struct model_series *series,
+                          size_t row)
+{
+    const struct blend_mixture *mixture = blend_of(&forecaster->snapshot->blend, series->key);
+    const struct window_source *source = &forecaster->sources[row];
+    size_t values = forecaster->snapshot->plan.horizon * QUANTILE_COUNT;
     size_t used = forecaster->baseline_values;
     used = source->origin < used ? source->origin : used;
     struct model_series newest = *series;
     newest.values = source->values + source->origin - used;
     newest.count = used;
-    if (blend->season > 0) {
-        memset(newest.seasons, 0, sizeof(newest.seasons));
-        newest.seasons[0] = blend->season;
+    double share = 0.0;
+    memset(forecaster->mixed, 0, values * sizeof(double));
+    for (size_t i = 0; i < BLEND_PARTS && mixture->parts[i].share > 0.0f; i++) {
+        bool made = add_part(forecaster, &mixture->parts[i], &newest);
+        share += made ? (double)mixture->parts[i].share : 0.0;
     }
-    struct forecast *out = &forecaster->baseline;
-    if (!baseline_forecast(blend->baseline, &newest, forecaster->scratch, out)) {
-        return;
-    }
-    double share = (double)blend->share;
-    forecaster->alone[row] = share >= 1.0;
-    double *sums = forecaster->sums + row * out->horizon * QUANTILE_COUNT;
-    for (size_t h = 0; h < out->horizon; h++) {
-        for (size_t q = 0; q < QUANTILE_COUNT; q++) {
-            double other = (double)out->quantiles[q * out->horizon + h];
-            double *own = &sums[h * QUANTILE_COUNT + q];
-            *own = (1.0 - share) * *own + share * other;
-        }
+    forecaster->alone[row] = share >= BLEND_ALONE;
+    double own = forecaster->alone[row] ? 0.0 : 1.0 - share;
+    double *sums = forecaster->sums + row * values;
+    for (size_t i = 0; i < values; i++) {
+        sums[i] = own * sums[i] + forecaster->mixed[i];
     }
 }
 
-/* What stands still goes on so; but where a baseline alone was best, it knows what comes. */
+/* What stands still goes on so; but where baselines alone were best, they know what comes. */
 static void stand_still(struct forecaster *forecaster, size_t row)
 {
     size_t horizon = forecaster->snapshot->plan.horizon;
@@ -352,7 +369,7 @@ static void run_block(struct forecaster *forecaster, const struct model_series *
     }
     for (size_t row = 0; row < rows; row++) {
         combine_row(forecaster, row);
-        add_baseline(forecaster, &series[row], row);
+        add_baselines(forecaster, &series[row], row);
         if (!forecaster->alone[row]) {
             stand_still(forecaster, row);
         }

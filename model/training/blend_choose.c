@@ -1,8 +1,11 @@
-/* Choosing the blend from held-back origins: the group's share first, then that of each series.
+/* Choosing the blend from held-back origins: the group's mixture first, then that of each series.
  * SPDX-License-Identifier: Apache-2.0
  *
- * A choice is a baseline and a share of it. The losses of all choices at all places are computed
- * once: the quantile loss, and as much again for the median's absolute error.
+ * A choice is a baseline and a share of it. What is served is not
+ * the best choice but all of them, weighted by exp(-value / TEMPERATURE): held-back origins are
+ * few, the choices that look best are close to each other, and an average of them is never worse
+ * than they are on average, since the loss is convex (Yang 2004, "Combining forecasting
+ * procedures").
  *
  * Choices are compared by the logarithm of their loss over that of the model alone. A series'
  * opinion is half that of its whole loss, half the mean over its origins, each bounded: one anomaly
@@ -14,174 +17,31 @@
  * (Efron and Morris 1975). Where all series are alike the group decides; a walk among sines, or a
  * counter beside a gauge, decides for itself.
  *
- * The group's own choice, for series that no origin spoke of, is judged by its series' mean opinion
- * and by the sum of all losses (as wQL counts), and a share must earn its penalty.
+ * For the group, which series that no origin spoke of are given, a choice's value is its series'
+ * mean opinion and the sum of all losses (as wQL counts), and a share must earn its penalty.
  */
 #include "model/training/blend_choose.h"
 
-#include "base/memory.h"
-#include "model/forecast.h"
-#include "model/serving/flat.h"
-#include "model/training/metrics.h"
+#include "model/training/blend_losses.h"
 
 #include <math.h>
-#include <string.h>
 
-#define METHODS_MAX   (4 + SEASONS_MAX)
-#define SHARES        10                         /* 0.1 ... 1 */
-#define CHOICES_MAX   (METHODS_MAX * SHARES + 1) /* the first one: the model alone */
-#define GROUP_SHARES  7                          /* the group's share is at most 0.7 */
-#define ORIGIN_BOUND  3.0                        /* of the logarithm at one origin: 20 times */
-#define RATIO_LEAST   1e-6                       /* of losses: what is exact */
-#define GROUP_PENALTY 0.02                       /* a share must earn this much of itself, */
-#define OWN_PENALTY   0.02                       /* and a series' own choice this much at least */
-#define PRIOR         6.0 /* origins that the group's opinion is worth where spreads are unknown */
-
-struct method {
-    enum baseline baseline;
-    uint32_t season;
-};
+#define GROUP_SHARE_MAX 0.75 /* of a baseline in the group's choices: 0.7, and rounding */
+#define ORIGIN_BOUND    3.0  /* of the logarithm at one origin: 20 times */
+#define RATIO_LEAST     1e-6 /* of losses: what is exact */
+#define GROUP_PENALTY   0.02 /* a share must earn this much of itself */
+#define TEMPERATURE     0.03 /* a choice this much above the best has exp(-1) of its weight */
+#define SHARE_LEAST     0.03 /* smaller parts are left out */
+#define PRIOR           6.0 /* origins that the group's opinion is worth where spreads are unknown */
 
 struct chooser {
     const struct evaluation *evaluation;
-    struct method methods[METHODS_MAX];
-    size_t method_count, choice_count;
-    double *losses;   /* [places][choices] */
-    double *absolute; /* [places] of the actual values */
-    uint64_t *points; /* [places] */
+    struct blend_losses losses;
     /* Of the logarithms, by choice: the group's opinion, the variance between series, and that of
      * one series' origins about their mean. */
-    double opinion[CHOICES_MAX], between[CHOICES_MAX], within[CHOICES_MAX];
+    double opinion[BLEND_CHOICES_MAX], between[BLEND_CHOICES_MAX], within[BLEND_CHOICES_MAX];
     bool spreads_known;
 };
-
-/* ---------------------------------------------------------------- losses */
-
-static void list_methods(struct chooser *chooser, const uint32_t seasons[SEASONS_MAX])
-{
-    struct method *methods = chooser->methods;
-    methods[0] = (struct method){BASELINE_LAST_VALUE, 0};
-    methods[1] = (struct method){BASELINE_DRIFT, 0};
-    methods[2] = (struct method){BASELINE_DAMPED_TREND, 0};
-    methods[3] = (struct method){BASELINE_SEASONAL_DRIFT, 0};
-    chooser->method_count = 4;
-    for (size_t i = 0; i < SEASONS_MAX && seasons[i] > 0; i++) {
-        methods[chooser->method_count] = (struct method){BASELINE_SEASONAL_NAIVE, seasons[i]};
-        chooser->method_count++;
-    }
-    chooser->choice_count = 1 + chooser->method_count * SHARES;
-}
-
-static struct blend_share share_of(const struct chooser *chooser, size_t choice)
-{
-    if (choice == 0) {
-        return (struct blend_share){BASELINE_LAST_VALUE, 0, 0.0f};
-    }
-    struct method method = chooser->methods[(choice - 1) / SHARES];
-    float share = 0.1f * (float)((choice - 1) % SHARES + 1);
-    return (struct blend_share){method.baseline, method.season, fminf(share, 1.0f)};
-}
-
-/* Memory for one place's forecasts. */
-struct room {
-    double *scratch, *actual;
-    float *means, *baseline, *mixed;
-};
-
-/* Quantile loss and the median's absolute error, summed over the steps. */
-static double loss_of(const double *actual, const struct forecast *forecast, double *absolute,
-                      uint64_t *points)
-{
-    double sum = metrics_quantile_loss(actual, forecast, absolute, points);
-    const float *median = forecast->quantiles + QUANTILE_MEDIAN * forecast->horizon;
-    for (size_t h = 0; h < forecast->horizon; h++) {
-        sum += isnan(actual[h]) ? 0.0 : fabs(actual[h] - (double)median[h]);
-    }
-    return sum;
-}
-
-/* As in service, a mixture says that what stands still goes on so. */
-static void apply_flat(const struct flat_stretch *flat, struct forecast *mixed)
-{
-    size_t horizon = mixed->horizon;
-    for (size_t h = 0; h < horizon && flat->found; h++) {
-        double level[QUANTILE_COUNT];
-        for (size_t q = 0; q < QUANTILE_COUNT; q++) {
-            level[q] = (double)mixed->quantiles[q * horizon + h];
-        }
-        flat_levels(flat, level);
-        for (size_t q = 0; q < QUANTILE_COUNT; q++) {
-            mixed->quantiles[q * horizon + h] = (float)level[q];
-        }
-    }
-}
-
-static void measure_place(struct chooser *chooser, size_t index, const struct room *room)
-{
-    const struct evaluation *evaluation = chooser->evaluation;
-    size_t horizon = evaluation->horizon;
-    size_t values = horizon * QUANTILE_COUNT;
-    struct forecast own = evaluation_get(evaluation, index);
-    double *losses = chooser->losses + index * chooser->choice_count;
-    evaluation_actual(evaluation, index, room->actual);
-    losses[0] = loss_of(room->actual, &own, &chooser->absolute[index], &chooser->points[index]);
-    struct model_series series = *evaluation->places[index].series;
-    series.count = evaluation->places[index].origin;
-    struct flat_stretch flat;
-    flat_find(&series, horizon, &flat);
-    for (size_t m = 0; m < chooser->method_count; m++) {
-        struct forecast out = {horizon, room->means, room->baseline};
-        struct model_series seen = series;
-        if (chooser->methods[m].season > 0) {
-            memset(seen.seasons, 0, sizeof(seen.seasons));
-            seen.seasons[0] = chooser->methods[m].season;
-        }
-        /* Where a baseline cannot, the model stands alone, as in service. */
-        bool made = baseline_forecast(chooser->methods[m].baseline, &seen, room->scratch, &out);
-        for (size_t s = 0; s < SHARES; s++) {
-            float share = 0.1f * (float)(s + 1);
-            struct forecast mixed = {horizon, room->means, room->mixed};
-            for (size_t i = 0; i < values; i++) {
-                float other = made ? room->baseline[i] : own.quantiles[i];
-                room->mixed[i] = own.quantiles[i] + share * (other - own.quantiles[i]);
-            }
-            if (s + 1 < SHARES) {
-                apply_flat(&flat, &mixed);
-            }
-            double absolute = 0.0;
-            uint64_t points = 0;
-            losses[1 + m * SHARES + s] = loss_of(room->actual, &mixed, &absolute, &points);
-        }
-    }
-}
-
-static enum status measure(struct chooser *chooser, struct error *error)
-{
-    const struct evaluation *evaluation = chooser->evaluation;
-    size_t horizon = evaluation->horizon;
-    size_t longest = 0;
-    for (size_t i = 0; i < evaluation->count; i++) {
-        size_t origin = evaluation->places[i].origin;
-        longest = origin > longest ? origin : longest;
-    }
-    double *doubles = mem_array(4 * longest + horizon + 1, sizeof(double));
-    float *floats = mem_array(horizon * (2 * QUANTILE_COUNT + 1), sizeof(float));
-    enum status status = STATUS_OK;
-    if (doubles == NULL || floats == NULL) {
-        status = error_set(error, STATUS_NO_MEMORY, "could not blend baselines");
-    }
-    for (size_t i = 0; i < evaluation->count && status == STATUS_OK; i++) {
-        struct room room = {.scratch = doubles,
-                            .actual = doubles + 4 * longest,
-                            .means = floats,
-                            .baseline = floats + horizon,
-                            .mixed = floats + horizon * (QUANTILE_COUNT + 1)};
-        measure_place(chooser, i, &room);
-    }
-    mem_free(doubles);
-    mem_free(floats);
-    return status;
-}
 
 /* ---------------------------------------------------------------- opinions */
 
@@ -222,15 +82,15 @@ static struct opinion opinion_of(const struct chooser *chooser, struct span span
 {
     double loss = 0.0, alone = 0.0;
     for (size_t i = span.first; i < span.last; i++) {
-        loss += chooser->losses[i * chooser->choice_count + choice];
-        alone += chooser->losses[i * chooser->choice_count];
+        loss += chooser->losses.values[i * chooser->losses.choice_count + choice];
+        alone += chooser->losses.values[i * chooser->losses.choice_count];
     }
     double least = RATIO_LEAST * fmax(alone, loss) + 1e-300;
     double sum = 0.0, squares = 0.0;
     size_t origins = 0;
     for (size_t i = span.first; i < span.last; i++) {
-        const double *losses = chooser->losses + i * chooser->choice_count;
-        if (chooser->points[i] > 0) {
+        const double *losses = chooser->losses.values + i * chooser->losses.choice_count;
+        if (chooser->losses.points[i] > 0) {
             double value = bounded(logarithm(losses[choice], losses[0], least));
             sum += value;
             squares += value * value;
@@ -282,27 +142,70 @@ static double pooled_opinion(const struct chooser *chooser, size_t choice)
 {
     double loss = 0.0, alone = 0.0;
     for (size_t i = 0; i < chooser->evaluation->count; i++) {
-        loss += chooser->losses[i * chooser->choice_count + choice];
-        alone += chooser->losses[i * chooser->choice_count];
+        loss += chooser->losses.values[i * chooser->losses.choice_count + choice];
+        alone += chooser->losses.values[i * chooser->losses.choice_count];
     }
     return bounded(logarithm(loss, alone, RATIO_LEAST * fmax(alone, loss) + 1e-300));
 }
 
-static size_t choose_group(struct chooser *chooser)
+/* The largest shares as parts, scaled to the sum of all. */
+static struct blend_mixture largest_parts(const struct chooser *chooser, double *shares)
 {
-    size_t best = 0;
-    double least = 0.0;
-    for (size_t c = 0; c < chooser->choice_count; c++) {
-        ask_group(chooser, c);
-        double value = 0.5 * (chooser->opinion[c] + pooled_opinion(chooser, c));
-        size_t share = c > 0 ? (c - 1) % SHARES + 1 : 0;
-        value += GROUP_PENALTY * 0.1 * (double)share;
-        if (share <= GROUP_SHARES && value < least - 1e-9) {
-            least = value;
-            best = c;
+    struct blend_mixture mixture = {0};
+    double sum = 0.0, kept = 0.0;
+    for (size_t m = 0; m < chooser->losses.method_count; m++) {
+        sum += shares[m];
+    }
+    for (size_t i = 0; i < BLEND_PARTS; i++) {
+        size_t best = 0;
+        for (size_t m = 1; m < chooser->losses.method_count; m++) {
+            best = shares[m] > shares[best] ? m : best;
+        }
+        if (shares[best] < SHARE_LEAST) {
+            break;
+        }
+        struct blend_method method = chooser->losses.methods[best];
+        mixture.parts[i] = (struct blend_part){method.baseline, method.season, (float)shares[best]};
+        kept += shares[best];
+        shares[best] = 0.0;
+    }
+    for (size_t i = 0; i < BLEND_PARTS && kept > 0.0; i++) {
+        mixture.parts[i].share *= (float)(sum / kept);
+    }
+    return mixture;
+}
+
+/* All choices by their values, the least of which is the best. */
+static struct blend_mixture mixture_of(const struct chooser *chooser, const double *values)
+{
+    double least = values[0], total = 0.0;
+    double shares[BLEND_METHODS_MAX] = {0.0};
+    for (size_t c = 1; c < chooser->losses.choice_count; c++) {
+        least = fmin(least, values[c]);
+    }
+    for (size_t c = 0; c < chooser->losses.choice_count; c++) {
+        double weight = exp((least - values[c]) / TEMPERATURE);
+        total += weight;
+        if (c > 0) {
+            shares[blend_choice_method(c)] += weight * blend_choice_share(c);
         }
     }
-    return best;
+    for (size_t m = 0; m < chooser->losses.method_count; m++) {
+        shares[m] /= total;
+    }
+    return largest_parts(chooser, shares);
+}
+
+static struct blend_mixture mix_group(struct chooser *chooser)
+{
+    double values[BLEND_CHOICES_MAX];
+    for (size_t c = 0; c < chooser->losses.choice_count; c++) {
+        ask_group(chooser, c);
+        double value = 0.5 * (chooser->opinion[c] + pooled_opinion(chooser, c));
+        bool allowed = blend_choice_share(c) <= GROUP_SHARE_MAX;
+        values[c] = allowed ? value + GROUP_PENALTY * blend_choice_share(c) : HUGE_VAL;
+    }
+    return mixture_of(chooser, values);
 }
 
 /* What a series thinks of a choice, shrunk towards the group. */
@@ -318,71 +221,32 @@ static double shrunk(const struct chooser *chooser, struct span span, size_t cho
     return weight * own.value + (1.0 - weight) * chooser->opinion[choice];
 }
 
-static size_t choose_own(const struct chooser *chooser, struct span span, size_t group)
+static void mix_series(const struct chooser *chooser, struct blend *blend)
 {
-    double least = shrunk(chooser, span, group) - OWN_PENALTY;
-    size_t best = group;
-    for (size_t c = 0; c < chooser->choice_count; c++) {
-        double value = shrunk(chooser, span, c);
-        if (value < least) {
-            least = value;
-            best = c;
-        }
-    }
-    return best;
-}
-
-static void choose_series(const struct chooser *chooser, size_t group, struct blend *blend)
-{
+    double values[BLEND_CHOICES_MAX];
     for (struct span span = {0, 0}; next_span(chooser->evaluation, &span);) {
-        size_t own = choose_own(chooser, span, group);
-        if (own != group) {
-            uint64_t key = chooser->evaluation->places[span.first].series->key;
-            blend_add(blend, key, share_of(chooser, own));
+        for (size_t c = 0; c < chooser->losses.choice_count; c++) {
+            values[c] = shrunk(chooser, span, c);
         }
+        struct blend_mixture mixture = mixture_of(chooser, values);
+        blend_add(blend, chooser->evaluation->places[span.first].series->key, &mixture);
     }
 }
 
 /* ---------------------------------------------------------------- the door */
 
-static enum status chooser_init(struct chooser *chooser, const struct evaluation *evaluation,
-                                const uint32_t seasons[SEASONS_MAX], struct error *error)
-{
-    size_t places = evaluation->count + 1;
-    *chooser = (struct chooser){.evaluation = evaluation};
-    list_methods(chooser, seasons);
-    chooser->losses = mem_zeroed(places, chooser->choice_count * sizeof(double));
-    chooser->absolute = mem_zeroed(places, sizeof(double));
-    chooser->points = mem_zeroed(places, sizeof(uint64_t));
-    if (chooser->losses == NULL || chooser->absolute == NULL || chooser->points == NULL) {
-        return error_set(error, STATUS_NO_MEMORY, "could not blend baselines");
-    }
-    return STATUS_OK;
-}
-
-static void chooser_release(struct chooser *chooser)
-{
-    mem_free(chooser->losses);
-    mem_free(chooser->absolute);
-    mem_free(chooser->points);
-}
-
 enum status blend_choose(const struct evaluation *evaluation, const uint32_t seasons[SEASONS_MAX],
                          struct blend *blend, struct error *error)
 {
-    struct chooser chooser;
-    enum status status = chooser_init(&chooser, evaluation, seasons, error);
-    if (status == STATUS_OK) {
-        status = measure(&chooser, error);
-    }
+    struct chooser chooser = {.evaluation = evaluation};
+    enum status status = blend_losses_init(&chooser.losses, evaluation, seasons, error);
     if (status == STATUS_OK) {
         status = blend_reserve(blend, evaluation->count, error);
     }
     if (status == STATUS_OK) {
-        size_t group = choose_group(&chooser);
-        blend->group = share_of(&chooser, group);
-        choose_series(&chooser, group, blend);
+        blend->group = mix_group(&chooser);
+        mix_series(&chooser, blend);
     }
-    chooser_release(&chooser);
+    blend_losses_release(&chooser.losses);
     return status;
 }

@@ -29,10 +29,10 @@ static double ratio_of(const struct forecast *forecast, size_t level, size_t h, 
     return fmin(away / width, RATIO_OUTSIDE);
 }
 
-/* Whether a baseline alone forecasts a place. */
+/* Whether baselines alone forecast a place. */
 static bool alone(const struct blend *blend, const struct evaluation_place *place)
 {
-    return blend_of(blend, place->series->key)->share >= 1.0f;
+    return (double)blend_baselines(blend_of(blend, place->series->key)) >= BLEND_ALONE;
 }
 
 struct part {

@@ -140,7 +140,7 @@ static void forecast(const struct snapshot *snapshot, const struct model_series 
 static void forecasts_remember(UNUSED void **state)
 {
     struct snapshot *snapshot = train(2);
-    snapshot->blend.group.share = 0; /* the members alone */
+    snapshot->blend.group = (struct blend_mixture){0}; /* the members alone */
     snapshot->blend.count = 0;
     size_t reach = snapshot_context(snapshot);
     size_t longest = 0;
