@@ -1,11 +1,11 @@
 /* Choosing the blend from held-back origins: the group's mixture first, then that of each series.
  * SPDX-License-Identifier: Apache-2.0
  *
- * A choice is a baseline and a share of it. What is served is not
- * the best choice but all of them, weighted by exp(-value / TEMPERATURE): held-back origins are
- * few, the choices that look best are close to each other, and an average of them is never worse
- * than they are on average, since the loss is convex (Yang 2004, "Combining forecasting
- * procedures").
+ * A choice is a baseline and a share of it. What is served is not the best choice but all of them,
+ * weighted by exp(-value / temperature): held-back origins are few, the choices that look best are
+ * close to each other, and an average of them is never worse than they are on average, since the
+ * loss is convex (Yang 2004, "Combining forecasting procedures"). The temperature falls with the
+ * root of the places that speak, as the error of what they say does.
  *
  * Choices are compared by the logarithm of their loss over that of the model alone. A series'
  * opinion is half that of its whole loss, half the mean over its origins, each bounded: one anomaly
@@ -30,13 +30,15 @@
 #define ORIGIN_BOUND    3.0  /* of the logarithm at one origin: 20 times */
 #define RATIO_LEAST     1e-6 /* of losses: what is exact */
 #define GROUP_PENALTY   0.02 /* a share must earn this much of itself */
-#define TEMPERATURE     0.03 /* a choice this much above the best has exp(-1) of its weight */
+#define UNSURE          1.5  /* temperature times the root of the places, */
+#define TEMPERATURE_MAX 0.5  /* and its bound: where few speak, what is bad must stay out */
 #define SHARE_LEAST     0.03 /* smaller parts are left out */
 #define PRIOR           6.0 /* origins that the group's opinion is worth where spreads are unknown */
 
 struct chooser {
     const struct evaluation *evaluation;
     struct blend_losses losses;
+    double temperature; /* a choice this much above the best has exp(-1) of its weight */
     /* Of the logarithms, by choice: the group's opinion, the variance between series, and that of
      * one series' origins about their mean. */
     double opinion[BLEND_CHOICES_MAX], between[BLEND_CHOICES_MAX], within[BLEND_CHOICES_MAX];
@@ -184,7 +186,7 @@ static struct blend_mixture mixture_of(const struct chooser *chooser, const doub
         least = fmin(least, values[c]);
     }
     for (size_t c = 0; c < chooser->losses.choice_count; c++) {
-        double weight = exp((least - values[c]) / TEMPERATURE);
+        double weight = exp((least - values[c]) / chooser->temperature);
         total += weight;
         if (c > 0) {
             shares[blend_choice_method(c)] += weight * blend_choice_share(c);
@@ -238,7 +240,9 @@ static void mix_series(const struct chooser *chooser, struct blend *blend)
 enum status blend_choose(const struct evaluation *evaluation, const uint32_t seasons[SEASONS_MAX],
                          struct blend *blend, struct error *error)
 {
-    struct chooser chooser = {.evaluation = evaluation};
+    double places = fmax(1.0, (double)evaluation->count);
+    struct chooser chooser = {.evaluation = evaluation,
+                              .temperature = fmin(TEMPERATURE_MAX, UNSURE / sqrt(places))};
     enum status status = blend_losses_init(&chooser.losses, evaluation, seasons, error);
     if (status == STATUS_OK) {
         status = blend_reserve(blend, evaluation->count, error);

@@ -1,5 +1,10 @@
 /* Calibration: how far the quantiles must lie from the median to hold what their levels promise.
  * SPDX-License-Identifier: Apache-2.0
+ *
+ * A factor is the quantile of |actual - median| / half-width over the held-back places, at a level
+ * a little above the nominal one: n exchangeable scores cover the next one with probability p if
+ * the quantile is taken at p (n + 1) / n (Papadopoulos et al. 2002; Lei et al. 2018, section 2.2).
+ * The errors of one horizon move together, so n counts places, not points.
  */
 #include "model/training/calibrate.h"
 
@@ -61,15 +66,23 @@ static size_t collect(const struct evaluation *evaluation, const struct blend *b
     return found;
 }
 
-static double factor_of(double *ratios, size_t count, size_t level, double origins)
+/* What a factor rests on. */
+struct weight {
+    double origins; /* of each series */
+    double places;  /* of all series */
+};
+
+static double factor_of(double *ratios, size_t count, size_t level, const struct weight *weight)
 {
     if (count < POINTS_MIN) {
         return 1.0;
     }
     order_sort(ratios, count);
-    double factor = order_quantile(ratios, count, 2.0 * quantile_levels[level] - 1.0);
+    double nominal = 2.0 * quantile_levels[level] - 1.0;
+    double places = fmax(1.0, weight->places);
+    double factor = order_quantile(ratios, count, fmin(1.0, nominal * (places + 1.0) / places));
     factor = fmax(FACTOR_MIN, fmin(FACTOR_MAX, factor));
-    return pow(factor, origins / (origins + 1.0));
+    return pow(factor, weight->origins / (weight->origins + 1.0));
 }
 
 /* A part's factor holds at its middle; between the middles it runs evenly from one to the next, so
@@ -90,13 +103,19 @@ enum status calibrate(const struct evaluation *evaluation, const struct blend *b
     if (ratios == NULL) {
         return error_set(error, STATUS_NO_MEMORY, "could not calibrate the model");
     }
-    size_t parts = horizon < HORIZON_PARTS ? 1 : HORIZON_PARTS;
+    struct weight weight = {(double)origins, 0.0};
+    for (size_t i = 0; i < evaluation->count; i++) {
+        weight.places += alone(blend, &evaluation->places[i]) ? 0.0 : 1.0;
+    }
+    /* Few places: one factor for the whole horizon, rather than none. */
+    bool few = weight.places * (double)horizon < (double)(HORIZON_PARTS * POINTS_MIN);
+    size_t parts = few || horizon < HORIZON_PARTS ? 1 : HORIZON_PARTS;
     for (size_t level = QUANTILE_MEDIAN + 1; level < QUANTILE_COUNT; level++) {
         double factors[HORIZON_PARTS];
         for (size_t part = 0; part < parts; part++) {
             struct part steps = {horizon * part / parts, horizon * (part + 1) / parts};
             size_t count = collect(evaluation, blend, level, steps, ratios);
-            factors[part] = factor_of(ratios, count, level, (double)origins);
+            factors[part] = factor_of(ratios, count, level, &weight);
         }
         for (size_t h = 0; h < horizon; h++) {
             float factor = (float)factor_at(factors, parts, h, horizon);
