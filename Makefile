@@ -22,7 +22,7 @@ CFLAGS  ?= -O2 -g
 # No fast-math: finite checks must mean something. Contraction and errno-free math change no such thing.
 ALLFLAGS = -std=gnu17 $(CFLAGS) $(WARNINGS) $(HARDEN) -pthread -fno-math-errno -fno-trapping-math -fopenmp-simd -MMD -MP
 LDFLAGS += -pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed
-LDLIBS   = $(BLAS_DIR)/libopenblas.so.0 -lmicrohttpd -lgnutls -lseccomp -ljansson -lsqlite3 -lyaml -lz -lzstd -lsnappy -lm -pthread
+LDLIBS   = -lmicrohttpd -lgnutls -lseccomp -ljansson -lsqlite3 -lyaml -lz -lzstd -lsnappy -lm -pthread
 
 # Flavours, each in its own folder: make SAN=address,undefined ...   make DOUBLE=1 ...   make DEBUG=1 ...
 comma := ,

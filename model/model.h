@@ -21,6 +21,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Loads the library of matrix products. Training and forecasting do it themselves; but it reads
+ * files and makes memory executable, so whoever gives that up calls it before, and it sets a
+ * variable of the environment, so before other threads look there. STATUS_UNSUPPORTED with a hint
+ * where the library is not installed. */
+enum status model_prepare(struct error *error) MUST_USE;
+
 /* ---------------------------------------------------------------- series on a grid */
 
 #define SEASONS_MAX 3

@@ -509,8 +509,9 @@ int daemon_run(const struct daemon_options *options, const struct config_sources
     catch_signals();
     mallopt(M_ARENA_MAX, 2);
     apply_log(options->config);
-    enum status status = STATUS_OK;
-    if (options->config->alerts.count > 0) { /* its libraries cannot be read from the sandbox */
+    /* Libraries cannot be read from the sandbox. */
+    enum status status = model_prepare(&error);
+    if (status == STATUS_OK && options->config->alerts.count > 0) {
         status = fetch_prepare(&error);
     }
     bool files_limited = guard_limit_files(options->config, sources->file);

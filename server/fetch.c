@@ -9,10 +9,10 @@
 #include "server/fetch.h"
 
 #include "base/check.h"
+#include "base/library.h"
 #include "base/memory.h"
 
 #include <curl/curl.h>
-#include <dlfcn.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -47,37 +47,21 @@ struct fetch {
 
 static void load_library(void)
 {
-    static const char *const names[] = {"libcurl-gnutls.so.4", "libcurl.so.4"};
-    static const struct {
-        const char *name;
-        void *place;
-    } symbols[] = {
-        {"curl_global_init", &library.global_init},
-        {"curl_easy_init", &library.easy_init},
-        {"curl_easy_reset", &library.easy_reset},
-        {"curl_easy_cleanup", &library.easy_cleanup},
-        {"curl_easy_setopt", &library.easy_setopt},
-        {"curl_easy_perform", &library.easy_perform},
-        {"curl_easy_getinfo", &library.easy_getinfo},
-        {"curl_easy_strerror", &library.easy_strerror},
-        {"curl_slist_append", &library.slist_append},
-        {"curl_slist_free_all", &library.slist_free_all},
+    static const char *const names[] = {"libcurl-gnutls.so.4", "libcurl.so.4", NULL};
+    static const struct library_symbol symbols[] = {
+        {"curl_global_init", &library.global_init, false},
+        {"curl_easy_init", &library.easy_init, false},
+        {"curl_easy_reset", &library.easy_reset, false},
+        {"curl_easy_cleanup", &library.easy_cleanup, false},
+        {"curl_easy_setopt", &library.easy_setopt, false},
+        {"curl_easy_perform", &library.easy_perform, false},
+        {"curl_easy_getinfo", &library.easy_getinfo, false},
+        {"curl_easy_strerror", &library.easy_strerror, false},
+        {"curl_slist_append", &library.slist_append, false},
+        {"curl_slist_free_all", &library.slist_free_all, false},
     };
-    void *handle = NULL;
-    for (size_t i = 0; i < ARRAY_COUNT(names) && handle == NULL; i++) {
-        handle = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
-    }
-    if (handle == NULL) {
-        return;
-    }
-    for (size_t i = 0; i < ARRAY_COUNT(symbols); i++) {
-        void *symbol = dlsym(handle, symbols[i].name);
-        if (symbol == NULL) {
-            return;
-        }
-        memcpy(symbols[i].place, &symbol, sizeof(symbol)); /* as POSIX has it for functions */
-    }
-    library_ready = library.global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK;
+    library_ready = library_load(names, symbols, ARRAY_COUNT(symbols)) &&
+                    library.global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK;
 }
 
 enum status fetch_prepare(struct error *error)

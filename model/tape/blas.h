@@ -1,9 +1,10 @@
 /* The one door to OpenBLAS: matrix products in the tape's scalar type, one thread a call.
  * SPDX-License-Identifier: Apache-2.0
  *
- * OpenBLAS runs single-threaded inside a lane. Debian's serial flavour gives wrong results when two
- * threads call it at once; in OpenMP builds setting the thread count has no lasting effect. So:
- * blas_check must have said yes before more than one thread calls blas_product.
+ * OpenBLAS is loaded at the first use (see model_prepare) and runs single-threaded inside a lane.
+ * Debian's serial flavour gives wrong results when two threads call it at once; in OpenMP builds
+ * setting the thread count has no lasting effect. So: blas_check must have said yes before more
+ * than one thread calls blas_product.
  */
 #ifndef MODEL_TAPE_BLAS_H
 #define MODEL_TAPE_BLAS_H
@@ -15,10 +16,10 @@
 
 enum blas_side { BLAS_PLAIN, BLAS_TRANSPOSED };
 
-/* Keeps OpenBLAS at one thread (it is set so before main already) and says whether `lanes` threads
- * may call it at once. STATUS_UNSUPPORTED (with a hint) for more than one lane where the build has
- * no threads, and for OpenMP builds unless OMP_NUM_THREADS is 1. Call once at start; cheap and safe
- * to repeat. Any thread. */
+/* Says whether `lanes` threads may multiply at once, and prepares memory for them.
+ * STATUS_UNSUPPORTED (with a hint) for more than one lane where the build has no threads, for
+ * OpenMP builds unless OMP_NUM_THREADS is 1, and where there is no OpenBLAS. Call once at start;
+ * cheap and safe to repeat. Any thread. */
 enum status blas_check(unsigned lanes, struct error *error) MUST_USE;
 
 /* "OpenBLAS 0.3.21 ... SkylakeX ...": for the record of figures. Static memory. */
