@@ -73,6 +73,19 @@ void file_system_use(const struct file_system *other)
     in_use = other != NULL ? other : &own;
 }
 
+int file_sync(const char *path)
+{
+    int file = in_use->open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0);
+    if (file < 0) {
+        return errno;
+    }
+    int code = in_use->sync(file) == 0 ? 0 : errno;
+    if (in_use->close(file) != 0 && code == 0) {
+        code = errno;
+    }
+    return code;
+}
+
 int file_sync_parent(const char *path)
 {
     char folder[PATH_MAX];

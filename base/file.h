@@ -36,6 +36,9 @@ const struct file_system *file_system(void);
 /* Tests: replaces it (NULL restores the system's own). */
 void file_system_use(const struct file_system *other);
 
+/* Syncs a file by its path; 0 or an errno. */
+int file_sync(const char *path);
+
 /* Syncs the folder in which `path` is an entry; 0 or an errno. */
 int file_sync_parent(const char *path);
 

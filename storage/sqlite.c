@@ -328,8 +328,10 @@ static void library_settings(void)
 static enum status connection_open(struct sqlite_state *state, struct error *error)
 {
     const struct storage_options *options = &state->storage->options;
-    if (sqlite_connect(state->file, !options->read_only, options->relaxed, &state->db, error) !=
-        STATUS_OK) {
+    enum connection kind = options->read_only ? CONNECTION_READS
+                           : options->relaxed ? CONNECTION_WRITES_RELAXED
+                                              : CONNECTION_WRITES;
+    if (sqlite_connect(state->file, kind, &state->db, error) != STATUS_OK) {
         return error->status;
     }
     sqlite3_wal_hook(state->db, wal_committed, state);
@@ -367,7 +369,9 @@ static enum status connection_load(struct sqlite_state *state, struct error *err
 {
     sqlite_disconnect(state);
     memory_forget(state);
-    if (connection_open(state, error) != STATUS_OK) {
+    bool read_only = state->storage->options.read_only;
+    if ((!read_only && sqlite_create(state->file, error) != STATUS_OK) ||
+        connection_open(state, error) != STATUS_OK) {
         return error->status;
     }
     return sqlite_load(state, error);

@@ -84,30 +84,12 @@ static bool file_there(const char *path)
     return file_system()->size(path) >= 0 || errno != ENOENT;
 }
 
-/* A database with what SQLite may have left beside it. */
-static void database_remove(const char *file)
+static enum status copy_sync(const char *path, struct error *error)
 {
-    static const char *const endings[] = {"", "-journal", "-wal", "-shm"};
-    char path[PATH_BYTES];
-    for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++) {
-        if (path_set(path, file, endings[i])) {
-            (void)file_system()->remove(path);
-        }
-    }
-}
-
-static enum status file_sync(const char *path, struct error *error)
-{
-    const struct file_system *files = file_system();
-    int file = files->open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0);
-    bool synced = file >= 0 && files->sync(file) == 0;
-    int why = errno;
-    if (file >= 0 && files->close(file) != 0 && synced) {
-        synced = false;
-        why = errno;
-    }
-    return synced ? STATUS_OK
-                  : error_set(error, STATUS_IO, "could not sync '%.200s': %s", path, strerror(why));
+    int code = file_sync(path);
+    return code == 0
+               ? STATUS_OK
+               : error_set(error, STATUS_IO, "could not sync '%.200s': %s", path, strerror(code));
 }
 
 /* ---------------------------------------------------------------- pages */
@@ -173,7 +155,7 @@ static enum status snapshot_copy(const char *store, struct sqlite3 *to,
                                  const struct backup_options *options, struct error *error)
 {
     struct sqlite3 *from = NULL;
-    enum status status = sqlite_connect(store, false, false, &from, error);
+    enum status status = sqlite_connect(store, CONNECTION_READS, &from, error);
     if (status == STATUS_OK) {
         status = run(from, "BEGIN; SELECT count(*) FROM sqlite_schema;", "read the store", error);
     }
@@ -208,7 +190,7 @@ enum status backup_create(const char *directory, const char *file,
         error_set(error, STATUS_CONFLICT, "cannot write '%.200s': it is there already", file);
         error_hint(error, "Name another file, or remove that one first.");
     } else {
-        database_remove(backup->partial); /* of a backup that was killed */
+        sqlite_database_remove(backup->partial); /* of a backup that was killed */
         if (plain_open(backup->partial, &backup->db, error) == STATUS_OK &&
             snapshot_copy(store, backup->db, options, error) == STATUS_OK &&
             run(backup->db, tables_text, "write the backup", error) == STATUS_OK) {
@@ -485,8 +467,8 @@ enum status backup_publish(struct backup *backup, storage_report report, void *c
     /* What is verified is what the file holds, not what this connection remembers of it. */
     sqlite3_close(backup->db);
     backup->db = NULL;
-    if (file_sync(backup->partial, error) != STATUS_OK ||
-        sqlite_connect(backup->partial, false, false, &backup->db, error) != STATUS_OK) {
+    if (copy_sync(backup->partial, error) != STATUS_OK ||
+        sqlite_connect(backup->partial, CONNECTION_READS, &backup->db, error) != STATUS_OK) {
         return error->status;
     }
     if (verify(backup, report, context, error) != STATUS_OK) {
@@ -514,7 +496,7 @@ enum status backup_open(const char *file, storage_report report, void *context, 
     }
     if (!path_set(backup->file, file, "") || !file_there(file)) {
         error_set(error, STATUS_NOT_FOUND, "there is no file '%.200s'", file);
-    } else if (sqlite_connect(file, false, false, &backup->db, error) != STATUS_OK ||
+    } else if (sqlite_connect(file, CONNECTION_READS, &backup->db, error) != STATUS_OK ||
                verify(backup, report, context, error) != STATUS_OK) {
         error_wrap(error, "cannot restore from '%.150s'", file);
     } else {
@@ -549,7 +531,7 @@ enum status backup_extract(struct backup *backup, const char *folder, struct err
                      "write the store", error);
     }
     sqlite3_close(db);
-    return status == STATUS_OK ? file_sync(path, error) : status;
+    return status == STATUS_OK ? copy_sync(path, error) : status;
 }
 
 void backup_close(struct backup *backup)
@@ -559,7 +541,7 @@ void backup_close(struct backup *backup)
     }
     sqlite3_close(backup->db);
     if (backup->partial[0] != '\0') {
-        database_remove(backup->partial);
+        sqlite_database_remove(backup->partial);
     }
     mem_free(backup);
 }

@@ -303,7 +303,7 @@ static enum status file_check(const char *file, int64_t retention_ms, storage_re
 {
     struct check_options options = {.retention_ms = retention_ms};
     struct sqlite3 *db = NULL;
-    if (sqlite_connect(file, false, false, &db, error) != STATUS_OK) {
+    if (sqlite_connect(file, CONNECTION_READS, &db, error) != STATUS_OK) {
         return error->status;
     }
     enum status status = sqlite_check_database(db, &options, report, context, error);

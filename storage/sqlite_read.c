@@ -72,7 +72,7 @@ enum status sqlite_reader_open(struct storage *storage, void **out, struct error
         error_set(error, STATUS_NO_MEMORY, "could not allocate a reader");
         goto failed;
     }
-    if (sqlite_connect(state->file, false, false, &reader->db, error) != STATUS_OK) {
+    if (sqlite_connect(state->file, CONNECTION_READS, &reader->db, error) != STATUS_OK) {
         goto failed;
     }
     for (size_t i = 0; i < READ_STATEMENTS; i++) {

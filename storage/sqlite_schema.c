@@ -298,20 +298,25 @@ static void limits_set(struct sqlite3 *db, bool writer)
     sqlite3_wal_autocheckpoint(db, 0);
 }
 
-static int settings_run(struct sqlite3 *db, bool writer, bool relaxed)
+static int settings_run(struct sqlite3 *db, enum connection kind)
 {
+    static const char *const synchronous[] = {[CONNECTION_READS] = "FULL",
+                                              [CONNECTION_WRITES] = "FULL",
+                                              [CONNECTION_WRITES_RELAXED] = "NORMAL",
+                                              [CONNECTION_CREATES] = "OFF"};
     char text[320];
     snprintf(text, sizeof text,
              "PRAGMA mmap_size = 0; PRAGMA temp_store = MEMORY; PRAGMA cell_size_check = ON;"
              "PRAGMA cache_size = -%d; PRAGMA synchronous = %s; PRAGMA journal_size_limit = %d;",
-             writer ? WRITER_CACHE_KIB : READER_CACHE_KIB, relaxed ? "NORMAL" : "FULL",
+             kind == CONNECTION_READS ? READER_CACHE_KIB : WRITER_CACHE_KIB, synchronous[kind],
              WAL_LIMIT_BYTES);
     return run_text(db, text);
 }
 
-enum status sqlite_connect(const char *file, bool writer, bool relaxed, struct sqlite3 **out,
+enum status sqlite_connect(const char *file, enum connection kind, struct sqlite3 **out,
                            struct error *error)
 {
+    bool writer = kind != CONNECTION_READS;
     int flags = SQLITE_OPEN_NOMUTEX |
                 (writer ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY);
     int64_t version = 0;
@@ -324,7 +329,7 @@ enum status sqlite_connect(const char *file, bool writer, bool relaxed, struct s
         return error->status;
     }
     limits_set(db, writer);
-    code = settings_run(db, writer, relaxed);
+    code = settings_run(db, kind);
     if (code != SQLITE_OK) {
         sqlite_status(db, code, "open the database", error);
     } else if (version_read(db, &version, error) == STATUS_OK && writer) {

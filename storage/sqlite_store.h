@@ -154,10 +154,27 @@ static inline struct sqlite_series *sqlite_series_of(struct series_entry *entry)
     return (struct sqlite_series *)entry;
 }
 
+/* ---- sqlite_create.c */
+
+/* Makes the file of a store where there is none yet, or an empty one. The caller syncs its folder.
+ */
+enum status sqlite_create(const char *file, struct error *error) MUST_USE;
+/* A database with what SQLite may have left beside it. */
+void sqlite_database_remove(const char *file);
+
 /* ---- sqlite_schema.c: connections */
 
-/* Opens the file with all settings of this store; a writer also creates and migrates. */
-enum status sqlite_connect(const char *file, bool writer, bool relaxed, struct sqlite3 **out,
+/* What a connection does; from CONNECTION_WRITES on it also migrates. One that creates syncs
+ * nothing. */
+enum connection {
+    CONNECTION_READS,
+    CONNECTION_WRITES,
+    CONNECTION_WRITES_RELAXED,
+    CONNECTION_CREATES
+};
+
+/* Opens the file with all settings of this store. */
+enum status sqlite_connect(const char *file, enum connection kind, struct sqlite3 **out,
                            struct error *error) MUST_USE;
 enum status sqlite_prepare_all(struct sqlite_state *state, struct error *error) MUST_USE;
 void sqlite_disconnect(struct sqlite_state *state);
