@@ -36,58 +36,64 @@
 
 /* ---------------------------------------------------------------- callbacks of the library */
 
-static struct exchange *exchange_of(struct MHD_Connection *connection)
+static struct client *client_of(struct MHD_Connection *connection)
 {
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     return info != NULL ? info->socket_context : NULL;
 }
 
+static struct client *client_new(struct http *http, struct MHD_Connection *connection)
+{
+    struct client *client = mem_zeroed(1, sizeof(*client));
+    if (client == NULL) {
+        return NULL; /* its requests are refused */
+    }
+    client->http = http;
+    client->connection = connection;
+    client->fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+    client->since_ns = clock_monotonic_ns();
+    atomic_fetch_add(&http->connections, 1);
+    lock_acquire(&http->lock);
+    client->next = http->clients;
+    if (http->clients != NULL) {
+        http->clients->previous = client;
+    }
+    http->clients = client;
+    lock_release(&http->lock);
+    return client;
+}
+
+static void client_free(struct client *client)
+{
+    struct http *http = client->http;
+    lock_acquire(&http->lock);
+    http->sweeping = http->sweeping == client ? client->next : http->sweeping;
+    if (client->previous != NULL) {
+        client->previous->next = client->next;
+    } else {
+        http->clients = client->next;
+    }
+    if (client->next != NULL) {
+        client->next->previous = client->previous;
+    }
+    lock_release(&http->lock);
+    atomic_fetch_sub(&http->connections, 1);
+    int phase = atomic_load(&client->phase);
+    if (phase != PHASE_NEW && phase != PHASE_IDLE) {
+        exchange_end(client->exchange); /* the library gave a request up without a word */
+    }
+    exchange_release(client->exchange);
+    mem_free(client);
+}
+
 static void connection_changed(void *context, struct MHD_Connection *connection,
                                void **socket_context, enum MHD_ConnectionNotificationCode code)
 {
-    struct http *http = context;
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-        struct exchange *exchange = mem_zeroed(1, sizeof(*exchange));
-        *socket_context = exchange;
-        if (exchange == NULL) {
-            return; /* its requests are refused */
-        }
-        exchange->http = http;
-        exchange->connection = connection;
-        exchange->request.server_context = exchange;
-        exchange->uri = exchange->inline_uri;
-        exchange->uri_capacity = sizeof(exchange->inline_uri);
-        exchange->fd =
-            MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
-        exchange->since_ns = clock_monotonic_ns();
-        atomic_fetch_add(&http->connections, 1);
-        lock_acquire(&http->lock);
-        exchange->next = http->exchanges;
-        if (http->exchanges != NULL) {
-            http->exchanges->previous = exchange;
-        }
-        http->exchanges = exchange;
-        lock_release(&http->lock);
+        *socket_context = client_new(context, connection);
     } else if (*socket_context != NULL) {
-        struct exchange *exchange = *socket_context;
-        lock_acquire(&http->lock);
-        http->sweeping = http->sweeping == exchange ? exchange->next : http->sweeping;
-        if (exchange->previous != NULL) {
-            exchange->previous->next = exchange->next;
-        } else {
-            http->exchanges = exchange->next;
-        }
-        if (exchange->next != NULL) {
-            exchange->next->previous = exchange->previous;
-        }
-        lock_release(&http->lock);
-        atomic_fetch_sub(&http->connections, 1);
-        int phase = atomic_load(&exchange->phase);
-        if (phase != PHASE_NEW && phase != PHASE_IDLE) {
-            exchange_end(exchange); /* the library gave a request up without a word */
-        }
-        exchange_release(exchange);
+        client_free(*socket_context);
         *socket_context = NULL;
     }
 }
@@ -97,14 +103,12 @@ static void connection_changed(void *context, struct MHD_Connection *connection,
  * leave a request that is neither answered nor ended: so it finds an empty query. */
 static void *request_line(void *context, const char *uri, struct MHD_Connection *connection)
 {
-    struct exchange *exchange = exchange_of(connection);
+    struct client *client = client_of(connection);
     (void)context;
-    if (exchange != NULL) {
-        exchange_head(exchange, uri);
-        char *mark = strchr(uri, '?');
-        if (mark != NULL) {
-            mark[1] = '\0';
-        }
+    struct exchange *exchange = client != NULL ? exchange_head(client, uri) : NULL;
+    char *mark = exchange != NULL ? strchr(uri, '?') : NULL;
+    if (mark != NULL) {
+        mark[1] = '\0';
     }
     return exchange;
 }
@@ -157,20 +161,20 @@ static void library_log(void *context, const char *format, va_list list)
 
 /* ---------------------------------------------------------------- deadlines */
 
-static bool beyond_deadline(const struct exchange *exchange, int64_t now_ns)
+static bool beyond_deadline(const struct client *client, int64_t now_ns)
 {
-    int64_t since = atomic_load_explicit(&exchange->since_ns, memory_order_relaxed);
+    int64_t since = atomic_load_explicit(&client->since_ns, memory_order_relaxed);
     int64_t age = (now_ns - since) / SECOND_NS;
     int64_t earned;
-    switch ((enum phase)atomic_load_explicit(&exchange->phase, memory_order_acquire)) {
+    switch ((enum phase)atomic_load_explicit(&client->phase, memory_order_acquire)) {
     case PHASE_NEW:
     case PHASE_HEAD:
         return age >= HEAD_SECONDS;
     case PHASE_BODY:
-        earned = (int64_t)atomic_load(&exchange->body_received) / RATE_BYTES;
+        earned = (int64_t)atomic_load(&client->body_received) / RATE_BYTES;
         return age >= REQUEST_SECONDS || (age >= RATE_AFTER_SECONDS && earned < age);
     case PHASE_WRITING:
-        earned = (int64_t)atomic_load(&exchange->answer_bytes) / RATE_BYTES;
+        earned = (int64_t)atomic_load(&client->answer_bytes) / RATE_BYTES;
         return age >= REQUEST_SECONDS + earned;
     case PHASE_IDLE:
         return age >= IDLE_SECONDS;
@@ -222,10 +226,10 @@ static bool sweep_slice(struct http *http, int64_t now_ns, size_t *cut)
 {
     size_t slice = 0;
     while (http->sweeping != NULL && slice < SWEEP_SLICE) {
-        struct exchange *exchange = http->sweeping;
-        http->sweeping = exchange->next;
-        if (beyond_deadline(exchange, now_ns)) {
-            shutdown(exchange->fd, SHUT_RDWR);
+        struct client *client = http->sweeping;
+        http->sweeping = client->next;
+        if (beyond_deadline(client, now_ns)) {
+            shutdown(client->fd, SHUT_RDWR);
             slice++;
         }
     }
@@ -240,7 +244,7 @@ size_t http_sweep(struct http *http, int64_t now_ns)
     size_t cut = 0;
     bool more = true;
     lock_acquire(&http->lock);
-    http->sweeping = http->exchanges;
+    http->sweeping = http->clients;
     while (more) {
         more = sweep_slice(http, now_ns, &cut);
         if (more) {
@@ -259,11 +263,11 @@ size_t http_sweep(struct http *http, int64_t now_ns)
 static void cut_clients(struct http *http, bool idle_only)
 {
     lock_acquire(&http->lock);
-    for (struct exchange *exchange = http->exchanges; exchange != NULL; exchange = exchange->next) {
-        int phase = atomic_load(&exchange->phase);
+    for (struct client *client = http->clients; client != NULL; client = client->next) {
+        int phase = atomic_load(&client->phase);
         bool idle = phase == PHASE_IDLE || phase == PHASE_NEW;
         if (idle || (!idle_only && phase != PHASE_WORKING)) {
-            shutdown(exchange->fd, SHUT_RDWR);
+            shutdown(client->fd, SHUT_RDWR);
         }
     }
     lock_release(&http->lock);

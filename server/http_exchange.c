@@ -50,8 +50,8 @@
 
 static void set_phase(struct exchange *exchange, enum phase phase, int64_t now_ns)
 {
-    atomic_store_explicit(&exchange->since_ns, now_ns, memory_order_relaxed);
-    atomic_store_explicit(&exchange->phase, (int)phase, memory_order_release);
+    atomic_store_explicit(&exchange->client->since_ns, now_ns, memory_order_relaxed);
+    atomic_store_explicit(&exchange->client->phase, (int)phase, memory_order_release);
 }
 
 static void drop_body(struct exchange *exchange)
@@ -122,12 +122,13 @@ static int answer(struct exchange *exchange)
     if (atomic_load_explicit(&exchange->http->services->draining, memory_order_relaxed)) {
         MHD_add_response_header(out, "Connection", "close");
     }
-    atomic_store_explicit(&exchange->answer_bytes, response->body_length, memory_order_relaxed);
+    atomic_store_explicit(&exchange->client->answer_bytes, response->body_length,
+                          memory_order_relaxed);
     response->body = NULL; /* the library's now */
     set_phase(exchange, PHASE_WRITING, clock_monotonic_ns());
     exchange->status = response->status;
     enum MHD_Result queued =
-        MHD_queue_response(exchange->connection, (unsigned int)response->status, out);
+        MHD_queue_response(exchange->client->connection, (unsigned int)response->status, out);
     MHD_destroy_response(out);
     return queued == MHD_YES;
 }
@@ -135,12 +136,12 @@ static int answer(struct exchange *exchange)
 static bool send_past_library(const struct exchange *exchange, struct iovec parts[2])
 {
     if (exchange->http->tls) {
-        const union MHD_ConnectionInfo *info =
-            MHD_get_connection_info(exchange->connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+        const union MHD_ConnectionInfo *info = MHD_get_connection_info(
+            exchange->client->connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
         return info != NULL && tls_send(info->tls_session, parts, 2);
     }
     struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
-    return sendmsg(exchange->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) > 0;
+    return sendmsg(exchange->client->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) > 0;
 }
 
 /* Writes the answer past the library, which is about to close the connection. */
@@ -166,7 +167,7 @@ static int answer_raw(struct exchange *exchange)
         struct iovec parts[2] = {{head.bytes, head.length},
                                  {response->body, response->body_length}};
         if (send_past_library(exchange, parts)) {
-            http_linger(exchange->http, exchange->fd);
+            http_linger(exchange->http, exchange->client->fd);
         }
     }
     text_release(&head);
@@ -190,7 +191,7 @@ static int refuse(struct exchange *exchange)
 
 static void resume_exchange(struct exchange *exchange)
 {
-    struct MHD_Connection *connection = exchange->connection;
+    struct MHD_Connection *connection = exchange->client->connection;
     int before = atomic_exchange(&exchange->handoff, HANDOFF_READY);
     if (before == HANDOFF_SUSPENDED) {
         MHD_resume_connection(connection);
@@ -208,10 +209,10 @@ static int wait_for_answer(struct exchange *exchange)
     if (atomic_load(&exchange->handoff) == HANDOFF_READY) {
         return answer(exchange);
     }
-    MHD_suspend_connection(exchange->connection);
+    MHD_suspend_connection(exchange->client->connection);
     int expected = HANDOFF_RUNNING;
     if (!atomic_compare_exchange_strong(&exchange->handoff, &expected, HANDOFF_SUSPENDED)) {
-        MHD_resume_connection(exchange->connection);
+        MHD_resume_connection(exchange->client->connection);
     }
     return 1;
 }
@@ -241,7 +242,7 @@ static int dispatch(struct exchange *exchange)
     if (outcome == API_DONE) {
         return answer(exchange);
     }
-    atomic_store_explicit(&exchange->phase, PHASE_WORKING, memory_order_release);
+    atomic_store_explicit(&exchange->client->phase, PHASE_WORKING, memory_order_release);
     if (outcome == API_DECLINED && !workers_push(http->workers, exchange)) {
         atomic_fetch_add_explicit(&http->refused_busy, 1, memory_order_relaxed);
         fill_problem(exchange, STATUS_BUSY, "overloaded", "too many requests are waiting");
@@ -252,8 +253,28 @@ static int dispatch(struct exchange *exchange)
 
 /* ---------------------------------------------------------------- head and body */
 
-void exchange_head(struct exchange *exchange, const char *uri)
+static struct exchange *exchange_new(struct client *client)
 {
+    struct exchange *exchange = mem_zeroed(1, sizeof(*exchange));
+    if (exchange != NULL) {
+        exchange->http = client->http;
+        exchange->client = client;
+        exchange->request.server_context = exchange;
+        exchange->uri = exchange->inline_uri;
+        exchange->uri_capacity = sizeof(exchange->inline_uri);
+    }
+    return exchange;
+}
+
+struct exchange *exchange_head(struct client *client, const char *uri)
+{
+    if (client->exchange == NULL) {
+        client->exchange = exchange_new(client);
+    }
+    struct exchange *exchange = client->exchange;
+    if (exchange == NULL) {
+        return NULL;
+    }
     size_t length = strlen(uri);
     if (length >= exchange->uri_capacity) {
         char *longer = mem_alloc(length + 1);
@@ -273,6 +294,7 @@ void exchange_head(struct exchange *exchange, const char *uri)
     exchange->status = 0;
     atomic_fetch_add(&exchange->http->active, 1); /* before begin() looks at `closing` */
     set_phase(exchange, PHASE_HEAD, exchange->started_ns);
+    return exchange;
 }
 
 /* Path and query out of the kept URI, in place; an absolute form loses scheme and authority. */
@@ -324,7 +346,7 @@ static void prepare_request(struct exchange *exchange, const char *method, const
     exchange->has_length = head->lengths == 1;
     exchange->body_declared = exchange->has_length ? strtoull(head->length, NULL, 10) : 0;
     exchange->expects = head->expect != NULL;
-    atomic_store_explicit(&exchange->body_received, 0, memory_order_relaxed);
+    atomic_store_explicit(&exchange->client->body_received, 0, memory_order_relaxed);
 }
 
 static bool changes_something(enum api_method method)
@@ -338,7 +360,7 @@ static int begin(struct exchange *exchange, const char *method)
     if (atomic_load(&exchange->http->closing)) {
         return 0; /* the library closes the connection */
     }
-    head_gather(exchange->connection, &head);
+    head_gather(exchange->client->connection, &head);
     prepare_request(exchange, method, &head);
     bool has_body = exchange->body_declared > 0 || head.transfers > 0;
     bool decided = true;
@@ -400,7 +422,7 @@ static bool reserve_body(struct exchange *exchange, size_t needed, size_t most)
 static int collect(struct exchange *exchange, const char *bytes, size_t length)
 {
     struct api_request *request = &exchange->request;
-    atomic_fetch_add_explicit(&exchange->body_received, length, memory_order_relaxed);
+    atomic_fetch_add_explicit(&exchange->client->body_received, length, memory_order_relaxed);
     exchange->dropped += length;
     if (exchange->refused) {
         return exchange->dropped > DRAIN_BYTES_MAX ? answer_raw(exchange) : 1;
@@ -424,7 +446,7 @@ static int collect(struct exchange *exchange, const char *bytes, size_t length)
 
 int exchange_step(struct exchange *exchange, const char *method, const char *bytes, size_t *length)
 {
-    switch ((enum phase)atomic_load_explicit(&exchange->phase, memory_order_acquire)) {
+    switch ((enum phase)atomic_load_explicit(&exchange->client->phase, memory_order_acquire)) {
     case PHASE_HEAD:
         return begin(exchange, method);
     case PHASE_BODY:
@@ -450,7 +472,7 @@ void exchange_end(struct exchange *exchange)
     int64_t now_ns = clock_monotonic_ns();
     if (exchange->status != 0) {
         if (http->audit != NULL && api_is_audited(&exchange->request)) {
-            audit_request(http->audit, &exchange->request, exchange->status, exchange->fd);
+            audit_request(http->audit, &exchange->request, exchange->status, exchange->client->fd);
         }
         api_observe(http->services, &exchange->request, exchange->status,
                     now_ns - exchange->started_ns);
@@ -470,6 +492,9 @@ void exchange_end(struct exchange *exchange)
 
 void exchange_release(struct exchange *exchange)
 {
+    if (exchange == NULL) {
+        return;
+    }
     drop_body(exchange);
     if (exchange->uri != exchange->inline_uri) {
         mem_free(exchange->uri);

@@ -25,14 +25,27 @@ enum phase {
 /* Who resumes a suspended connection: see http_exchange.c. */
 enum handoff { HANDOFF_RUNNING, HANDOFF_SUSPENDED, HANDOFF_READY };
 
+/* One connection: what the sweep looks at. Thousands may be open and never send a request line, so
+ * it is small, and what a request needs comes with the first one. */
+struct client {
+    struct http *http;
+    struct MHD_Connection *connection;
+    struct exchange *exchange; /* NULL before the first request; network thread only */
+    int fd;
+    /* shared with the sweep */
+    _Atomic int phase;
+    _Atomic int64_t since_ns; /* of the phase */
+    _Atomic uint64_t body_received, answer_bytes;
+    struct client *previous, *next; /* guarded by http->lock */
+};
+
 /* One request and its answer. It belongs to a connection and is used again for its next request, so
  * that a request on a kept-alive connection allocates nothing here. */
 struct exchange {
     struct api_request request; /* first: api hands it back */
     struct api_response response;
     struct http *http;
-    struct MHD_Connection *connection;
-    int fd;
+    struct client *client;
     /* network thread only */
     bool refused; /* the answer is decided; the rest of the body is dropped */
     bool expects; /* the client waits for 100 Continue */
@@ -47,12 +60,7 @@ struct exchange {
     char inline_uri[512];
     int status; /* answered with; 0 = not yet */
     int64_t started_ns;
-    /* shared with the sweep, workers and the writer */
-    _Atomic int phase;
-    _Atomic int handoff;
-    _Atomic int64_t since_ns; /* of the phase */
-    _Atomic uint64_t body_received, answer_bytes;
-    struct exchange *previous, *next; /* guarded by http->lock */
+    _Atomic int handoff; /* shared with workers and the writer */
 };
 
 struct lingering {
@@ -76,8 +84,8 @@ struct http {
     atomic_bool closing; /* no request begins any more: see http_stop */
     _Atomic uint64_t cut, refused_busy;
     struct lock lock;
-    struct exchange *exchanges; /* guarded by lock, as below */
-    struct exchange *sweeping;  /* the next one that the sweep looks at; NULL = none */
+    struct client *clients;  /* guarded by lock, as below */
+    struct client *sweeping; /* the next one that the sweep looks at; NULL = none */
     struct lingering lingering[LINGER_MAX];
     size_t linger_count;
 };
@@ -113,8 +121,9 @@ bool head_is_cross_origin(const struct head *head);
 enum status http_listen(struct http *http, const struct http_options *options,
                         struct error *error) MUST_USE;
 
-/* A head begins: keeps its URI. Network thread. */
-void exchange_head(struct exchange *exchange, const char *uri);
+/* A head begins: keeps its URI. NULL where memory is short: the request is refused. Network thread.
+ */
+struct exchange *exchange_head(struct client *client, const char *uri);
 
 /* libmicrohttpd's handler, called for head, pieces of the body and its end: 1 to go on, 0 to close.
  */
@@ -123,7 +132,7 @@ int exchange_step(struct exchange *exchange, const char *method, const char *byt
 /* The request is over, answered or not. Network thread. */
 void exchange_end(struct exchange *exchange);
 
-/* Gives back what the exchange holds. */
+/* Gives back the exchange and what it holds; NULL is fine. */
 void exchange_release(struct exchange *exchange);
 
 /* On a worker's thread. */
