@@ -128,3 +128,19 @@ enum status neighbour_point(struct neighbour_series *series, int64_t time_ms, do
     series->points[series->point_count++] = (struct point){.time_ms = time_ms, .value = value};
     return series->point_count == NEIGHBOUR_POINTS_MAX ? neighbour_flush(series, error) : STATUS_OK;
 }
+
+struct slice neighbour_text(const struct json_reader *json)
+{
+    return (struct slice){json->text, json->text_length};
+}
+
+enum status neighbour_bad_form(const struct json_reader *json, enum json_token token,
+                               const char *wanted, struct error *error)
+{
+    if (token == JSON_BROKEN) {
+        json_error(json, error);
+        return error_wrap(error, "cannot read the answer");
+    }
+    return error_set(error, STATUS_INVALID, "the answer is not that of %s (near byte %zu)", wanted,
+                     (size_t)(json->cursor - json->begin));
+}

@@ -7,6 +7,7 @@
 #define API_NEIGHBOUR_H
 
 #include "api/api.h"
+#include "base/json_reader.h"
 
 #define NEIGHBOUR_POINTS_MAX 4096 /* gathered before they are handed on */
 
@@ -43,6 +44,13 @@ enum status neighbour_point(struct neighbour_series *series, int64_t time_ms, do
 
 /* Hands on what is gathered. */
 enum status neighbour_flush(struct neighbour_series *series, struct error *error) MUST_USE;
+
+/* The key or string that was read last. */
+struct slice neighbour_text(const struct json_reader *json);
+
+/* The document is broken, or its form is not that of `wanted` ("a range query"). */
+enum status neighbour_bad_form(const struct json_reader *json, enum json_token token,
+                               const char *wanted, struct error *error);
 
 static inline bool slice_is(struct slice slice, const char *text)
 {

@@ -10,7 +10,6 @@
  */
 #include "api/neighbour.h"
 
-#include "base/json_reader.h"
 #include "base/memory.h"
 
 #include <math.h>
@@ -40,21 +39,10 @@ struct reading {
     bool overflow; /* more tags than a series can have */
 };
 
-static struct slice text_of(const struct json_reader *json)
-{
-    return (struct slice){json->text, json->text_length};
-}
-
 static enum status bad_form(const struct reading *reading, enum json_token token,
                             struct error *error)
 {
-    if (token == JSON_BROKEN) {
-        json_error(&reading->json, error);
-        return error_wrap(error, "cannot read the answer");
-    }
-    return error_set(error, STATUS_INVALID,
-                     "the answer is not that of a SELECT with a column of times (near byte %zu)",
-                     (size_t)(reading->json.cursor - reading->json.begin));
+    return neighbour_bad_form(&reading->json, token, "a SELECT with a column of times", error);
 }
 
 /* ---------------------------------------------------------------- the head of a series */
@@ -80,12 +68,12 @@ static enum status read_tags(struct reading *reading, struct error *error)
     }
     while ((token = json_next(json)) == JSON_KEY) {
         struct series_label label = {0};
-        bool kept = keep_tag(reading, text_of(json), &label.key);
+        bool kept = keep_tag(reading, neighbour_text(json), &label.key);
         token = json_next(json);
         if (token != JSON_STRING) {
             return bad_form(reading, token, error);
         }
-        kept = keep_tag(reading, text_of(json), &label.value) && kept;
+        kept = keep_tag(reading, neighbour_text(json), &label.value) && kept;
         if (kept && label.value.length > 0 && reading->label_count <= SERIES_LABELS_MAX) {
             reading->labels[reading->label_count++] = label;
         }
@@ -106,7 +94,7 @@ static enum status read_columns(struct reading *reading, struct error *error)
             return error_set(error, STATUS_TOO_LARGE, "a measurement has more than %d columns",
                              COLUMNS_MAX);
         }
-        if (slice_is(text_of(json), "time")) {
+        if (slice_is(neighbour_text(json), "time")) {
             reading->time_column = reading->column_count;
         }
         memcpy(reading->names + reading->names_used, json->text, json->text_length);
@@ -231,7 +219,7 @@ static enum status read_series(struct reading *reading, struct error *error)
     reading->overflow = false;
     while ((token = json_next(json)) == JSON_KEY) {
         enum status status = STATUS_OK;
-        struct slice key = text_of(json);
+        struct slice key = neighbour_text(json);
         if (slice_is(key, "name")) {
             token = json_next(json);
             if (token != JSON_STRING || json->text_length > sizeof(reading->measurement)) {
@@ -292,7 +280,7 @@ static enum status read_object(struct reading *reading, const char *list,
     enum json_token token;
     while ((token = json_next(json)) == JSON_KEY) {
         enum status status = STATUS_OK;
-        struct slice key = text_of(json);
+        struct slice key = neighbour_text(json);
         if (slice_is(key, list)) {
             status = read_list(reading, read, error);
         } else if (slice_is(key, "error")) {

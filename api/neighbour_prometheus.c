@@ -10,7 +10,6 @@
  */
 #include "api/neighbour.h"
 
-#include "base/json_reader.h"
 #include "base/memory.h"
 
 #include <math.h>
@@ -25,22 +24,10 @@ struct reading {
     char kind[80], text[200]; /* errorType and error */
 };
 
-static struct slice text_of(const struct json_reader *json)
-{
-    return (struct slice){json->text, json->text_length};
-}
-
-/* The document is broken, or has another form than the one above. */
 static enum status bad_form(const struct reading *reading, enum json_token token,
                             struct error *error)
 {
-    if (token == JSON_BROKEN) {
-        json_error(&reading->json, error);
-        return error_wrap(error, "cannot read the answer");
-    }
-    return error_set(error, STATUS_INVALID,
-                     "the answer is not that of a range query (near byte %zu)",
-                     (size_t)(reading->json.cursor - reading->json.begin));
+    return neighbour_bad_form(&reading->json, token, "a range query", error);
 }
 
 static enum status read_metric(struct reading *reading, struct error *error)
@@ -63,7 +50,7 @@ static enum status read_metric(struct reading *reading, struct error *error)
         if (token != JSON_STRING) {
             return bad_form(reading, token, error);
         }
-        neighbour_label(reading->series, (struct slice){key, length}, text_of(json));
+        neighbour_label(reading->series, (struct slice){key, length}, neighbour_text(json));
     }
     return token == JSON_OBJECT_END ? STATUS_OK : bad_form(reading, token, error);
 }
@@ -101,7 +88,7 @@ static enum status read_values(struct reading *reading, struct error *error)
             return bad_form(reading, token, error);
         }
         token = json_next(json);
-        if (token != JSON_STRING || !parse_value(text_of(json), &value)) {
+        if (token != JSON_STRING || !parse_value(neighbour_text(json), &value)) {
             return bad_form(reading, token, error);
         }
         token = json_next(json);
@@ -126,7 +113,7 @@ static enum status read_series(struct reading *reading, struct error *error)
     neighbour_begin(reading->series);
     while ((token = json_next(json)) == JSON_KEY) {
         enum status status = STATUS_OK;
-        struct slice key = text_of(json);
+        struct slice key = neighbour_text(json);
         if (slice_is(key, "metric")) {
             status = read_metric(reading, error);
         } else if (slice_is(key, "values")) {
@@ -172,7 +159,7 @@ static enum status read_data(struct reading *reading, struct error *error)
     }
     while ((token = json_next(json)) == JSON_KEY) {
         enum status status = STATUS_OK;
-        if (slice_is(text_of(json), "result")) {
+        if (slice_is(neighbour_text(json), "result")) {
             status = read_result(reading, error);
         } else if (json_skip_value(json) == JSON_BROKEN) {
             status = bad_form(reading, JSON_BROKEN, error);
@@ -221,7 +208,7 @@ static enum status read_answer(struct reading *reading, struct error *error)
     }
     while ((token = json_next(json)) == JSON_KEY) {
         enum status status = STATUS_OK;
-        struct slice key = text_of(json);
+        struct slice key = neighbour_text(json);
         if (slice_is(key, "data")) {
             status = read_data(reading, error);
         } else if (slice_is(key, "errorType")) {

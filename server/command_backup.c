@@ -38,13 +38,50 @@ static void show_fraction(void *context, double fraction)
     progress_show(context, fraction, "");
 }
 
-/* The configuration alone: neither command opens the store as a daemon does. */
-static enum status config_read(const struct config_sources *sources, struct config *config,
-                               struct error *error)
+/* ---------------------------------------------------------------- what both are told */
+
+struct request {
+    struct config config; /* alone: neither command opens the store as a daemon does */
+    const char *file;
+    int64_t rate_mib; /* of a backup */
+};
+
+/* Reads a command line. False: leave with *code. */
+static bool request_read(struct command_line *line, const char *missing, struct request *request,
+                         int *code)
 {
-    struct config_sources all = *sources;
-    all.environment = environ;
-    return config_load(&all, config, error);
+    struct config_sources sources = {.environment = environ};
+    struct error error = {0};
+    for (int word; (word = command_next(line)) != WORD_END;) {
+        const char *option = word >= 0 ? line->options[word].name : "";
+        if (word == WORD_STOP) {
+            *code = command_exit(line);
+            return false;
+        }
+        if (word == WORD_PLAIN && request->file == NULL) {
+            request->file = line->value;
+        } else if (word == WORD_PLAIN) {
+            *code = command_usage(line, "unexpected argument '%s'", line->value);
+            return false;
+        } else if (strcmp(option, "rate") == 0) {
+            if (!command_integer(line, option, line->value, 0, 1 << 20, &request->rate_mib)) {
+                *code = EXIT_USAGE;
+                return false;
+            }
+        } else if (!command_source(&sources, option, line->value)) {
+            *code = command_usage(line, "too many --set");
+            return false;
+        }
+    }
+    if (request->file == NULL) {
+        *code = command_usage(line, "%s", missing);
+        return false;
+    }
+    if (config_load(&sources, &request->config, &error) != STATUS_OK) {
+        *code = command_fail(&error);
+        return false;
+    }
+    return true;
 }
 
 /* ---------------------------------------------------------------- models into the backup */
@@ -140,19 +177,20 @@ static enum status models_add(struct backup *backup, const char *directory, size
     return status;
 }
 
-static enum status backup_make(const struct config *config, const char *file, int64_t rate_mib,
-                               struct error *error)
+static enum status backup_make(const struct request *request, struct error *error)
 {
+    const char *path = request->config.path, *file = request->file;
     struct progress progress;
     struct backup *backup = NULL;
     size_t models = 0;
     progress_begin(&progress, "copying");
-    struct backup_options options = {
-        .bytes_per_second = rate_mib << 20, .progress = show_fraction, .context = &progress};
-    enum status status = backup_create(config->path, file, &options, &backup, error);
+    struct backup_options options = {.bytes_per_second = request->rate_mib << 20,
+                                     .progress = show_fraction,
+                                     .context = &progress};
+    enum status status = backup_create(path, file, &options, &backup, error);
     progress_end(&progress);
     if (status == STATUS_OK) {
-        status = models_add(backup, config->path, &models, error);
+        status = models_add(backup, path, &models, error);
     }
     if (status == STATUS_OK) {
         status = backup_publish(backup, print_finding, NULL, error);
@@ -184,35 +222,13 @@ int command_backup(int argc, char **argv)
         .argc = argc,
         .argv = argv,
     };
-    static struct config config;
-    struct config_sources sources = {0};
+    static struct request request = {.rate_mib = RATE_DEFAULT_MIB};
     struct error error = {0};
-    const char *file = NULL;
-    int64_t rate = RATE_DEFAULT_MIB;
-    for (int word; (word = command_next(&line)) != WORD_END;) {
-        if (word == WORD_STOP) {
-            return command_exit(&line);
-        }
-        if (word == WORD_PLAIN && file == NULL) {
-            file = line.value;
-        } else if (word == WORD_PLAIN) {
-            return command_usage(&line, "unexpected argument '%s'", line.value);
-        } else if (strcmp(options[word].name, "rate") == 0) {
-            if (!command_integer(&line, "rate", line.value, 0, 1 << 20, &rate)) {
-                return EXIT_USAGE;
-            }
-        } else if (!command_source(&sources, options[word].name, line.value)) {
-            return command_usage(&line, "too many --set");
-        }
+    int code;
+    if (!request_read(&line, "the file to write is missing", &request, &code)) {
+        return code;
     }
-    if (file == NULL) {
-        return command_usage(&line, "the file to write is missing");
-    }
-    if (config_read(&sources, &config, &error) != STATUS_OK ||
-        backup_make(&config, file, rate, &error) != STATUS_OK) {
-        return command_fail(&error);
-    }
-    return EXIT_DONE;
+    return backup_make(&request, &error) == STATUS_OK ? EXIT_DONE : command_fail(&error);
 }
 
 /* ---------------------------------------------------------------- restore */
@@ -364,11 +380,12 @@ static enum status restore_into(struct restore *restore, struct backup *backup, 
     return status;
 }
 
-static enum status restore_run(const struct config *config, const char *file, struct error *error)
+static enum status restore_run(const struct request *request, struct error *error)
 {
+    const char *file = request->file;
     struct restore restore = {.file = -1};
     struct backup *backup = NULL;
-    snprintf(restore.directory, sizeof(restore.directory), "%s", config->path);
+    snprintf(restore.directory, sizeof(restore.directory), "%s", request->config.path);
     snprintf(restore.partial, sizeof(restore.partial), "%s/restore.partial", restore.directory);
     snprintf(restore.models, sizeof(restore.models), "%s/models", restore.partial);
     enum status status = backup_open(file, print_finding, NULL, &backup, error);
@@ -404,28 +421,11 @@ int command_restore(int argc, char **argv)
         .argc = argc,
         .argv = argv,
     };
-    static struct config config;
-    struct config_sources sources = {0};
+    static struct request request;
     struct error error = {0};
-    const char *file = NULL;
-    for (int word; (word = command_next(&line)) != WORD_END;) {
-        if (word == WORD_STOP) {
-            return command_exit(&line);
-        }
-        if (word == WORD_PLAIN && file == NULL) {
-            file = line.value;
-        } else if (word == WORD_PLAIN) {
-            return command_usage(&line, "unexpected argument '%s'", line.value);
-        } else if (!command_source(&sources, options[word].name, line.value)) {
-            return command_usage(&line, "too many --set");
-        }
+    int code;
+    if (!request_read(&line, "the file to restore is missing", &request, &code)) {
+        return code;
     }
-    if (file == NULL) {
-        return command_usage(&line, "the file to restore is missing");
-    }
-    if (config_read(&sources, &config, &error) != STATUS_OK ||
-        restore_run(&config, file, &error) != STATUS_OK) {
-        return command_fail(&error);
-    }
-    return EXIT_DONE;
+    return restore_run(&request, &error) == STATUS_OK ? EXIT_DONE : command_fail(&error);
 }
