@@ -463,9 +463,8 @@ static void gave_up(int signal_number)
     _exit(1);
 }
 
-/* Signals come by handler and semaphore, not by sigwait alone: OpenBLAS starts a thread of its own
- * when it is loaded, before main can block anything, and a signal that the kernel hands to that
- * thread would take its default action and end the process. */
+/* Signals come by handler and semaphore, not by sigwait: a thread that a library starts before main
+ * can block anything would take a signal's default action and end the process. */
 static sem_t signal_arrived;
 static volatile sig_atomic_t asked_to_stop, asked_to_reload;
 

@@ -5,8 +5,7 @@
  * not read or write files outside of a short list, not make memory both writable and executable,
  * and not open other kinds of sockets. Neither limit can be taken back.
  *
- * Landlock binds the calling thread and those it starts, so it comes before the first of our
- * threads. (The one that OpenBLAS starts when it is loaded has nothing to do and stays outside.)
+ * Landlock binds the calling thread and those it starts, so it comes before the first thread.
  * The filter of system calls comes last and binds all threads. Where the kernel has one of them
  * not, the daemon goes on without and says so.
  */

@@ -167,6 +167,36 @@ static void read_only_makes_nothing(void **state)
     assert_int_not_equal(access(nowhere.directory, F_OK), 0);
 }
 
+/* A creation that was killed, and the log of a database that is gone: neither is taken for the new
+ * store. */
+static void creation_begins_anew(void **state)
+{
+    struct place *place = *state;
+    struct error error = {0};
+    struct storage_stats stats;
+    char command[700];
+    assert_int_equal(write_points(place, 0, 100, &error), STATUS_OK);
+    snprintf(command, sizeof command,
+             "cd '%s' && cp forecastd.db-wal kept && cp forecastd.db-shm forecastd.db.new-shm && "
+             "head -c 5000 forecastd.db >forecastd.db.new && cp kept forecastd.db.new-wal",
+             place->directory);
+    assert_int_equal(system(command), 0);
+    stop(place);
+    snprintf(command, sizeof command, "cd '%s' && rm forecastd.db && mv kept forecastd.db-wal",
+             place->directory);
+    assert_int_equal(system(command), 0);
+    start(place);
+    storage_stats(place->storage, &stats);
+    assert_int_equal(stats.points, 0);
+    assert_int_equal(write_points(place, 0, 50, &error), STATUS_OK);
+    stop(place);
+    start(place);
+    storage_stats(place->storage, &stats);
+    assert_int_equal(stats.points, 50);
+    snprintf(command, sizeof command, "cd '%s' && ls | grep -q new", place->directory);
+    assert_int_not_equal(system(command), 0);
+}
+
 static void newer_version_is_refused(void **state)
 {
     struct place *place = *state;
@@ -573,6 +603,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(second_writer_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(reading_beside_the_writer, setup, teardown),
         cmocka_unit_test_setup_teardown(read_only_makes_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(creation_begins_anew, setup, teardown),
         cmocka_unit_test_setup_teardown(newer_version_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(oldest_version_is_migrated, setup, teardown),
         cmocka_unit_test_setup_teardown(full_disk, setup, teardown),
