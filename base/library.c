@@ -6,11 +6,20 @@
 #include <dlfcn.h>
 #include <string.h>
 
+/* A library's own symbols come first: without that each of OpenBLAS's 14,000 references is looked
+ * for in all libraries of the program, which takes 6.5 ms instead of 2.6. The sanitizers put
+ * themselves before others' symbols and do not allow it. */
+#ifdef FORECASTD_SANITIZED
+#define BINDING (RTLD_NOW | RTLD_LOCAL)
+#else
+#define BINDING (RTLD_NOW | RTLD_LOCAL | RTLD_DEEPBIND)
+#endif
+
 bool library_load(const char *const *names, const struct library_symbol *symbols, size_t count)
 {
     void *handle = NULL;
     for (; *names != NULL && handle == NULL; names++) {
-        handle = dlopen(*names, RTLD_NOW | RTLD_LOCAL);
+        handle = dlopen(*names, BINDING);
     }
     for (size_t i = 0; handle != NULL && i < count; i++) {
         void *symbol = dlsym(handle, symbols[i].name);
