@@ -4,6 +4,7 @@
  * Each command runs in a child process with its output in files, as a shell would run it.
  */
 #include "server/command.h"
+#include "tests/watched.h"
 
 #include <fcntl.h>
 #include <math.h>
@@ -63,7 +64,7 @@ static int run(int (*command)(int argc, char **argv), ...)
         redirect("err", STDERR_FILENO);
         int code = command(count, words);
         fflush(stdout);
-        _exit(code);
+        watched_exit(code);
     }
     int status;
     assert_int_equal(waitpid(child, &status, 0), child);

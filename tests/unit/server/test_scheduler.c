@@ -57,6 +57,7 @@ static void open_store(void)
     snprintf(services.model_config.backbone, sizeof(services.model_config.backbone), "logsparse");
     snprintf(services.model_config.head, sizeof(services.model_config.head), "quantile");
     services.model_config.horizon = 12;
+    snprintf(services.model_config.members, sizeof(services.model_config.members), "1");
     assert_int_equal(api_services_init(&services, &error), STATUS_OK);
 }
 
