@@ -34,7 +34,7 @@ PARSERS = {
     "fuzz_otlp": ["api/otlp_reader.c", "api/otlp_json.c", "api/otlp_labels.c", "api/otlp_point.c", "api/otlp_names.c"],
     "fuzz_points": ["api/points_reader.c", "api/points_scan.c", "base/json_reader.c", "base/json_number.c"],
     "fuzz_promql": ["api/promql_lexer.c", "api/promql_parser.c", "api/promql_operand.c", "api/promql_selector.c"],
-    "fuzz_query": ["api/query.c", "base/selector.c", "api/expect.c", "api/forecast_query.c"],
+    "fuzz_query": ["api/query.c", "base/selector.c", "api/forecast_query.c"],
     "fuzz_remote_write": ["api/remote_write_reader.c"],
 }
 
