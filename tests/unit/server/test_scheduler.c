@@ -508,7 +508,7 @@ static void stopping_cancels_a_training(void **state)
 static void wait_for_failure(struct scheduler *scheduler)
 {
     struct scheduler_stats stats = {0};
-    for (int i = 0; i < 3000 && (stats.failed == 0 || stats.training); i++) {
+    for (int i = 0; i < 30000 && (stats.failed == 0 || stats.training); i++) { /* as above */
         clock_sleep_ms(10);
         scheduler_stats(scheduler, &stats);
     }
