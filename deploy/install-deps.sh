@@ -2,8 +2,8 @@
 # Installs the Debian 12 packages that building, testing or running forecastd needs.
 # SPDX-License-Identifier: Apache-2.0
 #
-# usage: install-deps.sh [SET...]     SET: build demo test fuzz browser clients packaging image
-#                                     peers runtime (build demo)
+# usage: install-deps.sh [SET...]     SET: build demo test fuzz coverage valgrind browser clients
+#                                     packaging image peers runtime (build demo)
 #
 # Says which packages are missing and installs them as root or through sudo; where neither is
 # possible it prints the command and exits with 1. When nothing is missing it prints nothing.
@@ -20,6 +20,8 @@ packages_of() {
     test)    # the last for the HTTP suite: answers are held against the OpenAPI document
         echo libcmocka-dev python3 openssl binutils curl sqlite3 git tzdata python3-jsonschema ;;
     fuzz)    echo clang-14 libclang-rt-14-dev llvm-14 ;;
+    coverage) echo gcovr ;;
+    valgrind) echo valgrind libc6-dbg ;;
     browser) echo chromium nodejs npm fonts-dejavu-core ;;
     clients)
         # libprotobuf-c1 for collectd's write_prometheus

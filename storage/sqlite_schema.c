@@ -202,6 +202,9 @@ enum status sqlite_run(struct sqlite_state *state, enum sqlite_statement which, 
 
 enum status sqlite_begin(struct sqlite_state *state, struct error *error)
 {
+    if (state->db == NULL) { /* closed after a failure, and not opened anew since */
+        return error_set(error, STATUS_IO, "could not begin a transaction: the store is closed");
+    }
     return sqlite_run(state, SQL_BEGIN, "begin a transaction", error);
 }
 
@@ -216,7 +219,7 @@ enum status sqlite_end(struct sqlite_state *state, struct error *error)
 
 void sqlite_rollback(struct sqlite_state *state)
 {
-    if (!sqlite3_get_autocommit(state->db)) {
+    if (state->db != NULL && !sqlite3_get_autocommit(state->db)) {
         struct error ignored = {0};
         (void)!sqlite_run(state, SQL_ROLLBACK, "roll back", &ignored);
     }

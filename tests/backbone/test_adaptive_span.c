@@ -6,6 +6,7 @@
 #include "base/random.h"
 #include "model/snapshot.h"
 #include "model/training/trainer.h"
+#include "tests/watched.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -185,12 +186,7 @@ static void z_feels_the_ramp_and_nothing_else(void **state)
 #define TOKENS  (CONTEXT + HORIZON)
 #define MEMORY  ((size_t)1 << 28)
 
-/* Under a sanitizer one has to do: each takes ten times as long. */
-#ifdef FORECASTD_SANITIZED
-#define RETRAININGS 1
-#else
-#define RETRAININGS 3
-#endif
+#define RETRAININGS WATCHED_OR(1, 3)
 
 static double values[SERIES][POINTS];
 static struct model_series series[SERIES];

@@ -123,6 +123,21 @@ static _Noreturn void child(const struct storage_options *options, int64_t numbe
 static struct point points[NUMBERS];
 static unsigned char seen[NUMBERS];
 
+/* Nanoseconds that this thread was ready to run while others had the processors: no part of a
+ * start, which is judged on machines that do other things, too. 0 where the kernel does not say. */
+static int64_t waited_ns(void)
+{
+    unsigned long long ran = 0, waited = 0;
+    FILE *file = fopen("/proc/thread-self/schedstat", "r");
+    if (file == NULL || fscanf(file, "%llu %llu", &ran, &waited) != 2) {
+        waited = 0;
+    }
+    if (file != NULL) {
+        fclose(file);
+    }
+    return (int64_t)waited;
+}
+
 /* All batches up to `acknowledged` are there, whole; later ones whole or not at all. Returns the
  * next number that is free. */
 static int64_t verify(const struct storage_options *options, int64_t acknowledged,
@@ -133,11 +148,11 @@ static int64_t verify(const struct storage_options *options, int64_t acknowledge
     struct error error = {0};
     char name[32];
     size_t count, first_count = 0;
-    int64_t begin_ns = clock_monotonic_ns();
+    int64_t begin_ns = clock_monotonic_ns() - waited_ns();
     if (storage_open(options, &storage, &error) != STATUS_OK) {
         fail_msg("after a kill: %s", error.text);
     }
-    int64_t took_ns = clock_monotonic_ns() - begin_ns;
+    int64_t took_ns = clock_monotonic_ns() - waited_ns() - begin_ns;
     *longest_ns = took_ns > *longest_ns ? took_ns : *longest_ns;
     assert_int_equal(storage_check(storage, NULL, NULL, &error), STATUS_OK);
     assert_int_equal(storage_reader_open(storage, &reader, &error), STATUS_OK);
@@ -246,7 +261,8 @@ static void kills(void **state)
         }
     }
     printf("  %d kills, %d of them during a compaction with its checkpoint; %lld batches of %d "
-           "points acknowledged, %lld stored; longest start %lld ms\n",
+           "points acknowledged, %lld stored; longest start %lld ms "
+           "without waiting for a processor\n",
            rounds, heard.compacting, (long long)acknowledged, WIDTH + 1, (long long)stored,
            (long long)(longest_ns / 1000000));
     assert_true(acknowledged > 0);

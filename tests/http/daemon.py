@@ -14,8 +14,8 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BINARY = os.path.abspath(os.environ.get("FORECASTD", os.path.join(ROOT, "build", "forecastd")))
-# Under a sanitizer everything takes longer; deadlines of promises are stretched, never dropped.
-SLOWNESS = 8 if "thread" in BINARY or "address" in BINARY else 1
+# Watched or counted, everything takes longer; deadlines of promises are stretched, never dropped.
+SLOWNESS = 8 if any(word in BINARY for word in ("thread", "address", "coverage")) else 1
 JSON = {"Content-Type": "application/json"}
 NDJSON = {"Content-Type": "application/x-ndjson"}
 CSV = {"Content-Type": "text/csv"}

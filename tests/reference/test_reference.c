@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/memory.h"
 #include "model/ops/kernels.h"
+#include "tests/watched.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -64,7 +65,11 @@ static const struct reference_family *const families[] = {
     &references_span,
     &references_linear,
     &references_longformer,
-    &references_basic, &references_linformer, &references_span, &references_linear, &references_lsh,
+    &references_basic,
+    &references_linformer,
+    &references_span,
+    &references_linear,
+    &references_lsh,
     &references_attention_relative,
     &references_convolution,
 };
@@ -129,7 +134,7 @@ int main(void)
             const struct CMUnitTest tests[] = {cmocka_unit_test(test_every_op_equals_its_loops)};
             int result = cmocka_run_group_tests(tests, NULL, NULL);
             (void)fflush(stdout);
-            _exit(result);
+            watched_exit(result);
         }
         int status = 1;
         CHECK(waitpid(child, &status, 0) == child);

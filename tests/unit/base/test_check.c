@@ -3,6 +3,7 @@
  */
 #include "base/check.h"
 #include "tests/unit/base/test.h"
+#include "tests/watched.h"
 
 #include <signal.h>
 #include <string.h>
@@ -20,7 +21,7 @@ static int run_child(int value, char *output, size_t capacity)
         close(ends[0]);
         signal(SIGABRT, SIG_DFL);
         CHECK(value == 7);
-        _exit(0);
+        watched_exit(0);
     }
     close(ends[1]);
     size_t used = 0;

@@ -6,6 +6,7 @@
 #include "base/random.h"
 #include "base/regex.h"
 #include "tests/unit/base/test.h"
+#include "tests/watched.h"
 
 #include <regex.h>
 #include <stdio.h>
@@ -286,7 +287,7 @@ static void random_bytes_do_no_harm(UNUSED void **state)
     struct random random;
     random_init(&random, 20261122, 2);
     int accepted = 0;
-    for (int round = 0; round < 100000; round++) {
+    for (int round = 0; round < WATCHED_OR(10000, 100000); round++) {
         char pattern[64];
         size_t length = random_below(&random, 24);
         for (size_t i = 0; i < length; i++) {

@@ -5,6 +5,7 @@
 #include "base/series_name.h"
 #include "base/utf8.h"
 #include "tests/unit/base/test.h"
+#include "tests/watched.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -275,7 +276,7 @@ static void random_names_come_back(UNUSED void **state)
 {
     struct random random;
     random_init(&random, 20261122, 1);
-    for (int round = 0; round < 200000; round++) {
+    for (int round = 0; round < WATCHED_OR(20000, 200000); round++) {
         char name_bytes[64], values[8][64], keys[8][4];
         struct slice name = {name_bytes, random_text(&random, name_bytes, 60)};
         if (name.length == 0) {
@@ -337,7 +338,7 @@ static void damaged_text_does_no_harm(UNUSED void **state)
     struct random random;
     random_init(&random, 20261122, 2);
     int accepted = 0;
-    for (int round = 0; round < 200000; round++) {
+    for (int round = 0; round < WATCHED_OR(20000, 200000); round++) {
         char text[sizeof(canonical)];
         memcpy(text, canonical, sizeof(canonical));
         size_t length = 1 + random_below(&random, sizeof(canonical) - 1);

@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "base/utf8.h"
 #include "tests/unit/base/test.h"
+#include "tests/watched.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -178,7 +179,7 @@ static void random_bytes_become_valid_json(UNUSED void **state)
     random_init(&random, 7, 2);
     struct text text;
     text_init(&text, 10000);
-    for (int round = 0; round < 20000; round++) {
+    for (int round = 0; round < WATCHED_OR(4000, 20000); round++) {
         char bytes[100];
         size_t length = random_below(&random, sizeof(bytes));
         bool valid = true;

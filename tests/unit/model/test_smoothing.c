@@ -3,6 +3,7 @@
  */
 #include "base/random.h"
 #include "tests/unit/model/model_test.h"
+#include "tests/watched.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -168,9 +169,9 @@ static double processor_seconds(void)
 
 static void takes_a_few_milliseconds_at_most(UNUSED void **state)
 {
-#ifdef FORECASTD_SANITIZED
-    skip();
-#endif
+    if (WATCHED) {
+        skip();
+    }
     make(&(struct mixture){.season = 24, .noise = 1.0, .walk = 0.1, .seed = 5});
     struct model_series series = series_of(LENGTH, 24, 168);
     double best = HUGE_VAL;

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "server/daemon.h"
 #include "server/http_client.h"
+#include "tests/watched.h"
 
 #include <setjmp.h>
 #include <signal.h>
@@ -162,7 +163,7 @@ static void a_signal_ends_it_in_order(void **state)
         snprintf(path, sizeof(path), "%s/other", folder);
         snprintf(own.path, sizeof(own.path), "%s", path);
         struct daemon_options options = {.config = &own};
-        _exit(daemon_run(&options, &sources));
+        watched_exit(daemon_run(&options, &sources));
     }
     clock_sleep_ms(700);
     kill(child, SIGHUP);

