@@ -286,7 +286,8 @@ static void series_begin(struct series *series, struct slice bytes)
     series->labels_together = true;
     series->first = NULL;
     series->has_name = series->half_label = false;
-    series->name = series->text = (struct slice){"", 0};
+    series->name.bytes = series->text.bytes = "";
+    series->name.length = series->text.length = 0;
     series->label_count = 0;
     series->number = 0;
     series->type = 0;

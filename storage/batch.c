@@ -225,23 +225,30 @@ static bool deleted_here(const struct write_batch *batch, uint32_t id)
     return false;
 }
 
-/* Adds a series and its text; text_at and text_length are set here. */
-static enum status series_add(struct write_batch *batch, struct slice text,
-                              struct batch_series series, uint32_t *number, struct error *error)
+/* Adds a series that nothing is known of but its text; NULL where there is no memory. */
+static struct batch_series *series_add(struct write_batch *batch, struct slice text,
+                                       struct error *error)
 {
-    if (array_reserve(&batch->series, &batch->series_capacity, batch->series_count + 1,
-                      sizeof *batch->series, error) != STATUS_OK ||
-        array_reserve(&batch->texts, &batch->texts_capacity, batch->texts_length + text.length, 1,
-                      error) != STATUS_OK) {
-        return error->status;
+    size_t number = batch->series_count, at = batch->texts_length;
+    if (array_reserve(&batch->series, &batch->series_capacity, number + 1, sizeof *batch->series,
+                      error) != STATUS_OK ||
+        array_reserve(&batch->texts, &batch->texts_capacity, at + text.length, 1, error) !=
+            STATUS_OK) {
+        return NULL;
     }
-    series.text_at = (uint32_t)batch->texts_length;
-    series.text_length = (uint32_t)text.length;
-    memcpy(batch->texts + batch->texts_length, text.bytes, text.length);
+    memcpy(batch->texts + at, text.bytes, text.length);
     batch->texts_length += text.length;
-    *number = (uint32_t)batch->series_count++;
-    batch->series[*number] = series;
-    return STATUS_OK;
+    batch->series_count++;
+    /* Field by field: an object put together elsewhere would have to be waited for. */
+    struct batch_series *series = &batch->series[number];
+    series->entry = NULL;
+    series->id = 0;
+    series->hash = 0;
+    series->text_at = (uint32_t)at;
+    series->text_length = (uint32_t)text.length;
+    series->is_indexed = false;
+    series->anew = false;
+    return series;
 }
 
 /* The handle of a series that the store has; where it has none, 0, and a place is promised to the
@@ -295,15 +302,18 @@ static enum status series_name(struct write_batch *batch, struct slice text, uin
         handle_find(batch, hash, text, handle, error) != STATUS_OK) {
         return error->status;
     }
-    uint32_t id = handle_id(*handle);
-    bool anew = id != 0 && deleted_here(batch, id);
-    struct batch_series added = {
-        .id = anew ? 0 : id, .hash = hash, .anew = anew, .is_indexed = true};
-    if (series_add(batch, text, added, series, error) != STATUS_OK) {
+    struct batch_series *added = series_add(batch, text, error);
+    if (added == NULL) {
         return error->status;
     }
-    slot_put(batch, *series);
+    uint32_t id = handle_id(*handle);
+    added->anew = id != 0 && deleted_here(batch, id);
+    added->id = added->anew ? 0 : id;
+    added->hash = hash;
+    added->is_indexed = true;
     batch->indexed_count++;
+    *series = (uint32_t)batch->series_count - 1;
+    slot_put(batch, *series);
     return STATUS_OK;
 }
 
@@ -324,7 +334,13 @@ enum status write_batch_series_again(struct write_batch *batch, struct slice tex
         *handle = 0;
         return series_name(batch, text, handle, series, error);
     }
-    return series_add(batch, text, (struct batch_series){.id = id}, series, error);
+    struct batch_series *added = series_add(batch, text, error);
+    if (added == NULL) {
+        return error->status;
+    }
+    added->id = id;
+    *series = (uint32_t)batch->series_count - 1;
+    return STATUS_OK;
 }
 
 /* ---------------------------------------------------------------- operations */
