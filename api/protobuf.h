@@ -77,7 +77,8 @@ static inline bool protobuf_fixed(struct protobuf *message, size_t size, uint64_
 
 /* The next field; false at the end, and where the message is broken. In line everywhere: a field in
  * memory would be written in halves and read as a whole, which processors are slow at. */
-static inline __attribute__((always_inline)) bool protobuf_next(struct protobuf *message, struct protobuf_field *field)
+static inline __attribute__((always_inline)) bool protobuf_next(struct protobuf *message,
+                                                                struct protobuf_field *field)
 {
     uint64_t key = 0;
     if (message->at == message->end || !protobuf_varint(message, &key)) {
