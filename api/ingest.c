@@ -46,14 +46,14 @@ enum status ingest_check_time(const struct api_limits *limits, int64_t now_ms, i
     return STATUS_OK;
 }
 
-static enum status visit_series(void *context, const char *text, size_t length, uint32_t *number,
-                                struct error *error)
+static enum status visit_series(void *context, struct slice text, uint64_t *handle,
+                                uint32_t *number, struct error *error)
 {
     struct ingest *ingest = context;
-    if (view_check(ingest->view, text, length, error) != STATUS_OK) {
+    if (view_check(ingest->view, text.bytes, text.length, error) != STATUS_OK) {
         return error->status;
     }
-    return write_batch_series(ingest->batch, text, length, number, error);
+    return write_batch_series_again(ingest->batch, text, handle, number, error);
 }
 
 static enum status too_many(const struct ingest *ingest, struct error *error)

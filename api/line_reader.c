@@ -124,25 +124,18 @@ static enum status look_up(struct reading *reading, const struct line *line, str
     size_t length = 0;
     struct slice name = {field.bytes, field.length - 1};
     enum status status = line_series(line->key, name, text, &length, error);
+    struct slice canonical = {text, length};
+    uint64_t handle = 0;
     if (status == STATUS_OK) {
-        status = reading->visitor->series(reading->visitor->context, text, length, number, error);
+        status =
+            reading->visitor->series(reading->visitor->context, canonical, &handle, number, error);
     }
-    if (status == STATUS_OK && reading->cache) {
-        points_cache_put(reading->cache, line->key, field, text, length, *number);
-    }
-    return status;
-}
-
-static enum status number_of(struct reading *reading, struct identity *entry, struct error *error)
-{
-    if (entry->serial == reading->cache->serial) {
-        return STATUS_OK;
-    }
-    const char *text = entry->bytes + entry->series_length + entry->labels_length;
-    enum status status = reading->visitor->series(reading->visitor->context, text,
-                                                  entry->text_length, &entry->number, error);
-    if (status == STATUS_OK) {
-        entry->serial = reading->cache->serial;
+    struct identity *entry = status == STATUS_OK && reading->cache
+                                 ? points_cache_put(reading->cache, line->key, field, canonical)
+                                 : NULL;
+    if (entry) {
+        entry->number = *number;
+        entry->handle = handle;
     }
     return status;
 }
@@ -164,8 +157,9 @@ static enum status add_field(struct reading *reading, struct line *line, const s
     }
     struct error fault;
     uint32_t number = 0;
-    enum status status = entry ? number_of(reading, entry, &fault)
-                               : look_up(reading, line, field->key, &number, &fault);
+    enum status status = entry
+                             ? points_cache_number(reading->cache, entry, reading->visitor, &fault)
+                             : look_up(reading, line, field->key, &number, &fault);
     if (status == STATUS_OK) {
         line->points[line->count].number = entry ? entry->number : number;
         line->points[line->count++].value = field->value;

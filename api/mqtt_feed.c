@@ -28,11 +28,11 @@ void mqtt_feed_refuse(struct slice topic, const struct error *error)
                 log_quote(error->text, strlen(error->text), reason, sizeof(reason)));
 }
 
-static enum status visit_series(void *context, const char *text, size_t length, uint32_t *number,
-                                struct error *error)
+static enum status visit_series(void *context, struct slice text, uint64_t *handle,
+                                uint32_t *number, struct error *error)
 {
     struct visit *visit = context;
-    return write_batch_series(visit->feed->batch, text, length, number, error);
+    return write_batch_series_again(visit->feed->batch, text, handle, number, error);
 }
 
 static enum status visit_point(void *context, uint32_t number, struct point point,

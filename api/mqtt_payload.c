@@ -52,8 +52,9 @@ static enum status take(struct reading *reading, struct slice name, double value
                          "value")
             : series_name_write(name, labels, identity->label_count, text, &length, reading->error);
     if (status == STATUS_OK) {
-        status = reading->visitor->series(reading->visitor->context, text, length, &number,
-                                          reading->error);
+        uint64_t handle = 0;
+        status = reading->visitor->series(reading->visitor->context, (struct slice){text, length},
+                                          &handle, &number, reading->error);
     }
     if (status == STATUS_OK) {
         struct point point = {reading->time_ms, value};

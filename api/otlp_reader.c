@@ -83,7 +83,9 @@ static enum status give_part(struct reading *reading, struct metric *metric,
     if (series_name_write(name, labels, count, reading->text, &length, error) != STATUS_OK) {
         return error->status;
     }
-    enum status status = points->series(points->context, reading->text, length, &number, error);
+    uint64_t handle = 0;
+    enum status status = points->series(points->context, (struct slice){reading->text, length},
+                                        &handle, &number, error);
     if (status != STATUS_OK) {
         return status == STATUS_TOO_LARGE ? STATUS_INVALID : status; /* series_limit */
     }

@@ -361,15 +361,21 @@ static enum status give_object(struct reading *reading, struct object *object,
     if (fault.status == STATUS_OK &&
         series_name_write(object->name, object->labels, object->label_count, reading->text, &length,
                           &fault) == STATUS_OK) {
-        enum status status = reading->visitor->series(reading->visitor->context, reading->text,
-                                                      length, &number, &fault);
+        struct slice text = {reading->text, length};
+        uint64_t handle = 0;
+        enum status status =
+            reading->visitor->series(reading->visitor->context, text, &handle, &number, &fault);
         if (status != STATUS_OK && status != STATUS_INVALID && status != STATUS_TOO_LARGE) {
             *error = fault;
             return status;
         }
-        if (status == STATUS_OK && raw && raw->end && reading->cache) {
-            points_cache_put(reading->cache, raw->series, raw->labels, reading->text, length,
-                             number);
+        struct identity *entry =
+            status == STATUS_OK && raw && raw->end && reading->cache
+                ? points_cache_put(reading->cache, raw->series, raw->labels, text)
+                : NULL;
+        if (entry) {
+            entry->number = number;
+            entry->handle = handle;
         }
     }
     if (object->points) {
@@ -422,18 +428,12 @@ static enum status read_one(struct reading *reading, const char **at, struct err
     struct point point = {reading->options->now_ms, scanned.value};
     struct error fault;
     fault.status = STATUS_OK;
-    if (known->serial != reading->cache->serial) {
-        const char *text = known->bytes + known->series_length + known->labels_length;
-        enum status status = reading->visitor->series(reading->visitor->context, text,
-                                                      known->text_length, &known->number, &fault);
-        if (status == STATUS_OK) {
-            known->serial = reading->cache->serial;
-        } else if (status != STATUS_INVALID && status != STATUS_TOO_LARGE) {
-            *error = fault;
-            return status;
-        }
+    enum status status = points_cache_number(reading->cache, known, reading->visitor, &fault);
+    if (status != STATUS_OK && status != STATUS_INVALID && status != STATUS_TOO_LARGE) {
+        *error = fault;
+        return status;
     }
-    bool good = fault.status == STATUS_OK;
+    bool good = status == STATUS_OK;
     if (good && scanned.has_time) {
         good = points_time((double)scanned.time_ms, scanned.time_ms, true, reading->options->unit,
                            &point.time_ms, &fault) == STATUS_OK;

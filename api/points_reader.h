@@ -32,9 +32,10 @@ enum time_unit { UNIT_MILLISECONDS, UNIT_SECONDS, UNIT_MICROSECONDS, UNIT_NANOSE
 
 struct points_visitor {
     void *context;
-    /* The caller's number of a series by canonical text. STATUS_INVALID and STATUS_TOO_LARGE refuse
-     * the points of this object, any other failure ends the reading. */
-    enum status (*series)(void *context, const char *text, size_t length, uint32_t *number,
+    /* The caller's number of a series by canonical text; the handle is write_batch_series_again's,
+     * kept by readers that remember series, else 0. STATUS_INVALID and STATUS_TOO_LARGE refuse the
+     * points of this object, any other failure ends the reading. */
+    enum status (*series)(void *context, struct slice text, uint64_t *handle, uint32_t *number,
                           struct error *error);
     /* STATUS_INVALID refuses this point, any other failure ends the reading. */
     enum status (*point)(void *context, uint32_t number, struct point point, struct error *error);

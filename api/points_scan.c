@@ -278,14 +278,28 @@ static size_t choose_way(const struct points_cache *cache, size_t set)
     return chosen;
 }
 
-void points_cache_put(struct points_cache *cache, struct slice series, struct slice labels,
-                      const char *text, size_t text_length, uint32_t number)
+enum status points_cache_number(struct points_cache *cache, struct identity *identity,
+                                const struct points_visitor *visitor, struct error *error)
+{
+    if (identity->serial == cache->serial) {
+        return STATUS_OK;
+    }
+    enum status status = visitor->series(visitor->context, identity_text(identity),
+                                         &identity->handle, &identity->number, error);
+    if (status == STATUS_OK) {
+        identity->serial = cache->serial;
+    }
+    return status;
+}
+
+struct identity *points_cache_put(struct points_cache *cache, struct slice series,
+                                  struct slice labels, struct slice text)
 {
     uint64_t hash = identity_hash(cache->key, series, labels);
     size_t set = (hash >> 20) & (POINTS_CACHE_SETS - 1);
     size_t way = choose_way(cache, set);
-    if (series.length + labels.length + text_length > sizeof(cache->entries[0].bytes)) {
-        return;
+    if (series.length + labels.length + text.length > sizeof(cache->entries[0].bytes)) {
+        return NULL;
     }
     if (cache->hashes[set][way] == 0) { /* as many entries as places: there is always one left */
         cache->indices[set][way] = (uint16_t)cache->count++;
@@ -294,11 +308,11 @@ void points_cache_put(struct points_cache *cache, struct slice series, struct sl
     cache->next = cache->indices[set][way] + 1u;
     cache->hashes[set][way] = hash;
     entry->serial = cache->serial;
-    entry->number = number;
     entry->series_length = (uint16_t)series.length;
     entry->labels_length = (uint16_t)labels.length;
-    entry->text_length = (uint16_t)text_length;
+    entry->text_length = (uint16_t)text.length;
     memcpy(entry->bytes, series.bytes, series.length);
     memcpy(entry->bytes + series.length, labels.bytes, labels.length);
-    memcpy(entry->bytes + series.length + labels.length, text, text_length);
+    memcpy(entry->bytes + series.length + labels.length, text.bytes, text.length);
+    return entry;
 }

@@ -28,10 +28,17 @@ void points_scan(const char *at, const char *end, struct scanned *scanned);
 /* One remembered identity. `number` is valid for the reading with the same serial. */
 struct identity {
     uint64_t serial;
+    uint64_t handle; /* the visitor's, from one reading to the next */
     uint32_t number;
     uint16_t series_length, labels_length, text_length;
-    char bytes[494]; /* series, labels, canonical text */
+    char bytes[486]; /* series, labels, canonical text */
 };
+
+static inline struct slice identity_text(const struct identity *identity)
+{
+    return (struct slice){identity->bytes + identity->series_length + identity->labels_length,
+                          identity->text_length};
+}
 
 /* Entries stand in the order in which they were first met. Bodies repeat that order, so the entry
  * behind the last one is tried first: no hash, and memory is read in a row. */
@@ -49,8 +56,13 @@ struct points_cache {
 struct identity *points_cache_find(struct points_cache *cache, struct slice series,
                                    struct slice labels);
 
-/* Remembers it (or not, where it is too long), in place of what was there. */
-void points_cache_put(struct points_cache *cache, struct slice series, struct slice labels,
-                      const char *text, size_t text_length, uint32_t number);
+/* Remembers it in place of what was there; number and handle are the caller's to set. NULL where it
+ * is too long. */
+struct identity *points_cache_put(struct points_cache *cache, struct slice series,
+                                  struct slice labels, struct slice text);
+
+/* The number of a remembered series in the reading now; statuses are the visitor's. */
+enum status points_cache_number(struct points_cache *cache, struct identity *identity,
+                                const struct points_visitor *visitor, struct error *error);
 
 #endif

@@ -16,12 +16,15 @@
 
 /* ---------------------------------------------------------------- answers */
 
-/* [seconds,"value"], put together here: a week of minutes has ten thousand of them. */
+/* [seconds,"value"], put together in place: a week of minutes has ten thousand of them. */
 static void add_pair(struct text *json, int64_t time_ms, double value)
 {
-    char pair[2 * DECIMAL_BYTES_MAX + 16];
+    char *pair = text_room(json, 2 * DECIMAL_BYTES_MAX + 16);
     int64_t seconds = time_ms / 1000, rest = time_ms % 1000;
     size_t used = 1;
+    if (!pair) {
+        return;
+    }
     pair[0] = '[';
     if (time_ms >= 0 || rest == 0) {
         used += decimal_write_int(pair + used, seconds);
@@ -45,7 +48,7 @@ static void add_pair(struct text *json, int64_t time_ms, double value)
         used += length;
     }
     memcpy(pair + used, "\"]", 2);
-    text_add(json, pair, used + 2);
+    text_grown(json, used + 2);
 }
 
 static void add_values(struct text *json, const struct promql_evaluation *evaluation,

@@ -286,7 +286,8 @@ static void series_begin(struct series *series, struct slice bytes)
     series->labels_together = true;
     series->first = NULL;
     series->has_name = series->half_label = false;
-    series->name = series->text = (struct slice){"", 0};
+    series->name.bytes = series->text.bytes = "";
+    series->name.length = series->text.length = 0;
     series->label_count = 0;
     series->number = 0;
     series->type = 0;
@@ -361,12 +362,9 @@ static bool survey_2(struct reading *reading, struct series *series)
 
 /* ---------------------------------------------------------------- one series: who it is */
 
-/* The visitor's number of the series. A refusal becomes the series' fault. */
-static enum status look_up(struct reading *reading, struct series *series, struct error *error)
+/* What the visitor said when it was asked for a number: a refusal stays the series' fault. */
+static enum status looked_up(const struct series *series, enum status status, struct error *error)
 {
-    const struct points_visitor *points = reading->visitor;
-    enum status status = points->series(points->context, series->text.bytes, series->text.length,
-                                        &series->number, &series->fault);
     if (status == STATUS_OK || status == STATUS_INVALID || status == STATUS_TOO_LARGE) {
         return STATUS_OK;
     }
@@ -383,21 +381,11 @@ static bool cacheable(const struct reading *reading, const struct series *series
 static enum status identify_known(struct reading *reading, struct series *series,
                                   struct identity *known, struct error *error)
 {
-    uint64_t serial = reading->request->cache->serial;
-    series->text = (struct slice){known->bytes + known->series_length + known->labels_length,
-                                  known->text_length};
+    enum status status =
+        points_cache_number(reading->request->cache, known, reading->visitor, &series->fault);
+    series->text = identity_text(known);
     series->number = known->number;
-    if (known->serial == serial) {
-        return STATUS_OK;
-    }
-    if (look_up(reading, series, error) != STATUS_OK) {
-        return error->status;
-    }
-    if (series->fault.status == STATUS_OK) {
-        known->number = series->number;
-        known->serial = serial;
-    }
-    return STATUS_OK;
+    return looked_up(series, status, error);
 }
 
 /* Identities of 1.0 stand in the cache as labels without a series, which JSON never has. */
@@ -423,14 +411,18 @@ static enum status identify(struct reading *reading, struct series *series, stru
         return STATUS_OK;
     }
     series->text = (struct slice){reading->text, length};
-    if (look_up(reading, series, error) != STATUS_OK) {
-        return error->status;
+    uint64_t handle = 0;
+    enum status status = reading->visitor->series(reading->visitor->context, series->text, &handle,
+                                                  &series->number, &series->fault);
+    if (status == STATUS_OK && cached) {
+        known =
+            points_cache_put(reading->request->cache, no_series, series->label_bytes, series->text);
     }
-    if (cached && series->fault.status == STATUS_OK) {
-        points_cache_put(reading->request->cache, no_series, series->label_bytes, reading->text,
-                         length, series->number);
+    if (known) {
+        known->number = series->number;
+        known->handle = handle;
     }
-    return STATUS_OK;
+    return looked_up(series, status, error);
 }
 
 /* ---------------------------------------------------------------- one series: its samples */

@@ -159,10 +159,19 @@ static size_t write_fixed(char *out, uint64_t digits, int places)
         write_digits(out + 2 + places - count, digits, count);
         return (size_t)(2 + places);
     }
-    write_digits(out, digits, count);
-    int whole = count - places;
-    memmove(out + whole + 1, out + whole, (size_t)places);
-    out[whole] = '.';
+    char *at = out + count + 1;
+    for (; places >= 2; places -= 2) { /* behind the point, from the end */
+        uint64_t rest = digits / 100;
+        at -= 2;
+        memcpy(at, digit_pairs + 2 * (digits - rest * 100), 2);
+        digits = rest;
+    }
+    if (places == 1) {
+        *--at = (char)('0' + digits % 10);
+        digits /= 10;
+    }
+    *--at = '.';
+    write_digits(out, digits, (int)(at - out));
     return (size_t)(count + 1);
 }
 
@@ -277,8 +286,9 @@ size_t decimal_write_double(char *out, double value)
     if (!(positive >= 1e-5 && positive < 1e15)) {
         return write_slowly(out, value);
     }
-    /* Most readings have few decimals. m / 10^k rounds correctly, so equality proves the digits. */
-    for (int places = 1; places <= 6; places++) {
+    /* Most readings have few decimals. m / 10^k rounds correctly, so equality proves the digits; one
+     * decimal too many is a zero at the end, which is left out. */
+    for (int places = 2; places <= 6; places += 2) {
         double scaled = positive * decimal_powers[places];
         if (scaled >= 0x1p53) {
             break;

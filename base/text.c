@@ -92,6 +92,18 @@ void text_add(struct text *text, const char *bytes, size_t length)
     text->bytes[text->length] = '\0';
 }
 
+char *text_room(struct text *text, size_t most)
+{
+    return reserve(text, most) ? text->bytes + text->length : NULL;
+}
+
+void text_grown(struct text *text, size_t length)
+{
+    CHECK(length < text->capacity - text->length);
+    text->length += length;
+    text->bytes[text->length] = '\0';
+}
+
 void text_add_string(struct text *text, const char *string)
 {
     text_add(text, string, strlen(string));

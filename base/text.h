@@ -33,6 +33,11 @@ void text_add_string(struct text *text, const char *string);
 void text_add_char(struct text *text, char c);
 void text_add_format(struct text *text, const char *format, ...) PRINTF_LIKE(2, 3);
 
+/* For who writes the bytes himself: room for so many, NULL where there is none (`failed` says why),
+ * and how many of them it became. Nothing else may happen to the text in between. */
+char *text_room(struct text *text, size_t most);
+void text_grown(struct text *text, size_t length);
+
 /* Decimal integer, and the shortest decimal that reads back as the same double (JSON form; a
  * non-finite value is written as null). Both are fast: made for answers of many numbers. */
 void text_add_int(struct text *text, int64_t value);

@@ -125,10 +125,11 @@ void write_batch_free(struct write_batch *batch)
     for (size_t i = 0; i < batch->change_count; i++) {
         change_release(&batch->changes[i]);
     }
-    if (batch->series_count > 0) {
+    if (batch->indexed_count > 0) {
         memset(batch->slots, 0, batch->slot_count * sizeof *batch->slots);
     }
     batch->op_count = batch->series_count = batch->texts_length = batch->change_count = 0;
+    batch->indexed_count = 0;
     batch->has_delete = batch->refused = false;
     batch->result = (struct write_result){0};
     batch->done = NULL;
@@ -151,6 +152,18 @@ void write_batch_free(struct write_batch *batch)
 
 /* ---------------------------------------------------------------- series */
 
+/* Ids are never used again, so one that is known stays right until its series is deleted: the
+ * number of deletions says whether that may have happened. */
+static uint64_t handle_make(uint32_t deletions, uint32_t id)
+{
+    return (uint64_t)deletions << 32 | id;
+}
+
+static uint32_t handle_id(uint64_t handle)
+{
+    return (uint32_t)handle;
+}
+
 static void slot_put(struct write_batch *batch, uint32_t number)
 {
     size_t mask = batch->slot_count - 1;
@@ -163,7 +176,7 @@ static void slot_put(struct write_batch *batch, uint32_t number)
 
 static enum status slots_reserve(struct write_batch *batch, struct error *error)
 {
-    size_t need = (batch->series_count + 1) * 2;
+    size_t need = (batch->indexed_count + 1) * 2;
     if (need <= batch->slot_count) {
         return STATUS_OK;
     }
@@ -176,7 +189,9 @@ static enum status slots_reserve(struct write_batch *batch, struct error *error)
     batch->slots = slots;
     batch->slot_count = count;
     for (uint32_t i = 0; i < batch->series_count; i++) {
-        slot_put(batch, i);
+        if (batch->series[i].is_indexed) {
+            slot_put(batch, i);
+        }
     }
     return STATUS_OK;
 }
@@ -210,36 +225,50 @@ static bool deleted_here(const struct write_batch *batch, uint32_t id)
     return false;
 }
 
-enum status write_batch_series(struct write_batch *batch, const char *text, size_t length,
-                               uint32_t *series, struct error *error)
+/* Adds a series that nothing is known of but its text; NULL where there is no memory. */
+static struct batch_series *series_add(struct write_batch *batch, struct slice text,
+                                       struct error *error)
 {
-    CHECK(length >= 1 && length <= SERIES_TEXT_MAX);
-    uint32_t hash = text_hash(text, length);
-    uint32_t number = number_find(batch, hash, text, length);
-    if (number != UINT32_MAX &&
-        !(batch->series[number].id != 0 && deleted_here(batch, batch->series[number].id))) {
-        *series = number;
-        return STATUS_OK;
+    size_t number = batch->series_count, at = batch->texts_length;
+    if (array_reserve(&batch->series, &batch->series_capacity, number + 1, sizeof *batch->series,
+                      error) != STATUS_OK ||
+        array_reserve(&batch->texts, &batch->texts_capacity, at + text.length, 1, error) !=
+            STATUS_OK) {
+        return NULL;
     }
-    if (slots_reserve(batch, error) != STATUS_OK ||
-        array_reserve(&batch->series, &batch->series_capacity, batch->series_count + 1,
-                      sizeof *batch->series, error) != STATUS_OK ||
-        array_reserve(&batch->texts, &batch->texts_capacity, batch->texts_length + length, 1,
-                      error) != STATUS_OK) {
-        return error->status;
-    }
+    memcpy(batch->texts + at, text.bytes, text.length);
+    batch->texts_length += text.length;
+    batch->series_count++;
+    /* Field by field: an object put together elsewhere would have to be waited for. */
+    struct batch_series *series = &batch->series[number];
+    series->entry = NULL;
+    series->id = 0;
+    series->hash = 0;
+    series->text_at = (uint32_t)at;
+    series->text_length = (uint32_t)text.length;
+    series->is_indexed = false;
+    series->anew = false;
+    return series;
+}
+
+/* The handle of a series that the store has; where it has none, 0, and a place is promised to the
+ * batch. */
+static enum status handle_find(struct write_batch *batch, uint32_t hash, struct slice text,
+                               uint64_t *handle, struct error *error)
+{
     struct storage *storage = batch->storage;
-    uint32_t id = 0;
     bool full = false, busy = false;
     lock_acquire(&storage->names_lock);
-    const struct series_entry *entry = text_table_find(&storage->names, hash, text, length);
+    const struct series_entry *entry =
+        text_table_find(&storage->names, hash, text.bytes, text.length);
     if (entry != NULL) {
-        id = entry->id;
+        *handle = handle_make(storage->deletions, entry->id);
     } else if (storage->names.count + batch->promised >= storage->options.series_max) {
         full = true;
     } else if (storage->names.count + storage->promised >= storage->options.series_max) {
         busy = true; /* batches on their way may mean the same new series: nobody knows yet */
     } else {
+        *handle = 0;
         storage->promised++;
         batch->promised++;
     }
@@ -254,18 +283,63 @@ enum status write_batch_series(struct write_batch *batch, const char *text, size
                          "could not name a new series: the last ones that the "
                          "store has room for are being created");
     }
-    bool anew = id != 0 && deleted_here(batch, id);
-    batch->series[batch->series_count] = (struct batch_series){
-        .id = anew ? 0 : id,
-        .hash = hash,
-        .text_at = (uint32_t)batch->texts_length,
-        .text_length = (uint32_t)length,
-        .anew = anew,
-    };
-    memcpy(batch->texts + batch->texts_length, text, length);
-    batch->texts_length += length;
-    slot_put(batch, (uint32_t)batch->series_count);
-    *series = (uint32_t)batch->series_count++;
+    return STATUS_OK;
+}
+
+/* By its text; *handle is what the store knows of it. */
+static enum status series_name(struct write_batch *batch, struct slice text, uint64_t *handle,
+                               uint32_t *series, struct error *error)
+{
+    CHECK(text.length >= 1 && text.length <= SERIES_TEXT_MAX);
+    uint32_t hash = text_hash(text.bytes, text.length);
+    uint32_t number = number_find(batch, hash, text.bytes, text.length);
+    if (number != UINT32_MAX &&
+        !(batch->series[number].id != 0 && deleted_here(batch, batch->series[number].id))) {
+        *series = number;
+        return STATUS_OK;
+    }
+    if (slots_reserve(batch, error) != STATUS_OK ||
+        handle_find(batch, hash, text, handle, error) != STATUS_OK) {
+        return error->status;
+    }
+    struct batch_series *added = series_add(batch, text, error);
+    if (added == NULL) {
+        return error->status;
+    }
+    uint32_t id = handle_id(*handle);
+    added->anew = id != 0 && deleted_here(batch, id);
+    added->id = added->anew ? 0 : id;
+    added->hash = hash;
+    added->is_indexed = true;
+    batch->indexed_count++;
+    *series = (uint32_t)batch->series_count - 1;
+    slot_put(batch, *series);
+    return STATUS_OK;
+}
+
+enum status write_batch_series(struct write_batch *batch, const char *text, size_t length,
+                               uint32_t *series, struct error *error)
+{
+    uint64_t handle = 0;
+    return series_name(batch, (struct slice){text, length}, &handle, series, error);
+}
+
+enum status write_batch_series_again(struct write_batch *batch, struct slice text, uint64_t *handle,
+                                     uint32_t *series, struct error *error)
+{
+    uint32_t id = handle_id(*handle);
+    bool holds = id != 0 && !batch->has_delete &&
+                 *handle == handle_make(atomic_load(&batch->storage->deletions), id);
+    if (!holds) {
+        *handle = 0;
+        return series_name(batch, text, handle, series, error);
+    }
+    struct batch_series *added = series_add(batch, text, error);
+    if (added == NULL) {
+        return error->status;
+    }
+    added->id = id;
+    *series = (uint32_t)batch->series_count - 1;
     return STATUS_OK;
 }
 

@@ -24,10 +24,11 @@ struct batch_op {
 
 struct batch_series {
     struct series_entry
-        *entry;  /* at commit: what it means; NULL until then and where it is unused */
-    uint32_t id; /* when it was named; 0 = unknown then */
-    uint32_t hash;
+        *entry;    /* at commit: what it means; NULL until then and where it is unused */
+    uint32_t id;   /* when it was named; 0 = unknown then */
+    uint32_t hash; /* where it stands in the slots */
     uint32_t text_at, text_length;
+    bool is_indexed; /* it stands in the slots; not where a handle named it */
     bool anew; /* named after this batch deleted it: a new series even if the text is still known */
 };
 
@@ -54,7 +55,7 @@ struct write_batch {
     size_t op_count, op_capacity;
     struct batch_series *series;
     uint32_t *slots; /* open addressing by text: number + 1 */
-    size_t series_count, series_capacity, slot_count;
+    size_t series_count, series_capacity, slot_count, indexed_count;
     char *texts;
     size_t texts_length, texts_capacity;
     struct batch_change *changes;

@@ -84,11 +84,13 @@ static enum status series_resolve(struct storage *storage, struct write_group *g
     if (series->id != 0) {
         entry = series_directory_at(&storage->directory, series->id);
     }
-    if (entry == NULL && !series->anew) {
-        entry = text_table_find(&storage->names, series->hash, text, series->text_length);
-    }
     if (entry == NULL) {
-        entry = text_table_find(&group->created_names, series->hash, text, series->text_length);
+        uint32_t hash = text_hash(text, series->text_length);
+        entry =
+            series->anew ? NULL : text_table_find(&storage->names, hash, text, series->text_length);
+        if (entry == NULL) {
+            entry = text_table_find(&group->created_names, hash, text, series->text_length);
+        }
     }
     if (entry == NULL &&
         entry_create(storage, group, text, series->text_length, &entry, error) != STATUS_OK) {
@@ -176,6 +178,7 @@ static void deleted_each(struct storage *storage, struct write_group *group,
 static void name_forget(struct storage *storage, struct series_entry *entry)
 {
     text_table_remove(&storage->names, entry);
+    storage->deletions++;
 }
 
 static void id_forget(struct storage *storage, struct series_entry *entry)

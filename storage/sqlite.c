@@ -336,6 +336,7 @@ static enum status connection_open(struct sqlite_state *state, struct error *err
     }
     sqlite3_wal_hook(state->db, wal_committed, state);
     state->wal_pages = 0;
+    state->log_bytes = 0;
     return sqlite_prepare_all(state, error);
 }
 

@@ -1,4 +1,4 @@
-/* What the writing connection does besides commits: flushing, trimming, checkpoints, retention.
+/* What the writing connection does besides commits: flushing, trimming, retention.
  * SPDX-License-Identifier: Apache-2.0
  *
  * Series wait in a queue in the order in which they first changed since their last flush, so the
@@ -21,14 +21,7 @@
 enum {
     FLUSH_SERIES_MAX = 16384, /* chosen for one transaction */
     FLUSH_COST = 16,          /* to read and write a series' open chunk, in points */
-    CHECKPOINT_PAGES = 4096,  /* passive checkpoint beyond so many pages in the log */
-    CHECKPOINT_PAGES_MIN = 32,
-    PAGE_BYTES = 4096,
-    RESERVE_SHARE = 4,      /* of the reserve that the log may take */
-    TRUNCATE_PAGES = 16384, /* 64 MiB: wait for readers and begin anew */
-    TRUNCATE_EVERY_MS = 2000,
-    CHECKPOINT_WAIT_MS = 20,
-    TRIM_ROWS = 16, /* journal rows go in lots: each DELETE costs a search */
+    TRIM_ROWS = 16,           /* journal rows go in lots: each DELETE costs a search */
     SLICE_POINTS = 16384,
     TRASH_CHUNKS = 256,     /* removed in one slice */
     TRASH_CHUNKS_FULL = 32, /* on a full disk: the log has little room */
@@ -172,7 +165,7 @@ static enum status flush_alone(struct sqlite_state *state, struct error *error)
     return STATUS_OK;
 }
 
-/* ---------------------------------------------------------------- trash, space, checkpoints */
+/* ---------------------------------------------------------------- trash, space */
 
 /* Removes a lot of chunks of deleted series; state->trashing stays set while there are more. */
 enum status sqlite_trash_slice(struct sqlite_state *state, struct error *error)
@@ -210,50 +203,6 @@ enum status sqlite_trash_slice(struct sqlite_state *state, struct error *error)
     return STATUS_OK;
 }
 
-static enum status checkpoint(struct sqlite_state *state, int mode, struct error *error)
-{
-    int pages = 0, done = 0;
-    /* Commits wait meanwhile: where a reader holds the log, do what can be done and come again. */
-    sqlite3_busy_timeout(state->db, CHECKPOINT_WAIT_MS);
-    int code = sqlite3_wal_checkpoint_v2(state->db, NULL, mode, &pages, &done);
-    sqlite3_busy_timeout(state->db, SQLITE_BUSY_TIMEOUT_MS);
-    if (code != SQLITE_OK && code != SQLITE_BUSY && code != SQLITE_LOCKED) {
-        return sqlite_failed(state, code, "checkpoint", error);
-    }
-    if (code == SQLITE_OK && pages == done) {
-        state->wal_pages = 0; /* the next commit begins the log anew */
-    }
-    return STATUS_OK;
-}
-
-enum status sqlite_checkpoint(struct sqlite_state *state, struct error *error)
-{
-    return checkpoint(state, SQLITE_CHECKPOINT_TRUNCATE, error);
-}
-
-/* On a full disk the log must fit into the room of the reserve, or nothing could be freed: so a
- * small reserve means a short log. */
-static int checkpoint_pages(const struct sqlite_state *state)
-{
-    int64_t reserve = state->storage->options.reserve_bytes;
-    int64_t pages = reserve / RESERVE_SHARE / PAGE_BYTES;
-    pages = pages < CHECKPOINT_PAGES_MIN ? CHECKPOINT_PAGES_MIN : pages;
-    return reserve > 0 && pages < CHECKPOINT_PAGES ? (int)pages : CHECKPOINT_PAGES;
-}
-
-static enum status checkpoint_due(struct sqlite_state *state, struct error *error)
-{
-    if (state->wal_pages < checkpoint_pages(state)) {
-        return STATUS_OK;
-    }
-    int64_t now = clock_monotonic_ns();
-    if (state->wal_pages >= TRUNCATE_PAGES && now >= state->truncate_after_ns) {
-        state->truncate_after_ns = now + TRUNCATE_EVERY_MS * INT64_C(1000000);
-        return checkpoint(state, SQLITE_CHECKPOINT_TRUNCATE, error);
-    }
-    return checkpoint(state, SQLITE_CHECKPOINT_PASSIVE, error);
-}
-
 static enum status compact_all(struct sqlite_state *state, struct error *error)
 {
     while (state->dirty_head != NULL) {
@@ -264,7 +213,7 @@ static enum status compact_all(struct sqlite_state *state, struct error *error)
         if (flush_alone(state, error) != STATUS_OK) {
             return error->status;
         }
-        if (checkpoint_due(state, error) != STATUS_OK) {
+        if (sqlite_checkpoint_due(state, error) != STATUS_OK) {
             return error->status;
         }
     }
@@ -284,7 +233,7 @@ static enum status compact_all(struct sqlite_state *state, struct error *error)
         sqlite_run(state, SQL_VACUUM, "give back disk space", error) != STATUS_OK) {
         return error->status;
     }
-    return checkpoint(state, SQLITE_CHECKPOINT_TRUNCATE, error);
+    return sqlite_checkpoint(state, error);
 }
 
 /* ---------------------------------------------------------------- windows readers asked for */
@@ -330,7 +279,11 @@ enum status sqlite_compact(struct storage *storage, enum driver_effort effort, b
         return error->status;
     }
     *more = state->trashing || state->pending > state->pending_low + SLICE_POINTS;
-    return checkpoint_due(state, error);
+    if (sqlite_checkpoint_due(state, error) != STATUS_OK) {
+        return error->status;
+    }
+    sqlite_log_lay_out(state);
+    return STATUS_OK;
 }
 
 /* ---------------------------------------------------------------- retention */

@@ -132,7 +132,8 @@ struct sqlite_state {
     uint32_t cached_series; /* 0: none */
     struct error lookup;    /* the first look into a chunk that failed while staging or replaying */
 
-    int wal_pages;
+    int wal_pages;          /* in the log */
+    int64_t log_bytes;      /* length of its file as far as it is known: sqlite_log.c */
     uint64_t *damaged_rows; /* of the journal, met while it was replayed; owned */
     size_t damaged_row_count;
     bool reserve_there;
@@ -239,8 +240,15 @@ enum status sqlite_retain(struct storage *storage, int64_t now_ms, bool *more, s
 
 /* A slice of the chunks of deleted series; state->trashing says whether there are more. */
 enum status sqlite_trash_slice(struct sqlite_state *state, struct error *error) MUST_USE;
+
+/* ---- sqlite_log.c: the write-ahead log */
+
 /* Everything in the log goes into the database, and the log is cut back. */
 enum status sqlite_checkpoint(struct sqlite_state *state, struct error *error) MUST_USE;
+/* The same for a log that has become long, as far as readers allow it. */
+enum status sqlite_checkpoint_due(struct sqlite_state *state, struct error *error) MUST_USE;
+/* Room behind the log's end for the next commits. Where there is none they go on without. */
+void sqlite_log_lay_out(struct sqlite_state *state);
 
 /* ---- sqlite_reserve.c: room for a full disk */
 

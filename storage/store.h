@@ -16,6 +16,8 @@
 #include "storage/driver.h"
 #include "storage/series_table.h"
 
+#include <stdatomic.h>
+
 struct storage_counters {
     uint64_t points, journal_points, chunks, damaged;
     uint64_t commits, commit_points, commit_failures;
@@ -31,8 +33,9 @@ struct storage {
     struct storage_options options; /* presets filled in; url is not kept */
 
     struct lock names_lock;
-    struct text_table names; /* guarded by names_lock */
-    uint64_t promised;       /* guarded by names_lock: new series in batches not yet committed */
+    struct text_table names;    /* guarded by names_lock */
+    uint64_t promised;          /* guarded by names_lock: new series in batches not yet committed */
+    _Atomic uint32_t deletions; /* of series, changed under names_lock: they void all handles */
 
     struct lock lock;
     struct series_directory directory; /* guarded by lock, and what its entries hold */

@@ -32,6 +32,13 @@ void write_batch_free(struct write_batch *batch);
 enum status write_batch_series(struct write_batch *batch, const char *text, size_t length,
                                uint32_t *series, struct error *error) MUST_USE;
 
+/* The same for a caller who remembers series from one batch to the next: *handle is 0 at first,
+ * then what an earlier call left there, and stands for the text from then on. A handle that still
+ * holds costs neither hash, look-up nor lock; one that does not (some series was deleted since) is
+ * replaced. Naming a series both ways in one batch gives two numbers that mean the same. */
+enum status write_batch_series_again(struct write_batch *batch, struct slice text, uint64_t *handle,
+                                     uint32_t *series, struct error *error) MUST_USE;
+
 /* One point (value NaN = missing). Limits on time are the caller's (ingest.max_future ...).
  * Infinite values and times beyond 2^62 ms are STATUS_INVALID (codes not_finite, bad_time). */
 enum status write_batch_point(struct write_batch *batch, uint32_t series, struct point point,

@@ -168,6 +168,78 @@ static void delete_in_between(void **state)
     assert_points(f, "a", expected, 1);
 }
 
+/* Names the series of a handle and gives it a point. */
+static void batch_again(struct write_batch *batch, const char *series, uint64_t *handle,
+                        int64_t time_ms)
+{
+    struct error error = {0};
+    struct slice text = {series, strlen(series)};
+    struct point point = {time_ms, (double)time_ms};
+    uint32_t number;
+    assert_int_equal(write_batch_series_again(batch, text, handle, &number, &error), STATUS_OK);
+    assert_int_equal(write_batch_point(batch, number, point, &error), STATUS_OK);
+}
+
+static void handles(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t a = 0, b = 0;
+    put(f, "b", 0, 0);
+    for (int i = 1; i <= 3; i++) { /* a is created by the first of them, and known to the second */
+        struct write_batch *batch = batch_begin(f);
+        batch_again(batch, "a", &a, i);
+        batch_again(batch, "b", &b, i);
+        batch_point(batch, "b", 10 + i, 10 + i); /* both ways in one batch */
+        batch_again(batch, "b", &b, 20 + i);
+        assert_int_equal(a != 0, i > 1);
+        assert_int_not_equal(b, 0);
+        batch_commit(f, batch);
+    }
+    const struct point of_a[] = {{1, 1}, {2, 2}, {3, 3}};
+    const struct point of_b[] = {{0, 0},   {1, 1},   {2, 2},   {3, 3},   {11, 11},
+                                 {12, 12}, {13, 13}, {21, 21}, {22, 22}, {23, 23}};
+    assert_points(f, "a", of_a, 3);
+    assert_points(f, "b", of_b, 10);
+    assert_int_equal(storage_series_count(f->storage), 2);
+    fixture_reopen(f);
+    assert_points(f, "a", of_a, 3);
+    assert_points(f, "b", of_b, 10);
+}
+
+/* The handle of a series that is deleted, before the batch is begun and after it was named. */
+static void handles_of_deleted_series(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t a = 0, other = 0;
+    uint32_t number;
+    struct error error = {0};
+    fixture_stop(f);
+    f->options.series_max = 2;
+    fixture_start(f);
+    put(f, "a", 1, 1);
+    put(f, "other", 1, 1);
+    struct write_batch *batch = batch_begin(f);
+    batch_again(batch, "a", &a, 2);
+    batch_again(batch, "other", &other, 2);
+    delete_series(f, "a");
+    batch_commit(f, batch);
+    const struct point expected[] = {{2, 2}, {3, 3}};
+    assert_points(f, "a", expected, 1);
+    batch = batch_begin(f);
+    batch_again(batch, "a", &a, 3);
+    batch_again(batch, "other", &other, 3);
+    batch_commit(f, batch);
+    assert_points(f, "a", expected, 2);
+    assert_int_equal(storage_series_count(f->storage), 2);
+    delete_series(f, "a");
+    put(f, "third", 1, 1);
+    batch = batch_begin(f); /* an old handle does not get past the limit */
+    assert_int_equal(write_batch_series_again(batch, (struct slice){"a", 1}, &a, &number, &error),
+                     STATUS_TOO_LARGE);
+    write_batch_free(batch);
+    f->options.series_max = 0;
+}
+
 static void change_of_a_deleted_series(void **state)
 {
     struct fixture *f = *state;
@@ -472,6 +544,8 @@ int main(void)
         {"delete_and_create_again", delete_and_create_again},
         {"delete_within_a_batch", delete_within_a_batch},
         {"delete_in_between", delete_in_between},
+        {"handles", handles},
+        {"handles_of_deleted_series", handles_of_deleted_series},
         {"change_of_a_deleted_series", change_of_a_deleted_series},
         {"series_limit", series_limit},
         {"records", records},

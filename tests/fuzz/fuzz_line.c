@@ -23,24 +23,25 @@ static void add(struct sum *sum, uint64_t value)
 }
 
 /* A name that was handed on has to be one that can be read back. */
-static enum status visit_series(void *context, const char *text, size_t length, uint32_t *number,
+static enum status visit_series(void *context, struct slice text, uint64_t *handle, uint32_t *number,
                                 struct error *error)
 {
+    (void)handle;
     char again[SERIES_TEXT_MAX];
     size_t again_length = 0;
     uint32_t hash = 17;
     struct error fault = {0};
     (void)context;
-    if (series_name_parse(text, length, again, &again_length, &fault) != STATUS_OK ||
-        again_length != length || memcmp(text, again, length) != 0) {
+    if (series_name_parse(text.bytes, text.length, again, &again_length, &fault) != STATUS_OK ||
+        again_length != text.length || memcmp(text.bytes, again, text.length) != 0) {
         abort();
     }
-    if (length % 16 == 5) {
+    if (text.length % 16 == 5) {
         error_set(error, STATUS_TOO_LARGE, "refused here so that this is tried too");
         return error_code(error, "series_limit", NULL);
     }
-    for (size_t i = 0; i < length; i++) {
-        hash = hash * 31 + (unsigned char)text[i];
+    for (size_t i = 0; i < text.length; i++) {
+        hash = hash * 31 + (unsigned char)text.bytes[i];
     }
     *number = hash;
     return STATUS_OK;

@@ -14,14 +14,15 @@
 #define NOW_MS      INT64_C(1795354740000)
 #define PAYLOAD_MAX 512
 
-static enum status visit_series(void *context, const char *text, size_t length, uint32_t *number,
+static enum status visit_series(void *context, struct slice text, uint64_t *handle, uint32_t *number,
                                 struct error *error)
 {
+    (void)handle;
     char again[SERIES_TEXT_MAX];
     size_t again_length = 0;
     (void)context;
-    if (series_name_parse(text, length, again, &again_length, error) != STATUS_OK ||
-        again_length != length || memcmp(text, again, length) != 0) {
+    if (series_name_parse(text.bytes, text.length, again, &again_length, error) != STATUS_OK ||
+        again_length != text.length || memcmp(text.bytes, again, text.length) != 0) {
         abort();
     }
     *number = 1;

@@ -24,17 +24,18 @@ static void add(uint64_t *sum, uint64_t value)
     *sum = (*sum ^ value) * UINT64_C(0x100000001B3);
 }
 
-static enum status visit_series(void *context, const char *text, size_t length, uint32_t *number,
+static enum status visit_series(void *context, struct slice text, uint64_t *handle, uint32_t *number,
                                 struct error *error)
 {
+    (void)handle;
     uint32_t hash = 17;
     (void)context;
-    if (length == 3) {
+    if (text.length == 3) {
         error_set(error, STATUS_TOO_LARGE, "refused here so that this is tried too");
         return error_code(error, "series_limit", NULL);
     }
-    for (size_t i = 0; i < length; i++) {
-        hash = hash * 31 + (unsigned char)text[i];
+    for (size_t i = 0; i < text.length; i++) {
+        hash = hash * 31 + (unsigned char)text.bytes[i];
     }
     *number = hash;
     return STATUS_OK;

@@ -261,7 +261,8 @@ static enum status find_series(struct parts *parts, size_t field,
         }
         return error->status;
     }
-    return visitor->series(visitor->context, text, length, number, error);
+    uint64_t handle = 0;
+    return visitor->series(visitor->context, (struct slice){text, length}, &handle, number, error);
 }
 
 static void read_line(const char *line, uint64_t number, int64_t now_ms,

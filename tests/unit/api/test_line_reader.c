@@ -33,12 +33,14 @@ struct log {
     bool with_reasons;
 };
 
-static enum status log_series(void *context, const char *text, size_t length, uint32_t *number,
+static enum status log_series(void *context, struct slice text, uint64_t *handle, uint32_t *number,
                               struct error *error)
 {
+    (void)handle;
     struct log *log = context;
     for (uint32_t i = 0; i < log->count; i++) {
-        if (strlen(log->names[i]) == length && memcmp(log->names[i], text, length) == 0) {
+        if (strlen(log->names[i]) == text.length &&
+            memcmp(log->names[i], text.bytes, text.length) == 0) {
             *number = i;
             return STATUS_OK;
         }
@@ -46,8 +48,8 @@ static enum status log_series(void *context, const char *text, size_t length, ui
     if (log->count == 256) {
         return error_set(error, STATUS_TOO_LARGE, "full");
     }
-    memcpy(log->names[log->count], text, length);
-    log->names[log->count][length] = '\0';
+    memcpy(log->names[log->count], text.bytes, text.length);
+    log->names[log->count][text.length] = '\0';
     *number = log->count++;
     return STATUS_OK;
 }
@@ -488,12 +490,12 @@ static void test_cache_shared_with_json(void **state)
 
 /* ---------------------------------------------------------------- a failing visitor */
 
-static enum status no_series(void *context, const char *text, size_t length, uint32_t *number,
+static enum status no_series(void *context, struct slice text, uint64_t *handle, uint32_t *number,
                              struct error *error)
 {
+    (void)handle;
     (void)context;
     (void)text;
-    (void)length;
     (void)number;
     return error_set(error, STATUS_NO_MEMORY, "no memory for a name");
 }
@@ -527,13 +529,13 @@ static void test_failures_end_the_reading(void **state)
 
 /* ---------------------------------------------------------------- speed */
 
-static enum status count_series(void *context, const char *text, size_t length, uint32_t *number,
-                                struct error *error)
+static enum status count_series(void *context, struct slice text, uint64_t *handle,
+                                uint32_t *number, struct error *error)
 {
+    (void)handle;
     (void)context;
-    (void)text;
     (void)error;
-    *number = (uint32_t)length;
+    *number = (uint32_t)text.length;
     return STATUS_OK;
 }
 

@@ -106,13 +106,14 @@ static void a_name_has_an_end(void **state)
 
 static char last_series[SERIES_TEXT_MAX + 1];
 
-static enum status log_series(void *context, const char *text, size_t length, uint32_t *number,
+static enum status log_series(void *context, struct slice text, uint64_t *handle, uint32_t *number,
                               struct error *error)
 {
+    (void)handle;
     (void)context;
     (void)error;
-    memcpy(last_series, text, length);
-    last_series[length] = '\0';
+    memcpy(last_series, text.bytes, text.length);
+    last_series[text.length] = '\0';
     *number = 1;
     return STATUS_OK;
 }

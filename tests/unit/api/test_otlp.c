@@ -51,14 +51,15 @@ struct log {
     char name[SERIES_TEXT_MAX + 1];
 };
 
-static enum status log_series(void *context, const char *text, size_t length, uint32_t *number,
+static enum status log_series(void *context, struct slice text, uint64_t *handle, uint32_t *number,
                               struct error *error)
 {
+    (void)handle;
     struct log *log = context;
     (void)error;
     *number = 0;
-    memcpy(log->name, text, length);
-    log->name[length] = '\0';
+    memcpy(log->name, text.bytes, text.length);
+    log->name[text.length] = '\0';
     return STATUS_OK;
 }
 

@@ -31,12 +31,14 @@ struct log {
     uint32_t count;
 };
 
-static enum status log_series(void *context, const char *text, size_t length, uint32_t *number,
+static enum status log_series(void *context, struct slice text, uint64_t *handle, uint32_t *number,
                               struct error *error)
 {
+    (void)handle;
     struct log *log = context;
     for (uint32_t i = 0; i < log->count; i++) {
-        if (strlen(log->names[i]) == length && memcmp(log->names[i], text, length) == 0) {
+        if (strlen(log->names[i]) == text.length &&
+            memcmp(log->names[i], text.bytes, text.length) == 0) {
             *number = i;
             return STATUS_OK;
         }
@@ -44,8 +46,8 @@ static enum status log_series(void *context, const char *text, size_t length, ui
     if (log->count == 64) {
         return error_set(error, STATUS_TOO_LARGE, "full");
     }
-    memcpy(log->names[log->count], text, length);
-    log->names[log->count][length] = '\0';
+    memcpy(log->names[log->count], text.bytes, text.length);
+    log->names[log->count][text.length] = '\0';
     *number = log->count++;
     return STATUS_OK;
 }
@@ -159,7 +161,8 @@ static void oracle_one(struct log *log, const json_t *object, uint64_t *position
     fine = fine && (!points || pairs);
     fine = fine && (!value || oracle_value(value, &point.value));
     fine = fine && (!stamp || oracle_time(stamp, &point.time_ms));
-    fine = fine && log_series(log, name, length, &number, &error) == STATUS_OK;
+    fine =
+        fine && log_series(log, (struct slice){name, length}, NULL, &number, &error) == STATUS_OK;
     if (!pairs) {
         if (fine) {
             log_point(log, number, point, &error);
@@ -441,13 +444,13 @@ static void test_truncated(void **state)
     points_cache_free(cache);
 }
 
-static enum status count_series(void *context, const char *text, size_t length, uint32_t *number,
-                                struct error *error)
+static enum status count_series(void *context, struct slice text, uint64_t *handle,
+                                uint32_t *number, struct error *error)
 {
+    (void)handle;
     (void)context;
-    (void)text;
     (void)error;
-    *number = (uint32_t)length;
+    *number = (uint32_t)text.length;
     return STATUS_OK;
 }
 

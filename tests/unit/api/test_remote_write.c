@@ -140,21 +140,22 @@ struct log {
     enum status answer; /* of points: for what the visitor itself may say */
 };
 
-static enum status log_series(void *context, const char *text, size_t length, uint32_t *number,
+static enum status log_series(void *context, struct slice text, uint64_t *handle, uint32_t *number,
                               struct error *error)
 {
+    (void)handle;
     struct log *log = context;
     for (*number = 0; *number < log->count; (*number)++) {
-        if (strlen(log->names[*number]) == length &&
-            memcmp(log->names[*number], text, length) == 0) {
+        if (strlen(log->names[*number]) == text.length &&
+            memcmp(log->names[*number], text.bytes, text.length) == 0) {
             return STATUS_OK;
         }
     }
     if (log->count == 64) {
         return error_set(error, STATUS_TOO_LARGE, "full");
     }
-    memcpy(log->names[log->count], text, length);
-    log->names[log->count++][length] = '\0';
+    memcpy(log->names[log->count], text.bytes, text.length);
+    log->names[log->count++][text.length] = '\0';
     return STATUS_OK;
 }
 
@@ -574,11 +575,12 @@ struct count {
     uint32_t series;
 };
 
-static enum status count_series(void *context, const char *text, size_t length, uint32_t *number,
-                                struct error *error)
+static enum status count_series(void *context, struct slice text, uint64_t *handle,
+                                uint32_t *number, struct error *error)
 {
+    (void)handle;
     struct count *count = context;
-    (void)text, (void)length, (void)error;
+    (void)text, (void)error;
     *number = count->series++;
     return STATUS_OK;
 }

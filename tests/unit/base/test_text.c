@@ -37,6 +37,22 @@ static void grows_up_to_the_maximum(UNUSED void **state)
     }
 }
 
+static void room_is_written_in_place(UNUSED void **state)
+{
+    struct text text;
+    text_init(&text, 10);
+    memcpy(text_room(&text, 8), "abcdefgh", 8);
+    text_grown(&text, 3);
+    assert_text(&text, "abc");
+    memcpy(text_room(&text, 7), "1234567", 7);
+    text_grown(&text, 7);
+    assert_text(&text, "abc1234567");
+    assert_null(text_room(&text, 1));
+    assert_int_equal(text.failed, STATUS_TOO_LARGE);
+    assert_text(&text, "abc1234567");
+    text_release(&text);
+}
+
 static void failure_is_sticky_until_cleared(UNUSED void **state)
 {
     struct text text;
@@ -276,6 +292,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(grows_up_to_the_maximum),
+        cmocka_unit_test(room_is_written_in_place),
         cmocka_unit_test(failure_is_sticky_until_cleared),
         cmocka_unit_test(no_maximum_is_possible),
         cmocka_unit_test(formats_short_and_long),

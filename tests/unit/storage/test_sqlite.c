@@ -566,6 +566,40 @@ static void long_reader_holds_nobody_up(void **state)
     assert_int_equal(stats.wal_bytes, 0);
 }
 
+/* The file of the log grows far less often than there are commits, and what stands behind its end
+ * is no matter to who opens the store after a crash. */
+static void room_is_laid_out_behind_the_log(void **state)
+{
+    struct place *place = *state;
+    enum { COMMITS = 300, POINTS = 200 };
+    struct error error = {0};
+    struct storage_stats stats;
+    uint64_t length = 0;
+    int grown = 0;
+    for (int i = 0; i < COMMITS; i++) {
+        assert_int_equal(write_points(place, i * POINTS, POINTS, &error), STATUS_OK);
+        storage_stats(place->storage, &stats);
+        grown += stats.wal_bytes > length && length > (128 << 10);
+        length = stats.wal_bytes;
+    }
+    assert_true(length > (1 << 20));
+    assert_in_range(grown, 1, COMMITS / 6);
+
+    struct place copy = {.tail_bytes_max = place->tail_bytes_max};
+    char command[400];
+    snprintf(copy.directory, sizeof copy.directory, "%.100s.copy", place->directory);
+    snprintf(copy.url, sizeof copy.url, "sqlite:%s", copy.directory);
+    snprintf(command, sizeof command, "cp -r '%s' '%s'", place->directory, copy.directory);
+    assert_int_equal(system(command), 0);
+    start(&copy);
+    storage_stats(copy.storage, &stats);
+    assert_int_equal(stats.points, COMMITS * POINTS);
+    assert_int_equal(storage_check(copy.storage, NULL, NULL, &error), STATUS_OK);
+    stop(&copy);
+    snprintf(command, sizeof command, "rm -rf '%s'", copy.directory);
+    assert_int_equal(system(command), 0);
+}
+
 /* The store goes on with what is sound; what is not is kept for inspection, and counted. */
 static void damaged_journal_rows_are_set_aside(void **state)
 {
@@ -616,6 +650,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(downsampling_in_slices, setup, teardown),
         cmocka_unit_test_setup_teardown(overwriting_keeps_the_journal_short, setup, teardown),
         cmocka_unit_test_setup_teardown(long_reader_holds_nobody_up, setup, teardown),
+        cmocka_unit_test_setup_teardown(room_is_laid_out_behind_the_log, setup, teardown),
         cmocka_unit_test_setup_teardown(damaged_journal_rows_are_set_aside, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
