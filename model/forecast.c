@@ -139,7 +139,7 @@ double forecast_quantile(const struct forecast *forecast, size_t step, double le
     return low + (high - low) * (z - z_low) / (z_high - z_low);
 }
 
-double forecast_share(const struct forecast *forecast, size_t step, double value, bool or_equal)
+double forecast_score(const struct forecast *forecast, size_t step, double value, bool or_equal)
 {
     CHECK(step < forecast->horizon);
     const float *row = forecast->quantiles + step;
@@ -149,21 +149,23 @@ double forecast_share(const struct forecast *forecast, size_t step, double value
                                       : (double)row[above * stride] < value)) {
         above++;
     }
-    double z = 0.0;
     if (above == 0 || above > last) {
         size_t outer = above == 0 ? 0 : last;
         double median = (double)row[QUANTILE_MEDIAN * stride];
         double spread = (double)row[outer * stride] - median;
         if (fabs(spread) < (double)FLT_MIN) {
-            return above == 0 ? 0.0 : 1.0;
+            return above == 0 ? -HUGE_VAL : HUGE_VAL;
         }
-        z = order_probit(quantile_levels[outer]) * (value - median) / spread;
-    } else {
-        double z_low = order_probit(quantile_levels[above - 1]);
-        double z_high = order_probit(quantile_levels[above]);
-        double low = (double)row[(above - 1) * stride];
-        double high = (double)row[above * stride];
-        z = z_low + (z_high - z_low) * (value - low) / (high - low);
+        return order_probit(quantile_levels[outer]) * (value - median) / spread;
     }
-    return order_normal(z);
+    double z_low = order_probit(quantile_levels[above - 1]);
+    double z_high = order_probit(quantile_levels[above]);
+    double low = (double)row[(above - 1) * stride];
+    double high = (double)row[above * stride];
+    return z_low + (z_high - z_low) * (value - low) / (high - low);
+}
+
+double forecast_share(const struct forecast *forecast, size_t step, double value, bool or_equal)
+{
+    return order_normal(forecast_score(forecast, step, value, or_equal));
 }
