@@ -373,7 +373,7 @@ void conformal_carry(struct conformal *state, size_t horizon);
 
 /* ---------------------------------------------------------------- scores of issued forecasts */
 
-/* Sums over (forecast, step) pairs whose value has arrived. Plain data: sums may be added up. */
+/* Sums over (forecast, step) pairs whose value has arrived; errors are those of the median. Plain data: sums may be added up. */
 struct score {
     uint64_t count, scaled, inside80, inside95;
     double absolute, absolute_error, error, scaled_error, smape;
