@@ -21,8 +21,8 @@
  * (Armitage, McPherson and Rowe 1969, who watched clinical trials with it). No paths are drawn, so
  * that the same forecast has the same answer. 48 steps take a few tenths of a millisecond.
  *
- * The fan: the forecast's quantiles; or, where a series returns to its season and trend and no
- * model serves, that of its return (struct reversion in model/model.h has the reason).
+ * The fan: the forecast's quantiles; or, where a series returns to its season and trend and that is
+ * known more narrowly, the one of its return (struct reversion in model/model.h has the reason).
  *
  * Within a step the probability grows evenly, so times lie between steps. They count from the
  * origin: step h ends h * step_ms after it.

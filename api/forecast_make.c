@@ -401,7 +401,7 @@ static void look_for_reversion(struct forecast_desk *desk, struct forecast_made 
 {
     struct error ignored = {0};
     struct reversion *reversion = &made->reversion;
-    if (made->snapshot || desk_scratch(desk, 3 * series->count, &ignored) != STATUS_OK ||
+    if (desk_scratch(desk, 3 * series->count, &ignored) != STATUS_OK ||
         !reversion_find(series, made->forecast.horizon, desk->scratch, reversion) ||
         !reversion_is_narrower(reversion, &made->forecast)) {
         reversion->horizon = 0;

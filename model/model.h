@@ -156,14 +156,15 @@ bool baseline_forecast(enum baseline baseline, const struct model_series *series
 
 /* ---------------------------------------------------------------- what a series returns to */
 
-/* The fan that thresholds are held against while no model serves.
+/* The fan that thresholds are held against where the forecast's is wide.
  *
- * A baseline's bands are honest about its errors, but its centre is made of a few noisy values: the
- * last season, the last level. Bands of the right coverage about a noisy centre lie beyond a
- * threshold far more often than the series does, because the noise counts twice; coverage is not
- * calibration of exceedance (Gneiting, Balabdaoui and Raftery 2007, section 2). So a series that
- * returns to its season and trend, as noise, ramps, daily curves and autoregressions do, has the
- * fan of its return beside its forecast. A walk has none.
+ * The bands of a baseline, or of a young model, are honest about its errors, but its centre is made
+ * of a few noisy values: the last season, the last level. Bands of the right coverage about a noisy
+ * centre lie beyond a threshold far more often than the series does, because the noise counts
+ * twice; coverage is not calibration of exceedance (Gneiting, Balabdaoui and Raftery 2007, section
+ * 2). So a series that returns to its season and trend, as noise, ramps, daily curves and
+ * autoregressions do, has the fan of its return beside its forecast; of two fans that are honest
+ * about their errors, the narrower one knows more. A walk has none.
  */
 struct reversion {
     size_t horizon;              /* 0: none */
@@ -373,7 +374,8 @@ void conformal_carry(struct conformal *state, size_t horizon);
 
 /* ---------------------------------------------------------------- scores of issued forecasts */
 
-/* Sums over (forecast, step) pairs whose value has arrived; errors are those of the median. Plain data: sums may be added up. */
+/* Sums over (forecast, step) pairs whose value has arrived; errors are those of the median. Plain
+ * data: sums may be added up. */
 struct score {
     uint64_t count, scaled, inside80, inside95;
     double absolute, absolute_error, error, scaled_error, smape;

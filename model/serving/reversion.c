@@ -6,7 +6,8 @@
  * The line and the profile are fitted by least squares (one season of the series, or none: what
  * leaves the smaller variance), phi too, with its bias taken off (Orcutt and Winokur 1969, for a
  * fitted line). The deviation at a distance is that of the errors which this model made at that
- * distance on the series itself, and the line's own uncertainty; the shape is that of the noise.
+ * distance on the series itself (and by a fit to the older values on the newest, where those are
+ * larger), with the line's own uncertainty; the shape is that of the noise.
  *
  * A walk does not return, although least squares always find a little: a series returns where a
  * unit root is rejected at 5 % (Dickey and Fuller 1979, with constant and trend).
@@ -20,6 +21,7 @@
 #define VALUES_USED     1024    /* newest values, */
 #define SEASONS_SAW     5       /* or so many of the longest season */
 #define CYCLES_LEAST    3       /* of a season whose profile is believed */
+#define NEWEST_SHARE    4       /* of the values, a fourth: forecast by a fit to those before */
 #define ROUNDS          3       /* of profile and line in turn: they overlap little */
 #define PAIRS_LEAST     24      /* of neighbours, and of values at a distance */
 #define UNIT_ROOT_LIMIT (-3.41) /* Dickey-Fuller, constant and trend, 5 %, many values */
@@ -74,17 +76,30 @@ static void fit_line(struct fit *fit)
     fit->level = (sum - fit->slope * along) / seen;
 }
 
-/* False where values are too few for so many parameters. `left` [count]: what is not explained. */
-static bool fit_season(struct fit *fit, double *left)
+static void fit_both(struct fit *fit)
 {
-    double seen = 0.0, squares = 0.0;
     fit->level = fit->slope = 0.0;
     for (size_t round = 0; round < ROUNDS; round++) {
         fit_profile(fit);
         fit_line(fit);
     }
-    for (size_t t = 0, phase = 0; t < fit->count; t++, phase = (phase + 1) % fit->season) {
+}
+
+/* left[0 .. count): what is not explained, behind the fitted values too. */
+static void leave(const struct fit *fit, size_t count, double *left)
+{
+    for (size_t t = 0, phase = 0; t < count; t++, phase = (phase + 1) % fit->season) {
         left[t] = fit->values[t] - fit->profile[phase] - line_at(fit, (double)t);
+    }
+}
+
+/* False where values are too few for so many parameters. */
+static bool fit_season(struct fit *fit, double *left)
+{
+    double seen = 0.0, squares = 0.0;
+    fit_both(fit);
+    leave(fit, fit->count, left);
+    for (size_t t = 0; t < fit->count; t++) {
         if (!isnan(left[t])) {
             squares += left[t] * left[t];
             seen += 1.0;
@@ -139,13 +154,18 @@ static bool fit_return(const double *left, size_t count, double *phi)
     return statistic < UNIT_ROOT_LIMIT;
 }
 
-/* The deviation of what is left `ahead` steps after a value, given that value; NaN where too few.
- */
-static double deviation_ahead(const double *left, size_t count, double phi, size_t ahead)
+/* What is left of the values from `from` on. */
+struct rest {
+    const double *left;
+    size_t from, count;
+};
+
+/* Its deviation `ahead` steps after a value, given that value; NaN where there are too few. */
+static double deviation_ahead(const struct rest *rest, double phi, size_t ahead)
 {
     double kept = pow(phi, (double)ahead), squares = 0.0, pairs = 0.0;
-    for (size_t t = ahead; t < count; t++) {
-        double error = left[t] - kept * left[t - ahead];
+    for (size_t t = ahead > rest->from ? ahead : rest->from; t < rest->count; t++) {
+        double error = rest->left[t] - kept * rest->left[t - ahead];
         if (!isnan(error)) {
             squares += error * error;
             pairs += 1.0;
@@ -184,19 +204,30 @@ static double line_variance(const struct fit *fit, double phi, double at)
     return each * (1.0 / count + 12.0 * off * off / (count * (count * count - 1.0)));
 }
 
-static void write_fan(const struct fit *fit, const double *left, double phi, struct reversion *out)
+/* From all values; where a series has changed, those of the newest by what was fitted to the others
+ * are larger, and count as much. */
+static double deviation_of(const struct rest rests[2], double phi, size_t ahead)
 {
+    double whole = deviation_ahead(&rests[0], phi, ahead);
+    double newest = deviation_ahead(&rests[1], phi, ahead);
+    return newest > whole ? sqrt(0.5 * (whole * whole + newest * newest)) : whole;
+}
+
+static void write_fan(const struct fit *fit, const struct rest rests[2], double phi,
+                      struct reversion *out)
+{
+    const double *left = rests[0].left;
     size_t newest = fit->count - 1;
     while (isnan(left[newest])) {
         newest--;
     }
-    double low = 0.0, high = deviation_ahead(left, fit->count, phi, 1);
+    double low = 0.0, high = deviation_of(rests, phi, 1);
     size_t low_ahead = 0, high_ahead = 1;
     double freedom = (double)fit->count / (double)(fit->count - fit->season - 2);
     for (size_t h = 0; h < out->horizon; h++) {
         size_t at = fit->count + h, ahead = at - newest;
         while (ahead > high_ahead) { /* errors at 1, 2, 4 ... steps, straight lines between */
-            double next = deviation_ahead(left, fit->count, phi, 2 * high_ahead);
+            double next = deviation_of(rests, phi, 2 * high_ahead);
             low = high;
             low_ahead = high_ahead;
             high = isnan(next) ? high : next;
@@ -225,13 +256,20 @@ bool reversion_find(const struct model_series *series, size_t horizon, double *s
     used = used < series->count ? used : series->count;
     struct fit fit = {
         .values = series->values + series->count - used, .count = used, .profile = scratch + used};
+    double *left = scratch, *room = scratch + used + used / CYCLES_LEAST;
     out->horizon = 0;
-    if (!fit_best(series, &fit, scratch) || !fit_return(scratch, used, &phi)) {
+    if (!fit_best(series, &fit, left) || !fit_return(left, used, &phi)) {
         return false;
     }
     out->horizon = horizon;
-    find_shape(scratch, used, phi, scratch + 2 * used, out->shape);
-    write_fan(&fit, scratch, phi, out);
+    find_shape(left, used, phi, room, out->shape);
+    struct fit early = fit;
+    early.count = used - used / NEWEST_SHARE;
+    early.profile = room + used;
+    fit_both(&early);
+    leave(&early, used, room);
+    struct rest rests[2] = {{left, 0, used}, {room, early.count, used}};
+    write_fan(&fit, rests, phi, out);
     return true;
 }
 
