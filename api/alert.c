@@ -2,7 +2,6 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "api/call.h"
-#include "api/crossing.h"
 #include "api/forecast_make.h"
 #include "api/metrics.h"
 #include "base/clock.h"
@@ -45,16 +44,7 @@ static void find_crossing(const struct alert_condition *condition, const struct 
                           int64_t now_ms, struct alert_finding *finding)
 {
     struct crossing crossing;
-    struct crossing_order order = {
-        .threshold = condition->threshold,
-        .above = condition->above,
-        .newest = made->newest,
-        .roughness = made->roughness,
-        .minimum = made->minimum,
-        .maximum = made->maximum,
-        .step_ms = made->facts.step_ms,
-    };
-    crossing_find(&made->forecast, &order, &crossing);
+    forecast_crossing(made, condition->threshold, condition->above, &crossing);
     double after_s = condition->level < 0.3   ? crossing.p10_s
                      : condition->level < 0.7 ? crossing.p50_s
                                               : crossing.p90_s;

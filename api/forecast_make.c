@@ -3,7 +3,6 @@
  */
 #include "api/desk.h"
 
-#include "api/crossing.h"
 #include "api/metrics.h"
 #include "base/check.h"
 #include "base/clock.h"
@@ -28,6 +27,14 @@ void forecast_made_release(struct forecast_made *made)
     made->snapshot = NULL;
     made->block = NULL;
     made->values = NULL;
+}
+
+void forecast_lay_out(struct forecast_made *made, float *block, size_t horizon)
+{
+    made->block = block;
+    made->forecast = (struct forecast){horizon, block, block + horizon};
+    made->reversion.centre = block + (1 + QUANTILE_COUNT) * horizon;
+    made->reversion.deviation = made->reversion.centre + horizon;
 }
 
 static enum status name_series(struct forecast_desk *desk, uint32_t id, struct error *error)
@@ -165,12 +172,11 @@ static enum status assess(struct forecast_desk *desk, const struct forecast_orde
     if (look_for_shift(desk, made, series, error) != STATUS_OK) {
         return error->status;
     }
-    float *block = mem_zeroed(horizon, (1 + QUANTILE_COUNT) * sizeof(float));
-    made->block = block;
+    float *block = mem_zeroed(horizon, FORECAST_ROWS * sizeof(float));
     if (!block) {
         return error_set(error, STATUS_NO_MEMORY, "no memory for a forecast");
     }
-    made->forecast = (struct forecast){horizon, block, block + horizon};
+    forecast_lay_out(made, block, horizon);
     made->minimum = series->minimum;
     made->maximum = series->maximum;
     made->origin_ms = series->start_ms + (int64_t)(series->count - 1) * series->step_ms;
@@ -387,6 +393,41 @@ static void calibrate_made(struct forecast_desk *desk, struct forecast_made *mad
                                           made->snapshot ? snapshot_record(made->snapshot) : NULL);
 }
 
+/* ---------------------------------------------------------------- thresholds */
+
+/* The fan that thresholds are held against, where it is not the forecast's own. */
+static void look_for_reversion(struct forecast_desk *desk, struct forecast_made *made,
+                               const struct model_series *series)
+{
+    struct error ignored = {0};
+    struct reversion *reversion = &made->reversion;
+    if (desk_scratch(desk, 3 * series->count, &ignored) != STATUS_OK ||
+        !reversion_find(series, made->forecast.horizon, desk->scratch, reversion) ||
+        !reversion_is_narrower(reversion, &made->forecast)) {
+        reversion->horizon = 0;
+        return;
+    }
+    for (size_t h = 0; h < reversion->horizon; h++) {
+        reversion->deviation[h] *= (float)made->widening;
+    }
+}
+
+void forecast_crossing(const struct forecast_made *made, double threshold, bool above,
+                       struct crossing *out)
+{
+    struct crossing_order order = {
+        .threshold = threshold,
+        .above = above,
+        .newest = made->newest,
+        .minimum = made->minimum,
+        .maximum = made->maximum,
+        .step_ms = made->facts.step_ms,
+        .roughness = made->roughness,
+        .reversion = made->reversion.horizon > 0 ? &made->reversion : NULL,
+    };
+    crossing_find(&made->forecast, &order, out);
+}
+
 /* ---------------------------------------------------------------- the whole */
 
 static void finish(struct forecast_made *made, const struct model_series *series)
@@ -484,6 +525,7 @@ enum status forecast_make(struct forecast_desk *desk, const struct forecast_orde
         }
         if (status == STATUS_OK && !made[i].skipped && !made[i].kept) {
             calibrate_made(desk, &made[i], &series[i]);
+            look_for_reversion(desk, &made[i], &series[i]);
             finish(&made[i], &series[i]);
             if (!order->anew) {
                 live_made_put(desk->services->live, &keys[i], &made[i]);

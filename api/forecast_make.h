@@ -17,6 +17,7 @@
 #define API_FORECAST_MAKE_H
 
 #include "api/api.h"
+#include "api/crossing.h"
 #include "api/live.h"
 #include "api/track.h"
 
@@ -79,15 +80,25 @@ struct forecast_made {
     double widening;    /* of the bands, for gaps and a young level; 1 = none */
     bool outage;        /* too little of the newest values is there for a model */
     double newest;      /* value at the origin; NaN: missing */
-    double roughness;   /* crossing_roughness of the values, for crossing_find */
+    struct crossing_roughness roughness; /* of the values */
+    struct reversion reversion;          /* of a baseline; its arrays are in the block */
     size_t trained_horizon, default_steps;
     unsigned warnings;
     bool kept;      /* a copy of one that was made before */
     bool skipped;   /* too few values, and the order allows that: nothing but id and info holds */
-    void *block;    /* holds the arrays of `forecast` */
+    void *block;    /* holds the arrays of `forecast` and `reversion` */
     double *values; /* the grid; only while it is made */
 };
 void forecast_made_release(struct forecast_made *made);
+
+/* The arrays of a forecast that was made: mean, quantiles, centre and deviation of the reversion.
+ * Lays them out in a block of FORECAST_ROWS * horizon floats. */
+#define FORECAST_ROWS (1 + QUANTILE_COUNT + 2)
+void forecast_lay_out(struct forecast_made *made, float *block, size_t horizon);
+
+/* When a series first crosses a threshold, out of the forecast that was made for it. */
+void forecast_crossing(const struct forecast_made *made, double threshold, bool above,
+                       struct crossing *out);
 
 /* Forecasts of up to DESK_SERIES_MAX series. `horizon_ms` 0: `steps` for each. STATUS_INVALID with
  * insufficient_history, or bad_parameter where a horizon has more than `steps_max` steps; the error

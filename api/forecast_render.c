@@ -48,6 +48,11 @@ static void add_value(const struct forecast_made *made, double value, int digits
     }
 }
 
+static double mean_at(const struct forecast_made *made, size_t step)
+{
+    return forecast_mean(&made->forecast, step, made->minimum, made->maximum);
+}
+
 static void add_level(double level, struct text *out)
 {
     text_add_double_digits(out, level, 9);
@@ -178,7 +183,7 @@ static void add_arrays(const struct forecast_query *query, const struct forecast
         if (h > 0) {
             text_add_char(out, ',');
         }
-        add_value(made, (double)forecast->mean[h], digits, out);
+        add_value(made, mean_at(made, h), digits, out);
     }
     text_add_string(out, "],\"quantiles\":{");
     for (size_t q = 0; q < query->level_count; q++) {
@@ -334,7 +339,7 @@ static void render_rows(const struct forecast_query *query, const struct forecas
         int64_t time_ms = made->origin_ms + (int64_t)(h + 1) * made->facts.step_ms;
         begin_row(query, series, length, time_ms, first, out);
         add_cell_name(query, "mean", 0.0, out);
-        add_value(made, (double)forecast->mean[h], digits, out);
+        add_value(made, mean_at(made, h), digits, out);
         for (size_t q = 0; q < query->level_count; q++) {
             add_cell_name(query, "q", query->levels[q], out);
             add_value(made, forecast_quantile(forecast, h, query->levels[q]), digits, out);

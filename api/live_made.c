@@ -90,16 +90,15 @@ static bool copy_entry(const struct made_entry *entry, const struct series_info 
         cell_of(info->last_ms, step_ms) != cell_of(then->last_ms, step_ms)) {
         return false;
     }
-    float *block = mem_array(horizon * (1 + QUANTILE_COUNT), sizeof(float));
+    float *block = mem_array(horizon * FORECAST_ROWS, sizeof(float));
     if (!block) {
         return false;
     }
-    memcpy(block, entry->values, horizon * (1 + QUANTILE_COUNT) * sizeof(float));
+    memcpy(block, entry->values, horizon * FORECAST_ROWS * sizeof(float));
     *made = entry->made;
     made->info = *info;
     made->served_by = entry->baseline;
-    made->block = block;
-    made->forecast = (struct forecast){horizon, block, block + horizon};
+    forecast_lay_out(made, block, horizon);
     return true;
 }
 
@@ -135,7 +134,7 @@ bool live_made_find(struct api_services *services, const struct live_made_key *k
 void live_made_put(struct live *live, const struct live_made_key *key,
                    const struct forecast_made *made)
 {
-    size_t count = made->forecast.horizon * (1 + QUANTILE_COUNT);
+    size_t count = made->forecast.horizon * FORECAST_ROWS;
     struct made_entry *entry = NULL, *before;
     if (count * sizeof(float) <= VALUES_BYTES_MAX) {
         size_t bytes = count * sizeof(float); /* no more than the maximum */

@@ -39,8 +39,8 @@ static void note(const struct nixtla_body *body, const struct forecast_made *mad
     for (size_t row = 0; row < answer->rows; row++) {
         float *out = answer->numbers + row * answer->row_length + answer->used;
         for (size_t h = 0; h < forecast->horizon; h++) {
-            out[h] = row == 0 ? forecast->mean[h]
-                              : (float)forecast_quantile(forecast, h, edge_of(body, row));
+            out[h] = (float)(row == 0 ? forecast_mean(forecast, h, made->minimum, made->maximum)
+                                      : forecast_quantile(forecast, h, edge_of(body, row)));
         }
     }
     answer->used += forecast->horizon;

@@ -188,19 +188,19 @@ static enum status steps_wanted(struct selection *selection, uint32_t id, size_t
     return STATUS_OK;
 }
 
-static double value_at(const struct forecast *forecast, size_t step, enum promql_variant variant)
+static double value_at(const struct forecast_made *made, size_t step, enum promql_variant variant)
 {
     switch (variant) {
     case PROMQL_LOWER:
-        return forecast_quantile(forecast, step, 0.1);
+        return forecast_quantile(&made->forecast, step, 0.1);
     case PROMQL_UPPER:
-        return forecast_quantile(forecast, step, 0.9);
+        return forecast_quantile(&made->forecast, step, 0.9);
     case PROMQL_ACTUAL:
     case PROMQL_YHAT:
     case PROMQL_VARIANTS:
         break;
     }
-    return (double)forecast->mean[step];
+    return forecast_mean(&made->forecast, step, made->minimum, made->maximum);
 }
 
 static enum status fill_forecast(struct selection *selection, const struct found *found,
@@ -214,7 +214,7 @@ static enum status fill_forecast(struct selection *selection, const struct found
     for (size_t h = 0; h < horizon; h++) {
         selection->points.buffer[h] = (struct point){
             made->origin_ms + ((int64_t)h + 1) * made->facts.step_ms,
-            value_at(&made->forecast, h, found->variant),
+            value_at(made, h, found->variant),
         };
     }
     promql_points_fixed(&selection->points, horizon);

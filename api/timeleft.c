@@ -3,27 +3,11 @@
  */
 #include "api/timeleft.h"
 
-#include "api/crossing.h"
 #include "api/forecast_render.h"
 
 #include <math.h>
 
 #define DIGITS 6
-
-static void find(const struct forecast_query *query, const struct forecast_made *made,
-                 struct crossing *out)
-{
-    struct crossing_order order = {
-        .threshold = query->threshold,
-        .above = query->above,
-        .newest = made->newest,
-        .roughness = made->roughness,
-        .minimum = made->minimum,
-        .maximum = made->maximum,
-        .step_ms = made->facts.step_ms,
-    };
-    crossing_find(&made->forecast, &order, out);
-}
 
 /* A number or what stands for "not within the horizon". */
 static void add_number(double value, const char *missing, struct text *out)
@@ -126,7 +110,7 @@ size_t timeleft_render(const struct forecast_query *query, const struct forecast
 {
     struct crossing crossing;
     size_t age_at = 0;
-    find(query, made, &crossing);
+    forecast_crossing(made, query->threshold, query->above, &crossing);
     if (query->format == FORMAT_CSV) {
         forecast_render_field(series, series_length, out);
         render_csv(query, made, &crossing, out);

@@ -42,6 +42,8 @@ static float finite_or(float value, double fallback)
     return isfinite(value) ? value : (float)fallback;
 }
 
+#define EXCESS_SCORES 9.0 /* beyond them a tail of the normal distribution holds nothing */
+
 /* No forecast is certain: each level keeps at least its share of a small band about the median, so
  * that "low = high", as for a constant series, never stands for "no interval". */
 #define LEAST_SPREAD          2e-7 /* of the median: 0.1 and 0.9 are then a step of a float away */
@@ -139,7 +141,7 @@ double forecast_quantile(const struct forecast *forecast, size_t step, double le
     return low + (high - low) * (z - z_low) / (z_high - z_low);
 }
 
-double forecast_share(const struct forecast *forecast, size_t step, double value, bool or_equal)
+double forecast_score(const struct forecast *forecast, size_t step, double value, bool or_equal)
 {
     CHECK(step < forecast->horizon);
     const float *row = forecast->quantiles + step;
@@ -149,21 +151,57 @@ double forecast_share(const struct forecast *forecast, size_t step, double value
                                       : (double)row[above * stride] < value)) {
         above++;
     }
-    double z = 0.0;
     if (above == 0 || above > last) {
         size_t outer = above == 0 ? 0 : last;
         double median = (double)row[QUANTILE_MEDIAN * stride];
         double spread = (double)row[outer * stride] - median;
         if (fabs(spread) < (double)FLT_MIN) {
-            return above == 0 ? 0.0 : 1.0;
+            return above == 0 ? -HUGE_VAL : HUGE_VAL;
         }
-        z = order_probit(quantile_levels[outer]) * (value - median) / spread;
-    } else {
-        double z_low = order_probit(quantile_levels[above - 1]);
-        double z_high = order_probit(quantile_levels[above]);
-        double low = (double)row[(above - 1) * stride];
-        double high = (double)row[above * stride];
-        z = z_low + (z_high - z_low) * (value - low) / (high - low);
+        return order_probit(quantile_levels[outer]) * (value - median) / spread;
     }
-    return order_normal(z);
+    double z_low = order_probit(quantile_levels[above - 1]);
+    double z_high = order_probit(quantile_levels[above]);
+    double low = (double)row[(above - 1) * stride];
+    double high = (double)row[above * stride];
+    return z_low + (z_high - z_low) * (value - low) / (high - low);
+}
+
+double forecast_share(const struct forecast *forecast, size_t step, double value, bool or_equal)
+{
+    return order_normal(forecast_score(forecast, step, value, or_equal));
+}
+
+/* Integrals of the quantile function over its levels, one straight line over the normal score after
+ * the other and the tails with them: with z the scores and phi their density, the line between two
+ * levels brings (p2 - p1) q1 + (q2 - q1) (phi1 - phi2 - z1 (p2 - p1)) / (z2 - z1), so that the mean
+ * is a sum of the levels with fixed weights. */
+static const double mean_weights[QUANTILE_COUNT] = {
+    0.060681064056, 0.090285397251, 0.102054903129, 0.100922027648, 0.100609208847, 0.090894798139,
+    0.100609208847, 0.100922027648, 0.102054903129, 0.090285397251, 0.060681064056};
+
+/* How far a tail reaches beyond a bound, on average: of a normal distribution whose outermost level
+ * lies `outer` from the median, past `bound` from it. */
+static double excess(double outer, double bound)
+{
+    double deviation = outer / order_probit(quantile_levels[QUANTILE_COUNT - 1]);
+    double z = bound / deviation;
+    if (!(deviation > 0.0) || !(z < EXCESS_SCORES)) {
+        return 0.0;
+    }
+    return deviation * (exp(-0.5 * z * z) / sqrt(2.0 * M_PI) - z * order_normal(-z));
+}
+
+double forecast_mean(const struct forecast *forecast, size_t step, double minimum, double maximum)
+{
+    CHECK(step < forecast->horizon);
+    const float *row = forecast->quantiles + step;
+    size_t stride = forecast->horizon;
+    double mean = 0.0, median = (double)row[QUANTILE_MEDIAN * stride];
+    for (size_t q = 0; q < QUANTILE_COUNT; q++) {
+        mean += mean_weights[q] * (double)row[q * stride];
+    }
+    mean += excess(median - (double)row[0], median - minimum);
+    mean -= excess((double)row[(QUANTILE_COUNT - 1) * stride] - median, maximum - median);
+    return fmin(fmax(mean, minimum), maximum);
 }

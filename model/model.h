@@ -116,10 +116,12 @@ double level_shift_widening(const struct level_shift *shift, size_t count);
 #define QUANTILE_COUNT 11
 extern const double quantile_levels[QUANTILE_COUNT]; /* 0.025, 0.1, 0.2 ... 0.9, 0.975 */
 
-/* Monotone, finite, inside the series' bounds. Arrays are the caller's. */
+/* Monotone, finite, inside the series' bounds. Arrays are the caller's. The point forecast is the
+ * median, which has the least absolute error; `mean` is what files and figures call it. The mean of
+ * the distribution is forecast_mean's. */
 struct forecast {
     size_t horizon;
-    float *mean;      /* [H] */
+    float *mean;      /* [H] the point forecast */
     float *quantiles; /* [Q][H] */
 };
 
@@ -130,6 +132,13 @@ double forecast_quantile(const struct forecast *forecast, size_t step, double le
 /* The inverse: the probability that a step's value is smaller than `value`, or with `or_equal` at
  * most that. */
 double forecast_share(const struct forecast *forecast, size_t step, double value, bool or_equal);
+
+/* The normal score of that probability; infinite where it is 0 or 1. */
+double forecast_score(const struct forecast *forecast, size_t step, double value, bool or_equal);
+
+/* The mean of a step's distribution as forecast_quantile has it, tails included, of which what lies
+ * beyond `minimum` or `maximum` (or -INFINITY and INFINITY) counts as lying there. */
+double forecast_mean(const struct forecast *forecast, size_t step, double minimum, double maximum);
 
 /* Multiplies the distance of all levels from the median, then bounds them as before. */
 void forecast_widen(const struct model_series *series, double factor, struct forecast *forecast);
@@ -150,6 +159,36 @@ const char *baseline_name(enum baseline baseline); /* "last_value", "damped_tren
  * 4 * series->count doubles. */
 bool baseline_forecast(enum baseline baseline, const struct model_series *series, double *scratch,
                        struct forecast *out);
+
+/* ---------------------------------------------------------------- what a series returns to */
+
+/* The fan that thresholds are held against where the forecast's is wide.
+ *
+ * The bands of a baseline, or of a young model, are honest about its errors, but its centre is made
+ * of a few noisy values: the last season, the last level. Bands of the right coverage about a noisy
+ * centre lie beyond a threshold far more often than the series does, because the noise counts
+ * twice; coverage is not calibration of exceedance (Gneiting, Balabdaoui and Raftery 2007, section
+ * 2). So a series that returns to its season and trend, as noise, ramps, daily curves and
+ * autoregressions do, has the fan of its return beside its forecast; of two fans that are honest
+ * about their errors, the narrower one knows more. A walk has none.
+ */
+struct reversion {
+    size_t horizon;              /* 0: none */
+    float *centre, *deviation;   /* [H], the caller's */
+    float shape[QUANTILE_COUNT]; /* quantiles at quantile_levels for deviation 1 */
+};
+
+/* Writes shape, and centre and deviation of `horizon` steps into the arrays that are set. `scratch`
+ * has 3 * series->count doubles. False, and a horizon of 0, where the series does not return or has
+ * too few values to tell. Pure. */
+bool reversion_find(const struct model_series *series, size_t horizon, double *scratch,
+                    struct reversion *out);
+
+/* Whether its bands are narrower, on average over the horizon, than those of a forecast. */
+bool reversion_is_narrower(const struct reversion *reversion, const struct forecast *forecast);
+
+/* As forecast_score. */
+double reversion_score(const struct reversion *reversion, size_t step, double value, bool or_equal);
 
 /* ---------------------------------------------------------------- configuration */
 
@@ -341,7 +380,8 @@ void conformal_carry(struct conformal *state, size_t horizon);
 
 /* ---------------------------------------------------------------- scores of issued forecasts */
 
-/* Sums over (forecast, step) pairs whose value has arrived. Plain data: sums may be added up. */
+/* Sums over (forecast, step) pairs whose value has arrived; errors are those of the median. Plain
+ * data: sums may be added up. */
 struct score {
     uint64_t count, scaled, inside80, inside95;
     double absolute, absolute_error, error, scaled_error, smape;

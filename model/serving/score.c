@@ -23,8 +23,9 @@ static double level_at(const struct forecast *forecast, size_t level, size_t h)
 void score_add(struct score *score, const struct forecast *forecast, size_t h, double actual,
                double scale)
 {
-    double error = (double)forecast->mean[h] - actual;
-    double size = fabs(actual) + fabs((double)forecast->mean[h]);
+    double point = level_at(forecast, QUANTILE_MEDIAN, h);
+    double error = point - actual;
+    double size = fabs(actual) + fabs(point);
     double loss = 0.0;
     for (size_t q = QUANTILE_FIRST_DECILE; q <= QUANTILE_LAST_DECILE; q++) {
         double away = actual - level_at(forecast, q, h);

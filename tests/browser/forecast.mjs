@@ -110,6 +110,13 @@ export async function judged(page, pictures) {
     const table = await page.textContent("#accuracy-body");
     expect(/0 s to 16 s/.test(table) && /all\d+\d\.\d\d/.test(table), table);
     expect(await page.locator("#accuracy-body .bar").count() >= 4, "no bars of coverage");
+    for (const part of ["#accuracy-body", "#anomalies-body"]) {
+      const hidden = await page.evaluate((id) => {
+        const { scrollWidth, clientWidth } = document.querySelector(id);
+        return scrollWidth - clientWidth;
+      }, part);
+      expect(hidden <= 0, `${hidden} pixels of ${part} are out of sight`);
+    }
   });
 }
 

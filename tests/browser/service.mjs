@@ -16,9 +16,20 @@ async function progressIsShown(page) {
   expect(await page.isDisabled("#train"), "another training can be begun");
 }
 
+// On a busy machine so many seconds may be too few steps for a model that the gate lets in: then twice as many, twice.
+async function trainUntilServed(seconds) {
+  for (const longer of [2, 4]) {
+    const { models } = await ask("/api/v1/models");
+    if (models.some((one) => one.role === "champion" && one.id.startsWith("1h-"))) return;
+    console.log(`  no model served after ${seconds * longer / 2} s of training, once more`);
+    await train({ seconds: seconds * longer });
+  }
+}
+
 export async function training(page, seconds) {
   await check("training shows its progress in the head, loss and time left with the models", () =>
     train({ seconds }, () => progressIsShown(page)));
+  await trainUntilServed(seconds);
   await check("when it is over, the model is there by itself, with the reason for letting it in", async () => {
     const champion = `${HOURLY} .model.champion`;
     await words(page, `${HOURLY} .model.champion .why`, /skill [\d.]+ .*over/);

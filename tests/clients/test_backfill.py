@@ -16,7 +16,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-from daemon import Daemon, free_port, quote
+from daemon import TOOL_SECONDS, Daemon, free_port, quote
 
 STEP = 15
 COUNT = 30000  # of 15 s: five days, three windows of Prometheus at least
@@ -100,7 +100,7 @@ def filled_prometheus():
             file.write(f'holes {shown} {begin + i * STEP}\n')
         file.write("# EOF\n")
     subprocess.run(["promtool", "tsdb", "create-blocks-from", "openmetrics", text, server.folder + "/data"],
-                   check=True, capture_output=True, timeout=120)
+                   check=True, capture_output=True, timeout=TOOL_SECONDS)
     with open(server.folder + "/prometheus.yml", "w", encoding="ascii") as file:
         file.write("{}\n")
     server.start(["prometheus", f"--config.file={server.folder}/prometheus.yml",

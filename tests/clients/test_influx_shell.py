@@ -7,14 +7,14 @@ import subprocess
 import tempfile
 import threading
 
-from daemon import now_ms, quote
+from daemon import TOOL_SECONDS, now_ms, quote
 
 MINUTE = 60000
 
 
 def shell(daemon, *options, **how):
     done = subprocess.run(["influx", "-host", "127.0.0.1", "-port", str(daemon.port), *options], stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True, timeout=60, check=False,
+                          stderr=subprocess.STDOUT, text=True, timeout=TOOL_SECONDS, check=False,
                           env={**os.environ, "HOME": daemon.folder, "TERM": "dumb"}, **how)  # its history goes there
     return done.returncode, done.stdout
 

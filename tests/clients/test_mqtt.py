@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 
-from daemon import SLOWNESS, Daemon, free_port, now_ms, quote
+from daemon import SLOWNESS, TOOL_SECONDS, Daemon, free_port, now_ms, quote
 
 MESSAGES = 3000
 
@@ -38,7 +38,7 @@ class Mosquitto:
     def publish(self, lines, *options):
         """One message of quality of service 1 a line."""
         subprocess.run(["mosquitto_pub", "-h", "localhost", "-p", str(self.port), "-q", "1", *options, "-l"],
-                       input="".join(line + "\n" for line in lines).encode(), check=True, timeout=60)
+                       input="".join(line + "\n" for line in lines).encode(), check=True, timeout=TOOL_SECONDS)
 
     def remove(self):
         if self.process.poll() is None:

@@ -14,7 +14,7 @@ import random
 import subprocess
 import sys
 
-from daemon import Daemon
+from daemon import TOOL_SECONDS, Daemon
 
 SCRIPT = """
 import json, math, sys
@@ -85,7 +85,7 @@ def test_forecast_of_the_client():
         python = client_python()
         if python:
             done = subprocess.run([python, "-c", SCRIPT, f"http://127.0.0.1:{daemon.port}"], capture_output=True,
-                                  text=True, check=False, timeout=120)
+                                  text=True, check=False, timeout=TOOL_SECONDS)
             assert done.returncode == 0, done.stderr[-3000:]
             said = json.loads(done.stdout.strip().split("\n")[-1])
             assert said["rows"] == 48 and said["first"] == "2026-01-22 00:00:00", said

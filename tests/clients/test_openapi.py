@@ -10,6 +10,8 @@ import shutil
 import subprocess
 import tempfile
 
+from daemon import TOOL_SECONDS
+
 PACKAGE = "@redocly/cli@2.77.0"
 QUIET = {"REDOCLY_TELEMETRY": "off", "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true"}
 
@@ -20,7 +22,7 @@ def lint(folder, document):
     with open(path, "wb") as file:
         file.write(document)
     done = subprocess.run([os.path.join(folder, "node_modules/.bin/redocly"), "lint", "--extends=recommended", "--format=json", path],
-                          capture_output=True, text=True, timeout=120, cwd=folder, env={**os.environ, **QUIET}, check=False)
+                          capture_output=True, text=True, timeout=TOOL_SECONDS, cwd=folder, env={**os.environ, **QUIET}, check=False)
     assert "{" in done.stdout, done.stdout + done.stderr
     return json.JSONDecoder().raw_decode(done.stdout[done.stdout.index("{"):])[0]["problems"]
 
@@ -28,7 +30,7 @@ def lint(folder, document):
 def test_redocly(daemon):
     folder = tempfile.mkdtemp(prefix="forecastd-redocly-")
     try:
-        subprocess.run(["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", folder, PACKAGE], check=True, timeout=180)
+        subprocess.run(["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", folder, PACKAGE], check=True, timeout=TOOL_SECONDS)
         document = daemon.get("/openapi.json").body
         found = lint(folder, document)
         assert not found, [(one["ruleId"], one["message"], [place.get("pointer") for place in one["location"]]) for one in found[:5]]

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import tempfile
 
-from daemon import now_ms
+from daemon import TOOL_SECONDS, now_ms
 
 PACKAGE = "prometheus-query@3.5.1"
 SCRIPT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "query.js")
@@ -31,7 +31,7 @@ def feed(daemon):
 def promtool(daemon, *arguments):
     command, *more = arguments
     done = subprocess.run(["promtool", "query", command[0], *command[1:], f"http://127.0.0.1:{daemon.port}/prometheus",
-                           *more], capture_output=True, text=True, timeout=60, check=False)
+                           *more], capture_output=True, text=True, timeout=TOOL_SECONDS, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -58,10 +58,10 @@ def test_prometheus_query(daemon):
     folder = tempfile.mkdtemp(prefix="forecastd-clients-")
     try:
         subprocess.run(["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", folder, PACKAGE],
-                       check=True, timeout=120)
+                       check=True, timeout=TOOL_SECONDS)
         facts = {"last": last, "value": 20 + (COUNT - 1) % 10}
         done = subprocess.run(["node", SCRIPT, str(daemon.port), json.dumps(facts)], capture_output=True, text=True,
-                              timeout=60, env={**os.environ, "NODE_PATH": os.path.join(folder, "node_modules")},
+                              timeout=TOOL_SECONDS, env={**os.environ, "NODE_PATH": os.path.join(folder, "node_modules")},
                               check=False)
         assert done.returncode == 0, done.stdout + done.stderr
     finally:

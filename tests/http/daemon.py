@@ -16,6 +16,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 BINARY = os.path.abspath(os.environ.get("FORECASTD", os.path.join(ROOT, "build", "forecastd")))
 # Watched or counted, everything takes longer; deadlines of promises are stretched, never dropped.
 SLOWNESS = 8 if any(word in BINARY for word in ("thread", "address", "coverage")) else 1
+# For what the tools of others may take (npm, promtool, a client): no promise of ours, and a busy machine starves them.
+TOOL_SECONDS = 600
 JSON = {"Content-Type": "application/json"}
 NDJSON = {"Content-Type": "application/x-ndjson"}
 CSV = {"Content-Type": "text/csv"}

@@ -52,6 +52,47 @@ static void inverts_levels(UNUSED void **state)
     assert_close(forecast_share(&forecast, 2, 1e300, false), 1.0, 0);
 }
 
+/* The mean by its definition: the quantile function over levels of even distance, those beyond the
+ * bounds at them. */
+static double mean_by_summing(const struct forecast *forecast, size_t step, double low, double high)
+{
+    const size_t count = 200000;
+    double sum = 0.0;
+    for (size_t i = 0; i < count; i++) {
+        double level = ((double)i + 0.5) / (double)count;
+        sum += fmin(fmax(forecast_quantile(forecast, step, level), low), high);
+    }
+    return sum / (double)count;
+}
+
+static void mean_of_a_distribution(UNUSED void **state)
+{
+    struct forecast forecast = blank();
+    for (size_t q = 0; q < QUANTILE_COUNT; q++) {
+        double z = order_probit(quantile_levels[q]);
+        quantiles[q * HORIZON] = (float)(10.0 + 2.0 * z);
+        quantiles[q * HORIZON + 1] = (float)exp(z);       /* lognormal, mean 1.6487 */
+        quantiles[q * HORIZON + 2] = q < 8 ? 0.0f : 3.0f; /* counts that are mostly zero */
+        quantiles[q * HORIZON + 3] = -7.5f;
+    }
+    assert_close(forecast_mean(&forecast, 0, -HUGE_VAL, HUGE_VAL), 10.0, 1e-6);
+    /* seven levels and a normal tail see most of a lognormal's */
+    assert_close(forecast_mean(&forecast, 1, -HUGE_VAL, HUGE_VAL), exp(0.5), 0.1);
+    double counts = forecast_mean(&forecast, 2, 0.0, HUGE_VAL);
+    assert_true(counts > 0.6 && counts < 1.2);
+    assert_close(forecast_mean(&forecast, 3, -HUGE_VAL, HUGE_VAL), -7.5, 1e-6);
+    static const double bounds[][2] = {
+        {-HUGE_VAL, HUGE_VAL}, {0.0, HUGE_VAL}, {-1.0, 14.0}, {-0.5, 7.4}};
+    for (size_t i = 0; i < sizeof(bounds) / sizeof(bounds[0]); i++) {
+        for (size_t step = i == 3 ? 1 : 0; step < 3; step++) {
+            double low = bounds[i][0], high = bounds[i][1];
+            /* the sum leaves out the ends of the tails: 2e-5 of a deviation */
+            assert_close(forecast_mean(&forecast, step, low, high),
+                         mean_by_summing(&forecast, step, low, high), 1e-4);
+        }
+    }
+}
+
 static void finishes_forecasts(UNUSED void **state)
 {
     struct forecast forecast = blank();
@@ -214,6 +255,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(interpolates_levels),
         cmocka_unit_test(inverts_levels),
+        cmocka_unit_test(mean_of_a_distribution),
         cmocka_unit_test(finishes_forecasts),
         cmocka_unit_test(no_forecast_is_certain),
         cmocka_unit_test(a_band_at_a_bound_is_one),

@@ -25,7 +25,7 @@ static struct forecast fill(struct arrays *arrays, uint64_t seed)
         for (size_t q = 0; q < QUANTILE_COUNT; q++) {
             arrays->quantiles[q * H + h] = (float)(median + 4.0 * order_probit(quantile_levels[q]));
         }
-        arrays->mean[h] = (float)(median + 0.3);
+        arrays->mean[h] = (float)median; /* the point forecast is the median */
         arrays->actual[h] = median + 5.0 * random_normal(&random);
     }
     return (struct forecast){H, arrays->mean, arrays->quantiles};
