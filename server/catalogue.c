@@ -344,9 +344,12 @@ enum status catalogue_promote(struct catalogue *catalogue, const char *id, struc
                       entry->standing == STANDING_CHAMPION ? "the champion already" : "corrupt");
         goto finish;
     }
-    snapshot = catalogue_load(catalogue, entry);
+    snapshot = catalogue_load(catalogue, entry, error);
     if (snapshot == NULL) {
-        status = error_set(error, STATUS_CORRUPT, "model '%s' could not be loaded", id);
+        if (error->status == STATUS_NOT_FOUND) {
+            error->status = STATUS_CORRUPT; /* the model is there, its file is not */
+        }
+        status = error_wrap(error, "model '%s' could not be loaded", id);
         goto finish;
     }
     struct model_entry before = *entry;

@@ -24,7 +24,7 @@ struct catalogue {
     size_t models, champions; /* guarded by lock: for catalogue_counts */
     struct model_entry entries[ENTRIES_MAX];
     size_t count;
-    size_t unreadable; /* records that were left out when they were read */
+    size_t unreadable;            /* records that were left out when they were read */
     atomic_uint_fast64_t damaged; /* files that failed their check since the start */
     unsigned long long
         unsure_number; /* of the newest id that may be on record or not: not reused */
@@ -46,7 +46,10 @@ enum status catalogue_write(struct catalogue *catalogue, struct model_entry *con
                             size_t changed_count, struct model_entry *const *removed,
                             size_t removed_count, struct error *error) MUST_USE;
 
-/* NULL where the file fails its check: it is renamed aside and the entry says so. */
-struct snapshot *catalogue_load(struct catalogue *catalogue, struct model_entry *entry);
+/* NULL where it cannot be loaded, and *error says why: what fails its check (STATUS_CORRUPT) is
+ * renamed aside, what is missing (STATUS_NOT_FOUND) is not, and the entry says so; where memory or
+ * disk failed, nothing changes. */
+struct snapshot *catalogue_load(struct catalogue *catalogue, struct model_entry *entry,
+                                struct error *error);
 
 #endif

@@ -40,32 +40,33 @@ static enum status read_records(struct catalogue *catalogue, struct error *error
     return status;
 }
 
-struct snapshot *catalogue_load(struct catalogue *catalogue, struct model_entry *entry)
+struct snapshot *catalogue_load(struct catalogue *catalogue, struct model_entry *entry,
+                                struct error *error)
 {
     char path[PATH_BYTES], aside[PATH_BYTES + 16];
     struct snapshot *snapshot = NULL;
-    struct error error = {0};
+    struct error unrecorded = {0};
     catalogue_path(catalogue->directory, entry->file, path);
-    if (snapshot_load(path, entry->sha256, &snapshot, &error) == STATUS_OK) {
+    if (snapshot_load(path, entry->sha256, &snapshot, error) == STATUS_OK) {
         return snapshot;
     }
     log_error("catalogue", "model not loaded", "model=%s file=%s reason=%s", entry->id, entry->file,
-              QUOTED(error.text));
-    if (error.status != STATUS_CORRUPT && error.status != STATUS_NOT_FOUND) {
+              QUOTED(error->text));
+    if (error->status != STATUS_CORRUPT && error->status != STATUS_NOT_FOUND) {
         return NULL; /* memory or disk failed us for now; the file may be as good as ever */
     }
     atomic_fetch_add(&catalogue->damaged, 1);
-    if (error.status == STATUS_CORRUPT && catalogue->writer != NULL) {
+    if (error->status == STATUS_CORRUPT && catalogue->writer != NULL) {
         snprintf(aside, sizeof(aside), "%s.corrupt", path);
         if (file_system()->rename(path, aside) != 0) {
             log_error("catalogue", "could not rename aside", "file=%s reason=%s", entry->file,
                       QUOTED(strerror(errno)));
         }
     }
-    model_entry_decide(entry, STANDING_CORRUPT, "start", "not loaded: %.140s", error.text);
-    if (catalogue_write(catalogue, &entry, 1, NULL, 0, &error) != STATUS_OK) {
+    model_entry_decide(entry, STANDING_CORRUPT, "start", "not loaded: %.140s", error->text);
+    if (catalogue_write(catalogue, &entry, 1, NULL, 0, &unrecorded) != STATUS_OK) {
         log_error("catalogue", "could not record a corrupt model", "model=%s reason=%s", entry->id,
-                  QUOTED(error.text));
+                  QUOTED(unrecorded.text));
     }
     return NULL;
 }
@@ -73,7 +74,7 @@ struct snapshot *catalogue_load(struct catalogue *catalogue, struct model_entry 
 static void publish_entry(struct catalogue *catalogue, struct model_entry *entry)
 {
     struct error error = {0};
-    struct snapshot *snapshot = catalogue_load(catalogue, entry);
+    struct snapshot *snapshot = catalogue_load(catalogue, entry, &error);
     if (snapshot == NULL) {
         return;
     }

@@ -91,9 +91,14 @@ static size_t restart_of(const struct logsparse_options *options,
     return options->restart > 0 ? (size_t)options->restart : larger(chosen, 2);
 }
 
-static bool reaches(const struct logsparse *self)
+/* Whether the given layers reach every earlier token. */
+static enum status reaches(const struct logsparse *self, bool *all, struct error *error)
 {
-    return pattern_closes_in(&self->pattern, self->model.shape.length, self->model.layers);
+    size_t layers = 0;
+    enum status status = pattern_layers_to_close(&self->pattern, self->model.shape.length,
+                                                 self->model.layers, &layers, error);
+    *all = status == STATUS_OK && layers > 0;
+    return status;
 }
 
 /* Replaces the pattern. */
@@ -109,8 +114,13 @@ static enum status try_pattern(struct logsparse *self, const struct pattern_log_
 static enum status grow_window(struct logsparse *self, struct pattern_log_sparse wanted,
                                struct error *error)
 {
+    bool all = false;
     enum status status = try_pattern(self, &wanted, error);
-    while (status == STATUS_OK && !reaches(self) && wanted.window < wanted.length) {
+    while (status == STATUS_OK && wanted.window < wanted.length) {
+        status = reaches(self, &all, error);
+        if (status != STATUS_OK || all) {
+            break;
+        }
         wanted.window = smaller(wanted.window + wanted.window / 16 + 1, wanted.length);
         status = try_pattern(self, &wanted, error);
     }
@@ -153,7 +163,11 @@ static enum status try_better(struct logsparse *self, const struct pattern_log_s
 {
     enum status status = try_pattern(self, wanted, error);
     uint64_t pairs = status == STATUS_OK ? pattern_pairs(&self->pattern, wanted->length) : 0;
-    if (status == STATUS_OK && pairs < best->pairs && reaches(self)) {
+    bool all = false;
+    if (status == STATUS_OK && pairs < best->pairs) {
+        status = reaches(self, &all, error);
+    }
+    if (all) {
         *best = (struct best_pattern){.shape = *wanted, .pairs = pairs};
     }
     return status;
@@ -218,9 +232,11 @@ static enum status make_pattern(struct logsparse *self, struct error *error)
 static enum status check_reach(const struct logsparse *self, struct error *error)
 {
     size_t length = self->model.shape.length;
-    size_t needed = pattern_layers_to_close(&self->pattern, length);
-    if (needed != 0 && needed <= self->model.layers) {
-        return STATUS_OK;
+    size_t needed = 0;
+    enum status status =
+        pattern_layers_to_close(&self->pattern, length, PATTERN_LAYERS_MAX, &needed, error);
+    if (status != STATUS_OK || (needed != 0 && needed <= self->model.layers)) {
+        return status;
     }
     if (needed == 0) {
         (void)error_set(error, STATUS_INVALID,

@@ -9,7 +9,6 @@
 #include <string.h>
 
 /* More layers than this are never stacked. */
-#define LAYERS_MAX 64
 
 /* The dense kernel is faster while it has fewer than this many times the pairs: bench_model finds
  * the sparse one 1.3 times faster at 2.1 times the pairs (96 steps), 1.8 times at 3.5 (192 steps).
@@ -218,24 +217,25 @@ static bool all_set(const uint64_t *set, size_t length)
 /* Offsets are the same in every row, so what a cell reaches is a set of distances (bits): after n
  * layers the sums of n offsets. The cells between are never before the start, because steps only go
  * back to it. */
-static size_t offsets_to_close(const struct pattern *pattern, size_t length, size_t layers_max)
+static enum status offsets_to_close(const struct pattern *pattern, size_t length, size_t layers_max,
+                                    size_t *layers)
 {
     size_t words = length / 64 + 1;
     uint64_t *reach = mem_zeroed(2 * words, sizeof(uint64_t));
     if (reach == NULL) {
-        return 0;
+        return STATUS_NO_MEMORY;
     }
     uint64_t *before = reach + words;
-    size_t layers = 0;
-    for (reach[0] = 1; layers < layers_max && !all_set(reach, length); layers++) {
+    size_t tried = 0;
+    for (reach[0] = 1; tried < layers_max && !all_set(reach, length); tried++) {
         memcpy(before, reach, words * sizeof(uint64_t));
         for (size_t o = 0; o < pattern->offset_count && pattern->offsets[o] < length; o++) {
             or_moved(reach, before, words, pattern->offsets[o]);
         }
     }
-    bool closed = all_set(reach, length);
+    *layers = all_set(reach, length) ? tried : 0;
     mem_free(reach);
-    return closed ? layers : 0;
+    return STATUS_OK;
 }
 
 /* reach[i] |= reach[j] for every earlier key j of i, rows (bit sets of `words` words) from the last
@@ -265,43 +265,40 @@ static bool reaches_all(size_t length, size_t words, const uint64_t *reach)
     return true;
 }
 
-static size_t rows_to_close(const struct pattern *pattern, size_t length, size_t layers_max)
+static enum status rows_to_close(const struct pattern *pattern, size_t length, size_t layers_max,
+                                 size_t *layers)
 {
     size_t words = (length + 63) / 64;
     uint64_t *reach = mem_zeroed(length * words, sizeof(uint64_t));
     if (reach == NULL) {
-        return 0;
+        return STATUS_NO_MEMORY;
     }
     for (size_t i = 0; i < length; i++) {
         reach[i * words + i / 64] |= (uint64_t)1 << (i % 64);
     }
-    size_t layers = 0;
-    while (layers < layers_max && !reaches_all(length, words, reach)) {
+    size_t tried = 0;
+    while (tried < layers_max && !reaches_all(length, words, reach)) {
         add_layer(pattern, length, words, reach);
-        layers++;
+        tried++;
     }
-    bool closed = reaches_all(length, words, reach);
+    *layers = reaches_all(length, words, reach) ? tried : 0;
     mem_free(reach);
-    return closed ? layers : 0;
+    return STATUS_OK;
 }
 
-static size_t layers_to_close(const struct pattern *pattern, size_t length, size_t layers_max)
+enum status pattern_layers_to_close(const struct pattern *pattern, size_t length, size_t layers_max,
+                                    size_t *layers, struct error *error)
 {
+    *layers = 1;
     if (pattern->kind == PATTERN_DENSE || pattern->kind == PATTERN_FULL || length == 1) {
-        return 1;
+        return STATUS_OK;
     }
-    return pattern->kind == PATTERN_ROWS ? rows_to_close(pattern, length, layers_max)
-                                         : offsets_to_close(pattern, length, layers_max);
-}
-
-size_t pattern_layers_to_close(const struct pattern *pattern, size_t length)
-{
-    return layers_to_close(pattern, length, LAYERS_MAX);
-}
-
-bool pattern_closes_in(const struct pattern *pattern, size_t length, size_t layers)
-{
-    return layers_to_close(pattern, length, layers < LAYERS_MAX ? layers : LAYERS_MAX) != 0;
+    size_t most = layers_max < PATTERN_LAYERS_MAX ? layers_max : PATTERN_LAYERS_MAX;
+    enum status status = pattern->kind == PATTERN_ROWS
+                             ? rows_to_close(pattern, length, most, layers)
+                             : offsets_to_close(pattern, length, most, layers);
+    return status == STATUS_OK ? status
+                               : error_set(error, status, "could not follow a pattern's layers");
 }
 
 bool pattern_prefers_dense(const struct pattern *pattern, size_t length)

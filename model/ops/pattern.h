@@ -72,13 +72,14 @@ bool pattern_allows(const struct pattern *pattern, size_t query, size_t key);
 uint64_t pattern_pairs(const struct pattern *pattern, size_t length);
 double pattern_sparse_share(const struct pattern *pattern, size_t length);
 
-/* Smallest number of stacked layers after which every cell reaches every earlier cell (exact
- * boolean closure); 0 where no number does (up to 64), or memory runs out. Both ways: by the
- * offsets back alone. */
-size_t pattern_layers_to_close(const struct pattern *pattern, size_t length);
+#define PATTERN_LAYERS_MAX 64
 
-/* Whether that number is at most `layers`; at most 64 are tried. */
-bool pattern_closes_in(const struct pattern *pattern, size_t length, size_t layers);
+/* Smallest number of stacked layers after which every cell reaches every earlier cell (exact
+ * boolean closure); 0 where none up to `layers_max` (at most PATTERN_LAYERS_MAX) does. Both ways:
+ * by the offsets back alone. STATUS_NO_MEMORY, which must not be taken for a pattern that does not
+ * close. */
+enum status pattern_layers_to_close(const struct pattern *pattern, size_t length, size_t layers_max,
+                                    size_t *layers, struct error *error) MUST_USE;
 
 /* Whether attention over `length` steps is faster dense (measured crossover; tests/bench). */
 bool pattern_prefers_dense(const struct pattern *pattern, size_t length);

@@ -21,6 +21,15 @@ static struct pattern make(size_t length, size_t window, size_t restart, bool la
     return pattern;
 }
 
+static size_t layers_to_close(const struct pattern *pattern, size_t length)
+{
+    struct error error = {0};
+    size_t layers = 0;
+    assert_int_equal(pattern_layers_to_close(pattern, length, PATTERN_LAYERS_MAX, &layers, &error),
+                     STATUS_OK);
+    return layers;
+}
+
 static void test_pure_log_offsets(void **state)
 {
     (void)state;
@@ -68,7 +77,7 @@ static void test_closure_table(void **state)
     for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
         size_t length = rows[i].length;
         struct pattern pure = make(length, 1, 0, true);
-        assert_int_equal(pattern_layers_to_close(&pure, length), rows[i].log_layers);
+        assert_int_equal(layers_to_close(&pure, length), rows[i].log_layers);
         double keys = (double)pattern_pairs(&pure, length) / (double)length;
         assert_true(fabs(keys - rows[i].log_keys) < 0.06);
         pattern_release(&pure);
@@ -76,7 +85,7 @@ static void test_closure_table(void **state)
         size_t window = (size_t)ceil(log2((double)length));
         struct pattern local = make(length, window, 0, true);
         keys = (double)pattern_pairs(&local, length) / (double)length;
-        assert_int_equal(pattern_layers_to_close(&local, length), rows[i].local_layers);
+        assert_int_equal(layers_to_close(&local, length), rows[i].local_layers);
         assert_true(fabs(keys - rows[i].local_keys) < 0.06);
         pattern_release(&local);
     }
@@ -105,8 +114,7 @@ static void test_rows_hold_what_the_mask_says(void **state)
     }
     assert_int_equal(pattern_pairs(&rows, LENGTH), pairs);
     assert_int_equal(pattern_pairs(&offsets, LENGTH), pairs);
-    assert_int_equal(pattern_layers_to_close(&rows, LENGTH),
-                     pattern_layers_to_close(&offsets, LENGTH));
+    assert_int_equal(layers_to_close(&rows, LENGTH), layers_to_close(&offsets, LENGTH));
     pattern_release(&rows);
     pattern_release(&offsets);
 }
@@ -115,7 +123,7 @@ static void test_dense_leaves_nothing_out(void **state)
 {
     (void)state;
     struct pattern dense = pattern_dense(50);
-    assert_int_equal(pattern_layers_to_close(&dense, 50), 1);
+    assert_int_equal(layers_to_close(&dense, 50), 1);
     assert_true(pattern_sparse_share(&dense, 50) == 0);
     struct pattern window = make(50, 50, 0, true);
     assert_int_equal(window.offset_count, 50);
@@ -140,8 +148,7 @@ static void test_far_restarts(void **state)
     assert_int_equal(pattern_log_sparse(&shape, &pattern, &error), STATUS_OK);
     assert_int_equal(pattern.offset_count, ARRAY_COUNT(written));
     assert_memory_equal(pattern.offsets, written, sizeof(written));
-    assert_true(pattern_closes_in(&pattern, 64, 3));
-    assert_false(pattern_closes_in(&pattern, 64, 2));
+    assert_int_equal(layers_to_close(&pattern, 64), 3);
     pattern_release(&pattern);
 }
 
@@ -156,10 +163,11 @@ static void test_first_step_and_windows(void **state)
     assert_int_equal(pattern_log_sparse(&shape, &pattern, &error), STATUS_OK);
     assert_int_equal(pattern.offset_count, ARRAY_COUNT(stepped));
     assert_memory_equal(pattern.offsets, stepped, sizeof(stepped));
-    size_t layers = pattern_layers_to_close(&pattern, 40);
+    size_t layers = layers_to_close(&pattern, 40);
     assert_true(layers > 1);
-    assert_true(pattern_closes_in(&pattern, 40, layers));
-    assert_false(pattern_closes_in(&pattern, 40, layers - 1));
+    size_t fewer = 1;
+    assert_int_equal(pattern_layers_to_close(&pattern, 40, layers - 1, &fewer, &error), STATUS_OK);
+    assert_int_equal(fewer, 0);
     pattern_release(&pattern);
 
     static const uint32_t strided[] = {0, 3, 6, 9};
