@@ -7,7 +7,8 @@
 
 #include <math.h>
 
-#define FEW 24 /* values that insertion sorts fastest */
+#define FEW       24 /* values that insertion sorts fastest */
+#define LOOKS_MAX 64 /* partitions one within the other */
 
 static void sift_down(double *heap, size_t root, size_t count)
 {
@@ -79,9 +80,9 @@ static size_t partition(double *values, size_t count)
  */
 void order_sort(double *values, size_t count)
 {
-    size_t looks = 0, looks_max = 64;
+    unsigned looks = LOOKS_MAX;
     while (count > FEW) {
-        if (looks++ == looks_max) {
+        if (looks-- == 0) {
             heap_sort(values, count);
             return;
         }
@@ -96,6 +97,59 @@ void order_sort(double *values, size_t count)
         }
     }
     insertion_sort(values, count);
+}
+
+/* Ranks wanted, ascending, within a part of the values. */
+struct wanted {
+    const size_t *ranks;
+    size_t count;
+};
+
+/* Sorts the parts of the values, the first of which has rank `base`, that hold a wanted rank; after
+ * `looks` partitions one within the other by a heap, which bounds time and depth. */
+static void sort_wanted(double *values, size_t count, size_t base, struct wanted wanted,
+                        unsigned looks)
+{
+    while (count > FEW && wanted.count > 0) {
+        if (looks-- == 0) {
+            heap_sort(values, count);
+            return;
+        }
+        size_t left = partition(values, count);
+        size_t below = 0;
+        while (below < wanted.count && wanted.ranks[below] < base + left) {
+            below++;
+        }
+        sort_wanted(values, left, base, (struct wanted){wanted.ranks, below}, looks);
+        values += left;
+        count -= left;
+        base += left;
+        wanted = (struct wanted){wanted.ranks + below, wanted.count - below};
+    }
+    if (wanted.count > 0) {
+        insertion_sort(values, count);
+    }
+}
+
+void order_quantiles(double *values, size_t count, const double *levels, size_t level_count,
+                     double *out)
+{
+    CHECK(level_count <= ORDER_LEVELS_MAX);
+    size_t ranks[2 * ORDER_LEVELS_MAX];
+    size_t found = 0;
+    for (size_t i = 0; i < level_count && count > 0; i++) {
+        size_t below = (size_t)((double)(count - 1) * levels[i]);
+        ranks[found++] = below;
+        ranks[found++] = below + 1 < count ? below + 1 : count - 1;
+    }
+    /* The rank above one level may lie above the rank below the next: the order is kept. */
+    for (size_t i = 1; i < found; i++) {
+        ranks[i] = ranks[i] > ranks[i - 1] ? ranks[i] : ranks[i - 1];
+    }
+    sort_wanted(values, count, 0, (struct wanted){ranks, found}, LOOKS_MAX);
+    for (size_t i = 0; i < level_count; i++) {
+        out[i] = order_quantile(values, count, levels[i]);
+    }
 }
 
 double order_quantile(const double *sorted, size_t count, double level)

@@ -16,6 +16,12 @@ void order_sort(double *values, size_t count);
  * none. */
 double order_quantile(const double *sorted, size_t count, double level);
 
+/* The same of values in any order, for `level_count` ascending levels: sorts only as far as they
+ * ask for, in about a third of the time. The values are left in another order. */
+#define ORDER_LEVELS_MAX 32
+void order_quantiles(double *values, size_t count, const double *levels, size_t level_count,
+                     double *out);
+
 /* The inverse of the standard normal distribution function, level in (0,1); error below 2e-9. */
 double order_probit(double level);
 

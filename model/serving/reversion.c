@@ -188,9 +188,10 @@ static void find_shape(const double *left, size_t count, double phi, double *err
         }
     }
     double deviation = sqrt(squares / (double)found);
-    order_sort(errors, found);
+    double quantiles[QUANTILE_COUNT];
+    order_quantiles(errors, found, quantile_levels, QUANTILE_COUNT, quantiles);
     for (size_t q = 0; q < QUANTILE_COUNT; q++) {
-        shape[q] = (float)(order_quantile(errors, found, quantile_levels[q]) / deviation);
+        shape[q] = (float)(quantiles[q] / deviation);
     }
 }
 

@@ -34,10 +34,7 @@ void baseline_spread(double *errors, size_t count, double spread[QUANTILE_COUNT]
         }
         count *= 2;
     }
-    order_sort(errors, count);
-    for (size_t q = 0; q < QUANTILE_COUNT; q++) {
-        spread[q] = order_quantile(errors, count, quantile_levels[q]);
-    }
+    order_quantiles(errors, count, quantile_levels, QUANTILE_COUNT, spread);
 }
 
 static void write_step(struct forecast *out, size_t step, double mean,
@@ -100,10 +97,7 @@ static bool seasonal_naive(const struct model_series *series, double *scratch, s
         }
     }
     double spread[QUANTILE_COUNT] = {0};
-    order_sort(scratch, errors);
-    for (size_t q = 0; q < QUANTILE_COUNT; q++) {
-        spread[q] = order_quantile(scratch, errors, quantile_levels[q]);
-    }
+    order_quantiles(scratch, errors, quantile_levels, QUANTILE_COUNT, spread);
     double last = forecast_last_seen(y, n);
     for (size_t step = 0; step < out->horizon; step++) {
         size_t at = n - season + step % season;

@@ -38,10 +38,7 @@ static void naive_spread(const double *values, size_t count, size_t season, doub
             found++;
         }
     }
-    order_sort(differences, found);
-    for (size_t q = 0; q < QUANTILE_COUNT; q++) {
-        spread[q] = order_quantile(differences, found, quantile_levels[q]);
-    }
+    order_quantiles(differences, found, quantile_levels, QUANTILE_COUNT, spread);
 }
 
 void yardstick_naive(const double *values, size_t count, size_t season, double *scratch,

@@ -28,6 +28,16 @@ static void check(const double *values, size_t count)
     order_sort(ours, count);
     qsort(theirs, count, sizeof(double), compare);
     assert_memory_equal(ours, theirs, count * sizeof(double));
+    /* Levels that share ranks, the ends among them: the same bits as from the sorted values. */
+    static const double levels[] = {0.0, 0.025, 0.0251, 0.1, 0.5, 0.5, 0.9, 0.975, 1.0};
+    enum { LEVELS = sizeof(levels) / sizeof(levels[0]) };
+    double quantiles[LEVELS];
+    memcpy(ours, values, count * sizeof(double));
+    order_quantiles(ours, count, levels, LEVELS, quantiles);
+    for (size_t i = 0; i < LEVELS; i++) {
+        double expected = order_quantile(theirs, count, levels[i]);
+        assert_memory_equal(&quantiles[i], &expected, sizeof(expected));
+    }
 }
 
 static void test_orders(void **state)
