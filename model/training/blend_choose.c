@@ -33,6 +33,8 @@
 #define UNSURE          1.5  /* temperature times the root of the places, */
 #define TEMPERATURE_MAX 0.5  /* and its bound: where few speak, what is bad must stay out */
 #define SHARE_LEAST     0.03 /* smaller parts are left out */
+#define ORIGINS_CLEAR   4    /* from so many on a series may speak clearly against a choice: */
+#define CLEARLY_WORSE   0.7  /* twice the loss of its best one */
 #define PRIOR           6.0 /* origins that the group's opinion is worth where spreads are unknown */
 
 struct chooser {
@@ -211,25 +213,38 @@ static struct blend_mixture mix_group(struct chooser *chooser)
 }
 
 /* What a series thinks of a choice, shrunk towards the group. */
-static double shrunk(const struct chooser *chooser, struct span span, size_t choice)
+static double shrunk(const struct chooser *chooser, size_t choice, const struct opinion *own)
 {
-    struct opinion own = opinion_of(chooser, span, choice);
-    double origins = (double)own.origins;
+    double origins = (double)own->origins;
     double weight = origins / (origins + PRIOR);
     if (chooser->spreads_known) {
         double noise = chooser->within[choice] / fmax(origins, 1.0);
         weight = chooser->between[choice] / (chooser->between[choice] + noise + 1e-12);
     }
-    return weight * own.value + (1.0 - weight) * chooser->opinion[choice];
+    return weight * own->value + (1.0 - weight) * chooser->opinion[choice];
+}
+
+/* The choices of one series; those that it clearly speaks against are out, whatever the group
+ * thinks: what is exact is not mixed with what is merely good. */
+static void value_choices(const struct chooser *chooser, struct span span, double *values)
+{
+    struct opinion own[BLEND_CHOICES_MAX];
+    double least = HUGE_VAL;
+    for (size_t c = 0; c < chooser->losses.choice_count; c++) {
+        own[c] = opinion_of(chooser, span, c);
+        least = fmin(least, own[c].value);
+    }
+    for (size_t c = 0; c < chooser->losses.choice_count; c++) {
+        bool against = own[c].origins >= ORIGINS_CLEAR && own[c].value > least + CLEARLY_WORSE;
+        values[c] = against ? HUGE_VAL : shrunk(chooser, c, &own[c]);
+    }
 }
 
 static void mix_series(const struct chooser *chooser, struct blend *blend)
 {
     double values[BLEND_CHOICES_MAX];
     for (struct span span = {0, 0}; next_span(chooser->evaluation, &span);) {
-        for (size_t c = 0; c < chooser->losses.choice_count; c++) {
-            values[c] = shrunk(chooser, span, c);
-        }
+        value_choices(chooser, span, values);
         struct blend_mixture mixture = mixture_of(chooser, values);
         blend_add(blend, chooser->evaluation->places[span.first].series->key, &mixture);
     }
