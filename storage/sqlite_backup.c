@@ -487,6 +487,32 @@ enum status backup_publish(struct backup *backup, storage_report report, void *c
                                    backup->file, strerror(failed));
 }
 
+/* SQLite takes what is missing from the last page for zeros, which it may have been; but a file
+ * that was cut is not what was made. */
+static enum status whole_file(struct backup *backup, struct error *error)
+{
+    struct sqlite3_stmt *statement = NULL;
+    enum status status = prepare(backup->db,
+                                 "SELECT page_count * page_size FROM pragma_page_count(),"
+                                 " pragma_page_size()",
+                                 &statement, error);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    int code = sqlite3_step(statement);
+    int64_t wanted = code == SQLITE_ROW ? sqlite3_column_int64(statement, 0) : 0;
+    sqlite3_finalize(statement);
+    if (code != SQLITE_ROW) {
+        return sqlite_status(backup->db, code, "read the backup", error);
+    }
+    int64_t bytes = file_system()->size(backup->file);
+    if (bytes != wanted) {
+        return error_set(error, STATUS_CORRUPT, "it has %lld bytes where its head says %lld",
+                         (long long)bytes, (long long)wanted);
+    }
+    return STATUS_OK;
+}
+
 enum status backup_open(const char *file, storage_report report, void *context, struct backup **out,
                         struct error *error)
 {
@@ -497,7 +523,8 @@ enum status backup_open(const char *file, storage_report report, void *context, 
     if (!path_set(backup->file, file, "") || !file_there(file)) {
         error_set(error, STATUS_NOT_FOUND, "there is no file '%.200s'", file);
     } else if (sqlite_connect(file, CONNECTION_READS, &backup->db, error) != STATUS_OK ||
-               verify(backup, report, context, error) != STATUS_OK) {
+               verify(backup, report, context, error) != STATUS_OK ||
+               whole_file(backup, error) != STATUS_OK) {
         error_wrap(error, "cannot restore from '%.150s'", file);
     } else {
         *out = backup;
