@@ -100,9 +100,9 @@ static void judge_ordinary(const struct arrivals_result *result,
 
 static void judge_crowd(const struct crowd_result *result, double seconds)
 {
-    static const char *const names[] = {"silent", "head", "body", "reader"};
-    static const double deadlines[] = {HEAD_SECONDS, HEAD_SECONDS, RATE_SECONDS, READ_SECONDS};
-    for (int kind = 0; kind < CROWD_KINDS; kind++) {
+    static const char *const names[] = {"silent", "head", "body"};
+    static const double deadlines[] = {HEAD_SECONDS, HEAD_SECONDS, RATE_SECONDS};
+    for (int kind = 0; kind < CROWD_READER; kind++) {
         char name[64];
         printf("crowd: %-6s %zu cut, aged %.1f to %.1f s; oldest left %.1f s\n", names[kind],
                result->cut[kind], result->age_min_s[kind], result->age_max_s[kind],
@@ -115,6 +115,10 @@ static void judge_crowd(const struct crowd_result *result, double seconds)
             snprintf(name, sizeof(name), "crowd_%s_cut", names[kind]);
             judge_at_least(name, (double)result->cut[kind], 1, "connections");
         }
+    }
+    printf("crowd: %zu connections of readers held at the end\n", result->readers_held);
+    if (seconds > READ_SECONDS + SLACK) {
+        judge_at_most("crowd_readers_held", (double)result->readers_held, 0, "connections");
     }
     judge_at_most("crowd_not_connected", (double)result->refused, 0, "connections");
 }
@@ -134,7 +138,7 @@ int main(int argc, char **argv)
     char folder[256];
     bench_folder(folder);
     static const char *const settings[] = {"server.connections=12000", "train.seconds=1s",
-                                             "train.memory=16MiB", NULL};
+                                           "train.memory=16MiB", NULL};
     struct bench_daemon daemon = bench_daemon_start(argv[1], folder, settings);
     feed_large(daemon.port); /* number 1 */
     traffic_feed(daemon.port, SERIES, 300);

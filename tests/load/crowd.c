@@ -8,6 +8,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -186,6 +187,29 @@ struct crowd *crowd_start(const struct crowd_options *options)
     return crowd;
 }
 
+/* Whether the server's side of a connection is established, as the kernel's table says. */
+static bool server_holds(int port, int fd)
+{
+    struct sockaddr_in own;
+    socklen_t length = sizeof(own);
+    char line[256];
+    bool holds = false;
+    FILE *table = fopen("/proc/net/tcp", "re");
+    if (table == NULL || getsockname(fd, (struct sockaddr *)&own, &length) != 0) {
+        perror("crowd: /proc/net/tcp");
+        exit(1);
+    }
+    while (fgets(line, sizeof(line), table) != NULL) {
+        unsigned local, local_port, remote, remote_port, state;
+        holds = holds || (sscanf(line, " %*[^:]: %x:%x %x:%x %x", &local, &local_port, &remote,
+                                 &remote_port, &state) == 5 &&
+                          local_port == (unsigned)port && remote == own.sin_addr.s_addr &&
+                          remote_port == ntohs(own.sin_port) && state == TCP_ESTABLISHED);
+    }
+    fclose(table);
+    return holds;
+}
+
 struct crowd_result crowd_stop(struct crowd *crowd)
 {
     atomic_store(&crowd->stopping, true);
@@ -197,6 +221,9 @@ struct crowd_result crowd_stop(struct crowd *crowd)
         double age = now - member->opened_at;
         if (member->fd >= 0) {
             result.open++;
+            result.readers_held +=
+                member->kind == CROWD_READER && server_holds(crowd->options.port, member->fd) ? 1
+                                                                                              : 0;
             result.oldest_s[member->kind] =
                 age > result.oldest_s[member->kind] ? age : result.oldest_s[member->kind];
             close(member->fd);

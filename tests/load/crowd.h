@@ -33,6 +33,9 @@ struct crowd_result {
     double age_min_s[CROWD_KINDS], age_max_s[CROWD_KINDS]; /* of those that were cut */
     double oldest_s[CROWD_KINDS];                          /* of those still open at the end */
     size_t refused;                                        /* connections that could not be made */
+    size_t
+        readers_held; /* at the end, whose connection the server's side still has open: a client
+                         that does not read never hears of the end behind what it does not read */
 };
 
 struct crowd;
