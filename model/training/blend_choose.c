@@ -262,7 +262,7 @@ enum status blend_choose(const struct evaluation *evaluation, const uint32_t sea
     if (status == STATUS_OK) {
         status = blend_reserve(blend, evaluation->count, error);
     }
-    if (status == STATUS_OK) {
+    if (status == STATUS_OK && evaluation->count > 0) {
         blend->group = mix_group(&chooser);
         mix_series(&chooser, blend);
     }
