@@ -66,6 +66,7 @@ static enum status make(struct api_worker *worker, uint32_t id, int64_t within_m
         .horizon_ms = within_ms,
         .steps_max = limits->horizon_max,
         .skip_short = true,
+        .crossings = true,
     };
     enum status status = forecast_make(worker->desk, &order, made, error);
     if (status == STATUS_INVALID && strcmp(error->code ? error->code : "", "bad_parameter") == 0) {

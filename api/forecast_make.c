@@ -525,7 +525,9 @@ enum status forecast_make(struct forecast_desk *desk, const struct forecast_orde
         }
         if (status == STATUS_OK && !made[i].skipped && !made[i].kept) {
             calibrate_made(desk, &made[i], &series[i]);
-            look_for_reversion(desk, &made[i], &series[i]);
+            if (order->crossings) {
+                look_for_reversion(desk, &made[i], &series[i]);
+            }
             finish(&made[i], &series[i]);
             if (!order->anew) {
                 live_made_put(desk->services->live, &keys[i], &made[i]);

@@ -96,7 +96,7 @@ void forecast_made_release(struct forecast_made *made);
 #define FORECAST_ROWS (1 + QUANTILE_COUNT + 2)
 void forecast_lay_out(struct forecast_made *made, float *block, size_t horizon);
 
-/* When a series first crosses a threshold, out of the forecast that was made for it. */
+/* When a series first crosses a threshold, out of a forecast that was ordered with `crossings`. */
 void forecast_crossing(const struct forecast_made *made, double threshold, bool above,
                        struct crossing *out);
 
@@ -113,6 +113,8 @@ struct forecast_order {
     bool anew;    /* not a copy of one that was made before (live_made_find) */
     bool as_many; /* not refused where horizon_ms is too long: as many steps as there may be, and at
                    * least `steps` */
+    bool
+        crossings; /* forecast_crossing will be asked: the fan for it takes as long as a baseline */
 };
 enum status forecast_make(struct forecast_desk *desk, const struct forecast_order *order,
                           struct forecast_made *made, struct error *error) MUST_USE;

@@ -114,6 +114,7 @@ struct track;
 struct live_made_key {
     uint32_t id;
     bool as_many;
+    bool crossings; /* one that was made with them serves orders without as well */
     size_t steps, steps_max;
     int64_t horizon_ms;
     uint64_t registry_generation, families;

@@ -36,6 +36,7 @@ void live_made_key(struct api_services *services, const struct forecast_order *o
                    const struct track *track, struct live_made_key *key)
 {
     key->as_many = order->as_many;
+    key->crossings = order->crossings;
     key->steps = order->steps;
     key->steps_max = order->steps_max;
     key->horizon_ms = order->horizon_ms;
@@ -53,10 +54,11 @@ static struct made_entry **place_of(struct live *live, const struct live_made_ke
     return &live->made[hash_bytes((const char *)wanted, sizeof(wanted)) % LIVE_MADE_PLACES];
 }
 
-static bool same_key(const struct live_made_key *a, const struct live_made_key *b)
+/* Whether what was made under a key is what another one asks for. */
+static bool serves_key(const struct live_made_key *a, const struct live_made_key *b)
 {
-    return a->id == b->id && a->as_many == b->as_many && a->steps == b->steps &&
-           a->steps_max == b->steps_max && a->horizon_ms == b->horizon_ms &&
+    return (a->crossings || !b->crossings) && a->id == b->id && a->as_many == b->as_many &&
+           a->steps == b->steps && a->steps_max == b->steps_max && a->horizon_ms == b->horizon_ms &&
            a->registry_generation == b->registry_generation && a->families == b->families &&
            a->limits == b->limits && a->maker == b->maker && a->issued_ms == b->issued_ms &&
            a->settled_ms == b->settled_ms;
@@ -114,7 +116,7 @@ bool live_made_find(struct api_services *services, const struct live_made_key *k
     }
     lock_acquire(&live->made_lock);
     const struct made_entry *entry = *place_of(live, key);
-    bool found = entry && same_key(&entry->key, key) && copy_entry(entry, &info, now_ms, made);
+    bool found = entry && serves_key(&entry->key, key) && copy_entry(entry, &info, now_ms, made);
     by_model = found && entry->by_model;
     lock_release(&live->made_lock);
     if (by_model) {
