@@ -7,19 +7,21 @@
 #include "tests/unit/server/shell.h"
 
 #include <arpa/inet.h>
-#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #define ANSWERS_MAX 4
+#define WAIT_S      20 /* for a request that does not come */
 
 static struct shell shell;
 static char folder[] = "/tmp/forecastd-remote-XXXXXX";
@@ -32,14 +34,18 @@ struct talk {
     char heard[ANSWERS_MAX][2048];
 };
 
-static void *answer_all(void *context)
+static struct talk *talk; /* shared with the process that answers */
+
+static void answer_all(void)
 {
-    struct talk *talk = context;
     for (size_t i = 0; i < ANSWERS_MAX && talk->answers[i] != NULL; i++) {
         char answer[2048];
         size_t used = 0;
         ssize_t got = 1;
         int fd = accept(listener, NULL, NULL);
+        if (fd < 0) {
+            return;
+        }
         const char *stop = NULL;
         while (got > 0 && used < sizeof(talk->heard[i]) - 1 && stop == NULL) {
             got = recv(fd, talk->heard[i] + used, sizeof(talk->heard[i]) - 1 - used, 0);
@@ -57,7 +63,6 @@ static void *answer_all(void *context)
         (void)!send(fd, answer, (size_t)length, MSG_NOSIGNAL);
         close(fd);
     }
-    return NULL;
 }
 
 #define JOB(state, more) "{\"id\":\"train-7\",\"kind\":\"train\",\"state\":\"" state "\"" more "}"
@@ -68,11 +73,14 @@ static void *answer_all(void *context)
 static int prepare(void **state)
 {
     struct sockaddr_in address = {.sin_family = AF_INET};
+    struct timeval wait = {.tv_sec = WAIT_S};
     socklen_t length = sizeof(address);
     (void)state;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (mkdtemp(folder) == NULL || listener < 0 ||
+    talk = mmap(NULL, sizeof(*talk), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (talk == MAP_FAILED || mkdtemp(folder) == NULL || listener < 0 ||
+        setsockopt(listener, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait)) != 0 ||
         bind(listener, (struct sockaddr *)&address, sizeof(address)) != 0 ||
         listen(listener, 8) != 0 ||
         getsockname(listener, (struct sockaddr *)&address, &length) != 0) {
@@ -92,31 +100,35 @@ static int clean_up(void **state)
     return system(line);
 }
 
-static int train(struct talk *talk, const char *option)
+/* The daemon is a process, not a thread: a sanitizer's locks may be held by a thread that starts, and
+ * the command's process, forked beside it, would wait for them for ever. */
+static int train(const char *const *answers, const char *option, const char *second,
+                 const char *third)
 {
-    pthread_t thread;
-    assert_int_equal(pthread_create(&thread, NULL, answer_all, talk), 0);
-    int code = shell_run(&shell, command_train, "--url", url, option, NULL);
-    pthread_join(thread, NULL);
+    memset(talk, 0, sizeof(*talk));
+    memcpy(talk->answers, answers, sizeof(talk->answers));
+    pid_t daemon = fork();
+    assert_true(daemon >= 0);
+    if (daemon == 0) {
+        answer_all();
+        _exit(0);
+    }
+    int code = shell_run(&shell, command_train, "--url", url, option, second, third, NULL);
+    assert_int_equal(waitpid(daemon, NULL, 0), daemon);
     return code;
 }
 
 static void a_training_elsewhere_is_followed_to_its_end(void **state)
 {
-    struct talk talk = {
-        .answers = {"202 " JOB("queued", ""), "200 " RUNNING,
-                    "200 " JOB("done", ",\"result\":{\"promoted\":true},\"error\":null")}};
-    pthread_t thread;
+    static const char *const answers[ANSWERS_MAX] = {
+        "202 " JOB("queued", ""), "200 " RUNNING,
+        "200 " JOB("done", ",\"result\":{\"promoted\":true},\"error\":null")};
     (void)state;
-    assert_int_equal(pthread_create(&thread, NULL, answer_all, &talk), 0);
-    int code = shell_run(&shell, command_train, "--url", url, "--steps=5", "--seed=3",
-                         "--backbone=logsparse", NULL);
-    pthread_join(thread, NULL);
-    assert_int_equal(code, EXIT_DONE);
-    assert_non_null(strstr(talk.heard[0], "POST /api/v1/train HTTP/1.1\r\n"));
+    assert_int_equal(train(answers, "--steps=5", "--seed=3", "--backbone=logsparse"), EXIT_DONE);
+    assert_non_null(strstr(talk->heard[0], "POST /api/v1/train HTTP/1.1\r\n"));
     assert_non_null(
-        strstr(talk.heard[0], "\r\n\r\n{\"steps\":5,\"seed\":3,\"backbone\":\"logsparse\"}"));
-    assert_non_null(strstr(talk.heard[1], "GET /api/v1/jobs/train-7 HTTP/1.1\r\n"));
+        strstr(talk->heard[0], "\r\n\r\n{\"steps\":5,\"seed\":3,\"backbone\":\"logsparse\"}"));
+    assert_non_null(strstr(talk->heard[1], "GET /api/v1/jobs/train-7 HTTP/1.1\r\n"));
     assert_non_null(strstr(shell.err, "job train-7 done: {\"promoted\":true}"));
 }
 
@@ -138,10 +150,8 @@ static void what_goes_wrong_elsewhere_is_told(void **state)
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
-        struct talk talk = {.answers = {NULL}};
-        memcpy(talk.answers, rows[i].answers, sizeof(talk.answers));
-        assert_int_equal(train(&talk, "--seconds=9"), EXIT_FAILED);
-        assert_non_null(strstr(talk.heard[0], "{\"seconds\":9}"));
+        assert_int_equal(train(rows[i].answers, "--seconds=9", NULL, NULL), EXIT_FAILED);
+        assert_non_null(strstr(talk->heard[0], "{\"seconds\":9}"));
         if (strstr(shell.err, rows[i].said) == NULL) {
             fail_msg("row %zu: %s", i, shell.err);
         }
