@@ -4,7 +4,9 @@
  * One candidate is a seasonal mean and a damped drift:
  *     forecast(h) = base(h) + deviation * exp(-h / memory)
  * The base is the mean of the newest m values of the step's phase (one season, or the mean of two
- * seasons' bases); the deviation is how far the newest w values lay from the base that they had.
+ * seasons' bases); of three and more the least and the largest are left out, so that an anomaly is
+ * not repeated for a week. The deviation is how far the newest w values lay from the base that they
+ * had.
  * With a base of one season this is a first-order autoregression of the seasonal difference, as in
  * the ARIMA(1,0,0)(0,1,0) of Box and Jenkins (1976, chapter 9), its coefficient chosen by forecasts
  * over the whole horizon instead of one step.
@@ -28,8 +30,9 @@
 #include <string.h>
 
 #define PARTS          3 /* of the horizon, each with weights of its own */
-#define SHORT_DEPTHS   4 /* means of 1, 2, 4, 7 of the shortest season, */
+#define SHORT_DEPTHS   4 /* means of 1, 2, 4, 7 of the shortest season, trimmed, */
 #define LONG_DEPTHS    3 /* of 1, 2, 3 of the others, */
+#define DEPTH_MAX      7
 #define PAIRS          4 /* and so many mixtures of the shortest with each of the others */
 #define BASES_MAX      (SHORT_DEPTHS + (SEASONS_MAX - 1) * (LONG_DEPTHS + PAIRS))
 #define SPANS          2 /* a deviation is that of the newest value, or of a season's mean */
@@ -113,22 +116,37 @@ static size_t longest_season(const struct drift *drift)
 
 /* ---------------------------------------------------------------- forecasts of one origin */
 
-/* Mean of the newest `depth` observed values of the phase of `at`, all before `before`; NaN where
- * there is none. */
+/* Mean without the least and the largest where there are three; they are not subtracted from the
+ * sum, which one absurd value would leave nothing of. NaN of none. */
+static double trimmed_mean(const double *values, size_t count)
+{
+    size_t least = 0, largest = 0;
+    double sum = 0.0;
+    for (size_t i = 1; i < count; i++) {
+        least = values[i] < values[least] ? i : least;
+        largest = values[i] >= values[largest] ? i : largest;
+    }
+    bool trimmed = count > 2;
+    for (size_t i = 0; i < count; i++) {
+        sum += trimmed && (i == least || i == largest) ? 0.0 : values[i];
+    }
+    return sum / (double)(trimmed ? count - 2 : count);
+}
+
+/* Of the newest `depth` observed values of the phase of `at`, all before `before`. */
 static double phase_mean(const double *values, size_t at, size_t before, const struct base *base)
 {
-    double sum = 0.0;
-    double seen = 0.0;
+    double found[DEPTH_MAX];
+    size_t seen = 0;
     size_t ahead = at >= before ? (at - before) / base->season : 0;
     size_t back = (ahead + 1) * base->season;
-    for (; seen < (double)base->depth && back <= at; back += base->season) {
-        double value = values[at - back];
-        if (!isnan(value)) {
-            sum += value;
-            seen += 1.0;
+    for (; seen < base->depth && back <= at; back += base->season) {
+        if (!isnan(values[at - back])) {
+            found[seen] = values[at - back];
+            seen++;
         }
     }
-    return seen > 0.0 ? sum / seen : (double)NAN;
+    return trimmed_mean(found, seen);
 }
 
 /* All bases of one step as an origin knows them. */

@@ -99,6 +99,31 @@ static void follows_a_level_that_moved(UNUSED void **state)
     assert_true(fabs((double)mean[0] - values[LENGTH]) > 12.0);
 }
 
+/* Error over ten draws whose day before yesterday was nothing like the others, to that without. */
+static double with_an_odd_day(double low, double high)
+{
+    struct load load = {.noise = 1.0};
+    double clean = 0.0, odd = 0.0;
+    for (load.seed = 1; load.seed <= 10; load.seed++) {
+        make(&load);
+        struct model_series series = series_of(LENGTH);
+        clean += error_of(BASELINE_SEASONAL_DRIFT, &series);
+        for (size_t t = LENGTH - 84; t < LENGTH - 60; t++) {
+            values[t] = t % 2 == 0 ? low : high;
+        }
+        odd += error_of(BASELINE_SEASONAL_DRIFT, &series);
+    }
+    print_message("a day between %g and %g: %.3f\n", low, high, odd / clean);
+    return odd / clean;
+}
+
+/* Means of seven that it is part of would be off by a seventh of it. */
+static void an_anomaly_is_not_repeated(UNUSED void **state)
+{
+    assert_true(with_an_odd_day(160.0, 160.0) < 1.2);
+    assert_true(with_an_odd_day(40.0, 160.0) < 1.2);
+}
+
 static void lives_with_gaps(UNUSED void **state)
 {
     make(&(struct load){.weekend = 30.0, .noise = 0.5, .seed = 3});
@@ -206,6 +231,7 @@ int main(void)
         cmocka_unit_test(knows_the_week_that_nobody_named),
         cmocka_unit_test(averages_old_noise_away),
         cmocka_unit_test(follows_a_level_that_moved),
+        cmocka_unit_test(an_anomaly_is_not_repeated),
         cmocka_unit_test(lives_with_gaps),
         cmocka_unit_test(bands_hold_what_they_promise),
         cmocka_unit_test(any_scale_and_any_length),
