@@ -17,6 +17,7 @@
 #include <string.h>
 
 #define HOUR_MS         INT64_C(3600000)
+#define DAY_MS          (24 * HOUR_MS)
 #define DIGITS          6
 #define SERIES_LINE_MAX ((size_t)256 << 10)
 
@@ -277,6 +278,44 @@ static void keep_lines(struct forecast_desk *desk, const struct gauge_order *ord
     live_put_take(services->live, key, answer, answer->limits->live_bytes_max);
 }
 
+/* The lines of horizons that end behind what was made: from a forecast on a coarser grid. What is
+ * too far for any has none. */
+static enum status render_far(struct forecast_desk *desk, const struct gauge_order *order,
+                              struct forecast_made *near, struct slice series, struct text *out,
+                              struct error *error)
+{
+    struct gauge_order far = *order;
+    struct forecast_order wanted = {.ids = &near->id,
+                                    .count = 1,
+                                    .steps_max = atomic_load(&desk->services->limits)->horizon_max,
+                                    .skip_short = true,
+                                    .coarser = true};
+    struct forecast_made made;
+    int64_t reach_ms = (int64_t)near->forecast.horizon * near->facts.step_ms;
+    far.horizon_count = 0;
+    for (size_t i = 0; i < order->horizon_count; i++) {
+        int64_t horizon_ms = order->horizons_ms[i];
+        if (horizon_ms > reach_ms && horizon_ms <= COARSER_STEPS * DAY_MS) {
+            far.horizons_ms[far.horizon_count++] = horizon_ms;
+            wanted.horizon_ms = horizon_ms > wanted.horizon_ms ? horizon_ms : wanted.horizon_ms;
+        }
+    }
+    if (far.horizon_count == 0 || near->state == SERIES_STALE) {
+        return STATUS_OK;
+    }
+    if (forecast_make(desk, &wanted, &made, error) != STATUS_OK) {
+        return error->status == STATUS_INVALID ? STATUS_OK : error->status;
+    }
+    if (!made.skipped) {
+        gauge_render(&far, &made, series.bytes, series.length, out);
+        if (made.good_until_ms < near->good_until_ms) {
+            near->good_until_ms = made.good_until_ms;
+        }
+    }
+    forecast_made_release(&made);
+    return STATUS_OK;
+}
+
 enum status gauge_make(struct forecast_desk *desk, const struct gauge_order *order,
                        const uint32_t *ids, size_t count, struct text *out, struct error *error)
 {
@@ -303,6 +342,10 @@ enum status gauge_make(struct forecast_desk *desk, const struct gauge_order *ord
             made[i].default_steps = state.limits->horizon_default;
             size_t length = storage_series_text(services->storage, ids[i], name);
             gauge_render(order, &made[i], name, length, &lines);
+            if (status == STATUS_OK) {
+                status =
+                    render_far(desk, order, &made[i], (struct slice){name, length}, &lines, error);
+            }
         }
         if (status == STATUS_OK) {
             status = text_status(&lines, "the gauges of a series", error);
