@@ -449,10 +449,12 @@ static void look_for_reversion(struct forecast_desk *desk, struct forecast_made 
 void forecast_crossing(const struct forecast_made *made, double threshold, bool above,
                        struct crossing *out)
 {
+    /* The mean of a coarse cell may lie beyond where the series was and is no more. */
+    bool cells = made->facts.step_ms != made->own_step_ms && !made->facts.counter;
     struct crossing_order order = {
         .threshold = threshold,
         .above = above,
-        .newest = made->newest,
+        .newest = cells ? made->info.last_value : made->newest,
         .minimum = made->minimum,
         .maximum = made->maximum,
         .step_ms = made->facts.step_ms,

@@ -47,7 +47,7 @@ static void note_skipped(struct live_answer *answer, const struct forecast_made 
 
 static void note_series(struct live_answer *answer, const struct forecast_made *made, size_t age_at)
 {
-    int64_t step_ms = made->facts.step_ms, last_ms = made->info.last_ms;
+    int64_t step_ms = made->own_step_ms, last_ms = made->info.last_ms;
     answer->series[answer->series_count++] = (struct live_series){
         .id = made->id,
         .generation = made->info.generation,

@@ -108,6 +108,11 @@ static void looks_far_ahead_on_a_coarser_grid(void **state)
     assert_true(number(left, "p_within") > 0.9);
     assert_true(fabs(number(left, "p50_s") - 301 * 60) < 40 * 60);
     json_decref(left);
+    /* The mean of the last cell of half an hour is below 290, what was read last is not. */
+    left = ask("/api/v1/timeleft?series=disk&above=290&horizon=5d");
+    assert_true(number(left, "step_ms") == 30 * MINUTE);
+    assert_true(json_is_true(json_object_get(left, "crossed")));
+    json_decref(left);
     expect(&fixture, API_GET, "/api/v1/timeleft?series=disk&above=1&steps=1025", NULL, 400,
            "\"param\":\"steps\"");
 }
