@@ -514,14 +514,26 @@ static bool skip(const struct forecast_order *order, struct forecast_made *made,
     return true;
 }
 
+/* Whether it will be on a coarser grid, as far as the step is known. */
+static bool is_far(struct forecast_desk *desk, const struct forecast_order *order, uint32_t id)
+{
+    struct series_info info;
+    struct series_facts facts;
+    struct error ignored;
+    return order->coarser &&
+           storage_series_info(desk->services->storage, id, &info, &ignored) == STATUS_OK &&
+           live_facts(desk->services->live, &info, &facts) &&
+           choose_step(order, facts.step_ms) != facts.step_ms;
+}
+
 /* A copy of what was made before; the series is then of no step, and no model looks at it. */
 static bool find_kept(struct forecast_desk *desk, const struct forecast_order *order,
                       struct forecast_made *made, struct live_made_key *key,
                       struct model_series *series)
 {
     struct track track;
-    if (!forecast_track(desk, made->id, &track)) {
-        track = (struct track){.maker = 0};
+    if (is_far(desk, order, made->id) || !forecast_track(desk, made->id, &track)) {
+        track = (struct track){.maker = 0}; /* no lesson changes what is not calibrated */
     }
     key->id = made->id;
     live_made_key(desk->services, order, &track, key);
