@@ -138,7 +138,7 @@ static enum status read_series(struct call *call, uint32_t id, struct reading *r
     int64_t cells = (info.last_ms - reading->from_ms) / facts.step_ms + 1;
     size_t wanted = (cells > 0 && cells < VALUES_MAX ? (size_t)cells : VALUES_MAX) + SCALE_VALUES;
     enum status status = desk_floats(desk, VINTAGE_FLOATS(STEPS_MAX), error) == STATUS_OK
-                             ? forecast_grid(desk, &info, &(struct grid_order){wanted, false},
+                             ? forecast_grid(desk, &info, &(struct grid_order){.maximum = wanted},
                                              &values, &reading->series, &facts, error)
                              : error->status;
     if (status == STATUS_OK && reading->series.count > 0) {

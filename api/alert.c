@@ -55,7 +55,8 @@ static void find_crossing(const struct alert_condition *condition, const struct 
     }
 }
 
-/* The forecast up to the end of the time, cut at the longest horizon. */
+/* The forecast up to the end of the time: on a coarser grid where it has to be, and cut at the
+ * longest horizon where none does. */
 static enum status make(struct api_worker *worker, uint32_t id, int64_t within_ms,
                         struct forecast_made *made, struct error *error)
 {
@@ -66,6 +67,7 @@ static enum status make(struct api_worker *worker, uint32_t id, int64_t within_m
         .horizon_ms = within_ms,
         .steps_max = limits->horizon_max,
         .skip_short = true,
+        .coarser = true,
         .crossings = true,
     };
     enum status status = forecast_make(worker->desk, &order, made, error);

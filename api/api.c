@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define SPARED_BYTES        4096 /* a body beyond this is not read where it would be refused */
@@ -125,6 +126,19 @@ static void answer_problem(const struct call *call, const struct error *error, c
     }
 }
 
+/* Whether a path lacks no more than /prometheus in front, as where a data source has our bare
+ * address. */
+static bool is_of_prometheus(const struct api_request *request)
+{
+    char path[128], allow[64];
+    const char *argument;
+    size_t argument_length;
+    struct api_request moved = *request;
+    int length = snprintf(path, sizeof(path), "/prometheus%s", request->path);
+    moved.path = path;
+    return length < (int)sizeof(path) && router_find(&moved, &argument, &argument_length, allow);
+}
+
 /* Finds the route, or answers 404 or 405. */
 static bool find_route(struct call *call, const char **raw, size_t *raw_length)
 {
@@ -140,6 +154,10 @@ static bool find_route(struct call *call, const char **raw, size_t *raw_length)
     } else {
         error_set(&error, STATUS_NOT_FOUND, "there is no %.200s", call->request->path);
         error_code(&error, "unknown_route", NULL);
+        if (is_of_prometheus(call->request)) {
+            error_hint(&error,
+                       "Prometheus' routes are below /prometheus: give clients that address.");
+        }
     }
     answer_problem(call, &error, allow);
     return false;

@@ -60,6 +60,18 @@ static size_t values_wanted(struct api_services *services, const struct series_f
     return wanted < VALUES_MAX ? wanted : VALUES_MAX;
 }
 
+/* The grid to forecast on: that of the step, or a coarser one, see struct forecast_order. */
+static int64_t choose_step(const struct forecast_order *order, int64_t step_ms)
+{
+    if (!order->coarser || step_ms == 0 ||
+        order->horizon_ms <= (int64_t)order->steps_max * step_ms) {
+        return step_ms;
+    }
+    int64_t least_ms = (order->horizon_ms + COARSER_STEPS - 1) / COARSER_STEPS;
+    int64_t coarser_ms = grid_coarser(step_ms, least_ms);
+    return coarser_ms ? coarser_ms : step_ms; /* none: choose_horizon refuses */
+}
+
 static enum status choose_horizon(const struct forecast_order *order, int64_t step_ms,
                                   size_t *horizon, struct error *error)
 {
@@ -75,7 +87,12 @@ static enum status choose_horizon(const struct forecast_order *order, int64_t st
                       "the horizon is %lld steps of %lld ms, the limit is %zu", (long long)steps,
                       (long long)step_ms, order->steps_max);
             error_code(error, "bad_parameter", "horizon");
-            return error_hint(error, "Ask for a shorter horizon.");
+            int64_t least_ms = order->horizon_ms / (int64_t)order->steps_max + 1;
+            return error_hint(
+                error,
+                "Ask for a shorter horizon, or set a longer step of the series: PATCH "
+                "/api/v1/series/{id} with {\"step\":\"%llds\"} or more.",
+                (long long)(least_ms / 1000 + 1));
         }
         *horizon = (size_t)steps;
     }
@@ -190,21 +207,36 @@ static enum status prepare(struct forecast_desk *desk, const struct forecast_ord
                            struct error *error)
 {
     struct api_services *services = desk->services;
-    struct series_facts facts;
+    struct series_facts own, facts;
     if (storage_series_info(services->storage, made->id, &made->info, error) != STATUS_OK) {
         return error_code(error, "unknown_series", "series");
     }
-    if (forecast_facts(desk, &made->info, false, &facts, error) != STATUS_OK ||
-        forecast_grid(desk, &made->info,
-                      &(struct grid_order){.maximum = values_wanted(services, &facts)},
-                      &made->values, series, &made->facts, error) != STATUS_OK) {
+    if (forecast_facts(desk, &made->info, false, &own, error) != STATUS_OK) {
         return error->status;
     }
-    if (assess(desk, order, made, series, error) != STATUS_OK) {
+    facts = own;
+    size_t maximum = VALUES_MAX;
+    int64_t step_ms = choose_step(order, own.step_ms);
+    if (step_ms != own.step_ms &&
+        forecast_facts_coarser(desk, &made->info, step_ms, &facts, &maximum, error) != STATUS_OK) {
+        return error->status;
+    }
+    size_t wanted = values_wanted(services, &facts);
+    struct grid_order grid = {.maximum = wanted < maximum ? wanted : maximum, .facts = &facts};
+    if (forecast_grid(desk, &made->info, &grid, &made->values, series, &made->facts, error) !=
+            STATUS_OK ||
+        assess(desk, order, made, series, error) != STATUS_OK) {
         return error->status;
     }
     count_points(desk, made, series->count + 1);
-    made->state = series_state_of(services, &made->info, &made->facts, made->issued_ms);
+    made->own_step_ms = own.step_ms;
+    made->state = series_state_of(services, &made->info, &own, made->issued_ms);
+    if (step_ms != own.step_ms) {
+        made->warnings |= WARNING_COARSER;
+        made->state = made->state == SERIES_STALE
+                          ? SERIES_STALE
+                          : series_state_of(services, &made->info, &facts, made->issued_ms);
+    }
     return STATUS_OK;
 }
 
@@ -376,12 +408,14 @@ struct forecast_evidence forecast_evidence_of(const struct conformal *calibratio
     return evidence;
 }
 
-/* What the series has taught about its bands is applied to whatever serves. */
+/* What the series has taught about its bands, which it did on its own step, is applied to whatever
+ * serves. */
 static void calibrate_made(struct forecast_desk *desk, struct forecast_made *made,
                            const struct model_series *series)
 {
     struct track track;
-    if (forecast_track(desk, made->id, &track) && track.calibration.horizon > 0) {
+    if (made->facts.step_ms == made->own_step_ms && forecast_track(desk, made->id, &track) &&
+        track.calibration.horizon > 0) {
         if (track.maker != track_maker(made->model.id, made->served_by)) {
             conformal_carry(&track.calibration, track.calibration.horizon);
         }
@@ -415,10 +449,12 @@ static void look_for_reversion(struct forecast_desk *desk, struct forecast_made 
 void forecast_crossing(const struct forecast_made *made, double threshold, bool above,
                        struct crossing *out)
 {
+    /* The mean of a coarse cell may lie beyond where the series was and is no more. */
+    bool cells = made->facts.step_ms != made->own_step_ms && !made->facts.counter;
     struct crossing_order order = {
         .threshold = threshold,
         .above = above,
-        .newest = made->newest,
+        .newest = cells ? made->info.last_value : made->newest,
         .minimum = made->minimum,
         .maximum = made->maximum,
         .step_ms = made->facts.step_ms,
@@ -436,7 +472,7 @@ static void finish(struct forecast_made *made, const struct model_series *series
     if (made->widening > WIDENING_LEAST) {
         forecast_widen(series, made->widening, &made->forecast);
     }
-    int64_t stale_ms = info->last_ms + stale_after_ms(made->facts.step_ms) + 1;
+    int64_t stale_ms = info->last_ms + stale_after_ms(made->own_step_ms) + 1;
     int64_t cell_end_ms = made->origin_ms + 2 * made->facts.step_ms;
     made->good_until_ms = made->state == SERIES_STALE ? INT64_MAX : stale_ms;
     if (info->last_ms >= made->origin_ms + made->facts.step_ms &&
@@ -478,14 +514,26 @@ static bool skip(const struct forecast_order *order, struct forecast_made *made,
     return true;
 }
 
+/* Whether it will be on a coarser grid, as far as the step is known. */
+static bool is_far(struct forecast_desk *desk, const struct forecast_order *order, uint32_t id)
+{
+    struct series_info info;
+    struct series_facts facts;
+    struct error ignored;
+    return order->coarser &&
+           storage_series_info(desk->services->storage, id, &info, &ignored) == STATUS_OK &&
+           live_facts(desk->services->live, &info, &facts) &&
+           choose_step(order, facts.step_ms) != facts.step_ms;
+}
+
 /* A copy of what was made before; the series is then of no step, and no model looks at it. */
 static bool find_kept(struct forecast_desk *desk, const struct forecast_order *order,
                       struct forecast_made *made, struct live_made_key *key,
                       struct model_series *series)
 {
     struct track track;
-    if (!forecast_track(desk, made->id, &track)) {
-        track = (struct track){.maker = 0};
+    if (is_far(desk, order, made->id) || !forecast_track(desk, made->id, &track)) {
+        track = (struct track){.maker = 0}; /* no lesson changes what is not calibrated */
     }
     key->id = made->id;
     live_made_key(desk->services, order, &track, key);
@@ -555,7 +603,7 @@ enum status forecast_make_values(struct forecast_desk *desk, struct model_series
         }
         memcpy(made[i].values, series[i].values, series[i].count * sizeof(double));
         series[i].values = made[i].values;
-        made[i].facts.step_ms = series[i].step_ms;
+        made[i].facts.step_ms = made[i].own_step_ms = series[i].step_ms;
         memcpy(made[i].facts.seasons, series[i].seasons, sizeof(made[i].facts.seasons));
         made[i].state = SERIES_BASELINE;
         status = assess(desk, &order, &made[i], &series[i], error);

@@ -40,6 +40,7 @@ enum forecast_warning {
     WARNING_UNIT = 64,            /* it moved ten times or more: perhaps another unit */
     WARNING_OFF_STEP = 128,       /* more than a tenth of the points are not on the step */
     WARNING_ISSUED_SHORTER = 256, /* a vintage has fewer steps than were asked for */
+    WARNING_COARSER = 512,        /* on a coarser grid than the step, for the horizon's sake */
 };
 #define SHORT_HISTORY 10
 #define OUTAGE_VALUES 96
@@ -64,7 +65,8 @@ struct forecast_evidence {
 struct forecast_made {
     uint32_t id;
     struct series_info info;
-    struct series_facts facts;
+    struct series_facts facts; /* of the grid that was forecast on */
+    int64_t own_step_ms;       /* of the series; shorter where the grid is a coarser one */
     enum series_state state;
     int64_t origin_ms, issued_ms, good_until_ms;
     const char *served_by;
@@ -110,6 +112,8 @@ struct forecast_order {
     int64_t horizon_ms;
     size_t steps, steps_max;
     bool skip_short;
+    bool coarser; /* where horizon_ms has more than `steps_max` steps: on the finest canonical grid
+                   * on which it has COARSER_STEPS at most, without calibration */
     bool anew;    /* not a copy of one that was made before (live_made_find) */
     bool as_many; /* not refused where horizon_ms is too long: as many steps as there may be, and at
                    * least `steps` */
@@ -149,6 +153,15 @@ enum status forecast_recall(struct forecast_desk *desk, const struct forecast_or
 enum status forecast_facts(struct forecast_desk *desk, const struct series_info *info, bool cheap,
                            struct series_facts *facts, struct error *error) MUST_USE;
 
+/* What `facts` are on the coarser grid of `step_ms`: seasons are looked for anew, in as many values
+ * as go to *cells, the most that may be read of it: COARSER_CELLS, of COARSER_POINTS points. */
+#define COARSER_STEPS  256
+#define COARSER_CELLS  1024
+#define COARSER_POINTS (1u << 18)
+enum status forecast_facts_coarser(struct forecast_desk *desk, const struct series_info *info,
+                                   int64_t step_ms, struct series_facts *facts, size_t *cells,
+                                   struct error *error) MUST_USE;
+
 /* The origin that a forecast made at `now_ms` has, from what is known without reading points. A
  * cell that is being filled may leave it one step earlier. */
 int64_t forecast_origin_ms(const struct series_info *info, const struct series_facts *facts,
@@ -162,12 +175,14 @@ const char *series_state_name(enum series_state state);
 int64_t stale_after_ms(int64_t step_ms);
 
 /* The newest points of a series on its grid: at most `maximum` values to *values (the caller frees
- * them with mem_free). With `cheap` seasons are not looked for where they are not known. Seasons,
+ * them with mem_free). With `cheap` seasons are not looked for where they are not known; `facts`,
+ * where given, are taken instead of the series' own. Seasons,
  * bounds and time zone (borrowed from `info`) are filled in; without values where there are fewer
  * than two points. */
 struct grid_order {
     size_t maximum;
     bool cheap;
+    const struct series_facts *facts; /* may be NULL */
 };
 enum status forecast_grid(struct forecast_desk *desk, const struct series_info *info,
                           const struct grid_order *order, double **values,

@@ -98,7 +98,12 @@ enum status forecast_query_series(const struct view *view, const char *text, siz
     selector_free(selector);
     if (status == STATUS_NOT_FOUND) {
         error_set(error, STATUS_NOT_FOUND, "no series matches \"%.200s\"", text);
-        return error_code(error, "unknown_series", "series");
+        error_code(error, "unknown_series", "series");
+        if (strstr(text, "=\"") && !strchr(text, '{')) {
+            error_hint(error,
+                       "Labels stand in braces, name{key=\"value\"}; curl takes them out of a URL "
+                       "unless there is -g, or -G with --data-urlencode.");
+        }
     }
     return status;
 }

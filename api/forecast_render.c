@@ -149,6 +149,9 @@ void forecast_render_warnings(const struct forecast_made *made, struct text *out
     if (made->warnings & WARNING_ISSUED_SHORTER) {
         add_warning(out, "issued_shorter", "the vintage has fewer steps than were asked for", 0);
     }
+    if (made->warnings & WARNING_COARSER) {
+        add_warning(out, "coarser_step", "the horizon is too long for the step of the series", 0);
+    }
     if (made->warnings & WARNING_RATE) {
         add_warning(out, "counter_rate", "values are the rise of the counter per second", 0);
     }

@@ -47,7 +47,7 @@ static void note_skipped(struct live_answer *answer, const struct forecast_made 
 
 static void note_series(struct live_answer *answer, const struct forecast_made *made, size_t age_at)
 {
-    int64_t step_ms = made->facts.step_ms, last_ms = made->info.last_ms;
+    int64_t step_ms = made->own_step_ms, last_ms = made->info.last_ms;
     answer->series[answer->series_count++] = (struct live_series){
         .id = made->id,
         .generation = made->info.generation,
@@ -197,6 +197,7 @@ static enum status make_answer(struct forecast_desk *desk, const struct forecast
             .steps = query->steps,
             .steps_max = query->steps_max,
             .skip_short = query->count > 1,
+            .coarser = query->crossing,
             .crossings = query->crossing,
         };
         status = query->at_ms == INT64_MIN

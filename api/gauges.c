@@ -277,6 +277,53 @@ static void keep_lines(struct forecast_desk *desk, const struct gauge_order *ord
     live_put_take(services->live, key, answer, answer->limits->live_bytes_max);
 }
 
+/* The lines of a horizon that ends behind what was made: from a forecast on a coarser grid. One
+ * that is too far for any has none. */
+static enum status render_far(struct forecast_desk *desk, const struct gauge_order *order,
+                              struct forecast_made *near, struct slice series, struct text *out,
+                              struct error *error)
+{
+    struct forecast_order wanted = {.ids = &near->id,
+                                    .count = 1,
+                                    .horizon_ms = order->horizons_ms[0],
+                                    .steps_max = atomic_load(&desk->services->limits)->horizon_max,
+                                    .skip_short = true,
+                                    .coarser = true};
+    struct forecast_made made;
+    if (forecast_make(desk, &wanted, &made, error) != STATUS_OK) {
+        return error->status == STATUS_INVALID ? STATUS_OK : error->status;
+    }
+    if (!made.skipped) {
+        gauge_render(order, &made, series.bytes, series.length, out);
+        if (made.good_until_ms < near->good_until_ms) {
+            near->good_until_ms = made.good_until_ms;
+        }
+    }
+    forecast_made_release(&made);
+    return STATUS_OK;
+}
+
+/* All lines of a series; each far horizon has a grid of its own, the finest that it can have. */
+static enum status render_all(struct forecast_desk *desk, const struct gauge_order *order,
+                              struct forecast_made *near, struct text *out, struct error *error)
+{
+    char name[SERIES_TEXT_MAX];
+    size_t length = storage_series_text(desk->services->storage, near->id, name);
+    int64_t reach_ms = (int64_t)near->forecast.horizon * near->facts.step_ms;
+    enum status status = STATUS_OK;
+    near->default_steps = atomic_load(&desk->services->limits)->horizon_default;
+    gauge_render(order, near, name, length, out);
+    for (size_t i = 0; i < order->horizon_count && status == STATUS_OK; i++) {
+        if (order->horizons_ms[i] > reach_ms && near->state != SERIES_STALE) {
+            struct gauge_order far = *order;
+            far.horizons_ms[0] = order->horizons_ms[i];
+            far.horizon_count = 1;
+            status = render_far(desk, &far, near, (struct slice){name, length}, out, error);
+        }
+    }
+    return status;
+}
+
 enum status gauge_make(struct forecast_desk *desk, const struct gauge_order *order,
                        const uint32_t *ids, size_t count, struct text *out, struct error *error)
 {
@@ -295,14 +342,11 @@ enum status gauge_make(struct forecast_desk *desk, const struct gauge_order *ord
     }
     enum status status = STATUS_OK;
     for (size_t i = 0; i < count; i++) {
-        char name[SERIES_TEXT_MAX];
         struct live_answer answer = state;
         struct text lines;
         text_init(&lines, SERIES_LINE_MAX);
-        if (!made[i].skipped) {
-            made[i].default_steps = state.limits->horizon_default;
-            size_t length = storage_series_text(services->storage, ids[i], name);
-            gauge_render(order, &made[i], name, length, &lines);
+        if (!made[i].skipped && status == STATUS_OK) {
+            status = render_all(desk, order, &made[i], &lines, error);
         }
         if (status == STATUS_OK) {
             status = text_status(&lines, "the gauges of a series", error);

@@ -176,7 +176,7 @@ static enum status load_one(void *context, const struct series_info *info, int64
     struct model_series series;
     struct series_facts facts;
     size_t stride = loading->wanted / WITNESSES + 1;
-    struct grid_order order = {loading->values_max, group->count % stride != 0};
+    struct grid_order order = {.maximum = loading->values_max, .cheap = group->count % stride != 0};
     enum status status =
         forecast_grid(loading->worker->desk, info, &order, &values, &series, &facts, error);
     if (status != STATUS_OK && status != STATUS_NOT_FOUND) {

@@ -77,7 +77,7 @@ static bool prepare(struct issue *issue, struct error *error)
     wanted = wanted < VALUES_MAX ? wanted : VALUES_MAX;
     if (storage_series_info(services->storage, issue->id, &issue->info, error) != STATUS_OK ||
         !forecast_track(issue->desk, issue->id, &issue->track) ||
-        forecast_grid(issue->desk, &issue->info, &(struct grid_order){wanted, false},
+        forecast_grid(issue->desk, &issue->info, &(struct grid_order){.maximum = wanted},
                       &issue->values, &issue->series, &issue->facts, error) != STATUS_OK ||
         issue->series.count < SHORT_HISTORY) {
         return false;

@@ -113,7 +113,7 @@ struct track;
 /* What a forecast answers and came from, besides the points; taken before these are read. */
 struct live_made_key {
     uint32_t id;
-    bool as_many;
+    bool as_many, coarser;
     bool crossings; /* one that was made with them serves orders without as well */
     size_t steps, steps_max;
     int64_t horizon_ms;

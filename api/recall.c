@@ -110,7 +110,7 @@ static enum status copy_forecast(const struct vintage *vintage, size_t steps,
 static void copy_facts(const struct vintage *vintage, struct forecast_made *made)
 {
     const struct series_settings *settings = &made->info.settings;
-    made->facts.step_ms = vintage->step_ms;
+    made->facts.step_ms = made->own_step_ms = vintage->step_ms;
     made->state = vintage->state <= SERIES_STALE ? (enum series_state)vintage->state : SERIES_STALE;
     made->origin_ms = vintage->origin_ms;
     made->issued_ms = vintage->issued_ms;

@@ -70,24 +70,29 @@ static size_t fill(struct forecast_desk *desk, const struct series_info *info,
                      closed_until(info, facts, clock_wall_ms()), values, maximum, start_ms);
 }
 
+/* Of at most `most` values. */
 static enum status find_seasons(struct forecast_desk *desk, const struct series_info *info,
-                                struct series_facts *facts, struct error *error)
+                                size_t most, struct series_facts *facts, struct error *error)
 {
     const struct series_settings *settings = &info->settings;
     memset(facts->seasons, 0, sizeof(facts->seasons));
     facts->with_seasons = true;
     if (settings->has_season) {
-        facts->seasons[0] = settings->season_steps > 1 ? (uint32_t)settings->season_steps : 0;
+        int64_t own_ms = settings->has_step ? settings->step_ms : facts->native_ms;
+        int64_t times = own_ms > 0 ? facts->step_ms / own_ms : 1; /* of a coarser grid */
+        bool whole = settings->season_steps % times == 0;
+        int64_t steps = whole ? settings->season_steps / times : 0;
+        facts->seasons[0] = steps > 1 ? (uint32_t)steps : 0;
         return STATUS_OK;
     }
     size_t count = 0;
-    size_t wanted = points_per_cell(facts) * SEASON_VALUES;
+    size_t wanted = points_per_cell(facts) * most;
     if (desk_read(desk, info->id, wanted, &count, error) != STATUS_OK ||
-        desk_scratch(desk, SEASON_VALUES, error) != STATUS_OK) {
+        desk_scratch(desk, most, error) != STATUS_OK) {
         return error->status;
     }
     int64_t start_ms = 0;
-    size_t cells = fill(desk, info, facts, count, desk->scratch, SEASON_VALUES, &start_ms);
+    size_t cells = fill(desk, info, facts, count, desk->scratch, most, &start_ms);
     season_detect(desk->scratch, cells, facts->step_ms, facts->seasons);
     return STATUS_OK;
 }
@@ -115,13 +120,24 @@ enum status forecast_facts(struct forecast_desk *desk, const struct series_info 
     facts->families = families;
     facts->generation = info->generation;
     facts->points = info->points;
-    if (facts->step_ms > 0 && !cheap && find_seasons(desk, info, facts, error) != STATUS_OK) {
+    if (facts->step_ms > 0 && !cheap &&
+        find_seasons(desk, info, SEASON_VALUES, facts, error) != STATUS_OK) {
         return error->status;
     }
     if (facts->step_ms > 0) {
         live_facts_put(live, info->id, facts);
     }
     return STATUS_OK;
+}
+
+enum status forecast_facts_coarser(struct forecast_desk *desk, const struct series_info *info,
+                                   int64_t step_ms, struct series_facts *facts, size_t *cells,
+                                   struct error *error)
+{
+    facts->step_ms = step_ms;
+    size_t most = COARSER_POINTS / points_per_cell(facts);
+    *cells = most < 2 ? 2 : most < COARSER_CELLS ? most : COARSER_CELLS;
+    return find_seasons(desk, info, *cells, facts, error);
 }
 
 int64_t stale_after_ms(int64_t step_ms)
@@ -160,7 +176,9 @@ enum status forecast_grid(struct forecast_desk *desk, const struct series_info *
     size_t count = 0, cells = 0, maximum = order->maximum;
     memset(series, 0, sizeof(*series));
     *values = NULL;
-    if (forecast_facts(desk, info, order->cheap, facts, error) != STATUS_OK) {
+    if (order->facts) {
+        *facts = *order->facts;
+    } else if (forecast_facts(desk, info, order->cheap, facts, error) != STATUS_OK) {
         return error->status;
     }
     char name[SERIES_TEXT_MAX];

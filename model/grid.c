@@ -85,6 +85,16 @@ static int64_t shorter_step(const int64_t *gaps, size_t count, int64_t median)
     return fits && span / step <= 3 * (int64_t)count ? step : median;
 }
 
+int64_t grid_coarser(int64_t step_ms, int64_t least_ms)
+{
+    for (size_t i = 0; i < ARRAY_COUNT(canonical) && canonical[i] <= DAY; i++) {
+        if (canonical[i] >= least_ms && canonical[i] % step_ms == 0) {
+            return canonical[i];
+        }
+    }
+    return 0;
+}
+
 int64_t grid_step(const struct point *points, size_t count)
 {
     int64_t gaps[GAPS_MAX];

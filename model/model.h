@@ -53,6 +53,10 @@ uint64_t series_key(const char *name, size_t length);
  * is within 10 %; 0 below two distinct times. */
 int64_t grid_step(const struct point *points, size_t count);
 
+/* The shortest canonical interval up to a day that is a multiple of `step_ms` and at least
+ * `least_ms`; 0 where there is none. */
+int64_t grid_coarser(int64_t step_ms, int64_t least_ms);
+
 /* Mean of the points in each grid cell [t, t + step) with t a multiple of step (UTC), counters
  * turned into non-negative per-second rates first where `counter`; NaN in empty cells. The grid
  * ends at the last cell that is closed at `now_ms` (all cells where now_ms is INT64_MAX) and starts

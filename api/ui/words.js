@@ -32,6 +32,7 @@ const WARNINGS = {
   unit_change_suspected: "The unit of the readings seems to have changed",
   irregular_step: "The readings come at irregular times",
   issued_shorter: "Fewer steps were issued than are asked for",
+  coarser_step: "On a coarser step, because the end lies so far ahead",
   counter_rate: "A counter: its rise per second is shown",
 };
 export const warningWords = (code) => WARNINGS[code] ?? plain(code);

@@ -165,13 +165,17 @@ def test_prometheus_into_a_running_daemon():
         daemon.remove()
 
 
-def filled_influxdb():
-    server = Server("forecastd-influxdb-")
+def start_influxdb(server):
     server.start(["influxd", "run"], "/ping", {
         "INFLUXDB_META_DIR": server.folder + "/meta", "INFLUXDB_DATA_DIR": server.folder + "/data",
         "INFLUXDB_DATA_WAL_DIR": server.folder + "/wal", "INFLUXDB_HTTP_BIND_ADDRESS": f"127.0.0.1:{server.port}",
         "INFLUXDB_BIND_ADDRESS": f"127.0.0.1:{free_port()}", "INFLUXDB_REPORTING_DISABLED": "true",
         "INFLUXDB_HTTP_FLUX_ENABLED": "true"})
+
+
+def filled_influxdb():
+    server = Server("forecastd-influxdb-")
+    start_influxdb(server)
     call(server.url + "/query", urllib.parse.urlencode({"q": "CREATE DATABASE telegraf"}).encode())
     generator = random.Random(9)
     begin = (int(time.time()) - COUNT * STEP) // STEP * STEP

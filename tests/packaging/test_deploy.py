@@ -65,6 +65,8 @@ def test_metrics_in_use_exist():
     try:
         daemon.request("GET", "/api/v1/status")
         shown = daemon.request("GET", "/metrics").text
+        checked = subprocess.run(["promtool", "check", "metrics"], input=shown, capture_output=True, text=True, check=False)
+        assert checked.returncode == 0 and not checked.stderr, checked.stderr
     finally:
         daemon.stop()
         daemon.remove()
@@ -128,6 +130,28 @@ def test_keda_reads_numbers_from_the_forecast():
             number = gjson(answer.json, trigger["metadata"]["valueLocation"])
             assert 40 < number < 80, number
             assert float(trigger["metadata"]["targetValue"]) > 0
+    finally:
+        daemon.stop()
+        daemon.remove()
+
+
+def test_keda_reads_the_gauge():
+    """The selector of its query, label by label, is one of the lines that Prometheus would scrape as the file says."""
+    daemon = Daemon("forecast.metrics_max=10").start()
+    try:
+        now = int(time.time()) * 1000 // 15000 * 15000
+        points = [[now - i * 15000, 50.0 + i % 12] for i in range(400)]
+        daemon.request("POST", "/api/v1/points", json.dumps(
+            {"series": "shop_requests_per_second", "labels": {"app": "shop"}, "points": points}), JSON)
+        asked, = re.findall(r"params: (\{.*\})", read("keda-gauges.yaml"))
+        query = "&".join(f"{key}={value}" for key, values in yaml.safe_load(asked).items() for value in values)
+        text = daemon.get("/forecast/metrics?" + query).text
+        trigger, = documents("keda-gauges.yaml")[0]["spec"]["triggers"]
+        wanted = set(re.findall(r'(\w+="[^"]*")', trigger["metadata"]["query"]))
+        lines = [line for line in text.split("\n") if line.startswith("forecastd_forecast{")]
+        fitting = [line for line in lines if wanted == set(re.findall(r'(\w+="[^"]*")', line))]
+        assert len(wanted) == 4 and len(fitting) == 1 and len(lines) == 2, (wanted, text)
+        assert 40 < float(fitting[0].rsplit(" ", 1)[1]) < 80, fitting
     finally:
         daemon.stop()
         daemon.remove()

@@ -57,10 +57,31 @@ static void test_quantile(void **state)
     assert_true(finding.holds && finding.when_ms == NOW_MS + MINUTE);
     condition.threshold = 50.0;
     assert_false(find(&fixture, "line", &condition).holds);
-    condition.within_ms = 5000 * MINUTE; /* beyond the longest horizon: cut there */
+    condition.within_ms = 300 * 1440 * MINUTE; /* beyond what any grid has: cut */
     condition.above = true;
     condition.threshold = 1000.0;
     assert_true(find(&fixture, "line", &condition).usable);
+    fixture_close(&fixture);
+}
+
+/* Two days are too many minutes: the rule is looked at on a coarser grid, not on a part of them. */
+static void test_far_ahead(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    fixture_open(&fixture);
+    feed(&fixture, "line", 2000, 0.0, 1.0); /* 1999 now */
+    struct alert_condition condition = {.measure = ALERT_CROSSING,
+                                        .above = true,
+                                        .threshold = 1999.0 + 1440.0,
+                                        .within_ms = 2880 * MINUTE,
+                                        .level = 0.5};
+    struct alert_finding finding = find(&fixture, "line", &condition);
+    assert_true(finding.usable && finding.holds);
+    assert_true(llabs(finding.when_ms - (NOW_MS + 1440 * MINUTE)) < 180 * MINUTE);
+    condition.measure = ALERT_QUANTILE;
+    finding = find(&fixture, "line", &condition);
+    assert_true(finding.holds && finding.when_ms > NOW_MS + 1024 * MINUTE);
     fixture_close(&fixture);
 }
 
@@ -116,6 +137,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_quantile),
+        cmocka_unit_test(test_far_ahead),
         cmocka_unit_test(test_crossing),
         cmocka_unit_test(test_what_cannot_be_said),
     };

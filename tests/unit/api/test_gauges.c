@@ -96,12 +96,35 @@ static void kept_and_refreshed(void **state)
     fixture_close(&f);
 }
 
+/* A day has too many minutes: its gauge is of a coarser grid; three hundred days have none. */
+static void far_horizons(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_open(&f);
+    fixture_fill(&f, "plain", 200, MINUTE);
+    static const char target[] =
+        "/forecast/metrics?horizon=10m&horizon=24h&horizon=300d&quantiles=0.5";
+    struct answer first = get(&f, target);
+    assert_non_null(
+        strstr(first.body, "{series_name=\"plain\",horizon=\"10m\",quantile=\"0.5\"} "));
+    assert_non_null(
+        strstr(first.body, "{series_name=\"plain\",horizon=\"24h\",quantile=\"0.5\"} "));
+    assert_null(strstr(first.body, "horizon=\"7200h\""));
+    struct answer again = get(&f, target);
+    assert_string_equal(first.body, again.body);
+    fixture_answer_release(&again);
+    fixture_answer_release(&first);
+    fixture_close(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(keys_there_and_back),
         cmocka_unit_test(labels_that_prometheus_reads),
         cmocka_unit_test(kept_and_refreshed),
+        cmocka_unit_test(far_horizons),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -249,6 +249,9 @@ static void test_heads(void **state)
     fixture_answer_release(&answer);
     expect(&fixture, API_GET, "/api/v1/nothing", NULL, 404, "unknown_route");
     expect(&fixture, API_GET, "/api/v1/timeleft/x", NULL, 404, "unknown_route");
+    expect(&fixture, API_GET, "/api/v1/query_range", NULL, 404, "are below /prometheus");
+    expect(&fixture, API_GET, "/api/v1/label/job/values", NULL, 404, "are below /prometheus");
+    expect(&fixture, API_GET, "/api/v1/forecast?series=m%61=\"b\"", NULL, 404, "--data-urlencode");
     expect(&fixture, API_GET, "/api/v1/series/", NULL, 404, "unknown_route");
     expect(&fixture, API_POST, "/api/v1/written", "", 404, "unknown_route");
     expect(&fixture, API_OTHER, "/healthz", NULL, 405, "method_not_allowed");

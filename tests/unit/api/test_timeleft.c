@@ -91,6 +91,32 @@ static void times_of_a_filling_disk(void **state)
     json_decref(left);
 }
 
+/* A day and more has too many minutes: the same is asked of a coarser grid, and that is said. */
+static void looks_far_ahead_on_a_coarser_grid(void **state)
+{
+    (void)state;
+    json_t *left = ask("/api/v1/timeleft?series=disk&above=600&horizon=1024m");
+    assert_true(number(left, "step_ms") == MINUTE && number(left, "horizon_s") == 1024 * 60);
+    assert_int_equal(json_array_size(json_object_get(left, "warnings")), 0);
+    json_decref(left);
+
+    left = ask("/api/v1/timeleft?series=disk&above=600&horizon=1d");
+    assert_true(number(left, "step_ms") == 6 * MINUTE && number(left, "horizon_s") == 86400);
+    const json_t *warning = json_array_get(json_object_get(left, "warnings"), 0);
+    assert_string_equal(json_string_value(json_object_get(warning, "code")), "coarser_step");
+    /* 299 now and one a minute: 600 in five hours */
+    assert_true(number(left, "p_within") > 0.9);
+    assert_true(fabs(number(left, "p50_s") - 301 * 60) < 40 * 60);
+    json_decref(left);
+    /* The mean of the last cell of half an hour is below 290, what was read last is not. */
+    left = ask("/api/v1/timeleft?series=disk&above=290&horizon=5d");
+    assert_true(number(left, "step_ms") == 30 * MINUTE);
+    assert_true(json_is_true(json_object_get(left, "crossed")));
+    json_decref(left);
+    expect(&fixture, API_GET, "/api/v1/timeleft?series=disk&above=1&steps=1025", NULL, 400,
+           "\"param\":\"steps\"");
+}
+
 static void several_series_and_formats(void **state)
 {
     (void)state;
@@ -158,6 +184,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(times_of_a_filling_disk),
+        cmocka_unit_test(looks_far_ahead_on_a_coarser_grid),
         cmocka_unit_test(several_series_and_formats),
         cmocka_unit_test(refusals),
         cmocka_unit_test(kept_fresh),

@@ -171,6 +171,18 @@ static void counts_points_off_the_step(UNUSED void **state)
     assert_int_equal(grid_off_step(points, 1, MINUTE), 0);
 }
 
+static void finds_a_coarser_interval(void **state)
+{
+    (void)state;
+    assert_int_equal(grid_coarser(15000, 337500), 360000);
+    assert_int_equal(grid_coarser(60000, 60000), 60000);
+    assert_int_equal(grid_coarser(60000, 60001), 120000);
+    assert_int_equal(grid_coarser(120000, 180000), 240000); /* three minutes are no multiple */
+    assert_int_equal(grid_coarser(7000, 20000), 0);
+    assert_int_equal(grid_coarser(1000, 86400000), 86400000);
+    assert_int_equal(grid_coarser(1000, 86400001), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -183,6 +195,7 @@ int main(void)
         cmocka_unit_test(leaves_out_what_no_float_holds),
         cmocka_unit_test(infers_the_step_of_ragged_points),
         cmocka_unit_test(counts_points_off_the_step),
+        cmocka_unit_test(finds_a_coarser_interval),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
