@@ -34,7 +34,10 @@ LABEL org.opencontainers.image.title="forecastd" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 COPY deploy/install-deps.sh /tmp/install-deps.sh
+# OpenBLAS comes with copies of its parts for programs that ask for BLAS or LAPACK by their own
+# names. Nothing here does: 8 MB less.
 RUN apt-get update -q && sh /tmp/install-deps.sh runtime \
+    && rm -f /usr/lib/*/openblas-pthread/libblas.so.3 /usr/lib/*/openblas-pthread/liblapack.so.3 \
     && rm -rf /tmp/install-deps.sh /var/lib/apt/lists/* /var/cache/apt/* /usr/share/man/* \
     && find /usr/share/doc -type f ! -name copyright -delete \
     && mkdir -p /var/lib/forecastd && chown 10001:10001 /var/lib/forecastd

@@ -32,9 +32,10 @@ packages_of() {
         echo systemd mandoc prometheus python3-yaml strace ;;
     peers)   echo influxdb victoria-metrics prometheus ;;
     image)   echo podman runc mmdebstrap containernetworking-plugins iptables curl ;;
-    runtime) # what the linked binary needs and nothing else
+    runtime) # what the linked binary needs, and whom webhooks over https may trust
         echo libmicrohttpd12 libgnutls30 libseccomp2 libopenblas0-pthread libjansson4 \
-            libsqlite3-0 libyaml-0-2 zlib1g libsnappy1v5 libzstd1 libcurl3-gnutls tzdata ;;
+            libsqlite3-0 libyaml-0-2 zlib1g libsnappy1v5 libzstd1 libcurl3-gnutls tzdata \
+            ca-certificates ;;
     *)  printf 'no set named "%s"; the sets stand at the top of this file\n' "$1" >&2
         exit 2 ;;
     esac

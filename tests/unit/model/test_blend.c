@@ -94,7 +94,7 @@ static void finds_its_own_and_gives_the_group_to_others(UNUSED void **state)
 }
 
 /* A stand-in for a model: right about the cycles, and as wrong about walks as the mean of all. */
-static void fill_forecasts(struct evaluation *evaluation)
+static void knows_cycles(struct evaluation *evaluation)
 {
     for (size_t i = 0; i < evaluation->count; i++) {
         struct forecast out = evaluation_get(evaluation, i);
@@ -112,7 +112,21 @@ static void fill_forecasts(struct evaluation *evaluation)
     }
 }
 
-static void choose(size_t origins, uint32_t season, struct blend *blend)
+/* Another one: always far off for the first series, right and somewhat off by turns for others. */
+static void right_by_turns(struct evaluation *evaluation)
+{
+    for (size_t i = 0; i < evaluation->count; i++) {
+        struct forecast out = evaluation_get(evaluation, i);
+        const struct evaluation_place *place = &evaluation->places[i];
+        double off = place->series == series ? 12.0 : place->origin / HORIZON % 2 == 0 ? 0.0 : 2.5;
+        for (size_t k = 0; k < HORIZON * QUANTILE_COUNT; k++) {
+            double actual = place->series->values[place->origin + k % HORIZON];
+            out.quantiles[k] = (float)(actual + off + 0.01 * ((double)(k / HORIZON) - 5.0));
+        }
+    }
+}
+
+static void choose(size_t origins, void (*model)(struct evaluation *), struct blend *blend)
 {
     struct error error = {0};
     struct evaluation evaluation;
@@ -122,8 +136,8 @@ static void choose(size_t origins, uint32_t season, struct blend *blend)
                                        .history = 48,
                                        .from_ms = INT64_MIN};
     assert_ok(evaluation_init(&evaluation, &wanted, HORIZON, &error));
-    fill_forecasts(&evaluation);
-    assert_ok(blend_choose(&evaluation, (uint32_t[SEASONS_MAX]){season}, blend, &error));
+    model(&evaluation);
+    assert_ok(blend_choose(&evaluation, (uint32_t[SEASONS_MAX]){24}, blend, &error));
     evaluation_release(&evaluation);
 }
 
@@ -131,7 +145,7 @@ static void each_series_gets_what_helps_it(UNUSED void **state)
 {
     struct blend blend = {0};
     make();
-    choose(12, 24, &blend);
+    choose(12, knows_cycles, &blend);
     for (size_t i = 0; i < SERIES; i++) {
         const struct blend_mixture *mixture = blend_of(&blend, series[i].key);
         if (i % 2 == 0) {
@@ -156,7 +170,7 @@ static void one_origin_moves_little(UNUSED void **state)
         series[i] = series[i - 1]; /* only cycles */
         series[i].key += 1;
     }
-    choose(1, 24, &blend);
+    choose(1, knows_cycles, &blend);
     assert_true(blend_baselines(&blend.group) < 0.15f);
     for (size_t i = 0; i < SERIES; i++) {
         assert_true(blend_baselines(blend_of(&blend, series[i].key)) < 0.25f);
@@ -247,7 +261,7 @@ static void what_is_exact_stays_exact(UNUSED void **state)
 {
     struct blend blend = {0};
     make_planted();
-    choose(12, 24, &blend);
+    choose(12, knows_cycles, &blend);
     assert_close((double)blend_baselines(blend_of(&blend, series[1].key)), 1.0, 1e-6);
     assert_close((double)blend_baselines(blend_of(&blend, series[3].key)), 1.0, 1e-6);
     for (size_t i = 1; i < SERIES; i += 2) {
@@ -265,11 +279,47 @@ static void an_anomaly_does_not_decide(UNUSED void **state)
     for (size_t t = LENGTH - 40; t < LENGTH - 30; t++) {
         values[1][t] += 150.0;
     }
-    choose(12, 24, &blend);
+    choose(12, knows_cycles, &blend);
     const struct blend_mixture *mixture = blend_of(&blend, series[1].key);
     assert_true(mixture->parts[0].baseline == BASELINE_SEASONAL_NAIVE ||
                 mixture->parts[0].baseline == BASELINE_DAMPED_TREND); /* both know the season */
     assert_true(blend_baselines(mixture) > 0.85f);
+    blend_release(&blend);
+}
+
+/* Where the origins of each series contradict each other, all follow the group, here to about half
+ * of baselines. A series that clearly speaks against so much of the model, from four origins on,
+ * does not follow. */
+static void who_is_sure_does_not_follow(UNUSED void **state)
+{
+    struct blend few = {0}, enough = {0};
+    make();
+    for (size_t i = 0; i < SERIES; i += 2) {
+        memcpy(values[i], values[(i + 3) % SERIES], sizeof(values[i])); /* only walks */
+    }
+    choose(3, right_by_turns, &few);
+    choose(4, right_by_turns, &enough);
+    assert_true(blend_baselines(blend_of(&few, series[0].key)) < 0.65f);
+    assert_true(blend_baselines(blend_of(&enough, series[0].key)) > 0.75f);
+    for (size_t i = 1; i < SERIES; i++) {
+        assert_true(blend_baselines(blend_of(&few, series[i].key)) < 0.65f);
+        assert_true(blend_baselines(blend_of(&enough, series[i].key)) < 0.65f);
+    }
+    blend_release(&few);
+    blend_release(&enough);
+}
+
+/* Nothing was held back: nothing speaks for a baseline. */
+static void without_places_the_model_stands_alone(UNUSED void **state)
+{
+    struct blend blend = {0};
+    make();
+    for (size_t i = 0; i < SERIES; i++) {
+        series[i].count = HORIZON; /* too short for an origin */
+    }
+    choose(12, knows_cycles, &blend);
+    assert_true(blend_baselines(&blend.group) == 0.0f);
+    assert_int_equal(blend.count, 0);
     blend_release(&blend);
 }
 
@@ -361,6 +411,8 @@ int main(void)
         cmocka_unit_test(one_origin_moves_little),
         cmocka_unit_test(what_is_exact_stays_exact),
         cmocka_unit_test(an_anomaly_does_not_decide),
+        cmocka_unit_test(who_is_sure_does_not_follow),
+        cmocka_unit_test(without_places_the_model_stands_alone),
         cmocka_unit_test(survives_the_file),
         cmocka_unit_test(reads_the_format_before),
     };
