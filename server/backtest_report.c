@@ -273,6 +273,16 @@ void backtest_report_json(const struct backtest_report *report, size_t rows_max,
 
 /* ---------------------------------------------------------------- for people */
 
+/* A column; a dash where the figure is not known. */
+static void print_number(FILE *out, int width, int digits, double value)
+{
+    if (isfinite(value)) {
+        fprintf(out, " %*.*f", width, digits, value);
+    } else {
+        fprintf(out, " %*s", width, "-");
+    }
+}
+
 static void print_parts(FILE *out, const char *name, size_t offset, const struct metrics *models)
 {
     static const char *const parts[METRICS_PARTS] = {"early", "middle", "late"};
@@ -282,7 +292,7 @@ static void print_parts(FILE *out, const char *name, size_t offset, const struct
             const char *figure = (const char *)&models[i] + offset + part * sizeof(double);
             double value;
             memcpy(&value, figure, sizeof(value));
-            fprintf(out, " %14.4f", value);
+            print_number(out, 14, 4, value);
         }
         fputc('\n', out);
     }
@@ -299,7 +309,7 @@ static void print_figures(const struct backtest_report *report, const struct met
         }
         fprintf(out, "%-15s", figures[k].name);
         for (size_t i = 0; i <= BASELINE_COUNT; i++) {
-            fprintf(out, " %14.5f", value_of(&models[i], &figures[k]));
+            print_number(out, 14, 5, value_of(&models[i], &figures[k]));
         }
         if (report->seed_count > 1) {
             double summary[3];
@@ -320,8 +330,15 @@ static void print_against_best(const char *name, size_t offset, const struct met
         memcpy(&values[i], (const char *)&models[i] + offset, sizeof(double));
         best = i > 0 && values[i] < values[best] ? i : best;
     }
-    fprintf(out, "%s: %.3f of the best baseline's (%s)\n", name, values[0] / values[best],
-            baseline_name((enum baseline)(best - 1)));
+    const char *baseline = baseline_name((enum baseline)(best - 1));
+    double ratio = values[0] / values[best];
+    if (isfinite(ratio)) {
+        fprintf(out, "%s: %.3f of the best baseline's (%s)\n", name, ratio, baseline);
+    } else if (values[best] == 0.0) {
+        fprintf(out, "%s: the best baseline (%s) made no error\n", name, baseline);
+    } else {
+        fprintf(out, "%s: not known: the values are all zero, or never change\n", name);
+    }
 }
 
 /* Of the column of series: the longest name listed, within bounds. */
@@ -349,9 +366,14 @@ static void print_rows(const struct backtest_result *result, FILE *out)
             "wQL", "cover80", "best baseline", "MASE", "wQL");
     for (size_t i = 0; rows != NULL && i < result->row_count && i < TABLE_ROWS; i++) {
         const struct backtest_row *row = rows[i];
-        fprintf(out, "%-*.*s %9.4f %9.4f %8.3f   %-15s %9.4f %9.4f\n", width, width, row->id,
-                row->champion.mase, row->champion.wql, row->champion.cover80,
-                baseline_name(row->best), row->baseline.mase, row->baseline.wql);
+        fprintf(out, "%-*.*s", width, width, row->id);
+        print_number(out, 9, 4, row->champion.mase);
+        print_number(out, 9, 4, row->champion.wql);
+        print_number(out, 8, 3, row->champion.cover80);
+        fprintf(out, "   %-15s", baseline_name(row->best));
+        print_number(out, 9, 4, row->baseline.mase);
+        print_number(out, 9, 4, row->baseline.wql);
+        fputc('\n', out);
     }
     if (result->row_count > TABLE_ROWS) {
         fprintf(out, "... and %zu more\n", result->row_count - TABLE_ROWS);

@@ -129,16 +129,40 @@ static void ids_are_quoted_where_they_must_be(void **state)
     assert_string_equal(out.bytes, "plain|plain#3|\"m{a=\"\"x\"\"}#2\"");
 }
 
+static void read_table(const struct backtest_report *of, char *text, size_t capacity)
+{
+    FILE *file = tmpfile();
+    assert_non_null(file);
+    backtest_report_table(of, file);
+    rewind(file);
+    text[fread(text, 1, capacity - 1, file)] = '\0';
+    fclose(file);
+}
+
+/* What a baseline was exact in, and what has no scale, is told in words, not as inf and nan. */
+static void what_is_not_known_is_a_dash(void **state)
+{
+    char text[8000];
+    struct backtest_result exact = result;
+    struct backtest_report other = {
+        .backbone = "logsparse", .horizon = 12, .windows = 2, .seed = 7};
+    (void)state;
+    exact.champion = metrics_of((double)NAN, 0.1);
+    exact.baselines[BASELINE_LAST_VALUE].wql = 0.0;
+    backtest_report_add(&other, &exact);
+    read_table(&other, text, sizeof(text));
+    assert_null(strstr(text, "nan"));
+    assert_null(strstr(text, "inf"));
+    assert_non_null(strstr(text, "wQL: the best baseline (last_value) made no error"));
+    assert_non_null(strstr(text, "MASE: not known"));
+    assert_non_null(strstr(text, "MASE                         -"));
+}
+
 static void people_read_what_beats_what(void **state)
 {
     char text[8000];
     (void)state;
-    FILE *file = tmpfile();
-    assert_non_null(file);
-    backtest_report_table(&report, file);
-    rewind(file);
-    text[fread(text, 1, sizeof(text) - 1, file)] = '\0';
-    fclose(file);
+    read_table(&report, text, sizeof(text));
     assert_non_null(strstr(text, "MASE: 0.500 of the best baseline's (last_value)"));
     assert_non_null(
         strstr(text, "better than the best baseline, chosen for each afterwards: 1 of 3"));
@@ -155,6 +179,7 @@ int main(void)
         TEST(rows_are_bounded_with_the_worst_first),
         TEST(the_table_of_series_is_in_their_order),
         TEST(ids_are_quoted_where_they_must_be),
+        TEST(what_is_not_known_is_a_dash),
         TEST(people_read_what_beats_what),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
