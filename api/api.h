@@ -59,23 +59,30 @@ struct api_request {
     void *pending;                 /* api's own state between submit and commit */
 };
 
-#define API_HEADERS_MAX 8
+#define API_HEADERS_MAX         8
+#define API_HEADERS_BYTES       384 /* values of one response with their zeros */
+#define API_HEADER_VALUE_LENGTH 159
 
+/* One lies in each connection that has begun a request, so it is small. */
 struct api_response {
     int status;               /* 200, 404 ... */
     const char *content_type; /* static string */
     struct {
-        const char *name; /* static string */
-        char value[160];
+        const char *name;       /* static string */
+        size_t value_at;        /* in header_values: see api_header_value */
     } headers[API_HEADERS_MAX]; /* Location, Retry-After, Allow, ETag, Cache-Control ...; the server
                                  * adds X-Request-Id */
-    size_t header_count;
+    size_t header_count, header_bytes;
+    char header_values[API_HEADERS_BYTES];
     char *body; /* api allocates with mem_alloc; the server frees with mem_free ... */
     size_t body_length;
     bool body_static; /* ... unless this is set (compiled-in assets) */
 };
 
 void api_response_release(struct api_response *response);
+
+/* The value of headers[index]. */
+const char *api_header_value(const struct api_response *response, size_t index);
 
 enum api_outcome { API_DONE, API_PENDING, API_DECLINED /* api_fast only: call api_handle */ };
 
@@ -132,7 +139,7 @@ void job_end(struct job_table *table, struct job *job, enum job_state state,
 /* Blocks until a job is queued, the table is closed, or the time is over; false on timeout or
  * close. */
 bool job_wait(struct job_table *table, int64_t timeout_ms);
-void job_close(struct job_table *table); /* cancels what runs, wakes waiters */
+void job_close(struct job_table *table);     /* cancels what runs, wakes waiters */
 bool job_is_closed(struct job_table *table); /* and then no job comes any more */
 
 /* Limits and settings that requests need; the server fills them from the configuration and may swap

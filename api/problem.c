@@ -216,20 +216,30 @@ int problem_http(const struct error *error)
 
 void response_header(struct api_response *response, const char *name, const char *format, ...)
 {
-    if (response->header_count == API_HEADERS_MAX) {
-        return;
-    }
-    char *value = response->headers[response->header_count].value;
+    char value[API_HEADER_VALUE_LENGTH + 1];
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(value, sizeof(response->headers[0].value), format, arguments);
+    vsnprintf(value, sizeof(value), format, arguments);
     va_end(arguments);
+    size_t bytes = strlen(value) + 1;
+    if (response->header_count == API_HEADERS_MAX ||
+        bytes > API_HEADERS_BYTES - response->header_bytes) {
+        return;
+    }
     for (char *c = value; *c; c++) {
         if ((unsigned char)*c < 0x20 || *c == 0x7f) {
             *c = '_';
         }
     }
-    response->headers[response->header_count++].name = name;
+    memcpy(response->header_values + response->header_bytes, value, bytes);
+    response->headers[response->header_count].name = name;
+    response->headers[response->header_count++].value_at = response->header_bytes;
+    response->header_bytes += bytes;
+}
+
+const char *api_header_value(const struct api_response *response, size_t index)
+{
+    return response->header_values + response->headers[index].value_at;
 }
 
 void response_common_headers(struct api_response *response)

@@ -32,6 +32,8 @@
 #define DESCRIPTORS_RESERVED 128
 #define FIRST_DELAY_MS       60000
 #define PROBE_CONNECTIONS    64
+#define MAPPED_BYTES         (1 << 20) /* blocks from this size on are no part of the heap */
+#define TRIM_BYTES           (8 << 20) /* free at the end of the heap that is kept */
 
 struct daemon {
     struct config config;
@@ -500,13 +502,23 @@ static void wait_for_signal(void)
     }
 }
 
+/* Large blocks (a training's, of large requests) come and go, and thousands of small ones that a
+ * crowd of clients holds must not keep their memory resident. So they are mapped by themselves:
+ * left alone the allocator takes them from the heap as soon as it has seen the first one freed. */
+static void limit_heap(void)
+{
+    mallopt(M_ARENA_MAX, 2);
+    mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES);
+    mallopt(M_TRIM_THRESHOLD, TRIM_BYTES);
+}
+
 int daemon_run(const struct daemon_options *options, const struct config_sources *sources)
 {
     struct daemon *daemon = NULL;
     struct error error = {0};
     int64_t begin_ns = clock_monotonic_ns();
     catch_signals();
-    mallopt(M_ARENA_MAX, 2);
+    limit_heap();
     apply_log(options->config);
     /* Libraries cannot be read from the sandbox. */
     enum status status = model_prepare(&error);

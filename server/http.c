@@ -31,7 +31,7 @@
 #define LINGER_SECONDS     2
 #define SWEEP_SLICE        64
 #define SWEEP_PAUSE_MS     1
-#define POOL_BYTES         ((size_t)8 << 10) /* head and body window of a connection */
+#define POOL_BYTES         ((size_t)7 << 10) /* head and body window of a connection */
 #define BODIES_MIN         ((size_t)64 << 20)
 
 /* ---------------------------------------------------------------- callbacks of the library */

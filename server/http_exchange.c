@@ -37,7 +37,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
-#define BODY_FIRST_BYTES   ((size_t)1 << 10) /* thousands of slow bodies hold little */
+#define BODY_FIRST_BYTES   ((size_t)256)     /* thousands of slow bodies hold little */
 #define ANSWER_SMALL_BYTES ((size_t)8 << 10) /* these always go out */
 #define ANSWERS_BYTES_MAX  ((size_t)32 << 20)
 /* With more requests than this under way, bodies beyond FAST_BYTES go to the workers. */
@@ -117,7 +117,7 @@ static int answer(struct exchange *exchange)
     MHD_add_response_header(out, "Server", "forecastd");
     MHD_add_response_header(out, "X-Content-Type-Options", "nosniff");
     for (size_t i = 0; i < response->header_count; i++) {
-        MHD_add_response_header(out, response->headers[i].name, response->headers[i].value);
+        MHD_add_response_header(out, response->headers[i].name, api_header_value(response, i));
     }
     if (atomic_load_explicit(&exchange->http->services->draining, memory_order_relaxed)) {
         MHD_add_response_header(out, "Connection", "close");
@@ -160,7 +160,8 @@ static int answer_raw(struct exchange *exchange)
         text_add_format(&head, "Content-Type: %s\r\n", response->content_type);
     }
     for (size_t i = 0; i < response->header_count; i++) {
-        text_add_format(&head, "%s: %s\r\n", response->headers[i].name, response->headers[i].value);
+        text_add_format(&head, "%s: %s\r\n", response->headers[i].name,
+                        api_header_value(response, i));
     }
     text_add_string(&head, "\r\n");
     if (head.failed == STATUS_OK) {
@@ -337,7 +338,7 @@ static void prepare_request(struct exchange *exchange, const char *method, const
     struct api_response *response = &exchange->response;
     response->status = 0;
     response->content_type = NULL;
-    response->header_count = 0;
+    response->header_count = response->header_bytes = 0;
     response->body = NULL;
     response->body_length = 0;
     response->body_static = false;

@@ -57,7 +57,7 @@ struct exchange {
     size_t body_capacity;
     char *uri; /* inline_uri, or allocated where that is too short */
     size_t uri_capacity;
-    char inline_uri[512];
+    char inline_uri[256];
     int status; /* answered with; 0 = not yet */
     int64_t started_ns;
     _Atomic int handoff; /* shared with workers and the writer */

@@ -21,7 +21,7 @@ enum {
 /* Times beyond this would overflow sums of times; it is 146 million years. */
 #define TIME_LIMIT_MS (INT64_C(1) << 62)
 
-static size_t batch_bytes(const struct write_batch *batch)
+size_t write_batch_bytes(const struct write_batch *batch)
 {
     return sizeof *batch + batch->op_capacity * sizeof *batch->ops + batch->texts_capacity +
            batch->series_capacity * sizeof *batch->series + batch->slot_count * sizeof(uint32_t) +
@@ -83,7 +83,7 @@ enum status write_batch_new(struct storage *storage, size_t points_max, struct w
     struct write_batch *batch = storage->pool.head;
     if (batch != NULL) {
         storage->pool.head = batch->next;
-        storage->pool.bytes -= batch_bytes(batch);
+        storage->pool.bytes -= write_batch_bytes(batch);
     }
     lock_release(&storage->pool.lock);
     if (batch == NULL) {
@@ -136,7 +136,7 @@ void write_batch_free(struct write_batch *batch)
     batch->context = NULL;
     batch->next = NULL;
     struct batch_pool *pool = &batch->storage->pool;
-    size_t bytes = batch_bytes(batch);
+    size_t bytes = write_batch_bytes(batch);
     lock_acquire(&pool->lock);
     bool keep = pool->bytes + bytes <= POOL_BYTES_MAX;
     if (keep) {

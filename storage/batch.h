@@ -60,14 +60,18 @@ struct write_batch {
     size_t texts_length, texts_capacity;
     struct batch_change *changes;
     size_t change_count, change_capacity;
-    int64_t queued_ns; /* monotonic: when it was submitted */
-    uint32_t promised; /* counted in storage->promised */
+    int64_t queued_ns;   /* monotonic: when it was submitted */
+    size_t queued_bytes; /* what it took then */
+    uint32_t promised;   /* counted in storage->promised */
     bool has_delete;
     bool refused; /* at commit: result.error says why; not part of the transaction */
     struct write_result result;
     write_done done;
     void *context;
 };
+
+/* What its arrays take, used or not. */
+size_t write_batch_bytes(const struct write_batch *batch);
 
 /* What was promised has become real, or will never: before anybody hears of the outcome. */
 void batch_promise_release(struct write_batch *batch);

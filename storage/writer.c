@@ -31,7 +31,7 @@
 
 enum {
     QUEUE_MAX = 4096,
-    QUEUE_POINTS_MAX = 2000000,
+    QUEUE_BYTES_MAX = 64 << 20,
     GROUP_POINTS_MAX = 65536, /* bounds the journal record, and how long one commit takes */
     GROUP_BATCHES_MAX = 4096,
     TICK_MS = 1000,
@@ -42,7 +42,7 @@ enum {
 
 struct writer {
     struct storage *storage;
-    size_t queue_max, queue_points_max;
+    size_t queue_max, queue_bytes_max;
     pthread_t thread;
     struct write_group group; /* writer thread only */
     int64_t retain_due_ns;    /* writer thread only, as the next two */
@@ -56,7 +56,7 @@ struct writer {
     struct condition changed; /* something for the thread to do */
     struct condition compacted;
     struct write_batch *head, *last; /* guarded by lock, as all below */
-    size_t queued, queued_points;
+    size_t queued, queued_points, queued_bytes;
     struct write_batch *background, *background_last;
     size_t background_queued;
     unsigned background_passed; /* groups that went before it */
@@ -95,7 +95,7 @@ static void background_take(struct writer *writer)
 static void group_take(struct writer *writer)
 {
     struct write_group *group = &writer->group;
-    size_t points = 0;
+    size_t points = 0, bytes = 0;
     group->count = 0;
     while (writer->head != NULL && group->count < GROUP_BATCHES_MAX) {
         struct write_batch *batch = writer->head;
@@ -104,6 +104,7 @@ static void group_take(struct writer *writer)
             break;
         }
         points += batch->op_count;
+        bytes += batch->queued_bytes;
         writer->head = batch->next;
         batch->next = NULL;
         group->batches[group->count++] = batch;
@@ -114,6 +115,7 @@ static void group_take(struct writer *writer)
     writer->last = writer->head == NULL ? NULL : writer->last;
     writer->queued -= group->count;
     writer->queued_points -= points;
+    writer->queued_bytes -= bytes;
     background_take(writer);
 }
 
@@ -368,11 +370,13 @@ bool writer_step(struct writer *writer)
 
 /* ---------------------------------------------------------------- submitting */
 
-/* Under the lock. More than a group waits, and has done so for too long. */
+/* Under the lock. More than a group waits, and has done so for too long or takes too much. Half of
+ * the room is left to those whose bodies are being read. */
 static bool is_behind(const struct writer *writer, int64_t now_ns)
 {
     return writer->queued_points > GROUP_POINTS_MAX &&
-           now_ns - writer->head->queued_ns > WRITER_WAIT_MAX_MS * INT64_C(1000000);
+           (writer->queued_bytes > writer->queue_bytes_max / 2 ||
+            now_ns - writer->head->queued_ns > WRITER_WAIT_MAX_MS * INT64_C(1000000));
 }
 
 bool writer_is_behind(struct writer *writer)
@@ -388,13 +392,14 @@ static enum status submit_take(struct writer *writer, struct write_batch *batch,
                                struct error *error)
 {
     batch->queued_ns = clock_monotonic_ns();
+    batch->queued_bytes = write_batch_bytes(batch);
     batch->next = NULL;
     CHECK(batch->storage == writer->storage);
     lock_acquire(&writer->lock);
     bool closed = writer->stopping;
-    bool busy =
-        writer->queued >= writer->queue_max ||
-        (writer->queued > 0 && writer->queued_points + batch->op_count > writer->queue_points_max);
+    bool busy = writer->queued >= writer->queue_max ||
+                (writer->queued > 0 &&
+                 writer->queued_bytes + batch->queued_bytes > writer->queue_bytes_max);
     busy = busy || (!patient && is_behind(writer, batch->queued_ns));
     if (!closed && !busy) {
         if (writer->last == NULL) {
@@ -406,6 +411,7 @@ static enum status submit_take(struct writer *writer, struct write_batch *batch,
         writer->last = batch;
         writer->queued++;
         writer->queued_points += batch->op_count;
+        writer->queued_bytes += batch->queued_bytes;
     }
     lock_release(&writer->lock);
     if (closed || busy) {
@@ -559,8 +565,8 @@ enum status writer_start(struct storage *storage, const struct writer_options *o
     }
     writer->storage = storage;
     writer->queue_max = options->queue_max == 0 ? QUEUE_MAX : options->queue_max;
-    writer->queue_points_max =
-        options->queue_points_max == 0 ? QUEUE_POINTS_MAX : options->queue_points_max;
+    writer->queue_bytes_max =
+        options->queue_bytes_max == 0 ? QUEUE_BYTES_MAX : options->queue_bytes_max;
     writer->observer = options->observer;
     writer->observer_context = options->observer_context;
     lock_init(&writer->lock);

@@ -87,8 +87,8 @@ typedef void (*write_done)(void *context, const struct write_result *result);
 typedef void (*write_observer)(void *context, const uint32_t *ids, size_t count);
 
 struct writer_options {
-    size_t queue_max;        /* 0 = 4,096 batches waiting; beyond that STATUS_BUSY */
-    size_t queue_points_max; /* 0 = 2,000,000 points waiting, likewise */
+    size_t queue_max;       /* 0 = 4,096 batches waiting; beyond that STATUS_BUSY */
+    size_t queue_bytes_max; /* 0 = batches of 64 MiB waiting, likewise; one may always wait */
     write_observer observer;
     void *observer_context;
     bool stepped; /* tests: no thread; the caller of writer_step is the writer thread */
@@ -102,10 +102,10 @@ enum status writer_start(struct storage *storage, const struct writer_options *o
 enum status writer_submit_take(struct writer *writer, struct write_batch *batch, write_done done,
                                void *context, struct error *error) MUST_USE;
 
-/* Beside full queues there is a bound on waiting: where the oldest batch has been waiting for
- * WRITER_WAIT_MAX_MS and more than one group waits with it, the disk or the core does not keep up,
- * and whoever comes now hears it at once (STATUS_BUSY). writer_write_take is exempt: its callers
- * wait in any case, one batch each. */
+/* Before the queue is full, whoever comes hears at once (STATUS_BUSY) that the disk or the core
+ * does not keep up: where more than one group waits, and either what waits takes half of
+ * queue_bytes_max or the oldest of it has been waiting for WRITER_WAIT_MAX_MS. writer_write_take is
+ * exempt: its callers wait in any case, one batch each. */
 #define WRITER_WAIT_MAX_MS 1000
 
 /* Whether a batch would be refused for that: so that nobody reads a body in vain. Any thread. */

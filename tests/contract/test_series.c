@@ -518,7 +518,7 @@ static void busy_queue(void **state)
     struct fixture *f = *state;
     struct error error = {0};
     writer_stop(f->writer);
-    struct writer_options options = {.queue_points_max = 4};
+    struct writer_options options = {.queue_bytes_max = 1};
     assert_int_equal(writer_start(f->storage, &options, &f->writer, &error), STATUS_OK);
     int busy = 0;
     for (int i = 0; i < 2000; i++) {
@@ -533,6 +533,41 @@ static void busy_queue(void **state)
     assert_true(fixture_is_durable(f) ? busy > 0 : busy >= 0);
     compact(f);
     assert_int_equal(info(f, "a").points, (2000 - busy) * 3);
+}
+
+static struct write_batch *batch_of(struct fixture *f, int64_t first_ms, int count)
+{
+    struct write_batch *batch = batch_begin(f);
+    for (int i = 0; i < count; i++) {
+        batch_point(batch, "a", first_ms + i, 1);
+    }
+    return batch;
+}
+
+/* More than a group of points waits, and takes more than half of the room: whoever comes is told,
+ * and whoever waits in any case is taken. */
+static void a_queue_that_takes_much_is_behind(void **state)
+{
+    enum { COUNT = 40000, ROOM = 4 << 20 }; /* 1.5 MiB a batch */
+    struct fixture *f = *state;
+    struct error error = {0};
+    writer_stop(f->writer);
+    struct writer_options options = {.queue_bytes_max = ROOM, .stepped = true};
+    assert_int_equal(writer_start(f->storage, &options, &f->writer, &error), STATUS_OK);
+    for (int i = 0; i < 2; i++) {
+        assert_false(writer_is_behind(f->writer));
+        assert_int_equal(
+            writer_submit_take(f->writer, batch_of(f, i * COUNT, COUNT), NULL, NULL, &error),
+            STATUS_OK);
+    }
+    assert_true(writer_is_behind(f->writer));
+    assert_int_equal(writer_submit_take(f->writer, batch_of(f, -1, 1), NULL, NULL, &error),
+                     STATUS_BUSY);
+    struct write_result result;
+    assert_int_equal(writer_write_take(f->writer, batch_of(f, -2, 1), &result, &error), STATUS_OK);
+    assert_int_equal(result.accepted, 1);
+    assert_false(writer_is_behind(f->writer));
+    assert_int_equal(info(f, "a").points, 2 * COUNT + 1);
 }
 
 int main(void)
@@ -553,6 +588,7 @@ int main(void)
         {"many_submitters", many_submitters},
         {"failing_driver", failing_driver},
         {"busy_queue", busy_queue},
+        {"a_queue_that_takes_much_is_behind", a_queue_that_takes_much_is_behind},
     };
     return contract_run("series", tests, ARRAY_COUNT(tests));
 }

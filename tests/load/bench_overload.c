@@ -4,7 +4,8 @@
  * usage: bench_overload PATH-OF-FORECASTD [SECONDS [WHAT]]     default 60 s; WHAT = reads or writes
  * reads: forecasts of SERIES_ASKED series, computed by workers. writes: points, 1,000 a request.
  * Capacity is what a closed loop of CLOSED connections gets in the same run. Beside the overload
- * /healthz is asked PROBES times a second.
+ * /healthz is asked PROBES times a second. A daemon begins its first training a minute after its
+ * start, and may take what train.memory says for it: what the overload takes is judged until then.
  */
 #include "tests/load/arrivals.h"
 #include "tests/load/judge.h"
@@ -13,10 +14,14 @@
 #include "tests/bench/load.h"
 
 #include <math.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #define SERIES           1000
 #define SERIES_ASKED     50
@@ -38,9 +43,16 @@ struct overload {
     size_t tick_length;
     int64_t next_ms;
     double health_share; /* of the requests */
-    pid_t pid;
-    double memory[MEMORY_SAMPLES];
-    size_t memory_count;
+};
+
+/* Resident memory once a second. */
+struct memory_watch {
+    const struct bench_daemon *daemon;
+    pthread_t thread;
+    atomic_bool stopping;
+    double samples[MEMORY_SAMPLES];
+    size_t count;
+    size_t before_training; /* samples until the first one that saw a training */
 };
 
 static size_t make_work(struct overload *overload, uint64_t number)
@@ -83,13 +95,51 @@ static size_t make_open(void *context, uint64_t number, const char **bytes, unsi
     return make_work(overload, number);
 }
 
-static void watch_memory(void *context, double second)
+static bool training_runs(int port)
 {
-    struct overload *overload = context;
-    (void)second;
-    if (overload->memory_count < MEMORY_SAMPLES) {
-        overload->memory[overload->memory_count++] = bench_resident_mb(overload->pid, 0);
+    static char metrics[262144];
+    int status = load_request(port, "GET", "/metrics", "text/plain", NULL, 0, metrics,
+                              sizeof(metrics), NULL);
+    return status == 200 && strstr(metrics, "\nforecastd_jobs_running 0") == NULL;
+}
+
+static void *watch_main(void *context)
+{
+    struct memory_watch *watch = context;
+    bool trained = false;
+    while (!atomic_load(&watch->stopping) && watch->count < MEMORY_SAMPLES) {
+        trained = trained || training_runs(watch->daemon->port);
+        watch->samples[watch->count++] = bench_resident_mb(watch->daemon->pid, 0);
+        watch->before_training += !trained;
+        usleep(1000000);
     }
+    return NULL;
+}
+
+static void watch_begin(struct memory_watch *watch, const struct bench_daemon *daemon)
+{
+    watch->daemon = daemon;
+    if (pthread_create(&watch->thread, NULL, watch_main, watch) != 0) {
+        fprintf(stderr, "load: no thread to watch memory\n");
+        exit(1);
+    }
+}
+
+/* Growth over the later half of the overload, as far as no training ran. */
+static double watch_end(struct memory_watch *watch)
+{
+    atomic_store(&watch->stopping, true);
+    pthread_join(watch->thread, NULL);
+    size_t count = watch->before_training;
+    if (count < 2) {
+        fprintf(stderr, "load: too few samples of memory\n");
+        exit(1);
+    }
+    double last = watch->samples[count - 1];
+    bench_print("overload_memory", last, "MB", "%.1f at the beginning, %.1f at the end%s",
+                watch->samples[0], watch->samples[watch->count - 1],
+                count < watch->count ? ", a training included" : "");
+    return last - watch->samples[count / 2];
 }
 
 static struct arrivals_result run(struct overload *overload, int port, double rate, double seconds)
@@ -99,8 +149,7 @@ static struct arrivals_result run(struct overload *overload, int port, double ra
                                        .seconds = seconds,
                                        .connections_max = CONNECTIONS_MAX,
                                        .make = make_open,
-                                       .context = overload,
-                                       .tick = watch_memory};
+                                       .context = overload};
     overload->health_share = PROBES / (rate + PROBES);
     return arrivals_run(&options);
 }
@@ -120,15 +169,6 @@ static void print_counts(const char *when, const struct arrivals_result *result)
     }
 }
 
-/* Growth of memory over the later half of the overload. */
-static double growth_mb(const struct overload *overload)
-{
-    size_t half = overload->memory_count / 2;
-    return overload->memory_count > 1
-               ? overload->memory[overload->memory_count - 1] - overload->memory[half]
-               : 0;
-}
-
 static void measure(struct overload *overload, const struct bench_daemon *daemon, double seconds)
 {
     struct load_options closed = {.port = daemon->port,
@@ -142,9 +182,10 @@ static void measure(struct overload *overload, const struct bench_daemon *daemon
                 before.p99_ms);
     struct arrivals_result calm = run(overload, daemon->port, capacity / 2, AFTER_SECONDS);
     print_counts("at half", &calm);
-    overload->memory_count = 0;
+    static struct memory_watch watch;
+    watch_begin(&watch, daemon);
     struct arrivals_result over = run(overload, daemon->port, 2 * capacity, seconds);
-    double growth = growth_mb(overload);
+    double growth = watch_end(&watch);
     print_counts("at twice", &over);
     struct arrivals_result settle = run(overload, daemon->port, capacity / 2, RECOVERY_SECONDS);
     struct arrivals_result after = run(overload, daemon->port, capacity / 2, AFTER_SECONDS);
@@ -187,7 +228,6 @@ int main(int argc, char **argv)
     if (!overload.writes) {
         traffic_feed(daemon.port, SERIES, 200);
     }
-    overload.pid = daemon.pid;
     /* Long ago, so that no tick comes to lie in the future, and each is newer than the last. */
     overload.next_ms = ((int64_t)time(NULL) - 300 * 86400) * 1000;
     overload.tick_length = traffic_tick(overload.tick, SERIES, overload.next_ms);

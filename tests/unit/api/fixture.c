@@ -132,7 +132,7 @@ static struct answer take(struct api_response *response, bool fast)
     snprintf(answer.type, sizeof(answer.type), "%s",
              response->content_type ? response->content_type : "");
     for (size_t i = 0; i < response->header_count; i++) {
-        note_header(&answer, response->headers[i].name, response->headers[i].value);
+        note_header(&answer, response->headers[i].name, api_header_value(response, i));
     }
     answer.body = malloc(response->body_length + 1);
     assert_non_null(answer.body);

@@ -26,7 +26,7 @@ static const char *header_of(const struct api_response *response, const char *na
 {
     for (size_t i = 0; i < response->header_count; i++) {
         if (strcmp(response->headers[i].name, name) == 0) {
-            return response->headers[i].value;
+            return api_header_value(response, i);
         }
     }
     return NULL;
@@ -143,6 +143,21 @@ static void headers_are_bounded_and_clean(void **state)
         response_header(&response, "X-More", "%d", i);
     }
     assert_int_equal(response.header_count, API_HEADERS_MAX);
+    assert_string_equal(api_header_value(&response, 1), "0");
+    struct api_response full = {0};
+    char longest[2 * API_HEADER_VALUE_LENGTH];
+    memset(longest, 'v', sizeof(longest) - 1);
+    longest[sizeof(longest) - 1] = '\0';
+    for (int i = 0; i < API_HEADERS_MAX; i++) {
+        response_header(&full, "X-Long", "%s", longest);
+    }
+    size_t fits = API_HEADERS_BYTES / (API_HEADER_VALUE_LENGTH + 1);
+    assert_int_equal(full.header_count, fits);
+    for (size_t i = 0; i < fits; i++) {
+        assert_int_equal(strlen(api_header_value(&full, i)), API_HEADER_VALUE_LENGTH);
+    }
+    response_header(&full, "X-Short", "1");
+    assert_string_equal(header_of(&full, "X-Short"), "1");
 }
 
 int main(void)

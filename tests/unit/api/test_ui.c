@@ -40,7 +40,7 @@ static const char *header(const struct api_response *response, const char *name)
 {
     for (size_t i = 0; i < response->header_count; i++) {
         if (strcmp(response->headers[i].name, name) == 0) {
-            return response->headers[i].value;
+            return api_header_value(response, i);
         }
     }
     return "";

@@ -8,6 +8,9 @@
 #include "tests/unit/model/model_test.h"
 
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #define ROUNDS 10
 #define MATRIX 12
@@ -175,6 +178,26 @@ static void lanes_wait_for_each_other(UNUSED void **state)
     assert_true(lanes_default() >= 1);
 }
 
+static void note_niceness(void *context, struct lanes *lanes, size_t lane)
+{
+    int *niceness = context;
+    (void)lanes;
+    niceness[lane] = getpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid));
+}
+
+static void lanes_step_back_where_they_are_told(UNUSED void **state)
+{
+    struct error error = {0};
+    int own = getpriority(PRIO_PROCESS, 0), niceness[2];
+    struct lanes_job job = {.count = 2, .work = note_niceness, .context = niceness};
+    assert_ok(lanes_run(&job, &error));
+    assert_true(niceness[0] == own && niceness[1] == own);
+    job.low_priority = true;
+    assert_ok(lanes_run(&job, &error));
+    assert_true(niceness[0] == 19 && niceness[1] == 19);
+    assert_int_equal(getpriority(PRIO_PROCESS, 0), own);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -182,6 +205,7 @@ int main(void)
         cmocka_unit_test(statistics_are_running_means),
         cmocka_unit_test(warms_up_and_cools_down),
         cmocka_unit_test(lanes_wait_for_each_other),
+        cmocka_unit_test(lanes_step_back_where_they_are_told),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
