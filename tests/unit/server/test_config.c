@@ -3,6 +3,8 @@
  */
 #include "server/config.h"
 
+#include "base/check.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -188,6 +190,28 @@ static void what_is_printed_can_be_read_back(void **state)
     text_release(&text);
 }
 
+/* Found by the fuzzer: a minus alone, and characters that a file of YAML may not hold as they are.
+ */
+static void awkward_text_is_printed_so_that_it_can_be_read_back(void **state)
+{
+    static const char *const values[] = {"-",    "--- x",  "...",       "~",        "a\nb",
+                                         "a\tb", "\x1b[m", "\x7f",      "\xc2\x85", "\xe2\x80\xa8",
+                                         "a#b",  "'\"\\",  "\xc3\xa9 ", " x",       "\xef\xbb\xbf"};
+    (void)state;
+    for (size_t i = 0; i < ARRAY_COUNT(values); i++) {
+        struct config config, again;
+        struct error error = {0};
+        struct text text;
+        assert_int_equal(load(NULL, NULL, NULL, &config, &error), STATUS_OK);
+        assert_int_equal(config_set(&config, "storage.path", values[i], "test", &error), STATUS_OK);
+        text_init(&text, 1 << 20);
+        config_print_effective(&config, &text);
+        assert_int_equal(load(text.bytes, NULL, NULL, &again, &error), STATUS_OK);
+        assert_string_equal(again.path, values[i]);
+        text_release(&text);
+    }
+}
+
 static void reload_takes_over_only_what_may_change(void **state)
 {
     struct config running, next;
@@ -213,6 +237,7 @@ int main(void)
         cmocka_unit_test(an_empty_file_or_section_changes_nothing),
         cmocka_unit_test(options_of_the_backbone_replace_each_other),
         cmocka_unit_test(what_is_printed_can_be_read_back),
+        cmocka_unit_test(awkward_text_is_printed_so_that_it_can_be_read_back),
         cmocka_unit_test(reload_takes_over_only_what_may_change),
     };
     int fd = mkstemp(path);
