@@ -25,6 +25,7 @@ LINES, BRANCHES, PARSER_BRANCHES = 90.0, 80.0, 90.0  # per cent
 
 # Harness of tests/fuzz -> what it is there for.
 PARSERS = {
+    "fuzz_config": ["server/config_yaml.c"],
     "fuzz_csv": ["api/csv.c"],
     "fuzz_line": ["api/line_reader.c", "api/line_scan.c"],
     "fuzz_mqtt": ["server/mqtt_packet.c", "api/mqtt_topic.c", "api/mqtt_payload.c"],
@@ -37,6 +38,7 @@ PARSERS = {
     "fuzz_query": ["api/query.c", "api/forecast_query.c"],
     "fuzz_remote_write": ["api/remote_write_reader.c"],
     "fuzz_series": ["base/series_scan.c", "base/series_name.c", "base/selector.c", "base/regex.c", "base/regex_match.c"],
+    "fuzz_tokens": ["base/token.c"],
 }
 
 
