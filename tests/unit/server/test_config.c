@@ -130,6 +130,9 @@ static void mistakes_of_the_file_name_the_line(void **state)
     FAILS("server:\n  listen: &x y\n", NULL, ":2", "anchors");
     FAILS("just text\n", NULL, ":1", "mapping");
     FAILS("server:\n  listen: !!str x\n", NULL, ":2", "tags");
+    FAILS("\nserver: &x {listen: a}\n", NULL, ":2", "anchors");
+    FAILS("mqtt:\n  topics: &x [a]\n", NULL, ":2", "anchors");
+    FAILS("--- !!map\nserver: {}\n", NULL, ":1", "tags");
     FAILS("server:\n  listen: \"a\\0b\"\n", NULL, ":2", "text is too long");
     FAILS("mqtt:\n  topics: [[a]]\n", NULL, ":2", "plain values only");
     FAILS("mqtt:\n  topics: [a, &x b]\n", NULL, ":2", "anchors");
