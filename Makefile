@@ -268,12 +268,12 @@ TSAN_SUITES = $(filter unit/storage unit/server unit/api contract,$(SUITES))
 .PHONY: test-sanitized
 test-sanitized: ## the suites again under ASan and UBSan, then under TSan
 	$(Q)sh deploy/install-deps.sh build demo test
-	$(Q)$(MAKE) --no-print-directory -j$(CORES) SAN=address,undefined all \
+	$(Q)$(MAKE) --no-print-directory -j$(CORES) SAN=address,undefined all build/corpora \
 	    $(addprefix build/,$(ASAN_SUITES))
 	$(Q)$(MAKE) --no-print-directory -j$(CORES) SAN=thread all $(addprefix build/,$(TSAN_SUITES))
 	$(Q)ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1 \
 	    HTTP_SHORT=1 TEST_JOBS=$(CORES) sh deploy/test.sh \
-	    $(patsubst %,check/%$(comma)SAN=address+undefined,$(ASAN_SUITES) http) \
+	    $(patsubst %,check/%$(comma)SAN=address+undefined,corpora $(ASAN_SUITES) http) \
 	    $(patsubst %,check/%$(comma)SAN=thread,$(TSAN_SUITES) http)
 
 # Corpora run before the suites: so the parsers are judged by them alone, and the suites come on top.

@@ -4,6 +4,7 @@
 #include "server/config.h"
 
 #include "base/check.h"
+#include "base/utf8.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -49,12 +50,47 @@ static void add_bounds(struct text *out, const struct option *option)
     }
 }
 
+/* Whether a character may stand as it is in YAML's double quotes: none that controls or breaks a
+ * line, no mark of the byte order, and none that replaces what is no UTF-8. */
+static bool is_shown(uint32_t point)
+{
+    return (point >= 0x20 && point < 0x7F) || point > 0xFFFF ||
+           (point >= 0xA0 && point < 0xFFFD && point != 0xFEFF && point != 0x2028 &&
+            point != 0x2029);
+}
+
+static void add_quoted(struct text *out, const char *value, size_t length)
+{
+    text_add_char(out, '"');
+    for (size_t at = 0, width; at < length; at += width) {
+        width = utf8_length(value + at, length - at);
+        uint32_t point = width > 0 ? utf8_decode(value + at, width) : 0xFFFD;
+        width = width > 0 ? width : 1;
+        if (!is_shown(point)) {
+            text_add_format(out, "\\u%04X", (unsigned)point);
+            continue;
+        }
+        text_add_string(out, point == '"' || point == '\\' ? "\\" : "");
+        text_add(out, value + at, width);
+    }
+    text_add_char(out, '"');
+}
+
+static bool needs_quotes(const char *value)
+{
+    for (const char *c = value; *c != '\0'; c++) {
+        if ((unsigned char)*c < 0x20 || (unsigned char)*c >= 0x7F) {
+            return true;
+        }
+    }
+    return value[0] == '\0' || value[0] == '-' || strpbrk(value, ":#{}[],&*?|>!%@`\"' ") != NULL;
+}
+
 static void add_file_line(struct text *out, const char *comment, const char *key, const char *value)
 {
-    bool quote = value[0] == '\0' || strpbrk(value, ":#{}[],&*?|>!%@`\"' ") != NULL;
     text_add_format(out, "%s  %s: ", comment, key);
-    if (quote) {
-        text_add_json_string(out, value, strlen(value));
+    if (needs_quotes(value)) {
+        add_quoted(out, value, strlen(value));
     } else {
         text_add_string(out, value);
     }

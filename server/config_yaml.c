@@ -31,11 +31,34 @@ static enum status fault(const struct yaml_layer *layer, size_t line, struct err
     return error_code(error, "bad_file", NULL);
 }
 
+/* Whether it has an anchor or a tag; values and the starts of lists and mappings may. */
+static bool is_marked(const yaml_event_t *event)
+{
+    const yaml_char_t *anchor = NULL, *tag = NULL;
+    if (event->type == YAML_SCALAR_EVENT) {
+        anchor = event->data.scalar.anchor;
+        tag = event->data.scalar.tag;
+    } else if (event->type == YAML_SEQUENCE_START_EVENT) {
+        anchor = event->data.sequence_start.anchor;
+        tag = event->data.sequence_start.tag;
+    } else if (event->type == YAML_MAPPING_START_EVENT) {
+        anchor = event->data.mapping_start.anchor;
+        tag = event->data.mapping_start.tag;
+    }
+    return anchor != NULL || tag != NULL;
+}
+
+/* The caller deletes the event where there is one. */
 static enum status next_event(struct yaml_layer *layer, yaml_event_t *event, struct error *error)
 {
     if (!yaml_parser_parse(&layer->parser, event)) {
         const char *problem = layer->parser.problem != NULL ? layer->parser.problem : "not YAML";
         return fault(layer, layer->parser.problem_mark.line, error, problem, "");
+    }
+    if (is_marked(event)) {
+        size_t line = event->start_mark.line;
+        yaml_event_delete(event);
+        return fault(layer, line, error, "anchors and tags are not supported", "");
     }
     return STATUS_OK;
 }
@@ -44,10 +67,6 @@ static enum status copy_scalar(struct yaml_layer *layer, const yaml_event_t *eve
                                size_t capacity, struct error *error)
 {
     size_t length = event->data.scalar.length;
-    if (event->data.scalar.anchor != NULL || event->data.scalar.tag != NULL) {
-        return fault(layer, event->start_mark.line, error, "anchors and tags are not supported",
-                     "");
-    }
     if (length >= capacity || memchr(event->data.scalar.value, 0, length) != NULL) {
         return fault(layer, event->start_mark.line, error, "text is too long", "");
     }

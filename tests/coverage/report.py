@@ -25,8 +25,10 @@ LINES, BRANCHES, PARSER_BRANCHES = 90.0, 80.0, 90.0  # per cent
 
 # Harness of tests/fuzz -> what it is there for.
 PARSERS = {
+    "fuzz_chunk": ["storage/chunk.c", "storage/chunk_xor.c", "storage/journal.c"],
+    "fuzz_config": ["server/config_yaml.c"],
     "fuzz_csv": ["api/csv.c"],
-    "fuzz_line": ["api/line_reader.c", "api/line_scan.c", "base/series_scan.c"],
+    "fuzz_line": ["api/line_reader.c", "api/line_scan.c"],
     "fuzz_mqtt": ["server/mqtt_packet.c", "api/mqtt_topic.c", "api/mqtt_payload.c"],
     "fuzz_neighbour_flux": ["api/neighbour_flux.c"],
     "fuzz_neighbour_json": ["api/neighbour_influxql.c", "api/neighbour_prometheus.c"],
@@ -34,8 +36,10 @@ PARSERS = {
     "fuzz_otlp": ["api/otlp_reader.c", "api/otlp_json.c", "api/otlp_labels.c", "api/otlp_point.c", "api/otlp_names.c"],
     "fuzz_points": ["api/points_reader.c", "api/points_scan.c", "base/json_reader.c", "base/json_number.c"],
     "fuzz_promql": ["api/promql_lexer.c", "api/promql_parser.c", "api/promql_operand.c", "api/promql_selector.c"],
-    "fuzz_query": ["api/query.c", "base/selector.c", "api/forecast_query.c"],
+    "fuzz_query": ["api/query.c", "api/forecast_query.c"],
     "fuzz_remote_write": ["api/remote_write_reader.c"],
+    "fuzz_series": ["base/series_scan.c", "base/series_name.c", "base/selector.c", "base/regex.c", "base/regex_match.c"],
+    "fuzz_tokens": ["base/token.c"],
 }
 
 

@@ -1,31 +1,46 @@
 /* Fuzzes whole requests against the memory store: target and control body; no input may do harm.
  * SPDX-License-Identifier: Apache-2.0
  *
- * The first byte chooses the method; then the target up to a newline, then the body.
+ * The first byte chooses the method and the limits; then the target up to a newline, then the body.
  */
 #include "api/api.h"
 
 #include "base/log.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define TARGET_MAX 4096
+#define MANY       70 /* series: more than a forecast may have, or than one look finds */
 
 static struct api_services services;
 static struct api_worker *worker;
-static struct api_limits limits = {
-    .body_max = (size_t)1 << 20,
-    .max_future_ms = 600000,
-    .series_max = 1000,
-    .points_per_request = 1000,
-    .forecast_series_max = 50,
-    .horizon_default = 12,
-    .horizon_max = 64,
-    .live_bytes_max = (size_t)1 << 20,
+static struct api_limits limits[2] = {
+    {
+        .body_max = (size_t)1 << 20,
+        .max_future_ms = 600000,
+        .series_max = 1000,
+        .points_per_request = 1000,
+        .forecast_series_max = 50,
+        .horizon_default = 12,
+        .horizon_max = 64,
+        .live_bytes_max = (size_t)1 << 20,
+    },
+    {
+        .body_max = 100,
+        .max_future_ms = 600000,
+        .series_max = 1000,
+        .points_per_request = 10,
+        .horizon_default = 1,
+        .horizon_max = 2,
+        .live_bytes_max = 1,
+        .quantiles = "0.05,0.5",
+    },
 };
 
-/* A store with one series of a few points; points are not posted, so nothing is ever pending. */
+/* A store with one series of a few points and many of one; points are not posted, so nothing is
+ * ever pending. */
 static void start(void)
 {
     struct error error = {0};
@@ -39,14 +54,21 @@ static void start(void)
                 writer_start(services.storage, &writer, &services.writer, &error) == STATUS_OK &&
                 registry_new(&services.registry, &error) == STATUS_OK &&
                 job_table_new(&services.jobs, &error) == STATUS_OK;
-    atomic_store(&services.limits, &limits);
+    atomic_store(&services.limits, &limits[0]);
     fine = fine && api_services_init(&services, &error) == STATUS_OK &&
            api_worker_new(&services, &worker, &error) == STATUS_OK &&
-           write_batch_new(services.storage, 100, &batch, &error) == STATUS_OK &&
+           write_batch_new(services.storage, 200, &batch, &error) == STATUS_OK &&
            write_batch_series(batch, "s", 1, &series, &error) == STATUS_OK;
     for (int i = 0; fine && i < 40; i++) {
         struct point point = {INT64_C(1795354740000) + i * 60000, (double)(i % 6)};
         fine = write_batch_point(batch, series, point, &error) == STATUS_OK;
+    }
+    for (int i = 0; fine && i < MANY; i++) {
+        char name[64];
+        int length = snprintf(name, sizeof(name), i ? "many{i=\"%d\"}" : "many{i=\"a\\\"b\"}", i);
+        struct point point = {INT64_C(1795354740000), (double)i};
+        fine = write_batch_series(batch, name, (size_t)length, &series, &error) == STATUS_OK &&
+               write_batch_point(batch, series, point, &error) == STATUS_OK;
     }
     if (!fine || writer_write_take(services.writer, batch, &result, &error) != STATUS_OK) {
         abort();
@@ -85,6 +107,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (mark) {
         *mark = '\0';
     }
+    atomic_store(&services.limits, &limits[data[0] / 5 % 2]);
     struct api_response response = {0};
     struct api_request request = {
         .method = methods[data[0] % 5],

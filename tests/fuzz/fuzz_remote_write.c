@@ -1,81 +1,15 @@
 /* Fuzzes remote write: both messages, and the snappy block around them; known names must agree.
  * SPDX-License-Identifier: Apache-2.0
  *
- * The first byte chooses the version and whether the rest is a snappy block or the message itself.
+ * The first byte chooses the version, or that a line with the type of the body does, and whether
+ * the rest is a snappy block or the message itself.
  */
 #include "api/remote_write_reader.h"
 #include "api/snappy_block.h"
 #include "base/memory.h"
-
-#include <math.h>
-#include <stdlib.h>
-#include <string.h>
+#include "tests/fuzz/visitor.h"
 
 #define UNPACKED_MAX ((size_t)1 << 20)
-
-static void add(uint64_t *sum, uint64_t value)
-{
-    *sum = (*sum ^ value) * UINT64_C(0x100000001B3);
-}
-
-static enum status visit_series(void *context, struct slice text, uint64_t *handle, uint32_t *number,
-                                struct error *error)
-{
-    (void)handle;
-    uint32_t hash = 17;
-    (void)context;
-    if (text.length == 3) {
-        error_set(error, STATUS_TOO_LARGE, "refused here so that this is tried too");
-        return error_code(error, "series_limit", NULL);
-    }
-    for (size_t i = 0; i < text.length; i++) {
-        hash = hash * 31 + (unsigned char)text.bytes[i];
-    }
-    *number = hash;
-    return STATUS_OK;
-}
-
-static enum status visit_point(void *context, uint32_t number, struct point point,
-                               struct error *error)
-{
-    uint64_t bits = 0;
-    (void)error;
-    if (isinf(point.value)) {
-        abort();
-    }
-    if (!isnan(point.value)) {
-        memcpy(&bits, &point.value, sizeof(bits));
-    }
-    add(context, number);
-    add(context, (uint64_t)point.time_ms);
-    add(context, bits);
-    return STATUS_OK;
-}
-
-static enum status visit_end(void *context, uint32_t number, int64_t time_ms, struct error *error)
-{
-    (void)error;
-    add(context, ~(uint64_t)number);
-    add(context, (uint64_t)time_ms);
-    return STATUS_OK;
-}
-
-static void visit_refusal(void *context, uint64_t position, const struct error *error)
-{
-    if (error->status == STATUS_OK || !error->code) {
-        abort();
-    }
-    add(context, ~position);
-}
-
-static enum status visit_declaration(void *context, struct slice family, enum family_type type,
-                                     struct error *error)
-{
-    (void)error;
-    add(context, family.length);
-    add(context, (uint64_t)type);
-    return STATUS_OK;
-}
 
 static void read_message(struct slice message, enum remote_write_version version)
 {
@@ -88,8 +22,8 @@ static void read_message(struct slice message, enum remote_write_version version
     }
     for (int i = 0; i < 3; i++) { /* without a cache, then twice with it: unknown and known names */
         struct remote_write_skipped skipped = {0};
-        struct points_visitor visitor = {&sums[i],      visit_series, visit_point,
-                                         visit_refusal, visit_end,    visit_declaration};
+        struct points_visitor visitor = {&sums[i],    sum_series, sum_point,
+                                         sum_refusal, sum_end,    sum_declaration};
         struct remote_write request = {message, version, i ? cache : NULL};
         status[i] = remote_write_read(&request, &visitor, &skipped, &error);
     }
@@ -97,6 +31,28 @@ static void read_message(struct slice message, enum remote_write_version version
         (status[0] == STATUS_OK && (sums[0] != sums[1] || sums[1] != sums[2]))) {
         abort();
     }
+}
+
+/* Takes the type of the body off the front; false where there is no such type. */
+static bool take_type(struct slice *message, enum remote_write_version *version)
+{
+    const char *feed = message->length > 0 ? memchr(message->bytes, '\n', message->length) : NULL;
+    size_t length = feed != NULL ? (size_t)(feed - message->bytes) : message->length;
+    char *type = malloc(length + 1);
+    if (type == NULL) {
+        abort();
+    }
+    memcpy(type, message->bytes, length);
+    type[length] = '\0';
+    bool known = remote_write_version(type, version);
+    bool protobuf = strcasestr(type, "application/x-protobuf") != NULL;
+    if (known && !protobuf && type[strspn(type, " \t")] != '\0') {
+        abort();
+    }
+    free(type);
+    message->bytes += length + (feed != NULL);
+    message->length -= length + (feed != NULL);
+    return known;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -108,6 +64,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     enum remote_write_version version = data[0] & 1 ? REMOTE_WRITE_2 : REMOTE_WRITE_1;
     struct slice message = {(const char *)data + 1, size - 1};
+    if (data[0] & 4 && !take_type(&message, &version)) {
+        return 0;
+    }
     char *unpacked = NULL;
     struct error error = {0};
     if (data[0] & 2) {

@@ -12,7 +12,8 @@ for harness in "$@"; do
     found=$build/fuzz-found/$harness
     mkdir -p "$corpus" "$found/new"
     if "$build/tests/fuzz/$harness" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 \
-        -print_final_stats=1 -artifact_prefix="$found/" "$found/new" "$corpus" >"$found/log" 2>&1; then
+        -dict="tests/fuzz/dict/${harness#fuzz_}.dict" -print_final_stats=1 \
+        -artifact_prefix="$found/" "$found/new" "$corpus" >"$found/log" 2>&1; then
         passed=$((passed + 1))
         printf '  ok    %-24s %s\n' "$harness" "$(grep -E 'number_of_executed_units' "$found/log" | tr -s ' :')"
     else

@@ -102,6 +102,76 @@ static void mistakes_of_usage_are_told(void **state)
     assert_int_equal(shell_run(&shell, command_export, "word", NULL), EXIT_USAGE);
 }
 
+/* What words mean together, and what is wrong with each: exit 2 and nothing on standard output. */
+static void what_is_wrong_with_the_words_is_told(void **state)
+{
+    static const struct {
+        int (*command)(int argc, char **argv);
+        const char *words[6], *told;
+    } rows[] = {
+        {command_backtest, {"--horizon=3"}, "no file is named"},
+        {command_backtest, {"a.csv", "b.csv"}, "unexpected argument 'b.csv'"},
+        {command_backtest, {"a.csv"}, "option '--horizon' is required"},
+        {command_backtest,
+         {"a.csv", "--horizon=3", "--windows=0", "--json"},
+         "--forecasts OUT.csv"},
+        {command_backtest,
+         {"a.csv", "--horizon=3", "--windows=0", "--by-series=x"},
+         "--windows 0 has no actual values"},
+        {command_backtest, {"a.csv", "--horizon=3", "--plot-series=a"}, "needs --plot OUT.svg"},
+        {command_backtest, {"a.csv", "--horizon=3", "--end=soon"}, "option '--end'"},
+        {command_backbones, {"linformer", "performer"}, "unexpected argument 'performer'"},
+        {command_backbones, {"--json", "linformer"}, "leave out 'linformer'"},
+        {command_config, {"x"}, "unexpected argument 'x'"},
+        {command_serve, {"x"}, "unexpected argument 'x'"},
+        {command_healthcheck, {"x"}, "unexpected argument 'x'"},
+        {command_check, {"x"}, "unexpected argument 'x'"},
+        {command_train, {"x"}, "unexpected argument 'x'"},
+        {command_export, {"--start=soon"}, "option '--start'"},
+        {command_export, {"--end="}, "option '--end'"},
+        {command_forecast, {"x"}, "unexpected argument 'x'"},
+        {command_forecast, {"--horizon=3"}, "no series is named"},
+        {command_backup, {NULL}, "the file to write is missing"},
+        {command_backup, {"a", "b"}, "unexpected argument 'b'"},
+        {command_backup, {"a", "--rate=x"}, "--rate"},
+        {command_restore, {NULL}, "the file to restore is missing"},
+        {command_restore, {"a", "b"}, "unexpected argument 'b'"},
+        {command_import, {NULL}, "no file is named"},
+        {command_import, {"--query=x"}, "--from-prometheus or --from-influxdb is missing"},
+        {command_import,
+         {"--bucket=x", "a.csv"},
+         "--from-prometheus or --from-influxdb is missing"},
+        {command_import, {"--from-prometheus=http://a", "a.csv"}, "either files or a neighbour"},
+        {command_import,
+         {"--from-prometheus=http://a", "--from-influxdb=http://b"},
+         "one neighbour at a time"},
+        {command_import, {"--from-prometheus=a"}, "must begin with http"},
+        {command_import, {"--from-prometheus=http://a"}, "option '--query' is missing"},
+        {command_import,
+         {"--from-prometheus=http://a", "--query=x", "--start=2026-01-02", "--end=2026-01-01"},
+         "--start is not before --end"},
+        {command_import, {"--from-prometheus=http://a", "--step=0s"}, "longer than nothing"},
+        {command_import, {"--from-prometheus=http://a", "--start=soon"}, "--start: "},
+        {command_import, {"--header=Authorization: x"}, "--header must not carry a secret"},
+        {command_import, {"--header=x"}, "a header is not 'Name: value'"},
+        {command_import, {"--bearer-file=/nonexistent/x"}, "could not open '/nonexistent/x'"},
+        {command_import,
+         {"--from-influxdb=http://a", "--database=b", "--query=SELECT x"},
+         "--query 1 does not say where the time range goes"},
+        {command_import,
+         {"--from-influxdb=http://a", "--org=o", "--bucket=b", "--query=from(bucket: \"b\")"},
+         "--query 1 does not say where the time range goes"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        const char *const *w = rows[i].words;
+        int code = shell_run(&shell, rows[i].command, w[0], w[1], w[2], w[3], w[4], w[5], NULL);
+        if (code != EXIT_USAGE || strstr(shell.err, rows[i].told) == NULL || shell.out[0] != '\0') {
+            fail_msg("row %zu: code %d, '%s' is not in: %s", i, code, rows[i].told, shell.err);
+        }
+    }
+}
+
 static void failures_leave_with_one(void **state)
 {
     (void)state;
@@ -228,6 +298,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(help_and_version_are_everywhere),
         cmocka_unit_test(mistakes_of_usage_are_told),
+        cmocka_unit_test(what_is_wrong_with_the_words_is_told),
         cmocka_unit_test(failures_leave_with_one),
         cmocka_unit_test(configuration_is_printed_and_checked),
         cmocka_unit_test(a_file_goes_in_and_comes_out),

@@ -3,6 +3,8 @@
  */
 #include "server/config.h"
 
+#include "base/check.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -107,6 +109,8 @@ static void mistakes_stop_the_start_by_name(void **state)
     FAILS(NULL, "storage.downsample=30d", "storage.downsample", "no age and step");
     FAILS(NULL, "storage.downsample=30d:5m,20d:1h", "storage.downsample", "ages must rise");
     FAILS(NULL, "tls.cert=/x", "tls.cert", "without", "tls.key");
+    FAILS(NULL, "tls.key=/x", "'tls.key' is set without 'tls.cert'");
+    FAILS(NULL, "alerts.nokey=1", "alerts.nokey", "is no rule with a key");
     FAILS(NULL, "mqtt.broker=x", "is no address of a broker");
     FAILS(NULL, "model.backbone=nothing", "nothing");
     FAILS(NULL, "model.no_such_option=3", "no_such_option", "logsparse");
@@ -125,6 +129,41 @@ static void mistakes_of_the_file_name_the_line(void **state)
     FAILS("a: 1\n---\nb: 2\n", NULL, path);
     FAILS("server:\n  listen: &x y\n", NULL, ":2", "anchors");
     FAILS("just text\n", NULL, ":1", "mapping");
+    FAILS("server:\n  listen: !!str x\n", NULL, ":2", "tags");
+    FAILS("\nserver: &x {listen: a}\n", NULL, ":2", "anchors");
+    FAILS("mqtt:\n  topics: &x [a]\n", NULL, ":2", "anchors");
+    FAILS("--- !!map\nserver: {}\n", NULL, ":1", "tags");
+    FAILS("server:\n  listen: \"a\\0b\"\n", NULL, ":2", "text is too long");
+    FAILS("mqtt:\n  topics: [[a]]\n", NULL, ":2", "plain values only");
+    FAILS("mqtt:\n  topics: [a, &x b]\n", NULL, ":2", "anchors");
+    FAILS("? [a]\n: b\n", NULL, ":1", "a key must be plain text");
+    FAILS("a: {b: {c: {d: {e: 1}}}}\n", NULL, ":1", "not supported for key", "a.b.c.d");
+    FAILS("server: {}\n---\nserver: {}\n", NULL, "only one document");
+}
+
+/* Texts at the bounds of the file's reader: each is refused, none is cut. */
+static void what_is_too_long_for_a_file_is_refused(void **state)
+{
+    static char text[8192];
+    (void)state;
+    snprintf(text, sizeof(text), "server:\n  listen: %01100d\n", 0);
+    FAILS(text, NULL, ":2", "text is too long");
+    snprintf(text, sizeof(text), "%0200d: 1\n", 0);
+    FAILS(text, NULL, ":1", "text is too long");
+    snprintf(text, sizeof(text), "%0100d:\n  %0100d: 1\n", 0, 0);
+    FAILS(text, NULL, ":2", "key is too long");
+    snprintf(text, sizeof(text), "mqtt:\n  topics: [%0600d, %0600d]\n", 0, 0);
+    FAILS(text, NULL, ":2", "list is too long");
+}
+
+static void a_configuration_is_a_plain_file(void **state)
+{
+    struct config config;
+    struct error error = {0};
+    struct config_sources folder = {.file = "/tmp"};
+    (void)state;
+    assert_int_equal(config_load(&folder, &config, &error), STATUS_TOO_LARGE);
+    assert_non_null(strstr(error.text, "'/tmp' is not a plain file"));
 }
 
 static void a_missing_file_is_an_error(void **state)
@@ -188,6 +227,28 @@ static void what_is_printed_can_be_read_back(void **state)
     text_release(&text);
 }
 
+/* Found by the fuzzer: a minus alone, and characters that a file of YAML may not hold as they are.
+ */
+static void awkward_text_is_printed_so_that_it_can_be_read_back(void **state)
+{
+    static const char *const values[] = {"-",    "--- x",  "...",       "~",        "a\nb",
+                                         "a\tb", "\x1b[m", "\x7f",      "\xc2\x85", "\xe2\x80\xa8",
+                                         "a#b",  "'\"\\",  "\xc3\xa9 ", " x",       "\xef\xbb\xbf"};
+    (void)state;
+    for (size_t i = 0; i < ARRAY_COUNT(values); i++) {
+        struct config config, again;
+        struct error error = {0};
+        struct text text;
+        assert_int_equal(load(NULL, NULL, NULL, &config, &error), STATUS_OK);
+        assert_int_equal(config_set(&config, "storage.path", values[i], "test", &error), STATUS_OK);
+        text_init(&text, 1 << 20);
+        config_print_effective(&config, &text);
+        assert_int_equal(load(text.bytes, NULL, NULL, &again, &error), STATUS_OK);
+        assert_string_equal(again.path, values[i]);
+        text_release(&text);
+    }
+}
+
 static void reload_takes_over_only_what_may_change(void **state)
 {
     struct config running, next;
@@ -210,9 +271,12 @@ int main(void)
         cmocka_unit_test(mistakes_stop_the_start_by_name),
         cmocka_unit_test(mistakes_of_the_file_name_the_line),
         cmocka_unit_test(a_missing_file_is_an_error),
+        cmocka_unit_test(what_is_too_long_for_a_file_is_refused),
+        cmocka_unit_test(a_configuration_is_a_plain_file),
         cmocka_unit_test(an_empty_file_or_section_changes_nothing),
         cmocka_unit_test(options_of_the_backbone_replace_each_other),
         cmocka_unit_test(what_is_printed_can_be_read_back),
+        cmocka_unit_test(awkward_text_is_printed_so_that_it_can_be_read_back),
         cmocka_unit_test(reload_takes_over_only_what_may_change),
     };
     int fd = mkstemp(path);
