@@ -146,6 +146,7 @@ static enum status measure(struct blend_losses *losses, const struct evaluation 
                             .baseline = floats + horizon,
                             .mixed = floats + horizon * (QUANTILE_COUNT + 1)};
         measure_place(losses, evaluation, i, &room);
+        status = evaluation_go_on(evaluation, error);
     }
     mem_free(doubles);
     mem_free(floats);

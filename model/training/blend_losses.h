@@ -27,7 +27,7 @@ struct blend_losses {
 };
 
 /* Of the evaluation's forecasts, which are the model's alone; `seasons` are the group's.
- * STATUS_NO_MEMORY. */
+ * STATUS_NO_MEMORY, STATUS_CANCELLED. */
 enum status blend_losses_init(struct blend_losses *losses, const struct evaluation *evaluation,
                               const uint32_t seasons[SEASONS_MAX], struct error *error) MUST_USE;
 void blend_losses_release(struct blend_losses *losses); /* harmless on a zeroed struct */

@@ -46,7 +46,7 @@ static bool usable(const struct model_series *series, size_t origin, size_t hori
 enum status evaluation_init(struct evaluation *evaluation, const struct evaluation_wanted *wanted,
                             size_t horizon, struct error *error)
 {
-    *evaluation = (struct evaluation){.horizon = horizon};
+    *evaluation = (struct evaluation){.horizon = horizon, .cancel = wanted->cancel};
     size_t places_max = wanted->places_max > 0 ? wanted->places_max : EVALUATED_MAX;
     size_t found = 0;
     size_t keep_each = 1;
@@ -95,6 +95,12 @@ void evaluation_release(struct evaluation *evaluation)
     *evaluation = (struct evaluation){0};
 }
 
+enum status evaluation_go_on(const struct evaluation *evaluation, struct error *error)
+{
+    bool cancelled = evaluation->cancel != NULL && atomic_load(evaluation->cancel);
+    return cancelled ? error_set(error, STATUS_CANCELLED, "training was cancelled") : STATUS_OK;
+}
+
 struct forecast evaluation_get(const struct evaluation *evaluation, size_t index)
 {
     size_t horizon = evaluation->horizon;
@@ -140,6 +146,9 @@ enum status evaluation_forecast(struct evaluation *evaluation, const struct snap
             out[i] = evaluation_get(evaluation, done + i);
         }
         status = forecaster_run(forecaster, series, part, out, error);
+        if (status == STATUS_OK) {
+            status = evaluation_go_on(evaluation, error);
+        }
         done += part;
     }
     forecaster_free(forecaster);
@@ -201,7 +210,8 @@ static enum status sum_all(const struct evaluation *evaluation, struct sums *mod
     }
     double *actual = scratch + 4 * longest;
     struct forecast out = {.horizon = horizon, .mean = room, .quantiles = room + horizon};
-    for (size_t i = 0; i < evaluation->count; i++) {
+    enum status status = STATUS_OK;
+    for (size_t i = 0; i < evaluation->count && status == STATUS_OK; i++) {
         struct model_series series = cut_series(&evaluation->places[i]);
         double scale = metrics_scale(series.values, series.count, scale_season(&series));
         evaluation_actual(evaluation, i, actual);
@@ -217,10 +227,11 @@ static enum status sum_all(const struct evaluation *evaluation, struct sums *mod
                 add_place(&baselines[b], &out, actual, scale);
             }
         }
+        status = evaluation_go_on(evaluation, error);
     }
     mem_free(scratch);
     mem_free(room);
-    return STATUS_OK;
+    return status;
 }
 
 enum status evaluation_figures(const struct evaluation *evaluation,

@@ -6,6 +6,8 @@
 
 #include "model/snapshot.h"
 
+#include <stdatomic.h>
+
 #define EVALUATED_MAX 1024 /* origins of one evaluation; more are thinned out evenly */
 
 struct evaluation_place {
@@ -20,6 +22,7 @@ struct evaluation {
     size_t horizon;
     float *means;     /* [count][H] */
     float *quantiles; /* [count][Q][H] */
+    const atomic_bool *cancel;
 };
 
 /* The newest `origins` origins of each series, one horizon apart, whose whole history before them
@@ -31,11 +34,15 @@ struct evaluation_wanted {
     size_t origins, history;
     int64_t from_ms; /* INT64_MIN: any */
     bool partial;
-    size_t places_max; /* of all series, thinned out evenly; 0 = EVALUATED_MAX */
+    size_t places_max;         /* of all series, thinned out evenly; 0 = EVALUATED_MAX */
+    const atomic_bool *cancel; /* looked at between places by all that goes through them; or NULL */
 };
 enum status evaluation_init(struct evaluation *evaluation, const struct evaluation_wanted *wanted,
                             size_t horizon, struct error *error) MUST_USE;
 void evaluation_release(struct evaluation *evaluation);
+
+/* STATUS_CANCELLED where somebody has cancelled. */
+enum status evaluation_go_on(const struct evaluation *evaluation, struct error *error) MUST_USE;
 
 /* Fills means and quantiles. */
 enum status evaluation_forecast(struct evaluation *evaluation, const struct snapshot *snapshot,

@@ -374,6 +374,7 @@ static enum status close_model(struct training *training, struct error *error)
         .history = 2,
         .from_ms = INT64_MIN,
         .places_max = places_max(request),
+        .cancel = request->cancel,
     };
     enum status status = combine_members(training->snapshot, &wanted, &request->config, error);
     if (status == STATUS_OK) {

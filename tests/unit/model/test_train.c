@@ -177,6 +177,29 @@ static void stops_when_cancelled(UNUSED void **state)
     assert_true(canceller.reports > 1);
 }
 
+static void cancel_closing(void *context, const struct train_progress *progress)
+{
+    struct canceller *canceller = context;
+    assert_string_not_equal(progress->phase, "evaluating"); /* it is not gone on with */
+    if (strcmp(progress->phase, "calibrating") == 0) {
+        atomic_store(&canceller->cancel, true);
+    }
+}
+
+/* Blend and calibration of many series take seconds, which a stopping daemon does not have. */
+static void stops_when_cancelled_while_closing(UNUSED void **state)
+{
+    struct error error = {0};
+    struct snapshot *snapshot = NULL;
+    struct canceller canceller = {.reports = 0};
+    struct train_request request = request_of(3, 2);
+    request.cancel = &canceller.cancel;
+    request.report = cancel_closing;
+    request.report_context = &canceller;
+    assert_status(model_train(&request, &snapshot, &error), STATUS_CANCELLED);
+    assert_null(snapshot);
+}
+
 static void refuses_what_cannot_work(UNUSED void **state)
 {
     struct error error = {0};
@@ -296,6 +319,7 @@ int main(void)
         cmocka_unit_test(trains_within_its_time),
         cmocka_unit_test(small_memory_means_small_batches_not_failure),
         cmocka_unit_test(stops_when_cancelled),
+        cmocka_unit_test(stops_when_cancelled_while_closing),
         cmocka_unit_test(refuses_what_cannot_work),
         cmocka_unit_test(parts_of_the_recipe_can_be_left_out),
         cmocka_unit_test(backtest_is_fair_and_complete),
