@@ -127,6 +127,10 @@ const struct option config_options[] = {
 };
 const size_t config_option_count = ARRAY_COUNT(config_options);
 
+/* Names of a backbone's options, which are checked against its table when it is known. */
+#define OPTION_NAME   "abcdefghijklmnopqrstuvwxyz0123456789_"
+#define MODEL_KEY_MAX 64
+
 static bool is_section(const char *name, const char *section)
 {
     size_t length = strlen(section);
@@ -139,7 +143,8 @@ static enum status set_model_option(struct config *config, const char *key, cons
 {
     char out[sizeof(config->model_options)] = "";
     size_t used = 0, key_length = strlen(key);
-    if (strpbrk(key, " =") != NULL || strpbrk(value, " =") != NULL || value[0] == '\0') {
+    if (key_length >= MODEL_KEY_MAX || key[strspn(key, OPTION_NAME)] != '\0' ||
+        strpbrk(value, " =") != NULL || value[0] == '\0') {
         error_set(error, STATUS_INVALID, "%s: 'model.%s' cannot be '%s'", origin, key, value);
         return error_code(error, "bad_value", key);
     }

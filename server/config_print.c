@@ -207,9 +207,12 @@ void config_print_effective(const struct config *config, struct text *out)
             continue;
         }
         for (const char *item = config->model_options; *item != '\0';) {
-            size_t length = strcspn(item, " "), key = strcspn(item, "=");
-            text_add_format(out, "  %.*s: %.*s\n", (int)key, item, (int)(length - key - 1),
-                            item + key + 1);
+            char key[64], word[sizeof(config->model_options)];
+            size_t length = strcspn(item, " "), key_length = strcspn(item, "=");
+            snprintf(key, sizeof(key), "%.*s", (int)key_length, item);
+            snprintf(word, sizeof(word), "%.*s", (int)(length - key_length - 1),
+                     item + key_length + 1);
+            add_file_line(out, "", key, word);
             item += length + (item[length] == ' ');
         }
     }

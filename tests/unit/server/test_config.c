@@ -249,6 +249,31 @@ static void awkward_text_is_printed_so_that_it_can_be_read_back(void **state)
     }
 }
 
+/* As what is given, so what the backbone's options are given, before they are checked. */
+static void options_of_the_backbone_can_be_read_back(void **state)
+{
+    static const char *const values[] = {"-", "~", "\xe2\x80\xa8x", "a#b", "'\"", "-0.5", "1e-3"};
+    (void)state;
+    for (size_t i = 0; i < ARRAY_COUNT(values); i++) {
+        struct config config, again;
+        struct error error = {0};
+        struct text text;
+        assert_int_equal(load(NULL, NULL, NULL, &config, &error), STATUS_OK);
+        again = config;
+        assert_int_equal(config_set(&config, "model.width", values[i], "test", &error), STATUS_OK);
+        text_init(&text, 1 << 20);
+        config_print_effective(&config, &text);
+        assert_int_equal(config_read_yaml(&again, "printed", text.bytes, text.length, &error),
+                         STATUS_OK);
+        assert_string_equal(again.model_options, config.model_options);
+        text_release(&text);
+    }
+    struct config config;
+    struct error error = {0};
+    assert_int_equal(load(NULL, NULL, NULL, &config, &error), STATUS_OK);
+    assert_int_equal(config_set(&config, "model.wid\tth", "5", "test", &error), STATUS_INVALID);
+}
+
 static void reload_takes_over_only_what_may_change(void **state)
 {
     struct config running, next;
@@ -277,6 +302,7 @@ int main(void)
         cmocka_unit_test(options_of_the_backbone_replace_each_other),
         cmocka_unit_test(what_is_printed_can_be_read_back),
         cmocka_unit_test(awkward_text_is_printed_so_that_it_can_be_read_back),
+        cmocka_unit_test(options_of_the_backbone_can_be_read_back),
         cmocka_unit_test(reload_takes_over_only_what_may_change),
     };
     int fd = mkstemp(path);
