@@ -57,18 +57,19 @@ static void find_crossing(const struct alert_condition *condition, const struct 
 
 /* The forecast up to the end of the time: on a coarser grid where it has to be, and cut at the
  * longest horizon where none does. */
-static enum status make(struct api_worker *worker, uint32_t id, int64_t within_ms,
-                        struct forecast_made *made, struct error *error)
+static enum status make(struct api_worker *worker, uint32_t id,
+                        const struct alert_condition *condition, struct forecast_made *made,
+                        struct error *error)
 {
     const struct api_limits *limits = atomic_load(&worker->services->limits);
     struct forecast_order order = {
         .ids = &id,
         .count = 1,
-        .horizon_ms = within_ms,
+        .horizon_ms = condition->within_ms,
         .steps_max = limits->horizon_max,
         .skip_short = true,
         .coarser = true,
-        .crossings = true,
+        .crossings = condition->measure == ALERT_CROSSING,
     };
     enum status status = forecast_make(worker->desk, &order, made, error);
     if (status == STATUS_INVALID && strcmp(error->code ? error->code : "", "bad_parameter") == 0) {
@@ -86,7 +87,7 @@ enum status api_alert_find(struct api_worker *worker, const struct alert_conditi
     struct forecast_made made = {0};
     int64_t now_ms = clock_wall_ms();
     *finding = (struct alert_finding){.when_ms = INT64_MIN};
-    enum status status = make(worker, id, condition->within_ms, &made, error);
+    enum status status = make(worker, id, condition, &made, error);
     if (status == STATUS_NOT_FOUND) {
         return STATUS_OK;
     }

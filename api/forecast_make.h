@@ -117,8 +117,7 @@ struct forecast_order {
     bool anew;    /* not a copy of one that was made before (live_made_find) */
     bool as_many; /* not refused where horizon_ms is too long: as many steps as there may be, and at
                    * least `steps` */
-    bool
-        crossings; /* forecast_crossing will be asked: the fan for it takes as long as a baseline */
+    bool crossings; /* forecast_crossing will be asked; its fan takes as long as a baseline */
 };
 enum status forecast_make(struct forecast_desk *desk, const struct forecast_order *order,
                           struct forecast_made *made, struct error *error) MUST_USE;

@@ -128,8 +128,7 @@ const struct option config_options[] = {
 const size_t config_option_count = ARRAY_COUNT(config_options);
 
 /* Names of a backbone's options, which are checked against its table when it is known. */
-#define OPTION_NAME   "abcdefghijklmnopqrstuvwxyz0123456789_"
-#define MODEL_KEY_MAX 64
+#define OPTION_NAME "abcdefghijklmnopqrstuvwxyz0123456789_"
 
 static bool is_section(const char *name, const char *section)
 {
@@ -143,8 +142,13 @@ static enum status set_model_option(struct config *config, const char *key, cons
 {
     char out[sizeof(config->model_options)] = "";
     size_t used = 0, key_length = strlen(key);
-    if (key_length >= MODEL_KEY_MAX || key[strspn(key, OPTION_NAME)] != '\0' ||
-        strpbrk(value, " =") != NULL || value[0] == '\0') {
+    if (key_length >= MODEL_KEY_MAX || key[strspn(key, OPTION_NAME)] != '\0') {
+        error_set(error, STATUS_INVALID,
+                  "%s: there is no 'model.%s': options are named in small letters, digits and _",
+                  origin, key);
+        return error_code(error, "unknown_option", key);
+    }
+    if (strpbrk(value, " =") != NULL || value[0] == '\0') {
         error_set(error, STATUS_INVALID, "%s: 'model.%s' cannot be '%s'", origin, key, value);
         return error_code(error, "bad_value", key);
     }
@@ -187,7 +191,7 @@ static enum status check_model(const struct config *config, struct error *error)
         return error_code(error, error->code, "model.backbone");
     }
     for (const char *item = config->model_options; *item != '\0';) {
-        char key[64];
+        char key[MODEL_KEY_MAX];
         size_t length = strcspn(item, " "), key_length = strcspn(item, "=");
         snprintf(key, sizeof(key), "%.*s", (int)key_length, item);
         status = backbone_check_option(config->backbone, key, error);

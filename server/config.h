@@ -19,6 +19,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define MODEL_KEY_MAX 64 /* of the name of an option of a backbone, with its end */
+
 struct config {
     /* server */
     char listen[128];
@@ -41,7 +43,7 @@ struct config {
     int64_t metrics_max; /* series of GET /forecast/metrics; 0 = off */
     /* model */
     char backbone[24], head[16];
-    char model_options[256];
+    char model_options[256]; /* names are below MODEL_KEY_MAX */
     char members[32], member_options[160];
     bool blend, calibrate;
     /* train */

@@ -207,7 +207,7 @@ void config_print_effective(const struct config *config, struct text *out)
             continue;
         }
         for (const char *item = config->model_options; *item != '\0';) {
-            char key[64], word[sizeof(config->model_options)];
+            char key[MODEL_KEY_MAX], word[sizeof(config->model_options)];
             size_t length = strcspn(item, " "), key_length = strcspn(item, "=");
             snprintf(key, sizeof(key), "%.*s", (int)key_length, item);
             snprintf(word, sizeof(word), "%.*s", (int)(length - key_length - 1),

@@ -32,7 +32,7 @@
 #define PARTS          3 /* of the horizon, each with weights of its own */
 #define SHORT_DEPTHS   4 /* means of 1, 2, 4, 7 of the shortest season, trimmed, */
 #define LONG_DEPTHS    3 /* of 1, 2, 3 of the others, */
-#define DEPTH_MAX      7
+#define DEPTH_MAX      7 /* of all of these */
 #define PAIRS          4 /* and so many mixtures of the shortest with each of the others */
 #define BASES_MAX      (SHORT_DEPTHS + (SEASONS_MAX - 1) * (LONG_DEPTHS + PAIRS))
 #define SPANS          2 /* a deviation is that of the newest value, or of a season's mean */
@@ -78,7 +78,7 @@ static size_t part_of(const struct drift *drift, size_t step)
 
 static size_t add_base(struct drift *drift, struct base base)
 {
-    CHECK(drift->base_count < BASES_MAX);
+    CHECK(drift->base_count < BASES_MAX && base.depth <= DEPTH_MAX);
     drift->bases[drift->base_count] = base;
     return drift->base_count++;
 }

@@ -5,9 +5,7 @@
  * success or a refusal that names the fault; a refusal by parsing must leave nothing behind, which
  * the leak check sees.
  */
-#include "api/api.h"
-
-#include "base/log.h"
+#include "tests/fuzz/served.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,51 +14,19 @@
 #define NOW_S     INT64_C(1795354740)
 #define QUERY_MAX 2000
 
-static struct api_services services;
-static struct api_worker *worker;
-static struct api_limits limits = {
-    .body_max = (size_t)1 << 20,
-    .max_future_ms = 600000,
-    .series_max = 1000,
-    .points_per_request = 1000,
-    .forecast_series_max = 50,
-    .horizon_default = 12,
-    .horizon_max = 64,
-    .live_bytes_max = (size_t)1 << 20,
-};
-
-static bool fill(struct error *error)
+static enum status fill(struct write_batch *batch, struct error *error)
 {
     static const char *const names[] = {"a", "m{a=\"1\"}", "m{a=\"2\",b=\"x\"}", "n{a=\"1\"}"};
-    struct write_batch *batch = NULL;
-    struct write_result result;
-    bool fine = write_batch_new(services.storage, 1000, &batch, error) == STATUS_OK;
-    for (size_t s = 0; fine && s < sizeof(names) / sizeof(names[0]); s++) {
+    enum status status = STATUS_OK;
+    for (size_t s = 0; s < sizeof(names) / sizeof(names[0]) && status == STATUS_OK; s++) {
         uint32_t series = 0;
-        fine = write_batch_series(batch, names[s], strlen(names[s]), &series, error) == STATUS_OK;
-        for (int64_t i = 0; fine && i < 40; i++) {
+        status = write_batch_series(batch, names[s], strlen(names[s]), &series, error);
+        for (int64_t i = 0; i < 40 && status == STATUS_OK; i++) {
             struct point point = {(NOW_S - 60 * (40 - i)) * 1000, (double)(i % 9)};
-            fine = write_batch_point(batch, series, point, error) == STATUS_OK;
+            status = write_batch_point(batch, series, point, error);
         }
     }
-    return fine && writer_write_take(services.writer, batch, &result, error) == STATUS_OK;
-}
-
-static void start(void)
-{
-    struct error error = {0};
-    struct storage_options storage = {.url = "memory:"};
-    struct writer_options writer = {0};
-    log_set_level(LOG_ERROR);
-    atomic_store(&services.limits, &limits);
-    if (storage_open(&storage, &services.storage, &error) != STATUS_OK ||
-        writer_start(services.storage, &writer, &services.writer, &error) != STATUS_OK ||
-        registry_new(&services.registry, &error) != STATUS_OK ||
-        job_table_new(&services.jobs, &error) != STATUS_OK ||
-        api_services_init(&services, &error) != STATUS_OK ||
-        api_worker_new(&services, &worker, &error) != STATUS_OK || !fill(&error)) {
-        abort();
-    }
+    return status;
 }
 
 /* The form of a query, percent-encoded as a whole. */
@@ -83,7 +49,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     char form[3 * QUERY_MAX + 200];
     if (!worker) {
-        start();
+        serve(fill);
     }
     if (size < 2 || size > QUERY_MAX) {
         return 0;

@@ -3,9 +3,7 @@
  *
  * The first byte chooses the method and the limits; then the target up to a newline, then the body.
  */
-#include "api/api.h"
-
-#include "base/log.h"
+#include "tests/fuzz/served.h"
 
 #include <semaphore.h>
 #include <stdio.h>
@@ -15,66 +13,37 @@
 #define TARGET_MAX 4096
 #define MANY       70 /* series: more than a forecast may have, or than one look finds */
 
-static struct api_services services;
-static struct api_worker *worker;
 static sem_t answered;
-static struct api_limits limits[2] = {
-    {
-        .body_max = (size_t)1 << 20,
-        .max_future_ms = 600000,
-        .series_max = 1000,
-        .points_per_request = 1000,
-        .forecast_series_max = 50,
-        .horizon_default = 12,
-        .horizon_max = 64,
-        .live_bytes_max = (size_t)1 << 20,
-    },
-    {
-        .body_max = 100,
-        .max_future_ms = 600000,
-        .series_max = 1000,
-        .points_per_request = 10,
-        .horizon_default = 1,
-        .horizon_max = 2,
-        .live_bytes_max = 1,
-        .quantiles = "0.05,0.5",
-    },
+static struct api_limits tight = {
+    .body_max = 100,
+    .max_future_ms = 600000,
+    .series_max = 1000,
+    .points_per_request = 10,
+    .horizon_default = 1,
+    .horizon_max = 2,
+    .live_bytes_max = 1,
+    .quantiles = "0.05,0.5",
 };
 
-/* A store with one series of a few points and many of one. */
-static void start(void)
+/* One series of a few points and many of one. */
+static enum status fill(struct write_batch *batch, struct error *error)
 {
-    struct error error = {0};
-    struct storage_options storage = {.url = "memory:"};
-    struct writer_options writer = {0};
-    struct write_batch *batch = NULL;
-    struct write_result result;
     uint32_t series = 0;
-    log_set_level(LOG_ERROR);
-    sem_init(&answered, 0, 0);
-    bool fine = storage_open(&storage, &services.storage, &error) == STATUS_OK &&
-                writer_start(services.storage, &writer, &services.writer, &error) == STATUS_OK &&
-                registry_new(&services.registry, &error) == STATUS_OK &&
-                job_table_new(&services.jobs, &error) == STATUS_OK;
-    atomic_store(&services.limits, &limits[0]);
-    fine = fine && api_services_init(&services, &error) == STATUS_OK &&
-           api_worker_new(&services, &worker, &error) == STATUS_OK &&
-           write_batch_new(services.storage, 200, &batch, &error) == STATUS_OK &&
-           write_batch_series(batch, "s", 1, &series, &error) == STATUS_OK;
-    for (int i = 0; fine && i < 40; i++) {
+    enum status status = write_batch_series(batch, "s", 1, &series, error);
+    for (int i = 0; i < 40 && status == STATUS_OK; i++) {
         struct point point = {INT64_C(1795354740000) + i * 60000, (double)(i % 6)};
-        fine = write_batch_point(batch, series, point, &error) == STATUS_OK;
+        status = write_batch_point(batch, series, point, error);
     }
-    for (int i = 0; fine && i < MANY; i++) {
+    for (int i = 0; i < MANY && status == STATUS_OK; i++) {
         char name[64];
         int length = snprintf(name, sizeof(name), i ? "many{i=\"%d\"}" : "many{i=\"a\\\"b\"}", i);
         struct point point = {INT64_C(1795354740000), (double)i};
-        fine = write_batch_series(batch, name, (size_t)length, &series, &error) == STATUS_OK &&
-               write_batch_point(batch, series, point, &error) == STATUS_OK;
+        status = write_batch_series(batch, name, (size_t)length, &series, error);
+        if (status == STATUS_OK) {
+            status = write_batch_point(batch, series, point, error);
+        }
     }
-    if (!fine || writer_write_take(services.writer, batch, &result, &error) != STATUS_OK) {
-        abort();
-    }
+    return status;
 }
 
 /* On the writer's thread: what was written has its answer. */
@@ -100,7 +69,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static const enum api_method methods[] = {API_GET, API_HEAD, API_POST, API_PATCH, API_OTHER};
     char target[TARGET_MAX];
     if (!worker) {
-        start();
+        sem_init(&answered, 0, 0);
+        serve(fill);
     }
     if (size < 2) {
         return 0;
@@ -116,7 +86,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (mark) {
         *mark = '\0';
     }
-    atomic_store(&services.limits, &limits[data[0] / 5 % 2]);
+    atomic_store(&services.limits, data[0] / 5 % 2 ? &tight : &limits);
     struct api_response response = {0};
     struct api_request request = {
         .method = methods[data[0] % 5],

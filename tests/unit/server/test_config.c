@@ -272,6 +272,7 @@ static void options_of_the_backbone_can_be_read_back(void **state)
     struct error error = {0};
     assert_int_equal(load(NULL, NULL, NULL, &config, &error), STATUS_OK);
     assert_int_equal(config_set(&config, "model.wid\tth", "5", "test", &error), STATUS_INVALID);
+    assert_non_null(strstr(error.text, "small letters, digits and _"));
 }
 
 static void reload_takes_over_only_what_may_change(void **state)
