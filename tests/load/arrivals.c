@@ -243,6 +243,15 @@ static void serve(struct loop *loop, int timeout_ms)
     }
 }
 
+static size_t open_lines(const struct loop *loop)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < loop->line_count; i++) {
+        count += loop->lines[i].fd >= 0;
+    }
+    return count;
+}
+
 static int compare_float(const void *a, const void *b)
 {
     float x = *(const float *)a, y = *(const float *)b;
@@ -292,7 +301,7 @@ struct arrivals_result arrivals_run(const struct arrivals_options *options)
             arrive(&loop, number, begin + due, due >= options->ignore_seconds);
         }
         if (passed >= next_tick && options->tick != NULL) {
-            options->tick(options->context, passed);
+            options->tick(options->context, passed, open_lines(&loop));
             next_tick += 1;
         }
         if (passed >= options->seconds + AWAIT_SECONDS ||

@@ -23,7 +23,8 @@ struct arrivals_options {
      * which kind it is (below ARRIVAL_KINDS), for the counts. */
     size_t (*make)(void *context, uint64_t number, const char **bytes, unsigned *kind);
     void *context;
-    void (*tick)(void *context, double second); /* about every second; may be NULL */
+    /* About every second, with the number of connections that are open; may be NULL. */
+    void (*tick)(void *context, double second, size_t connections);
 };
 
 struct arrivals_count {

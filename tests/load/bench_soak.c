@@ -28,6 +28,7 @@
 #define READS         40
 #define TRAIN_SECONDS 20
 #define LOOK_SECONDS  5
+#define SAY_MINUTES   5  /* from one word of progress to the next */
 #define SLOPE_MINUTES 20 /* a shorter run has no meaningful slope */
 #define GROWTH_MB     24 /* in a short run: a training's peak may come after the warm-up */
 #define WAL_MB        72 /* journal_size_limit is 64 MiB */
@@ -44,6 +45,7 @@ struct soak {
     struct soak_samples samples;
     double looked_at, minute_at;
     int has_backup;
+    pid_t backup; /* the one that runs, or 0 */
     unsigned trainings, trainings_refused, hangups, backups, backups_failed;
 };
 
@@ -78,12 +80,11 @@ static size_t make(void *context, uint64_t number, const char **bytes, unsigned 
     }
 }
 
-/* Runs the daemon's own command; returns its exit status, or -1. Its output goes nowhere. */
-static int run_command(const char *program, const char *const *arguments)
+/* Starts the daemon's own command; 0 where that fails. Its output goes nowhere. */
+static pid_t start_command(const char *program, const char *const *arguments)
 {
     posix_spawn_file_actions_t actions;
     pid_t pid;
-    int status = 0;
     char *copies[12] = {strdup(program)};
     for (size_t i = 0; arguments[i] != NULL && i < 10; i++) {
         copies[i + 1] = strdup(arguments[i]);
@@ -91,38 +92,79 @@ static int run_command(const char *program, const char *const *arguments)
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", 1, 0);
     posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", 1, 0);
-    int failed = posix_spawn(&pid, program, &actions, NULL, copies, environ) != 0 ||
-                 waitpid(pid, &status, 0) != pid;
+    int failed = posix_spawn(&pid, program, &actions, NULL, copies, environ) != 0;
     posix_spawn_file_actions_destroy(&actions);
     for (size_t i = 0; copies[i] != NULL; i++) {
         free(copies[i]);
     }
-    return failed || !WIFEXITED(status) ? -1 : WEXITSTATUS(status);
+    return failed ? 0 : pid;
 }
 
-static void back_up(struct soak *soak)
+static int has_backup(const char *program)
 {
-    char data[300], copy[320];
-    snprintf(data, sizeof(data), "%s/data", soak->folder);
-    snprintf(copy, sizeof(copy), "%s/copy-%u", soak->folder, soak->backups);
-    const char *const arguments[] = {"backup", copy, "--data", data, NULL};
-    soak->backups++;
-    soak->backups_failed += run_command(soak->program, arguments) != 0;
-    unlink(copy);
+    static const char *const help[] = {"backup", "--help", NULL};
+    int status = 1;
+    pid_t pid = start_command(program, help);
+    return pid != 0 && waitpid(pid, &status, 0) == pid && status == 0;
 }
 
-/* The open loop stands still while this runs: its arrivals catch up, late, as they would for a
- * client. */
-static void tick(void *context, double second)
+static void copy_path(const struct soak *soak, char path[320])
+{
+    snprintf(path, 320, "%s/copy-%u", soak->folder, soak->backups);
+}
+
+/* Takes the end of the backup that runs; with `wait` it waits for it. */
+static void end_backup(struct soak *soak, int wait)
+{
+    int status = 0;
+    char path[320];
+    if (soak->backup == 0 || waitpid(soak->backup, &status, wait ? 0 : WNOHANG) == 0) {
+        return;
+    }
+    soak->backup = 0;
+    soak->backups_failed += status != 0;
+    copy_path(soak, path);
+    unlink(path);
+}
+
+/* Beside the load: one that is not done after a minute has failed. */
+static void begin_backup(struct soak *soak)
+{
+    char data[300], path[320];
+    if (soak->backup != 0) {
+        soak->backups_failed++;
+        return;
+    }
+    soak->backups++;
+    copy_path(soak, path);
+    snprintf(data, sizeof(data), "%s/data", soak->folder);
+    const char *const arguments[] = {"backup", path, "--data", data, NULL};
+    soak->backup = start_command(soak->program, arguments);
+    soak->backups_failed += soak->backup == 0;
+}
+
+static void say(struct soak *soak, double second)
+{
+    const struct soak_sample *last = &soak->samples.all[soak->samples.count - 1];
+    printf("soak: minute %.0f: %.1f MB, %.0f descriptors, log %.1f MB\n", second / 60,
+           last->memory_mb, last->descriptors, last->wal_mb);
+    fflush(stdout);
+}
+
+static void tick(void *context, double second, size_t connections)
 {
     struct soak *soak = context;
     char data[300], wish[64];
+    end_backup(soak, 0);
     if (second - soak->looked_at >= LOOK_SECONDS) {
         soak->looked_at = second;
         snprintf(data, sizeof(data), "%s/data", soak->folder);
-        soak_look(&soak->samples, second, soak->daemon.pid, data);
+        soak_look(&soak->samples, second, &soak->daemon, data, connections);
     }
     if (second - soak->minute_at >= 60 || soak->minute_at < 0) {
+        if (soak->trainings % SAY_MINUTES == 0 && soak->samples.count > 0) {
+            say(soak, second);
+        }
         soak->minute_at = second;
         snprintf(wish, sizeof(wish), "{\"seconds\":%d}", TRAIN_SECONDS);
         int status = traffic_post(soak->daemon.port, "/api/v1/train", wish);
@@ -131,7 +173,7 @@ static void tick(void *context, double second)
         kill(soak->daemon.pid, SIGHUP);
         soak->hangups++;
         if (soak->has_backup) {
-            back_up(soak);
+            begin_backup(soak);
         }
     }
 }
@@ -185,14 +227,13 @@ int main(int argc, char **argv)
         return 2;
     }
     static struct soak soak;
-    static const char *const help[] = {"backup", "--help", NULL};
     char folder[256], data[300];
     bench_folder(folder);
     snprintf(data, sizeof(data), "%s/data", folder);
     soak.program = argv[1];
     soak.folder = folder;
     soak.minute_at = -1;
-    soak.has_backup = run_command(argv[1], help) == 0;
+    soak.has_backup = has_backup(argv[1]);
     soak.daemon = bench_daemon_start(argv[1], data, NULL);
     /* The clock of the readings runs 200 times as fast and ends about now. */
     soak.next_ms = (int64_t)time(NULL) * 1000 - (int64_t)(seconds * WRITES) * TRAFFIC_STEP_MS;
@@ -211,6 +252,7 @@ int main(int argc, char **argv)
                                        .context = &soak,
                                        .tick = tick};
     struct arrivals_result result = arrivals_run(&options);
+    end_backup(&soak, 1);
     judge(&soak, &result, seconds);
     bench_daemon_stop(&soak.daemon);
     bench_folder_remove(folder);

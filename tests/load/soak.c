@@ -3,8 +3,6 @@
  */
 #include "tests/load/soak.h"
 
-#include "tests/bench/load.h"
-
 #include <dirent.h>
 #include <stdio.h>
 #include <string.h>
@@ -46,14 +44,15 @@ static double wal_mb(const char *path)
     return bytes / 1e6;
 }
 
-void soak_look(struct soak_samples *samples, double second, pid_t pid, const char *folder)
+void soak_look(struct soak_samples *samples, double second, const struct bench_daemon *daemon,
+               const char *folder, size_t connections)
 {
     if (samples->count < SOAK_SAMPLES_MAX) {
-        samples->all[samples->count++] =
-            (struct soak_sample){.second = second,
-                                 .memory_mb = bench_resident_mb(pid, 0),
-                                 .descriptors = (double)descriptors_of(pid),
-                                 .wal_mb = wal_mb(folder)};
+        samples->all[samples->count++] = (struct soak_sample){
+            .second = second,
+            .memory_mb = bench_resident_mb(daemon->pid, 0),
+            .descriptors = (double)descriptors_of(daemon->pid) - (double)connections,
+            .wal_mb = wal_mb(folder)};
     }
 }
 

@@ -4,8 +4,9 @@
 #ifndef LOAD_SOAK_H
 #define LOAD_SOAK_H
 
+#include "tests/bench/load.h"
+
 #include <stddef.h>
-#include <sys/types.h>
 
 #define SOAK_SAMPLES_MAX 4096
 
@@ -18,8 +19,10 @@ struct soak_samples {
     size_t count;
 };
 
-/* Looks at the process and at the write-ahead log in its folder. */
-void soak_look(struct soak_samples *samples, double second, pid_t pid, const char *folder);
+/* Looks at the process and at the write-ahead log in its folder. Descriptors are counted without
+ * the `connections` that the caller itself holds open. */
+void soak_look(struct soak_samples *samples, double second, const struct bench_daemon *daemon,
+               const char *folder, size_t connections);
 
 /* Growth of memory by least squares over the samples from `warm_up` seconds on, MB an hour. */
 double soak_slope_mb_hour(const struct soak_samples *samples, double warm_up);
