@@ -294,7 +294,7 @@ coverage/report:
 # Left out, because they compute for minutes under valgrind what the sanitizers and the references look at:
 # networks that are trained, and numeric kernels.
 VALGRIND_SUITES = unit/base unit/storage unit/api unit/server unit/model contract torture
-VALGRIND_LEAVES = $(addprefix $(BUILD)/tests/unit/model/test_,synthetic group_training train streams recompute blas \
+VALGRIND_LEAVES = $(addprefix $(BUILD)/tests/unit/model/test_,synthetic group_training train gate streams recompute blas \
     snapshot seasonal_drift smoothing kernels blend yardstick forecast) \
     $(addprefix $(BUILD)/tests/unit/server/test_,scheduler command daemon) \
     $(addprefix $(BUILD)/tests/unit/api/test_,live_model no_memory)

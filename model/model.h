@@ -450,6 +450,13 @@ enum status vintage_decode(const unsigned char *bytes, size_t length, float *roo
 
 /* ---------------------------------------------------------------- gate and registry */
 
+struct gate_request {
+    const struct snapshot *challenger, *champion; /* champion NULL: none */
+    const struct model_series *series;
+    size_t series_count;
+    const atomic_bool *cancel; /* looked at between held-back origins; may be NULL */
+};
+
 struct gate_result {
     bool promote;
     double challenger, champion,
@@ -459,12 +466,12 @@ struct gate_result {
     char reason[160];
 };
 
-/* Challenger against champion (NULL: none) and the best baseline, on the newest origins that the
- * challenger did not train on. It is promoted where it is better than both beyond what chance
- * explains: its skill is above its standard error (gate.c). */
-enum status model_gate(const struct snapshot *challenger, const struct snapshot *champion,
-                       const struct model_series *series, size_t series_count,
-                       struct gate_result *result, struct error *error) MUST_USE;
+/* Challenger against champion and the best baseline, on the newest origins that the challenger did
+ * not train on. It is promoted where it is better than both beyond what chance explains: its skill
+ * is above its standard error (gate.c). STATUS_CANCELLED where somebody has cancelled: there is no
+ * verdict then. */
+enum status model_gate(const struct gate_request *request, struct gate_result *result,
+                       struct error *error) MUST_USE;
 
 struct registry;
 enum status registry_new(struct registry **out, struct error *error) MUST_USE;

@@ -39,7 +39,12 @@ enum status train_group(struct api_worker *worker, struct registry *registry,
         goto release;
     }
     champion = registry_acquire(registry, step_ms);
-    status = model_gate(challenger, champion, group.series, group.count, &gate, error);
+    struct gate_request judged = {.challenger = challenger,
+                                  .champion = champion,
+                                  .series = group.series,
+                                  .series_count = group.count,
+                                  .cancel = train->cancel};
+    status = model_gate(&judged, &gate, error);
     if (status != STATUS_OK) {
         error_wrap(error, "could not judge the new model");
         goto release;

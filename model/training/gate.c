@@ -110,14 +110,15 @@ static void losses_of_model(struct judging *judging, struct losses *losses)
 }
 
 /* Where a baseline cannot, the last value stands in: all cover the same places. */
-static void losses_of_baseline(struct judging *judging, enum baseline baseline,
-                               struct losses *losses)
+static enum status losses_of_baseline(struct judging *judging, enum baseline baseline,
+                                      struct losses *losses, struct error *error)
 {
     double absolute = 0.0;
+    enum status status = STATUS_OK;
     size_t horizon = judging->evaluation.horizon;
     struct forecast out = {horizon, judging->room, judging->room + horizon};
     losses->finite = true;
-    for (size_t i = 0; i < judging->evaluation.count; i++) {
+    for (size_t i = 0; i < judging->evaluation.count && status == STATUS_OK; i++) {
         struct model_series series = *judging->evaluation.places[i].series;
         series.count = judging->evaluation.places[i].origin;
         evaluation_actual(&judging->evaluation, i, judging->actual);
@@ -125,8 +126,10 @@ static void losses_of_baseline(struct judging *judging, enum baseline baseline,
             baseline_forecast(BASELINE_LAST_VALUE, &series, judging->scratch, &out)) {
             add_loss(judging, i, &out, &absolute, losses);
         }
+        status = evaluation_go_on(&judging->evaluation, error);
     }
     losses->wql /= absolute;
+    return status;
 }
 
 /* ---------------------------------------------------------------- skill */
@@ -244,7 +247,10 @@ static enum status judge_baselines(struct judging *judging, const struct losses 
         bool enough = false;
         other->points = 0;
         other->wql = 0.0;
-        losses_of_baseline(judging, (enum baseline)b, other);
+        status = losses_of_baseline(judging, (enum baseline)b, other, error);
+        if (status != STATUS_OK) {
+            return status;
+        }
         status = weigh(&judging->evaluation, own->values, other->values, &skill, &enough, error);
         if (status == STATUS_OK && !(skill.value >= result->over_baseline.value)) {
             result->over_baseline = skill; /* the strongest so far */
@@ -291,21 +297,22 @@ static enum status judge(struct judging *judging, const struct snapshot *champio
     return status;
 }
 
-enum status model_gate(const struct snapshot *challenger, const struct snapshot *champion,
-                       const struct model_series *series, size_t series_count,
-                       struct gate_result *result, struct error *error)
+enum status model_gate(const struct gate_request *request, struct gate_result *result,
+                       struct error *error)
 {
     double unknown = (double)NAN;
+    const struct snapshot *challenger = request->challenger, *champion = request->champion;
     *result = (struct gate_result){.champion = unknown,
                                    .over_champion = {0, unknown, unknown},
                                    .over_baseline = {0, unknown, unknown}};
     struct judging judging = {0};
     struct evaluation_wanted wanted = {
-        .series = series,
-        .series_count = series_count,
+        .series = request->series,
+        .series_count = request->series_count,
         .origins = ORIGINS_MAX,
         .history = HISTORY_MIN,
         .from_ms = challenger->record.window_end_ms,
+        .cancel = request->cancel,
     };
     enum status status =
         evaluation_init(&judging.evaluation, &wanted, challenger->plan.horizon, error);

@@ -53,6 +53,14 @@ static struct train_request request_of(uint64_t steps, unsigned lanes)
                                   .lanes = lanes};
 }
 
+static enum status judge(const struct snapshot *challenger, const struct snapshot *champion,
+                         struct gate_result *gate, struct error *error)
+{
+    struct gate_request request = {
+        .challenger = challenger, .champion = champion, .series = series, .series_count = SERIES};
+    return model_gate(&request, gate, error);
+}
+
 static void learns_more_than_the_best_baseline(UNUSED void **state)
 {
     struct error error = {0};
@@ -71,12 +79,12 @@ static void learns_more_than_the_best_baseline(UNUSED void **state)
     assert_int_equal(record->series, SERIES);
     assert_true(record->window_end_ms < LENGTH * HOUR);
     struct gate_result gate;
-    assert_ok(model_gate(snapshot, NULL, series, SERIES, &gate, &error));
+    assert_ok(judge(snapshot, NULL, &gate, &error));
     if (!gate.promote) {
         fail_msg("%s", gate.reason);
     }
     assert_true(isnan(gate.champion));
-    assert_ok(model_gate(snapshot, snapshot, series, SERIES, &gate, &error));
+    assert_ok(judge(snapshot, snapshot, &gate, &error));
     assert_false(gate.promote); /* an equal one brings nothing */
     assert_non_null(strstr(gate.reason, "no skill over the champion"));
     assert_true(gate.challenger == gate.champion);
@@ -87,10 +95,10 @@ static void learns_more_than_the_best_baseline(UNUSED void **state)
     for (size_t i = 0; i < QUANTILE_COUNT * worse->plan.horizon; i++) {
         worse->spread[i] *= 5.0f; /* hardly trained, and far too wide */
     }
-    assert_ok(model_gate(worse, snapshot, series, SERIES, &gate, &error));
+    assert_ok(judge(worse, snapshot, &gate, &error));
     assert_false(gate.promote);
     assert_true(gate.over_champion.value < 0.0);
-    assert_ok(model_gate(snapshot, worse, series, SERIES, &gate, &error));
+    assert_ok(judge(snapshot, worse, &gate, &error));
     if (!gate.promote) {
         fail_msg("%s", gate.reason);
     }
