@@ -17,6 +17,10 @@ void baseline_spread(double *errors, size_t count, double spread[QUANTILE_COUNT]
 /* The season among the series' own that repeats best; 0 where none fits once. */
 size_t baseline_season(const struct model_series *series);
 
+/* The values; or, where at most a few are absurd, a copy in `room` (of `count` doubles) that has
+ * NaN in their places. */
+const double *baseline_without_absurd(const double *values, size_t count, double *room);
+
 /* Damped-trend exponential smoothing with season; `scratch` has 4 * series->count doubles. False
  * below SMOOTHING_OBSERVED_MIN observed values. The result is not yet made monotone and bounded. */
 #define SMOOTHING_OBSERVED_MIN 8

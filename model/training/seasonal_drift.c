@@ -18,6 +18,8 @@
  * shortest season as the forecast, half over the whole horizon and half over each third of it.
  *
  * The spread is that of the average's own errors at these origins, by thirds of the horizon.
+ * Absurd values count as missing (absurd.c): one of them would be repeated by all candidates that
+ * it is in, and as an error it would make them all alike.
  */
 #include "model/training/baseline.h"
 
@@ -384,8 +386,11 @@ bool seasonal_drift_forecast(const struct model_series *series, double *scratch,
     /* Memories of a deviation in shortest seasons; the last one is for good. */
     static const double memories[MEMORIES] = {0.4, 1.4, HUGE_VAL};
     double weights[PARTS][BASES_MAX * FORMS];
-    struct drift drift = {
-        .values = series->values, .count = series->count, .horizon = out->horizon};
+    /* The first half of the scratch is for errors. */
+    struct drift drift = {.values = baseline_without_absurd(series->values, series->count,
+                                                            scratch + 2 * series->count),
+                          .count = series->count,
+                          .horizon = out->horizon};
     uint32_t seasons[SEASONS_MAX];
     add_usual_seasons(series, seasons);
     for (size_t i = 0; i < SEASONS_MAX; i++) {

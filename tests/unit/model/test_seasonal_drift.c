@@ -124,6 +124,46 @@ static void an_anomaly_is_not_repeated(UNUSED void **state)
     assert_true(with_an_odd_day(40.0, 160.0) < 1.2);
 }
 
+/* Wherever it lies in what the forecast is made from, an absurd value does no more than a missing
+ * one, to the last bit. */
+static void an_absurd_value_is_a_missing_one(UNUSED void **state)
+{
+    static const double absurd[] = {1e15, -1e15, 1e300, -1e5};
+    float kept[HORIZON];
+    double worst = 0.0;
+    for (size_t back = 1; back <= 14 * 24; back += 5) {
+        make(&(struct load){.weekend = 10.0, .noise = 1.0, .seed = back});
+        struct model_series series = series_of(LENGTH);
+        double clean = error_of(BASELINE_SEASONAL_DRIFT, &series);
+        values[LENGTH - back] = (double)NAN;
+        (void)error_of(BASELINE_SEASONAL_DRIFT, &series);
+        memcpy(kept, mean, sizeof kept);
+        values[LENGTH - back] = absurd[back % 4];
+        worst = fmax(worst, error_of(BASELINE_SEASONAL_DRIFT, &series) / clean);
+        assert_memory_equal(kept, mean, sizeof kept);
+    }
+    print_message("one absurd value: %.3f of the error without\n", worst);
+    assert_true(worst < 1.5);
+}
+
+/* What comes again and again, or a level that stays, is no slip. */
+static void values_that_come_often_are_believed(UNUSED void **state)
+{
+    make(&(struct load){.noise = 1.0, .seed = 4});
+    for (size_t t = LENGTH - 4; t < LENGTH; t++) {
+        values[t] = 1e6;
+    }
+    struct model_series series = series_of(LENGTH);
+    (void)error_of(BASELINE_SEASONAL_DRIFT, &series);
+    assert_true((double)mean[0] > 1e5);
+    /* A burst every night. */
+    make(&(struct load){.noise = 1.0, .seed = 5});
+    for (size_t t = 3; t < LENGTH + HORIZON; t += 24) {
+        values[t] = 1e6;
+    }
+    assert_true(error_of(BASELINE_SEASONAL_DRIFT, &series) < 10.0);
+}
+
 static void lives_with_gaps(UNUSED void **state)
 {
     make(&(struct load){.weekend = 30.0, .noise = 0.5, .seed = 3});
@@ -232,6 +272,8 @@ int main(void)
         cmocka_unit_test(averages_old_noise_away),
         cmocka_unit_test(follows_a_level_that_moved),
         cmocka_unit_test(an_anomaly_is_not_repeated),
+        cmocka_unit_test(an_absurd_value_is_a_missing_one),
+        cmocka_unit_test(values_that_come_often_are_believed),
         cmocka_unit_test(lives_with_gaps),
         cmocka_unit_test(bands_hold_what_they_promise),
         cmocka_unit_test(any_scale_and_any_length),
