@@ -15,7 +15,19 @@
 
 ARG BASE=debian:12-slim
 
-FROM ${BASE} AS build
+# Packages are the newest of Debian 12, or with SNAPSHOT=20261101T000000Z those of that moment
+# (snapshot.debian.org). BASE may be a digest.
+FROM ${BASE} AS base
+ARG SNAPSHOT=
+RUN [ -z "${SNAPSHOT}" ] || { archive=http://snapshot.debian.org/archive \
+    && rm -f /etc/apt/sources.list.d/* \
+    && echo 'Acquire::Check-Valid-Until "false";' >/etc/apt/apt.conf.d/99snapshot \
+    && echo "deb ${archive}/debian/${SNAPSHOT}/ bookworm main" >/etc/apt/sources.list \
+    && echo "deb ${archive}/debian/${SNAPSHOT}/ bookworm-updates main" >>/etc/apt/sources.list \
+    && echo "deb ${archive}/debian-security/${SNAPSHOT}/ bookworm-security main" \
+        >>/etc/apt/sources.list; }
+
+FROM base AS build
 WORKDIR /src
 COPY deploy/install-deps.sh deploy/
 RUN apt-get update -q && sh deploy/install-deps.sh build && apt-get clean
@@ -24,7 +36,7 @@ ARG CFLAGS="-O2 -g"
 RUN make -j"$(nproc)" CFLAGS="${CFLAGS}" all && strip --strip-unneeded build/forecastd \
     && build/forecastd --version
 
-FROM ${BASE}
+FROM base
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="forecastd" \

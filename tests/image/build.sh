@@ -4,6 +4,8 @@
 #
 # usage: build.sh IMAGE [BASE]    exits with 77 where no base can be had or no container started
 #
+# BILL (build/image.cdx.json) is where the bill of materials goes. SNAPSHOT as the Dockerfile has it.
+#
 # Without BASE the base is Debian 12 as the package archive has it, made by mmdebstrap and kept as
 # localhost/forecastd-debian:12-slim. It stands in for debian:12-slim: the same packages, without
 # what the slim images leave out. A merged /usr from the first, because otherwise usrmerge merges
@@ -44,12 +46,22 @@ if [ -z "$base" ]; then
             cannot "podman imports no image here"
     fi
 fi
-podman --runtime runc --cgroup-manager cgroupfs run --rm --pull=never --network=none \
-    --ulimit nofile=1024:1024 --ulimit nproc=4096:4096 "$base" true >/dev/null || cannot "podman and runc start no container here"
+inside() {
+    podman --runtime runc --cgroup-manager cgroupfs run --rm --pull=never --network=none \
+        --ulimit nofile=1024:1024 --ulimit nproc=4096:4096 "$@"
+}
+inside "$base" true >/dev/null || cannot "podman and runc start no container here"
 
 podman build --isolation=chroot --network=host --pull=never --format docker --quiet \
     --build-arg BASE="$base" \
+    --build-arg SNAPSHOT="${SNAPSHOT:-}" \
     --build-arg VERSION="$(cat VERSION)" \
     --build-arg REVISION="$(git rev-parse HEAD 2>/dev/null || echo unknown)" \
     --tag "$image" . >/dev/null
+bill=${BILL:-build/image.cdx.json}
+mkdir -p "$(dirname "$bill")"
+inside --entrypoint dpkg-query "$image" -W -f "$(sh deploy/sbom.sh --query)" >"$bill.packages"
+sh deploy/sbom.sh <"$bill.packages" >"$bill"
+rm "$bill.packages"
+printf '%s: %s components\n' "$bill" "$(grep -c '"purl"' "$bill")"
 podman image inspect --format "$image: {{.Size}} bytes with its base, {{.Architecture}}" "$image"

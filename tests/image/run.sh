@@ -89,6 +89,18 @@ added=$(engine history --format '{{.Size}}' "$image" | head -n -1 | awk '
 at_most 150 "the whole image" "$(engine image inspect --format '{{.Size}}' "$image" | megabytes)"
 at_most 65 "on top of the base, most of it OpenBLAS" "$(echo "$added" | megabytes)"
 
+# ---------------------------------------------------------------- what is in it
+
+bill=${BILL:-$(dirname "$0")/../../build/image.cdx.json}
+package() { grep -cF "\"name\": \"$1\", \"version\": \"$2\"" "$bill"; }
+packages() { run --rm --entrypoint dpkg-query "$image" "$@"; }
+check "the bill lists each package once, and uPlot" \
+    "$(($(packages -W | grep -c .) + 1))" \
+    "$(grep -c '"purl"' "$bill")"
+for one in libmicrohttpd12 libopenblas0-pthread libsqlite3-0; do
+    check "the bill has $one as it is installed" 1 "$(package "$one" "$(packages -W -f '${Version}' "$one")")"
+done
+
 # ---------------------------------------------------------------- how it runs
 
 begin() {

@@ -141,6 +141,18 @@ def check_view(name, code, report):
             report(number, f"storage_series_{found.group(1)}() sees everything: use view_{found.group(1)}()")
 
 
+QUERY = re.compile(r"\b(SELECT|INSERT|UPDATE|DELETE|CREATE|DROP|ATTACH)\b.*%[^%w]|%[^%w].*\b(SELECT|INSERT|FROM|WHERE)\b", re.S)
+
+
+def check_queries(name, text, report):
+    """SQL is never put together: values are bound, and a name of a table is quoted by %w."""
+    if not name.startswith("storage/"):
+        return
+    for found in re.finditer(r'(?:"(?:\\.|[^"\\\n])*"\s*)+', text):
+        if QUERY.search(found.group(0)):
+            report(text.count("\n", 0, found.start()) + 1, "a query that is put together: bind its values")
+
+
 PRODUCT = re.compile(r"\bmem_alloc(?:_aligned)?\(([^;]*?)\);", re.S)
 
 
@@ -230,6 +242,7 @@ def check_file(name):
         check_includes(name, text, report)
         check_calls(name, strip_comments_and_strings(text), report)
         check_products(name, strip_comments_and_strings(text), report)
+        check_queries(name, text, report)
         check_view(name, strip_comments_and_strings(text), report)
         check_functions(name, lines, report)
     return findings
