@@ -202,17 +202,19 @@ test-clients: $(BUILD)/forecastd ## clients as they are packaged, against the da
 	$(Q)sh deploy/install-deps.sh clients
 	$(Q)FORECASTD=$(BUILD)/forecastd SUITE=tests/clients $(PYTHON) tests/http/run.py
 
-# CRASH_KILLS: how often the daemon is killed.
-CRASH_KILLS ?= 30
+# How often the daemon is killed while it serves and while it migrates, and backup and restore.
+CRASH_KILLS ?= 20
+MIGRATION_KILLS ?= 20
+COPY_KILLS ?= 18
 CRASH_JOBS ?= 1
 .PHONY: check/crash
-check/crash: $(BUILD)/forecastd ## kill -9 of the daemon during ingest and training, a short round
+check/crash: $(BUILD)/forecastd ## kill -9 of the daemon in whatever it does, of backup and restore: a short round
 	$(Q)FORECASTD=$(BUILD)/forecastd CRASH_KILLS=$(CRASH_KILLS) CRASH_JOBS=$(CRASH_JOBS) \
-	    $(PYTHON) tests/crash/kill_daemon.py
+	    MIGRATION_KILLS=$(MIGRATION_KILLS) COPY_KILLS=$(COPY_KILLS) $(PYTHON) tests/crash/run.py
 
 .PHONY: crash
-crash: ## the same with 200 kills
-	$(Q)$(MAKE) --no-print-directory check/crash CRASH_KILLS=200
+crash: ## the same with 300 kills of the daemon, 200 while it migrates, 150 of backup and restore
+	$(Q)$(MAKE) --no-print-directory check/crash CRASH_KILLS=300 MIGRATION_KILLS=200 COPY_KILLS=150
 
 # 10,000 power cuts, every I/O operation and allocation of the scenarios, full disks, 5,000 kills.
 # TORTURE_SHARE=N: a fraction of it. The short forms of the same programs are the suite "torture".
@@ -414,17 +416,19 @@ check/packaging: $(BUILD)/forecastd ## unit, man page, install, and the files of
 	$(Q)FORECASTD=$(BUILD)/forecastd $(PYTHON) tests/packaging/run.py
 
 # With a Docker engine: docker build -t forecastd .
+# SNAPSHOT=20261101T000000Z: with the packages of that moment.
 IMAGE ?= forecastd
 .PHONY: image
-image: ## build the container image with podman, as IMAGE, on BASE where that is given
+image: ## build the container image with podman, as IMAGE, on BASE where that is given, and its bill of materials
 	$(Q)sh deploy/install-deps.sh image
-	$(Q)sh tests/image/build.sh $(IMAGE) $(BASE)
+	$(Q)BILL=$(BUILD)/image.cdx.json SNAPSHOT=$(SNAPSHOT) sh tests/image/build.sh $(IMAGE) $(BASE)
 
 # Where containers cannot be started (exit status 77) it says so and fails nobody.
 .PHONY: test-image
 test-image: ## build and run it: health, clean stop, kill with data intact, no capability
 	$(Q)sh deploy/install-deps.sh image
-	$(Q)sh tests/image/build.sh $(IMAGE) $(BASE); code=$$?; \
+	$(Q)export BILL=$(BUILD)/image.cdx.json SNAPSHOT=$(SNAPSHOT); \
+	    sh tests/image/build.sh $(IMAGE) $(BASE); code=$$?; \
 	    if [ $$code -eq 77 ]; then echo '0 passed, 0 failed'; \
 	    elif [ $$code -ne 0 ]; then exit $$code; \
 	    else sh tests/image/run.sh $(IMAGE); fi

@@ -207,39 +207,6 @@ def test_newer_versions_are_refused_by_name():
         refused(copy, "checksum")
 
 
-def test_kill_during_backup_and_restore():
-    store = sound_store()
-    killed = 0
-    with folder() as where:
-        backup, data = os.path.join(where, "b"), os.path.join(where, "data")
-        takes = []
-        for command in (["restore", store["backup"], "--data", data],
-                        ["backup", backup, "--data", store["data"], "--rate", "1"]):
-            begin = time.monotonic()
-            assert run(*command)[0] == 0
-            takes.append(time.monotonic() - begin)
-        os.remove(backup)
-        shutil.rmtree(data)
-        for round_ in range(24):
-            command = (["backup", backup, "--data", store["data"], "--rate", "1"] if round_ % 2 else
-                       ["restore", store["backup"], "--data", data])
-            with subprocess.Popen([BINARY, *command], stderr=subprocess.DEVNULL) as process:
-                time.sleep(round_ / 24 * takes[round_ % 2])
-                killed += process.poll() is None
-                process.kill()
-            if os.path.exists(backup):  # then it is whole
-                shutil.rmtree(data, ignore_errors=True)
-                assert run("restore", backup, "--data", data)[0] == 0
-                os.remove(backup)
-            if not os.path.exists(os.path.join(data, "forecastd.db")):  # nothing: the next attempt works
-                code, _, said = run("restore", store["backup"], "--data", data)
-                assert code == 0, said
-            code, out, said = run("check", "--data", data)
-            assert code == 0, (out, said)
-            shutil.rmtree(data)
-        assert killed >= 6, killed
-
-
 def planted(statements=(), also=None):
     """What check says about a copy of the store with something wrong in it."""
     store = sound_store()

@@ -97,6 +97,7 @@ packages() { run --rm --entrypoint dpkg-query "$image" "$@"; }
 check "the bill lists each package once, and uPlot" \
     "$(($(packages -W | grep -c .) + 1))" \
     "$(grep -c '"purl"' "$bill")"
+# shellcheck disable=SC2016 # dpkg-query expands it
 for one in libmicrohttpd12 libopenblas0-pthread libsqlite3-0; do
     check "the bill has $one as it is installed" 1 "$(package "$one" "$(packages -W -f '${Version}' "$one")")"
 done

@@ -4,7 +4,7 @@
 #
 # usage: run.sh BUILD     TORTURE_SHARE=N for 1/N of it. Power cuts, I/O and allocation faults, full
 #                         disks, simulation, kills. Closing line: "N passed, N failed": tests, and kills
-#                         of the daemon.
+#                         of the daemon and its commands.
 set -u
 
 build=$1
@@ -14,11 +14,13 @@ logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
 begin=$(date +%s)
 
+crash_kills="CRASH_KILLS=$((300 / share)) MIGRATION_KILLS=$((200 / share)) COPY_KILLS=$((150 / share))"
+
 # name, then what env and the shell run
 steps="
 kill-1|KILLS=$((2350 / share)) $build/tests/contract/test_kill
 kill-2|KILLS=$((2350 / share)) $build/tests/contract/test_kill
-kill-daemon|FORECASTD=$build/forecastd CRASH_KILLS=$((300 / share)) ${PYTHON:-python3} $root/tests/crash/kill_daemon.py
+crash|FORECASTD=$build/forecastd $crash_kills ${PYTHON:-python3} $root/tests/crash/run.py
 no-memory|STRIDE=$share $build/tests/torture/test_no_memory
 power-1|FIRST=10000 SEEDS=$((5000 / share)) $build/tests/torture/test_power_loss
 power-2|FIRST=20000 SEEDS=$((5000 / share)) $build/tests/torture/test_power_loss
@@ -41,7 +43,7 @@ printf '%s' "$steps" | grep '|' | tr '\n' '\0' | LOGS=$logs xargs -0 -P 2 -n 1 s
 
 passed=$(cat "$logs"/* | grep -c '^\[       OK \]')
 failed=$(ls "$logs" | grep -c '\.failed$')
-kills=$(sed -n 's/^\([0-9]*\) passed, [0-9]* failed$/\1/p' "$logs/kill-daemon" | tail -n 1)
+kills=$(sed -n 's/^\([0-9]*\) passed, [0-9]* failed$/\1/p' "$logs/crash" | tail -n 1)
 printf '%s s in all\n' $(($(date +%s) - begin))
 printf '%s passed, %s failed\n' $((passed + ${kills:-0})) "$failed"
 [ "$failed" -eq 0 ]
