@@ -14,7 +14,7 @@
 #define LENGTH  400
 #define HORIZON 24
 #define HOUR    INT64_C(3600000)
-#define MOMENTS 10
+#define MOMENTS 6
 
 static double values[SERIES][LENGTH];
 static struct model_series series[SERIES];
