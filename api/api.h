@@ -310,28 +310,28 @@ void api_count_webhook(struct api_services *services, enum webhook_result result
 /* What is known of a series beyond the store: step and seasons inferred, state, last forecast. */
 enum series_state { SERIES_WARMING, SERIES_BASELINE, SERIES_LEARNED, SERIES_STALE };
 
-/* All series of one step group, newest `count_max` values each on the grid, for training: the
- * caller frees with api_group_free. `steps_ms` of all groups: api_groups. */
+/* Steps of all groups, and how many series each has; returns how many groups there are. */
+size_t api_groups(struct api_worker *worker, int64_t *steps_ms, size_t *series_counts,
+                  size_t maximum);
+
+/* Series of one step, the newest values of each on the grid, for training: the caller frees with
+ * api_group_free. */
 struct api_group {
     struct model_series *series;
     uint32_t *ids;
     size_t count, left_out; /* left out by sampling: said in the model's record */
+    size_t bytes;           /* of all values */
     void *memory;
 };
-size_t api_groups(struct api_worker *worker, int64_t *steps_ms, size_t *series_counts,
-                  size_t maximum);
-enum status api_group_load(struct api_worker *worker, int64_t step_ms, size_t values_max,
-                           size_t bytes_max, struct api_group *group, struct error *error) MUST_USE;
-void api_group_free(struct api_group *group);
-
-/* The same for those series of a step that a selector chooses (NULL: all). */
 struct api_group_order {
-    const struct selector *only;
+    const struct selector *only; /* NULL: all series of the step */
     int64_t step_ms;
-    size_t values_max, bytes_max;
+    size_t values_max, bytes_max; /* of a series; of all together */
+    const atomic_bool *cancel;    /* NULL: nobody cancels; STATUS_CANCELLED where it is set */
 };
-enum status api_group_load_some(struct api_worker *worker, const struct api_group_order *order,
-                                struct api_group *group, struct error *error) MUST_USE;
+enum status api_group_load(struct api_worker *worker, const struct api_group_order *order,
+                           struct api_group *group, struct error *error) MUST_USE;
+void api_group_free(struct api_group *group);
 
 /* The step that most of the chosen series have; 0 where none has enough points. *others: chosen
  * series of another step, or with too few points for one. */

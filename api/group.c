@@ -135,7 +135,8 @@ struct loading {
     size_t capacity, values_max;
     size_t total, taken; /* series of the group; of them met until now and wanted */
     size_t seen, wanted;
-    size_t bytes, bytes_max;
+    size_t bytes_max;
+    const atomic_bool *cancel;
 };
 
 static enum status count_group(void *context, const struct series_info *info, int64_t step_ms,
@@ -165,6 +166,9 @@ static enum status load_one(void *context, const struct series_info *info, int64
     if (step_ms != loading->step_ms) {
         return STATUS_OK;
     }
+    if (loading->cancel && atomic_load(loading->cancel)) {
+        return error_set(error, STATUS_CANCELLED, "loading the group was cancelled");
+    }
     /* Every series is taken where all fit, otherwise those at which the share grows by one. */
     size_t before = loading->seen * loading->wanted / loading->total;
     size_t after = ++loading->seen * loading->wanted / loading->total;
@@ -186,7 +190,7 @@ static enum status load_one(void *context, const struct series_info *info, int64
     bool changed = status == STATUS_NOT_FOUND || series.step_ms != step_ms;
     size_t bytes = series.count * sizeof(double);
     if (changed || count_observed(series.values, series.count) < OBSERVED_MIN ||
-        loading->bytes + bytes > loading->bytes_max) {
+        group->bytes + bytes > loading->bytes_max) {
         mem_free(values);
         group->left_out++;
         return STATUS_OK;
@@ -201,7 +205,7 @@ static enum status load_one(void *context, const struct series_info *info, int64
     loading->memory->values[at] = values;
     loading->memory->count = group->count;
     loading->memory->seasons_known[at] = facts.with_seasons;
-    loading->bytes += bytes;
+    group->bytes += bytes;
     group->series[at] = series;
     group->ids[at] = info->id;
     return STATUS_OK;
@@ -270,11 +274,14 @@ static enum status make_room(struct loading *loading, struct error *error)
     return made ? STATUS_OK : error_set(error, STATUS_NO_MEMORY, "no memory for a group of series");
 }
 
-enum status api_group_load_some(struct api_worker *worker, const struct api_group_order *order,
-                                struct api_group *group, struct error *error)
+enum status api_group_load(struct api_worker *worker, const struct api_group_order *order,
+                           struct api_group *group, struct error *error)
 {
-    struct loading loading = {
-        .worker = worker, .group = group, .step_ms = order->step_ms, .bytes_max = order->bytes_max};
+    struct loading loading = {.worker = worker,
+                              .group = group,
+                              .step_ms = order->step_ms,
+                              .bytes_max = order->bytes_max,
+                              .cancel = order->cancel};
     memset(group, 0, sizeof(*group));
     if (each_series(worker, order->only, count_group, &loading, error) != STATUS_OK) {
         return error->status;
@@ -298,14 +305,6 @@ enum status api_group_load_some(struct api_worker *worker, const struct api_grou
         api_group_free(group);
     }
     return status;
-}
-
-enum status api_group_load(struct api_worker *worker, int64_t step_ms, size_t values_max,
-                           size_t bytes_max, struct api_group *group, struct error *error)
-{
-    struct api_group_order order = {
-        .step_ms = step_ms, .values_max = values_max, .bytes_max = bytes_max};
-    return api_group_load_some(worker, &order, group, error);
 }
 
 void api_group_free(struct api_group *group)

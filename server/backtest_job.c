@@ -6,13 +6,12 @@
 #include "base/memory.h"
 #include "base/series_name.h"
 #include "server/backtest_report.h"
+#include "server/scheduler.h"
 
 #include <string.h>
 
-#define VALUES_MAX      ((size_t)32768) /* newest values of a series, as in training */
-#define GROUP_BYTES_MAX ((size_t)256 << 20)
-#define ROWS_MAX        100
-#define HORIZON_MAX     1024
+#define ROWS_MAX    100
+#define HORIZON_MAX 1024
 
 struct stored {
     struct api_services *services;
@@ -52,7 +51,8 @@ static void release(struct stored *stored)
     api_group_free(&stored->group);
 }
 
-static enum status load(struct api_worker *worker, const struct job *job, struct stored *stored,
+static enum status load(struct api_worker *worker, const struct job *job,
+                        const struct train_request *train, struct stored *stored,
                         struct error *error)
 {
     struct selector *only = NULL;
@@ -63,13 +63,15 @@ static enum status load(struct api_worker *worker, const struct job *job, struct
     if (status != STATUS_OK) {
         return status;
     }
-    struct api_group_order order = {
-        .only = only, .values_max = VALUES_MAX, .bytes_max = GROUP_BYTES_MAX};
+    struct api_group_order order = {.only = only,
+                                    .values_max = TRAIN_VALUES_MAX,
+                                    .bytes_max = train_group_bytes(train->memory_max),
+                                    .cancel = train->cancel};
     order.step_ms = api_group_step(worker, only, &stored->others);
     if (order.step_ms == 0) {
         status = error_set(error, STATUS_INVALID, "no series has enough points yet");
     } else {
-        status = api_group_load_some(worker, &order, &stored->group, error);
+        status = api_group_load(worker, &order, &stored->group, error);
     }
     selector_free(only);
     return status == STATUS_OK ? name_series(stored, error) : status;
@@ -100,6 +102,7 @@ static enum status evaluate(const struct job *job, const struct train_request *t
         .windows = job->windows,
         .train = *train,
     };
+    request.train.memory_max = train_tape_bytes(train->memory_max, &stored->group);
     struct backtest_result result = {0};
     enum status status =
         choose_horizon(job, train, stored->group.series[0].step_ms, &request.horizon, error);
@@ -127,7 +130,7 @@ enum status backtest_job_run(struct api_services *services, struct api_worker *w
                              struct text *result, struct error *error)
 {
     struct stored stored = {.services = services};
-    enum status status = load(worker, job, &stored, error);
+    enum status status = load(worker, job, train, &stored, error);
     if (status == STATUS_OK && stored.group.count == 0) {
         status = error_set(error, STATUS_INVALID, "no series has enough points yet");
     }

@@ -73,8 +73,14 @@ struct train_outcome {
     bool sampled;
 };
 
-/* Trains one group with `train` (its series fields are filled here), judges and admits the result.
- * Also what `forecastd train` runs. */
+/* Of what one training may take (0 = 512 MiB), the values of the group get half, and 256 MiB at
+ * most; the tapes get what they leave. */
+#define TRAIN_VALUES_MAX ((size_t)32768) /* newest values of a series */
+size_t train_group_bytes(size_t memory_max);
+size_t train_tape_bytes(size_t memory_max, const struct api_group *group);
+
+/* Trains one group with `train` (its series fields are filled here, and its memory is for all of
+ * it), judges and admits the result. Also what `forecastd train` runs. */
 enum status train_group(struct api_worker *worker, struct registry *registry,
                         struct catalogue *catalogue, int64_t step_ms,
                         const struct train_request *train, struct train_outcome *outcome,

@@ -7,9 +7,20 @@
 
 #include <stdio.h>
 
-#define VALUES_MAX      ((size_t)32768) /* newest values of a series */
 #define SECONDS_MIN     1.0
 #define GROUP_BYTES_MAX ((size_t)256 << 20) /* of all series together */
+#define MEMORY_DEFAULT  ((size_t)512 << 20) /* where the request does not say */
+
+size_t train_group_bytes(size_t memory_max)
+{
+    size_t half = (memory_max > 0 ? memory_max : MEMORY_DEFAULT) / 2;
+    return half < GROUP_BYTES_MAX ? half : GROUP_BYTES_MAX;
+}
+
+size_t train_tape_bytes(size_t memory_max, const struct api_group *group)
+{
+    return (memory_max > 0 ? memory_max : MEMORY_DEFAULT) - group->bytes;
+}
 
 enum status train_group(struct api_worker *worker, struct registry *registry,
                         struct catalogue *catalogue, int64_t step_ms,
@@ -20,8 +31,11 @@ enum status train_group(struct api_worker *worker, struct registry *registry,
     struct snapshot *challenger = NULL, *champion = NULL;
     struct gate_result gate = {0};
     int64_t begin_ns = clock_monotonic_ns();
-    enum status status =
-        api_group_load(worker, step_ms, VALUES_MAX, GROUP_BYTES_MAX, &group, error);
+    struct api_group_order order = {.step_ms = step_ms,
+                                    .values_max = TRAIN_VALUES_MAX,
+                                    .bytes_max = train_group_bytes(train->memory_max),
+                                    .cancel = train->cancel};
+    enum status status = api_group_load(worker, &order, &group, error);
     if (status != STATUS_OK) {
         return status;
     }
@@ -29,6 +43,7 @@ enum status train_group(struct api_worker *worker, struct registry *registry,
     request.series = group.series;
     request.series_count = group.count;
     request.series_total = group.count + group.left_out;
+    request.memory_max = train_tape_bytes(train->memory_max, &group);
     if (request.seconds > 0.0) { /* loading is part of the budget */
         double loaded = (double)(clock_monotonic_ns() - begin_ns) / 1e9;
         request.seconds =

@@ -23,9 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SERIES        1000
-#define WRITES        20
-#define READS         40
+#define FEED_TICKS    500
 #define TRAIN_SECONDS 20
 #define LOOK_SECONDS  5
 #define SAY_MINUTES   5  /* from one word of progress to the next */
@@ -35,11 +33,8 @@
 
 extern char **environ;
 
-enum { KIND_WRITE, KIND_FORECAST, KIND_QUERY, KIND_HEALTH };
-
 struct soak {
-    char text[TRAFFIC_HEAD + SERIES * TRAFFIC_LINE];
-    int64_t next_ms;
+    struct traffic_mix mix;
     const char *program, *folder;
     struct bench_daemon daemon;
     struct soak_samples samples;
@@ -52,32 +47,7 @@ struct soak {
 static size_t make(void *context, uint64_t number, const char **bytes, unsigned *kind)
 {
     struct soak *soak = context;
-    char target[256];
-    *bytes = soak->text;
-    if (number % 3 == 0) {
-        *kind = KIND_WRITE;
-        soak->next_ms += TRAFFIC_STEP_MS;
-        return traffic_tick(soak->text, SERIES, soak->next_ms);
-    }
-    unsigned sensor = (unsigned)(number * 7919 % SERIES);
-    switch (number / 3 % 4) {
-    case 0:
-        *kind = KIND_HEALTH;
-        return traffic_get(soak->text, sizeof(soak->text), number % 2 ? "/metrics" : "/healthz");
-    case 1:
-        *kind = KIND_QUERY;
-        snprintf(target, sizeof(target),
-                 "/prometheus/api/v1/"
-                 "query?query=avg_over_time(load_value%%7Bsensor%%3D%%22%05u%%22%%7D%%5B1h%%5D)"
-                 "&time=%lld",
-                 sensor, (long long)(soak->next_ms / 1000));
-        return traffic_get(soak->text, sizeof(soak->text), target);
-    default:
-        *kind = KIND_FORECAST;
-        snprintf(target, sizeof(target),
-                 "/api/v1/forecast?series=load_value%%7Bsensor%%3D%%22%05u%%22%%7D", sensor);
-        return traffic_get(soak->text, sizeof(soak->text), target);
-    }
+    return traffic_mix_make(&soak->mix, number, bytes, kind);
 }
 
 /* Starts the daemon's own command; 0 where that fails. Its output goes nowhere. */
@@ -180,14 +150,13 @@ static void tick(void *context, double second, size_t connections)
 
 static void judge(struct soak *soak, const struct arrivals_result *result, double seconds)
 {
-    static const char *const names[] = {"writes", "forecasts", "queries", "health"};
     const struct soak_samples *samples = &soak->samples;
     double warm_up = seconds / 3 < 900 ? seconds / 3 : 900, bad = 0;
     for (int kind = 0; kind < 4; kind++) {
         const struct arrivals_count *c = &result->kinds[kind];
         printf("soak: %-9s %llu due, %llu answered, %llu busy, %llu other (%d), %llu lost; p50 "
                "%.1f p99 %.1f max %.0f ms\n",
-               names[kind], (unsigned long long)c->due, (unsigned long long)c->good,
+               traffic_kinds[kind], (unsigned long long)c->due, (unsigned long long)c->good,
                (unsigned long long)c->busy, (unsigned long long)c->other, c->other_status,
                (unsigned long long)c->lost, c->p50_ms, c->p99_ms, c->max_ms);
         bad += (double)(c->due - c->good);
@@ -235,17 +204,9 @@ int main(int argc, char **argv)
     soak.minute_at = -1;
     soak.has_backup = has_backup(argv[1]);
     soak.daemon = bench_daemon_start(argv[1], data, NULL);
-    /* The clock of the readings runs 200 times as fast and ends about now. */
-    soak.next_ms = (int64_t)time(NULL) * 1000 - (int64_t)(seconds * WRITES) * TRAFFIC_STEP_MS;
-    for (int i = 0; i < 500; i++) {
-        size_t length =
-            traffic_tick(soak.text, SERIES, soak.next_ms - (int64_t)(500 - i) * TRAFFIC_STEP_MS);
-        const char *body = strstr(soak.text, "\r\n\r\n") + 4;
-        load_request(soak.daemon.port, "POST", "/write?precision=ms", "text/plain", body,
-                     length - (size_t)(body - soak.text), NULL, 0, NULL);
-    }
+    traffic_mix_begin(&soak.mix, soak.daemon.port, FEED_TICKS, seconds);
     struct arrivals_options options = {.port = soak.daemon.port,
-                                       .rate = WRITES + READS,
+                                       .rate = TRAFFIC_MIX_RATE,
                                        .seconds = seconds,
                                        .connections_max = 256,
                                        .make = make,

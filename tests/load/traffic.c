@@ -98,3 +98,51 @@ void traffic_feed(int port, size_t series, size_t ticks)
     }
     free(lines);
 }
+
+/* ---------------------------------------------------------------- the usual load */
+
+const char *const traffic_kinds[4] = {"writes", "forecasts", "queries", "health"};
+
+void traffic_mix_begin(struct traffic_mix *mix, int port, size_t ticks, double seconds)
+{
+    int64_t whole = (int64_t)(seconds * TRAFFIC_MIX_WRITES) + (int64_t)ticks;
+    mix->next_ms = (int64_t)time(NULL) * 1000 - whole * TRAFFIC_STEP_MS;
+    for (size_t i = 0; i < ticks; i++, mix->next_ms += TRAFFIC_STEP_MS) {
+        size_t length = traffic_tick(mix->text, TRAFFIC_MIX_SERIES, mix->next_ms);
+        const char *body = strstr(mix->text, "\r\n\r\n") + 4;
+        load_request(port, "POST", "/write?precision=ms", "text/plain", body,
+                     length - (size_t)(body - mix->text), NULL, 0, NULL);
+    }
+}
+
+size_t traffic_mix_make(void *context, uint64_t number, const char **bytes, unsigned *kind)
+{
+    struct traffic_mix *mix = context;
+    char target[256];
+    *bytes = mix->text;
+    if (number % 3 == 0) {
+        *kind = TRAFFIC_WRITE;
+        size_t length = traffic_tick(mix->text, TRAFFIC_MIX_SERIES, mix->next_ms);
+        mix->next_ms += TRAFFIC_STEP_MS;
+        return length;
+    }
+    unsigned sensor = (unsigned)(number * 7919 % TRAFFIC_MIX_SERIES);
+    switch (number / 3 % 4) {
+    case 0:
+        *kind = TRAFFIC_HEALTH;
+        return traffic_get(mix->text, sizeof(mix->text), number % 2 ? "/metrics" : "/healthz");
+    case 1:
+        *kind = TRAFFIC_QUERY;
+        snprintf(target, sizeof(target),
+                 "/prometheus/api/v1/"
+                 "query?query=avg_over_time(load_value%%7Bsensor%%3D%%22%05u%%22%%7D%%5B1h%%5D)"
+                 "&time=%lld",
+                 sensor, (long long)(mix->next_ms / 1000));
+        return traffic_get(mix->text, sizeof(mix->text), target);
+    default:
+        *kind = TRAFFIC_FORECAST;
+        snprintf(target, sizeof(target),
+                 "/api/v1/forecast?series=load_value%%7Bsensor%%3D%%22%05u%%22%%7D", sensor);
+        return traffic_get(mix->text, sizeof(mix->text), target);
+    }
+}

@@ -152,8 +152,9 @@ static void publish(void)
         struct api_group group;
         make_cycle(20.0, 5.0, 0.5);
         put("teacher", COUNT, MINUTE);
-        assert_int_equal(api_group_load(fixture.worker, MINUTE, 2000, 1u << 20, &group, &error),
-                         STATUS_OK);
+        struct api_group_order order = {
+            .step_ms = MINUTE, .values_max = 2000, .bytes_max = 1u << 20};
+        assert_int_equal(api_group_load(fixture.worker, &order, &group, &error), STATUS_OK);
         struct train_request request = {
             .series = group.series, .series_count = group.count, .steps = 4, .seed = 7, .lanes = 1};
         snprintf(request.config.backbone, sizeof(request.config.backbone), "logsparse");

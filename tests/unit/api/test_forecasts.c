@@ -493,19 +493,25 @@ static void test_groups(void **state)
     assert_int_equal(found, 2);
     assert_int_equal(steps[0], MINUTE);
     assert_int_equal(counts[1], 2);
-    assert_int_equal(api_group_load(fixture.worker, HOUR, 200, 1u << 20, &group, &error),
-                     STATUS_OK);
+    struct api_group_order order = {.step_ms = HOUR, .values_max = 200, .bytes_max = 1u << 20};
+    assert_int_equal(api_group_load(fixture.worker, &order, &group, &error), STATUS_OK);
     assert_int_equal(group.count, 2);
     assert_int_equal(group.left_out, 0);
     assert_int_equal(group.series[0].count, 200);
     assert_int_equal(group.series[0].step_ms, HOUR);
+    assert_int_equal(group.bytes, 2 * 200 * sizeof(double));
     api_group_free(&group);
-    assert_int_equal(api_group_load(fixture.worker, HOUR, 1024, 1024 * 8, &group, &error),
-                     STATUS_OK);
+    order.values_max = 1024;
+    order.bytes_max = 1024 * 8;
+    assert_int_equal(api_group_load(fixture.worker, &order, &group, &error), STATUS_OK);
     assert_int_equal(group.count, 1);
     assert_int_equal(group.left_out, 1);
     api_group_free(&group);
-    assert_int_equal(api_group_load(fixture.worker, 7, 100, 100000, &group, &error), STATUS_OK);
+    atomic_bool cancel = true;
+    order.cancel = &cancel;
+    assert_int_equal(api_group_load(fixture.worker, &order, &group, &error), STATUS_CANCELLED);
+    order = (struct api_group_order){.step_ms = 7, .values_max = 100, .bytes_max = 100000};
+    assert_int_equal(api_group_load(fixture.worker, &order, &group, &error), STATUS_OK);
     assert_int_equal(group.count, 0);
     api_group_free(&group);
 }
@@ -523,8 +529,9 @@ static void test_groups_share_seasons(void **state)
         snprintf(name, sizeof(name), "many%d", i);
         fixture_fill(&fixture, name, 120, 5 * MINUTE);
     }
-    assert_int_equal(api_group_load(fixture.worker, 5 * MINUTE, 200, 16u << 20, &group, &error),
-                     STATUS_OK);
+    struct api_group_order order = {
+        .step_ms = 5 * MINUTE, .values_max = 200, .bytes_max = 16u << 20};
+    assert_int_equal(api_group_load(fixture.worker, &order, &group, &error), STATUS_OK);
     assert_int_equal(group.count, 600);
     for (size_t i = 0; i < group.count; i++) {
         assert_int_equal(group.series[i].seasons[0], 24);
@@ -541,8 +548,8 @@ static struct snapshot *train(int64_t step_ms)
     struct api_group group;
     struct error error = {0};
     struct snapshot *snapshot = NULL;
-    assert_int_equal(api_group_load(fixture.worker, step_ms, 2000, 1u << 20, &group, &error),
-                     STATUS_OK);
+    struct api_group_order order = {.step_ms = step_ms, .values_max = 2000, .bytes_max = 1u << 20};
+    assert_int_equal(api_group_load(fixture.worker, &order, &group, &error), STATUS_OK);
     struct train_request request = {
         .series = group.series, .series_count = group.count, .steps = 4, .seed = 7, .lanes = 1};
     snprintf(request.config.backbone, sizeof(request.config.backbone), "logsparse");

@@ -64,7 +64,8 @@ static struct snapshot *train_one(void)
     struct api_group group = {0};
     struct snapshot *snapshot = NULL;
     struct error error = {0};
-    assert_int_equal(api_group_load(f.worker, STEP_MS, POINTS, 1 << 24, &group, &error), STATUS_OK);
+    struct api_group_order order = {.step_ms = STEP_MS, .values_max = POINTS, .bytes_max = 1 << 24};
+    assert_int_equal(api_group_load(f.worker, &order, &group, &error), STATUS_OK);
     struct train_request request = {.series = group.series,
                                     .series_count = group.count,
                                     .config = {.backbone = "logsparse",

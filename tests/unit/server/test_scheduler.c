@@ -163,7 +163,8 @@ static struct snapshot *train_small(uint64_t seed)
     struct snapshot *snapshot = NULL;
     struct error error = {0};
     assert_int_equal(api_worker_new(&services, &worker, &error), STATUS_OK);
-    assert_int_equal(api_group_load(worker, HOUR_MS, POINTS, 1 << 24, &group, &error), STATUS_OK);
+    struct api_group_order order = {.step_ms = HOUR_MS, .values_max = POINTS, .bytes_max = 1 << 24};
+    assert_int_equal(api_group_load(worker, &order, &group, &error), STATUS_OK);
     assert_int_equal(group.count, 2);
     struct train_request request = {.series = group.series,
                                     .series_count = group.count,
