@@ -399,7 +399,9 @@ void api_refresh(struct api_worker *worker, const uint32_t *ids, size_t count)
         live_outdated(worker->services, sorted, count, clock_wall_ms(), queries, REFRESHED_MAX);
     mem_free(sorted);
     for (size_t i = 0; i < found; i++) {
-        refresh_one(worker, queries[i]);
+        if (!atomic_load(&worker->services->draining)) {
+            refresh_one(worker, queries[i]);
+        }
         mem_free(queries[i]);
     }
 }

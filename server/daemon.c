@@ -28,7 +28,10 @@
 
 #define LIMITS_COUNT         16 /* reloads before a struct of limits is used again */
 #define GRACE_MS             4000
-#define STOP_SECONDS         9 /* then the process ends all the same: what was acknowledged is on disk */
+#define TRAINING_MS          5000 /* from when it is to stop: then it goes on without a training, */
+#define TIDY_MS              6500 /* leaves in the journal what is there, */
+#define STOP_SECONDS         9    /* and ends all the same: what was acknowledged is on disk */
+#define MILLISECOND_NS       INT64_C(1000000)
 #define DESCRIPTORS_RESERVED 128
 #define FIRST_DELAY_MS       60000
 #define PROBE_CONNECTIONS    64
@@ -364,7 +367,7 @@ enum status daemon_start(const struct daemon_options *options, struct daemon **o
         status = start_http(daemon, options->insecure, error);
     }
     if (status != STATUS_OK) {
-        daemon_stop(daemon, 0);
+        (void)daemon_stop(daemon, 0); /* nothing trains yet */
         return status;
     }
     *out = daemon;
@@ -403,30 +406,19 @@ void daemon_reload(struct daemon *daemon, const struct config *next)
     guard_reload(daemon->guard);
 }
 
-void daemon_stop(struct daemon *daemon, int64_t grace_ms)
+/* A clean end leaves only chunks: the smallest file, and nothing to replay at the next start. What
+ * there is no time for waits in the journal. */
+static void tidy_store(struct writer *writer, int64_t until_ns)
 {
-    atomic_store(&daemon->services.draining, true);
-    if (daemon->jobs != NULL) {
-        job_close(daemon->jobs); /* training ends meanwhile */
+    struct error error = {0};
+    if (writer_compact_until(writer, until_ns, &error) != STATUS_OK) {
+        log_warning("daemon", "journal left for the next start", "reason=\"%s\"", error.text);
     }
-    struct http *http = atomic_load(&daemon->http);
-    if (http != NULL) {
-        http_stop(http, grace_ms);
-    }
-    mqtt_stop(daemon->mqtt);
-    if (daemon->probes != NULL) {
-        http_stop(daemon->probes, 0);
-    }
-    scheduler_stop(daemon->scheduler);
-    alerts_stop(daemon->alerts);
-    refresher_stop(daemon->refresher);
+}
+
+static void release(struct daemon *daemon)
+{
     if (daemon->writer != NULL) {
-        /* A clean end leaves only chunks: the smallest file, and nothing to replay at the next
-         * start. */
-        struct error error = {0};
-        if (writer_compact(daemon->writer, &error) != STATUS_OK) {
-            log_warning("daemon", "journal left for the next start", "reason=\"%s\"", error.text);
-        }
         writer_stop(daemon->writer);
     }
     if (daemon->services_ready) {
@@ -442,6 +434,36 @@ void daemon_stop(struct daemon *daemon, int64_t grace_ms)
     }
     guard_close(daemon->guard);
     mem_free(daemon);
+}
+
+bool daemon_stop(struct daemon *daemon, int64_t grace_ms)
+{
+    int64_t begin_ns = clock_monotonic_ns();
+    atomic_store(&daemon->services.draining, true);
+    if (daemon->jobs != NULL) {
+        job_close(daemon->jobs); /* training ends meanwhile */
+    }
+    struct http *http = atomic_load(&daemon->http);
+    if (http != NULL) {
+        http_stop(http, grace_ms);
+    }
+    mqtt_stop(daemon->mqtt);
+    if (daemon->probes != NULL) {
+        http_stop(daemon->probes, 0);
+    }
+    alerts_stop(daemon->alerts);
+    bool is_over = scheduler_ends_by(daemon->scheduler, begin_ns + TRAINING_MS * MILLISECOND_NS);
+    if (is_over) { /* else it may still tell the refresher of its model, and the writer */
+        scheduler_stop(daemon->scheduler);
+        refresher_stop(daemon->refresher);
+    }
+    if (daemon->writer != NULL) {
+        tidy_store(daemon->writer, begin_ns + TIDY_MS * MILLISECOND_NS);
+    }
+    if (is_over) {
+        release(daemon);
+    }
+    return is_over;
 }
 
 static void reload_from(struct daemon *daemon, const struct config_sources *sources)
@@ -552,8 +574,12 @@ int daemon_run(const struct daemon_options *options, const struct config_sources
     }
     signal(SIGALRM, gave_up);
     alarm(STOP_SECONDS);
-    daemon_stop(daemon, GRACE_MS);
+    bool is_whole = daemon_stop(daemon, GRACE_MS);
     alarm(0);
     log_info("daemon", "stopped", "uptime_s=%.0f", (double)(clock_monotonic_ns() - begin_ns) / 1e9);
+    if (!is_whole) {
+        log_warning("daemon", "a training did not hear in time that it is over", "left=behind");
+        _exit(0); /* it may be anywhere: nothing under it is taken down */
+    }
     return 0;
 }

@@ -221,7 +221,9 @@ static int wait_for_answer(struct exchange *exchange)
 void exchange_run(struct api_worker *worker, void *item, const struct error *error)
 {
     struct exchange *exchange = item;
-    if (worker == NULL) {
+    if (atomic_load(&exchange->http->closing)) { /* its time is over */
+        fill_problem(exchange, STATUS_NOT_READY, "not_ready", "the daemon is stopping");
+    } else if (worker == NULL) {
         api_problem(&exchange->request, error, &exchange->response);
     } else if (api_handle(worker, &exchange->request, &exchange->response) == API_PENDING) {
         return; /* not touched again: the writer resumes it, perhaps already has */

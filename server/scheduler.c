@@ -53,7 +53,9 @@ struct scheduler {
     uint64_t points_seen; /* when the groups were searched last */
     int64_t next_search_ms;
     struct lock lock;
-    struct training_settings settings; /* guarded by lock, as below */
+    struct condition over;
+    bool is_over; /* guarded by lock, as below: its thread */
+    struct training_settings settings;
     struct scheduler_stats stats;
 };
 
@@ -461,6 +463,10 @@ static void *scheduler_main(void *context)
         set_training(scheduler, false);
     }
     api_worker_free(scheduler->worker);
+    lock_acquire(&scheduler->lock);
+    scheduler->is_over = true;
+    condition_signal(&scheduler->over);
+    lock_release(&scheduler->lock);
     return NULL;
 }
 
@@ -482,6 +488,7 @@ enum status scheduler_start(const struct scheduler_options *options, struct sche
     scheduler->published = options->published;
     scheduler->context = options->context;
     lock_init(&scheduler->lock);
+    condition_init(&scheduler->over);
     enum status status = watchdog_start(&scheduler->watchdog, error);
     if (status == STATUS_OK) {
         status = thread_start(&scheduler->thread, "scheduler", scheduler_main, scheduler, error);
@@ -509,6 +516,21 @@ void scheduler_stats(struct scheduler *scheduler, struct scheduler_stats *stats)
     lock_release(&scheduler->lock);
 }
 
+bool scheduler_ends_by(struct scheduler *scheduler, int64_t until_ns)
+{
+    if (scheduler == NULL) {
+        return true;
+    }
+    job_close(scheduler->services->jobs);
+    lock_acquire(&scheduler->lock);
+    for (int64_t left_ns; !scheduler->is_over && (left_ns = until_ns - clock_monotonic_ns()) > 0;) {
+        condition_wait_for(&scheduler->over, &scheduler->lock, left_ns / 1000000 + 1);
+    }
+    bool is_over = scheduler->is_over;
+    lock_release(&scheduler->lock);
+    return is_over;
+}
+
 void scheduler_stop(struct scheduler *scheduler)
 {
     if (scheduler == NULL) {
@@ -517,6 +539,7 @@ void scheduler_stop(struct scheduler *scheduler)
     job_close(scheduler->services->jobs);
     pthread_join(scheduler->thread, NULL);
     watchdog_stop(scheduler->watchdog);
+    condition_release_memory(&scheduler->over);
     lock_release_memory(&scheduler->lock);
     mem_free(scheduler);
 }

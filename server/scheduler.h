@@ -57,6 +57,10 @@ struct scheduler_stats {
 };
 void scheduler_stats(struct scheduler *scheduler, struct scheduler_stats *stats);
 
+/* Cancels what runs. False where the thread has not ended by a moment of the monotonic clock: then
+ * scheduler_stop would wait for it. NULL is fine. */
+bool scheduler_ends_by(struct scheduler *scheduler, int64_t until_ns);
+
 /* Cancels what runs and ends the thread. NULL is fine. */
 void scheduler_stop(struct scheduler *scheduler);
 

@@ -22,6 +22,7 @@ enum { DRIVER_VERSION = 3 };
 
 enum driver_effort {
     DRIVER_SLICE, /* a few milliseconds of what is due */
+    DRIVER_LOT,   /* of `compact` only: tens of milliseconds of what waits, due or not */
     DRIVER_ALL,   /* everything, and give back disk space: may take seconds */
 };
 

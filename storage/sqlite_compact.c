@@ -203,17 +203,22 @@ enum status sqlite_trash_slice(struct sqlite_state *state, struct error *error)
     return STATUS_OK;
 }
 
+static enum status compact_lot(struct sqlite_state *state, struct error *error)
+{
+    sqlite_flush_choose(state, SLICE_POINTS * 4);
+    if (state->flush_count == 0) {
+        return error_set(error, STATUS_NO_MEMORY, "could not allocate a list of series");
+    }
+    if (flush_alone(state, error) != STATUS_OK) {
+        return error->status;
+    }
+    return sqlite_checkpoint_due(state, error);
+}
+
 static enum status compact_all(struct sqlite_state *state, struct error *error)
 {
     while (state->dirty_head != NULL) {
-        sqlite_flush_choose(state, SLICE_POINTS * 4);
-        if (state->flush_count == 0) {
-            return error_set(error, STATUS_NO_MEMORY, "could not allocate a list of series");
-        }
-        if (flush_alone(state, error) != STATUS_OK) {
-            return error->status;
-        }
-        if (sqlite_checkpoint_due(state, error) != STATUS_OK) {
+        if (compact_lot(state, error) != STATUS_OK) {
             return error->status;
         }
     }
@@ -268,6 +273,11 @@ enum status sqlite_compact(struct storage *storage, enum driver_effort effort, b
     *more = false;
     if (effort == DRIVER_ALL) {
         return compact_all(state, error);
+    }
+    if (effort == DRIVER_LOT) {
+        enum status status = state->dirty_head != NULL ? compact_lot(state, error) : STATUS_OK;
+        *more = state->dirty_head != NULL;
+        return status;
     }
     if (state->pending > state->pending_low + SLICE_POINTS) {
         sqlite_flush_choose(state, SLICE_POINTS);

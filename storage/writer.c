@@ -62,6 +62,7 @@ struct writer {
     unsigned background_passed; /* groups that went before it */
     bool stopping;
     uint64_t compact_asked, compact_done;
+    int64_t compact_until_ns; /* INT64_MAX: as long as it takes */
     struct error compact_error;
     write_observer observer;
     void *observer_context;
@@ -281,7 +282,22 @@ static bool maintain(struct writer *writer)
     return more || retain_more;
 }
 
-static void compact_all(struct writer *writer, uint64_t ticket)
+/* Lot by lot, as far as the time goes. */
+static enum status compact_in_time(struct writer *writer, int64_t until_ns, struct error *error)
+{
+    bool more = until_ns < INT64_MAX;
+    while (more) {
+        if (clock_monotonic_ns() >= until_ns) {
+            return error_set(error, STATUS_TIMEOUT, "could not compact everything in time");
+        }
+        if (store_compact(writer->storage, DRIVER_LOT, &more, error) != STATUS_OK) {
+            return error->status;
+        }
+    }
+    return store_compact(writer->storage, DRIVER_ALL, &more, error);
+}
+
+static void compact_all(struct writer *writer, uint64_t ticket, int64_t until_ns)
 {
     struct error error = {0};
     bool more = false;
@@ -290,17 +306,17 @@ static void compact_all(struct writer *writer, uint64_t ticket)
         status = store_recover(writer->storage, &error);
     }
     if (status == STATUS_OK || status == STATUS_NO_SPACE) { /* it may be what makes room */
-        status = store_compact(writer->storage, DRIVER_ALL, &more, &error);
+        status = compact_in_time(writer, until_ns, &error);
     }
     do {
         more = false;
-        if (status == STATUS_OK) {
+        if (status == STATUS_OK && clock_monotonic_ns() < until_ns) {
             status = store_retain(writer->storage, clock_wall_ms(), &more, &error);
         }
     } while (more);
     do {
         more = false;
-        if (status == STATUS_OK) {
+        if (status == STATUS_OK && clock_monotonic_ns() < until_ns) {
             status = store_downsample(writer->storage, clock_wall_ms(), DRIVER_ALL, &more, &error);
         }
     } while (more);
@@ -331,6 +347,7 @@ static bool round_run(struct writer *writer)
     }
     group_take(writer);
     uint64_t ticket = writer->compact_asked;
+    int64_t until_ns = writer->compact_until_ns;
     bool compact = writer->group.count == 0 && ticket != writer->compact_done;
     bool stop = writer->group.count == 0 && !compact && writer->stopping;
     lock_release(&writer->lock);
@@ -343,7 +360,7 @@ static bool round_run(struct writer *writer)
         idle_probe(writer);
     }
     if (compact) {
-        compact_all(writer, ticket);
+        compact_all(writer, ticket, until_ns);
     }
     writer->more = maintain(writer);
     return true;
@@ -507,10 +524,11 @@ enum status writer_write_take(struct writer *writer, struct write_batch *batch,
     return status;
 }
 
-enum status writer_compact(struct writer *writer, struct error *error)
+enum status writer_compact_until(struct writer *writer, int64_t until_ns, struct error *error)
 {
     lock_acquire(&writer->lock);
     uint64_t ticket = ++writer->compact_asked;
+    writer->compact_until_ns = until_ns;
     condition_signal(&writer->changed);
     while (writer->stepped && writer->compact_done < ticket) {
         lock_release(&writer->lock);
@@ -526,6 +544,11 @@ enum status writer_compact(struct writer *writer, struct error *error)
     }
     lock_release(&writer->lock);
     return status;
+}
+
+enum status writer_compact(struct writer *writer, struct error *error)
+{
+    return writer_compact_until(writer, INT64_MAX, error);
 }
 
 void writer_observe(struct writer *writer, write_observer observer, void *context)

@@ -128,6 +128,12 @@ enum status writer_write_take(struct writer *writer, struct write_batch *batch,
  * benches. */
 enum status writer_compact(struct writer *writer, struct error *error) MUST_USE;
 
+/* The same as far as it goes until a moment of the monotonic clock, or a few tens of milliseconds
+ * later. STATUS_TIMEOUT: the journal has the rest, for the next start. Nothing is lost either way.
+ * One caller at a time. */
+enum status writer_compact_until(struct writer *writer, int64_t until_ns,
+                                 struct error *error) MUST_USE;
+
 /* Of a stepped writer: one round of what the thread would do (a group, or probing and maintenance),
  * without waiting; returns whether there is more to do now. writer_write_take and writer_compact
  * step by themselves. One caller at a time. */

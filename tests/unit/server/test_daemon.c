@@ -51,7 +51,7 @@ static int start(void **state)
 static int stop(void **state)
 {
     (void)state;
-    daemon_stop(daemon_under_test, 1000);
+    assert_true(daemon_stop(daemon_under_test, 1000));
     return 0;
 }
 

@@ -457,6 +457,48 @@ static void stopping_answers_what_is_under_way(void **state)
     close(idle);
 }
 
+static void *release_soon(void *context)
+{
+    clock_sleep_ms(200);
+    port_release_writer(context);
+    return NULL;
+}
+
+static void stopping_runs_nothing_that_still_waits(void **state)
+{
+    static const char patch[] =
+        "PATCH /api/v1/series/1 HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: "
+        "application/json\r\nContent-Length: 9\r\n\r\n{\"min\":1}";
+    int fds[5]; /* the held commit, two with workers, two that wait */
+    char post[512];
+    pthread_t thread;
+    struct http_stats stats = {0};
+    (void)state;
+    post_points(post, sizeof(post), "{\"series\":\"a\",\"timestamp\":1795354740000,\"value\":1}");
+    client_ask(&port, post, &reply);
+    port_hold_writer(&port);
+    for (size_t i = 0; i < 5; i++) {
+        fds[i] = client_connect(&port);
+        client_send(fds[i], i == 0 ? post : patch);
+        while (atomic_load(&port.held) == 0 || stats.active < i) { /* the held one is answered */
+            clock_sleep_ms(1);
+            http_stats(port.http, &stats);
+        }
+    }
+    for (; stats.waiting < 2; http_stats(port.http, &stats)) {
+        clock_sleep_ms(1);
+    }
+    assert_int_equal(pthread_create(&thread, NULL, release_soon, &port), 0);
+    http_stop(port.http, 0);
+    port.http = NULL;
+    pthread_join(thread, NULL);
+    for (size_t i = 0; i < 5; i++) {
+        client_read(fds[i], false, &reply);
+        assert_true(i < 3 || reply.closed || reply.status == 503);
+        close(fds[i]);
+    }
+}
+
 static void addresses_are_checked(void **state)
 {
     static const char *const wrong[] = {"127.0.0.1", "nonsense:80:80", "127.0.0.1:99999", ":7380",
@@ -507,6 +549,7 @@ int main(void)
         ON(a_client_that_leaves_early_harms_nobody, open_port),
         ON(slow_clients_are_cut_at_their_deadline, open_port),
         ON(stopping_answers_what_is_under_way, open_port),
+        ON(stopping_runs_nothing_that_still_waits, open_port),
         ON(addresses_are_checked, open_port),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -502,6 +502,8 @@ static void stopping_cancels_a_training(void **state)
     }
     clock_sleep_ms(300);
     int64_t begin_ns = clock_monotonic_ns();
+    assert_false(scheduler_ends_by(scheduler, begin_ns)); /* at once is too soon */
+    assert_true(scheduler_ends_by(scheduler, begin_ns + INT64_C(5000000000)));
     scheduler_stop(scheduler);
     assert_true(clock_monotonic_ns() - begin_ns < INT64_C(5000000000));
 }

@@ -297,6 +297,28 @@ static void recovery_replaces_the_connection(void **state)
     assert_int_equal(storage_check(place->storage, NULL, NULL, &error), STATUS_OK);
 }
 
+static void compaction_ends_in_time(void **state)
+{
+    struct place *place = *state;
+    struct error error = {0};
+    struct storage_stats stats;
+    assert_int_equal(write_points(place, 0, 3000, &error), STATUS_OK);
+    assert_int_equal(writer_compact_until(place->writer, clock_monotonic_ns(), &error),
+                     STATUS_TIMEOUT);
+    storage_stats(place->storage, &stats);
+    assert_int_equal(stats.journal_points, 3000);
+    stop(place);
+    start(place); /* from the journal */
+    storage_stats(place->storage, &stats);
+    assert_int_equal(stats.points, 3000);
+    int64_t until_ns = clock_monotonic_ns() + INT64_C(60000000000);
+    assert_int_equal(writer_compact_until(place->writer, until_ns, &error), STATUS_OK);
+    storage_stats(place->storage, &stats);
+    assert_int_equal(stats.points, 3000);
+    assert_int_equal(stats.journal_points, 0);
+    assert_int_equal(sql_number(place, "SELECT count(*) FROM journal"), 0);
+}
+
 static void count_lines(void *context, const char *line)
 {
     (void)line;
@@ -636,6 +658,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(second_writer_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(reading_beside_the_writer, setup, teardown),
+        cmocka_unit_test_setup_teardown(compaction_ends_in_time, setup, teardown),
         cmocka_unit_test_setup_teardown(read_only_makes_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(creation_begins_anew, setup, teardown),
         cmocka_unit_test_setup_teardown(newer_version_is_refused, setup, teardown),
