@@ -224,9 +224,9 @@ torture: ## faults in full: half an hour on two cores; prints its counts
 	$(Q)$(MAKE) --no-print-directory -j$(CORES) all build/torture build/contract build/unit/api
 	$(Q)TORTURE_SHARE=$(TORTURE_SHARE) PYTHON=$(PYTHON) sh tests/torture/run.sh $(abspath $(BUILD))
 
-# CROWD, CROWD_SECONDS, OVERLOAD_SECONDS, PARTS shorten it: see tests/load/run.sh.
+# CROWD, CROWD_SECONDS, OVERLOAD_SECONDS, STARVATION_SECONDS, PARTS shorten it: see tests/load/run.sh.
 .PHONY: bench-load
-bench-load: ## a hostile crowd, overload, serving while training: six minutes; prints its counts
+bench-load: ## a hostile crowd, overload, serving while training, starvation: nine minutes; prints its counts
 	$(Q)$(MAKE) --no-print-directory -j$(CORES) all build/load
 	$(Q)sh tests/load/run.sh $(BUILD)
 

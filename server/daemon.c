@@ -28,8 +28,8 @@
 
 #define LIMITS_COUNT         16 /* reloads before a struct of limits is used again */
 #define GRACE_MS             4000
-#define TRAINING_MS          5000 /* from when it is to stop: then it goes on without a training, */
-#define TIDY_MS              6500 /* leaves in the journal what is there, */
+#define TRAINING_MS          4000 /* from when it is to stop: then it goes on without a training, */
+#define TIDY_MS              5500 /* leaves in the journal what is there, */
 #define STOP_SECONDS         9    /* and ends all the same: what was acknowledged is on disk */
 #define MILLISECOND_NS       INT64_C(1000000)
 #define DESCRIPTORS_RESERVED 128

@@ -203,7 +203,9 @@ int main(int argc, char **argv)
     soak.folder = folder;
     soak.minute_at = -1;
     soak.has_backup = has_backup(argv[1]);
-    soak.daemon = bench_daemon_start(argv[1], data, NULL);
+    /* Within the warm-up, so that the data of a training grow no more when memory is compared. */
+    static const char *const settings[] = {"train.memory=128MiB", NULL};
+    soak.daemon = bench_daemon_start(argv[1], data, settings);
     traffic_mix_begin(&soak.mix, soak.daemon.port, FEED_TICKS, seconds);
     struct arrivals_options options = {.port = soak.daemon.port,
                                        .rate = TRAFFIC_MIX_RATE,
