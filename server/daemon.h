@@ -5,8 +5,10 @@
  * http
  *
  * Stopping: readyz says 503, the port stops accepting, requests finish, training is cancelled, the
- * writer commits what is queued, the store is closed. main may block on signals only; the threads
- * and who owns what are listed in ARCHITECTURE.md.
+ * writer commits what is queued and moves it out of the journal, the store is closed. All of it
+ * within the ten seconds after which a container is killed, with little processor time too: see
+ * daemon.c. main may block on signals only; the threads and who owns what are listed in
+ * ARCHITECTURE.md.
  */
 #ifndef SERVER_DAEMON_H
 #define SERVER_DAEMON_H
