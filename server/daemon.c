@@ -30,7 +30,8 @@
 #define GRACE_MS             4000
 #define TRAINING_MS          4000 /* from when it is to stop: then it goes on without a training, */
 #define TIDY_MS              5500 /* leaves in the journal what is there, */
-#define STOP_SECONDS         9    /* and ends all the same: what was acknowledged is on disk */
+#define LEAVE_MS             7000 /* takes nothing down: what was acknowledged is on disk, */
+#define STOP_SECONDS         9    /* and ends all the same, as a failure: something hangs */
 #define MILLISECOND_NS       INT64_C(1000000)
 #define DESCRIPTORS_RESERVED 128
 #define FIRST_DELAY_MS       60000
@@ -460,10 +461,11 @@ bool daemon_stop(struct daemon *daemon, int64_t grace_ms)
     if (daemon->writer != NULL) {
         tidy_store(daemon->writer, begin_ns + TIDY_MS * MILLISECOND_NS);
     }
-    if (is_over) {
+    bool in_time = clock_monotonic_ns() < begin_ns + LEAVE_MS * MILLISECOND_NS;
+    if (is_over && in_time) {
         release(daemon);
     }
-    return is_over;
+    return is_over && in_time;
 }
 
 static void reload_from(struct daemon *daemon, const struct config_sources *sources)
@@ -578,8 +580,8 @@ int daemon_run(const struct daemon_options *options, const struct config_sources
     alarm(0);
     log_info("daemon", "stopped", "uptime_s=%.0f", (double)(clock_monotonic_ns() - begin_ns) / 1e9);
     if (!is_whole) {
-        log_warning("daemon", "a training did not hear in time that it is over", "left=behind");
-        _exit(0); /* it may be anywhere: nothing under it is taken down */
+        log_warning("daemon", "not taken down, for want of time", "stored=everything");
+        _exit(0); /* a training may be anywhere: nothing under it is released */
     }
     return 0;
 }

@@ -36,9 +36,8 @@ void daemon_tick(struct daemon *daemon);
 void daemon_reload(struct daemon *daemon, const struct config *next);
 
 /* Requests get `grace_ms` to finish, a training that is told to end and points that wait in the
- * journal some seconds. False where the training has not ended by then: everything that was
- * acknowledged is on disk, but the daemon is still there and the process has to leave without
- * taking it down. */
+ * journal some seconds. False where that was too short: everything that was acknowledged is on
+ * disk, but the daemon is still there, and the process has to leave without taking it down. */
 bool daemon_stop(struct daemon *daemon, int64_t grace_ms);
 
 /* Starts, waits for signals, stops: SIGTERM and SIGINT end it, SIGHUP reads `sources` again.
