@@ -486,6 +486,38 @@ static void a_posted_job_trains_and_is_judged(void **state)
     scheduler_stop(scheduler);
 }
 
+/* What a training of so much memory in all says that its tapes would get: too little, here. */
+static void expect_tapes(size_t memory_max, size_t rest)
+{
+    struct api_worker *worker = NULL;
+    struct train_outcome outcome;
+    struct error error = {0};
+    char text[64];
+    struct train_request train = {
+        .config = services.model_config, .steps = 2, .lanes = 1, .memory_max = memory_max};
+    assert_int_equal(api_worker_new(&services, &worker, &error), STATUS_OK);
+    assert_int_equal(
+        train_group(worker, services.registry, catalogue, HOUR_MS, &train, &outcome, &error),
+        STATUS_NO_MEMORY);
+    snprintf(text, sizeof(text), "within %zu bytes", rest);
+    if (strstr(error.text, text) == NULL) {
+        fail_msg("%s, not %s", error.text, text);
+    }
+    api_worker_free(worker);
+}
+
+static void values_and_tapes_share_the_memory(void **state)
+{
+    (void)state;
+    close_store();
+    open_store();
+    size_t series = POINTS * sizeof(double);
+    expect_tapes(64 << 10, (64 << 10) - 2 * series);
+    expect_tapes(16 << 10, (16 << 10) - series); /* half is not enough for both */
+    assert_int_equal(train_group_bytes(0), 256 << 20);
+    assert_int_equal(train_group_bytes(128 << 20), 64 << 20);
+}
+
 static void stopping_cancels_a_training(void **state)
 {
     struct error error = {0};
@@ -611,6 +643,7 @@ int main(void)
         cmocka_unit_test(old_models_are_removed_with_their_records),
         cmocka_unit_test(a_damaged_champion_is_put_aside_and_the_previous_serves),
         cmocka_unit_test(a_posted_job_trains_and_is_judged),
+        cmocka_unit_test(values_and_tapes_share_the_memory),
         cmocka_unit_test(stopping_cancels_a_training),
         cmocka_unit_test(a_trainer_that_hangs_is_stopped),
         cmocka_unit_test(a_trainer_that_diverges_fails),
