@@ -60,7 +60,7 @@ podman build --isolation=chroot --network=host --pull=never --format docker --qu
     --tag "$image" . >/dev/null
 bill=${BILL:-build/image.cdx.json}
 mkdir -p "$(dirname "$bill")"
-inside --entrypoint dpkg-query "$image" -W -f "$(sh deploy/sbom.sh --query)" >"$bill.packages"
+inside --no-healthcheck --entrypoint dpkg-query "$image" -W -f "$(sh deploy/sbom.sh --query)" >"$bill.packages"
 sh deploy/sbom.sh <"$bill.packages" >"$bill"
 rm "$bill.packages"
 printf '%s: %s components\n' "$bill" "$(grep -c '"purl"' "$bill")"
