@@ -94,7 +94,7 @@ class Crash:
 
     def aim_publication(self):
         """Where a new model's file shows up, or somewhere behind the end of the network's training."""
-        self.daemon.post_json("/api/v1/train", {"seconds": 1})
+        self.daemon.post_json("/api/v1/train", {"steps": 2})
         before = self.model_files()
         deadline = time.monotonic() + 20 * SLOWNESS
         if self.rng.random() < 0.3:
