@@ -348,14 +348,14 @@ fuzz: ## fuzz every parser, FUZZ_SECONDS each
 
 .PHONY: build/fuzz/all
 build/fuzz/all: $(addprefix $(BUILD)/tests/fuzz/,$(FUZZERS))
-$(addprefix $(BUILD)/tests/fuzz/,$(FUZZERS)): $(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o \
+$(addprefix $(BUILD)/tests/fuzz/,$(FUZZERS)): $(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/tests/fuzz/repeat.o \
     $(foreach l,$(below_server),$(call lib,$(l)))
 	$(if $(Q),@echo "  link    $@")
 	$(Q)$(CC) $(ALLFLAGS) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS)
 
 # The kept corpora and findings, without a fuzzer: each harness with a main of ours.
 CORPORA = $(FUZZERS:fuzz_%=$(BUILD)/tests/fuzz/replay_%)
-$(CORPORA): $(BUILD)/tests/fuzz/replay_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/replay.o \
+$(CORPORA): $(BUILD)/tests/fuzz/replay_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/replay.o $(BUILD)/tests/fuzz/repeat.o \
     $(foreach l,$(below_server),$(call lib,$(l)))
 	$(if $(Q),@echo "  link    $@")
 	$(Q)$(CC) $(ALLFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)

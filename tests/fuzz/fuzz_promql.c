@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NOW_S     INT64_C(1795354740)
+#define NOW_S     (SERVED_MS / 1000)
 #define QUERY_MAX 2000
 
 static enum status fill(struct write_batch *batch, struct error *error)
@@ -32,13 +32,16 @@ static enum status fill(struct write_batch *batch, struct error *error)
 /* The form of a query, percent-encoded as a whole. */
 static size_t write_form(const uint8_t *data, size_t size, bool range, char *out, size_t room)
 {
+    static const char digits[] = "0123456789abcdef";
     int head =
         range ? snprintf(out, room, "start=%lld&end=%lld&step=97.5&query=", (long long)NOW_S - 1800,
                          (long long)NOW_S + 1800)
               : snprintf(out, room, "time=%lld&query=", (long long)NOW_S);
     size_t used = (size_t)head;
-    for (size_t i = 0; i < size; i++) {
-        used += (size_t)snprintf(out + used, room - used, "%%%02x", data[i]);
+    for (size_t i = 0; i < size && used + 3 <= room; i++) {
+        out[used++] = '%';
+        out[used++] = digits[data[i] >> 4];
+        out[used++] = digits[data[i] & 15];
     }
     return used;
 }
