@@ -171,13 +171,15 @@ bool selector_exact(const struct selector *selector, char out[SERIES_TEXT_MAX], 
     struct slice name = {"", 0};
     struct series_label labels[SERIES_TERMS_MAX];
     size_t label_count = 0;
+    bool named = false;
     for (size_t i = 0; i < selector->count; i++) {
         const struct matcher *matcher = &selector->matchers[i];
-        if (matcher->operator!= SERIES_EQUAL ||(matcher->on_name && name.length != 0)) {
+        if (matcher->operator!= SERIES_EQUAL ||(matcher->on_name && named)) {
             return false;
         }
         if (matcher->on_name) {
             name = matcher->value;
+            named = true;
         } else {
             labels[label_count++] = (struct series_label){matcher->key, matcher->value};
         }

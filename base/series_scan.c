@@ -222,6 +222,7 @@ enum status series_name_parse(const char *text, size_t length, char out[SERIES_T
     struct slice name = {"", 0};
     struct series_label labels[SERIES_TERMS_MAX];
     size_t label_count = 0;
+    bool named = false;
     for (size_t i = 0; i < count; i++) {
         if (terms[i].operator!= SERIES_EQUAL) {
             error_set(
@@ -232,8 +233,9 @@ enum status series_name_parse(const char *text, size_t length, char out[SERIES_T
         if (terms[i].key.length != name_key.length ||
             memcmp(terms[i].key.bytes, name_key.bytes, name_key.length) != 0) {
             labels[label_count++] = (struct series_label){terms[i].key, terms[i].value};
-        } else if (name.length == 0) {
+        } else if (!named) {
             name = terms[i].value;
+            named = true;
         } else {
             error_set(error, STATUS_INVALID, "cannot read a series with two names");
             return error_code(error, "bad_series_name", "series");

@@ -115,6 +115,8 @@ static void exact_ones_are_seen(UNUSED void **state)
         {"up{a=~\"1\"}", NULL},
         {"{__name__=~\"up\"}", NULL},
         {"up{__name__=\"up\"}", NULL},
+        {"{\"\",\"up\"}", NULL},
+        {"{__name__=\"\",__name__=\"up\"}", NULL},
         {"up{a=\"1\",a=\"2\"}", NULL},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {

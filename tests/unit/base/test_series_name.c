@@ -101,6 +101,8 @@ static void what_is_refused(UNUSED void **state)
         {"{}", "bad_series_name"},
         {"{\"\"}", "bad_series_name"},
         {"{a=\"1\"}", "bad_series_name"},
+        {"{\"\",\"up\"}", "bad_series_name"},
+        {"{__name__=\"\",__name__=\"up\"}", "bad_series_name"},
         {"up{", "bad_series_name"},
         {"up{a", "bad_series_name"},
         {"up{a=", "bad_series_name"},
