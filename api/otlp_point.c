@@ -5,7 +5,9 @@
 
 #include "base/check.h"
 
+#include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 /* What a field of a data point means; a number stands for another thing in each kind. */
 enum meaning { NOTHING, TIME, AS_DOUBLE, AS_INTEGER, COUNT, SUM, QUANTILE, ATTRIBUTE, FLAGS };
@@ -130,6 +132,18 @@ bool otlp_point_read(struct slice message, enum otlp_kind kind, struct otlp_poin
     return !fields.broken;
 }
 
+/* As Prometheus writes it; the C library would give a sign even to what is no number. */
+static void write_level(double level, char text[32])
+{
+    if (isnan(level)) {
+        memcpy(text, "NaN", sizeof("NaN"));
+    } else if (isinf(level)) {
+        memcpy(text, level > 0 ? "+Inf" : "-Inf", sizeof("+Inf"));
+    } else {
+        snprintf(text, 32, "%.12g", level);
+    }
+}
+
 bool otlp_quantile_next(struct protobuf *message, struct otlp_quantile *quantile)
 {
     struct protobuf_field field;
@@ -138,7 +152,7 @@ bool otlp_quantile_next(struct protobuf *message, struct otlp_quantile *quantile
         if (field.number < FIELDS_MAX && of_summary[field.number] == QUANTILE) {
             bool intact = read_quantile(field.bytes, &level, &quantile->value);
             CHECK(intact); /* otlp_point_read saw it */
-            snprintf(quantile->text, sizeof(quantile->text), "%.12g", level);
+            write_level(level, quantile->text);
             return true;
         }
     }

@@ -6,12 +6,14 @@
 #include "api/families.h"
 #include "api/otlp_json.h"
 #include "api/otlp_names.h"
+#include "api/otlp_point.h"
 #include "api/otlp_reader.h"
 #include "base/check.h"
 #include "base/memory.h"
 #include "base/random.h"
 #include "tests/watched.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -204,6 +206,31 @@ static void test_document(void **state)
     text_release(&log.text);
 }
 
+/* A quantile becomes a label, whose text may not depend on bits that JSON cannot say. */
+static void test_odd_quantiles(void **state)
+{
+    static const struct {
+        double level;
+        const char *wanted;
+    } cases[] = {{0.5, "0.5"},
+                 {1, "1"},
+                 {0.999, "0.999"},
+                 {(double)NAN, "NaN"},
+                 {-(double)NAN, "NaN"},
+                 {(double)INFINITY, "+Inf"},
+                 {-(double)INFINITY, "-Inf"}};
+    (void)state;
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        char bytes[11] = {0x32, 9, 0x09}; /* a quantile with nothing but its level */
+        struct otlp_quantile quantile;
+        memcpy(bytes + 3, &cases[i].level, sizeof(double));
+        struct protobuf message = protobuf_of((struct slice){bytes, sizeof(bytes)});
+        assert_true(otlp_quantile_next(&message, &quantile));
+        assert_string_equal(quantile.text, cases[i].wanted);
+        assert_false(otlp_quantile_next(&message, &quantile));
+    }
+}
+
 /* A prefix of JSON is no JSON; one of protobuf may end behind a field, and has then less to say. */
 static void test_cut_at_every_byte(void **state)
 {
@@ -365,13 +392,10 @@ static void test_families(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_names),
-        cmocka_unit_test(test_document),
-        cmocka_unit_test(test_cut_at_every_byte),
-        cmocka_unit_test(test_random_damage),
-        cmocka_unit_test(test_partial_success_and_kind),
-        cmocka_unit_test(test_without_memory),
-        cmocka_unit_test(test_families),
+        cmocka_unit_test(test_names),          cmocka_unit_test(test_document),
+        cmocka_unit_test(test_odd_quantiles),  cmocka_unit_test(test_cut_at_every_byte),
+        cmocka_unit_test(test_random_damage),  cmocka_unit_test(test_partial_success_and_kind),
+        cmocka_unit_test(test_without_memory), cmocka_unit_test(test_families),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
