@@ -4,8 +4,8 @@
  * usage: bench_soak PATH-OF-FORECASTD [MINUTES]     default 45
  * A second holds 20 writes of 1,000 points and 40 reads. A minute holds a training, a SIGHUP and,
  * where the daemon knows the command, a backup. The first third (15 minutes at most) is warm-up:
- * what comes later is compared with it. Below 20 minutes a slope says nothing, and growth is judged
- * by its amount.
+ * what comes later is compared with it. The slope is that of what stays between trainings; below 20
+ * minutes it says nothing.
  */
 #include "tests/load/arrivals.h"
 #include "tests/load/judge.h"
@@ -28,7 +28,8 @@
 #define LOOK_SECONDS  5
 #define SAY_MINUTES   5  /* from one word of progress to the next */
 #define SLOPE_MINUTES 20 /* a shorter run has no meaningful slope */
-#define GROWTH_MB     24 /* in a short run: a training's peak may come after the warm-up */
+#define SLOPE_MB      1
+#define GROWTH_MB     24 /* of the peak, which is that of a training and may come late */
 #define WAL_MB        72 /* journal_size_limit is 64 MiB */
 
 extern char **environ;
@@ -172,13 +173,14 @@ static void judge(struct soak *soak, const struct arrivals_result *result, doubl
            after = soak_largest(samples, 0, warm_up, seconds + 60);
     bench_print("soak_memory", after, "MB", "at most %.1f within the warm-up of %.0f s", before,
                 warm_up);
-    double slope = soak_slope_mb_hour(samples, warm_up);
+    judge_at_most("soak_memory_growth", after - before, GROWTH_MB, "MB");
+    struct soak_slope slope = soak_slope(samples, warm_up, seconds);
+    bench_print("soak_memory_slope", slope.mb_hour, "MB/h", "standard error %.1f%s",
+                slope.standard_error,
+                seconds < SLOPE_MINUTES * 60 ? ", not judged in so short a run" : "");
     if (seconds >= SLOPE_MINUTES * 60) {
-        judge_at_most("soak_memory_slope", slope, 1, "MB/h");
-    } else {
-        bench_print("soak_memory_slope", slope, "MB/h", "not judged below %d minutes",
-                    SLOPE_MINUTES);
-        judge_at_most("soak_memory_growth", after - before, GROWTH_MB, "MB");
+        judge_at_most("soak_memory_leak", slope.mb_hour - 2 * slope.standard_error, SLOPE_MB,
+                      "MB/h, the least that it can be");
     }
     judge_at_most("soak_descriptors_growth",
                   soak_largest(samples, 1, warm_up, seconds + 60) -

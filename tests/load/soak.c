@@ -4,6 +4,7 @@
 #include "tests/load/soak.h"
 
 #include <dirent.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -56,22 +57,42 @@ void soak_look(struct soak_samples *samples, double second, const struct bench_d
     }
 }
 
-double soak_slope_mb_hour(const struct soak_samples *samples, double warm_up)
+/* Of the minute that begins at `from`; 0 where nothing was seen. */
+static double least_memory(const struct soak_samples *samples, double from)
 {
-    double n = 0, x = 0, y = 0, xx = 0, xy = 0;
+    double least = 0;
     for (size_t i = 0; i < samples->count; i++) {
         const struct soak_sample *sample = &samples->all[i];
-        if (sample->second >= warm_up) {
-            double hour = sample->second / 3600;
-            n += 1;
-            x += hour;
-            y += sample->memory_mb;
-            xx += hour * hour;
-            xy += hour * sample->memory_mb;
+        if (sample->second >= from && sample->second < from + 60 &&
+            (sample->memory_mb < least || least <= 0)) {
+            least = sample->memory_mb;
         }
     }
-    double spread = n * xx - x * x;
-    return spread > 0 ? (n * xy - x * y) / spread : 0;
+    return least;
+}
+
+struct soak_slope soak_slope(const struct soak_samples *samples, double from, double until)
+{
+    double n = 0, x = 0, y = 0, xx = 0, xy = 0, yy = 0;
+    for (double minute = from; minute + 60 <= until; minute += 60) {
+        double memory_mb = least_memory(samples, minute);
+        if (memory_mb > 0) {
+            double hour = minute / 3600;
+            n += 1;
+            x += hour;
+            y += memory_mb;
+            xx += hour * hour;
+            xy += hour * memory_mb;
+            yy += memory_mb * memory_mb;
+        }
+    }
+    double spread = xx - x * x / n;
+    if (n < 3 || !(spread > 0)) {
+        return (struct soak_slope){0};
+    }
+    double slope = (xy - x * y / n) / spread;
+    double rest = yy - y * y / n - slope * slope * spread;
+    return (struct soak_slope){slope, sqrt(fmax(rest, 0) / (n - 2) / spread)};
 }
 
 double soak_largest(const struct soak_samples *samples, int column, double from, double until)

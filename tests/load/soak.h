@@ -24,8 +24,13 @@ struct soak_samples {
 void soak_look(struct soak_samples *samples, double second, const struct bench_daemon *daemon,
                const char *folder, size_t connections);
 
-/* Growth of memory by least squares over the samples from `warm_up` seconds on, MB an hour. */
-double soak_slope_mb_hour(const struct soak_samples *samples, double warm_up);
+/* Growth of memory, MB an hour, by least squares over the least of each whole minute from second
+ * `from` to `until`: a training comes and goes within a minute, and what stays is what may leak.
+ * The allocator makes these minutes differ by some megabytes, hence the standard error. */
+struct soak_slope {
+    double mb_hour, standard_error;
+};
+struct soak_slope soak_slope(const struct soak_samples *samples, double from, double until);
 
 /* The largest of one column (0 memory, 1 descriptors, 2 log) from second `from` to `until`. */
 double soak_largest(const struct soak_samples *samples, int column, double from, double until);
