@@ -171,9 +171,23 @@ static void count_points(const struct forecast_desk *desk, struct forecast_made 
     }
 }
 
-/* What values alone say, and room for their forecast. */
+struct model_series forecast_bounds(const struct model_series *series)
+{
+    struct model_series bounds = *series;
+    double least = (double)INFINITY;
+    for (size_t i = 0; i < series->count; i++) {
+        least = series->values[i] < least ? series->values[i] : least;
+    }
+    if (least >= 0.0 && bounds.minimum < 0.0) {
+        bounds.minimum = fmin(0.0, bounds.maximum);
+    }
+    return bounds;
+}
+
+/* What values alone say, and room for their forecast. Bounds come from what was observed, before a
+ * level shift moves it. */
 static enum status assess(struct forecast_desk *desk, const struct forecast_order *order,
-                          struct forecast_made *made, const struct model_series *series,
+                          struct forecast_made *made, struct model_series *series,
                           struct error *error)
 {
     size_t horizon = 0;
@@ -185,6 +199,8 @@ static enum status assess(struct forecast_desk *desk, const struct forecast_orde
     if (choose_horizon(order, series->step_ms, &horizon, error) != STATUS_OK) {
         return error->status;
     }
+    made->declared_minimum = series->minimum;
+    *series = forecast_bounds(series);
     look_for_outage(made, series);
     if (look_for_shift(desk, made, series, error) != STATUS_OK) {
         return error->status;
@@ -375,19 +391,6 @@ static enum status run_baselines(struct forecast_desk *desk, struct forecast_mad
 
 /* ---------------------------------------------------------------- calibration */
 
-struct model_series forecast_bounds(const struct model_series *series)
-{
-    struct model_series bounds = *series;
-    double least = (double)INFINITY;
-    for (size_t i = 0; i < series->count; i++) {
-        least = series->values[i] < least ? series->values[i] : least;
-    }
-    if (least >= 0.0 && bounds.minimum < 0.0) {
-        bounds.minimum = fmin(0.0, bounds.maximum);
-    }
-    return bounds;
-}
-
 struct forecast_evidence forecast_evidence_of(const struct conformal *calibration,
                                               const struct snapshot_record *record)
 {
@@ -419,8 +422,7 @@ static void calibrate_made(struct forecast_desk *desk, struct forecast_made *mad
         if (track.maker != track_maker(made->model.id, made->served_by)) {
             conformal_carry(&track.calibration, track.calibration.horizon);
         }
-        struct model_series bounds = forecast_bounds(series);
-        conformal_apply(&track.calibration, &bounds, &made->forecast);
+        conformal_apply(&track.calibration, series, &made->forecast);
         made->calibration = track.calibration;
     }
     made->evidence = forecast_evidence_of(&made->calibration,
@@ -455,7 +457,7 @@ void forecast_crossing(const struct forecast_made *made, double threshold, bool 
         .threshold = threshold,
         .above = above,
         .newest = cells ? made->info.last_value : made->newest,
-        .minimum = made->minimum,
+        .minimum = made->declared_minimum,
         .maximum = made->maximum,
         .step_ms = made->facts.step_ms,
         .roughness = made->roughness,

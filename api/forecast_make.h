@@ -76,7 +76,8 @@ struct forecast_made {
     struct conformal calibration; /* as applied */
     struct forecast_evidence evidence;
     struct forecast forecast;
-    double minimum, maximum; /* declared bounds, or infinite */
+    double minimum, maximum; /* that no number of the answer leaves: see forecast_bounds */
+    double declared_minimum; /* or infinite: an alarm for what never was is not ruled out */
     size_t observed, missing, resets, off_step;
     int64_t shifted_ms; /* the first cell of the new level, with WARNING_LEVEL_SHIFT */
     double widening;    /* of the bands, for gaps and a young level; 1 = none */
@@ -137,7 +138,8 @@ bool forecast_track(struct forecast_desk *desk, uint32_t id, struct track *track
 struct forecast_evidence forecast_evidence_of(const struct conformal *calibration,
                                               const struct snapshot_record *record);
 
-/* Bounds of a series whose bands are scaled: what never was negative stays so. */
+/* The series with the bounds of its forecasts, declared or not: what never was negative stays so.
+ */
 struct model_series forecast_bounds(const struct model_series *series);
 
 /* The forecasts as they stood at `at_ms`, from the vintages; `steps` and the rest as for

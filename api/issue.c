@@ -82,6 +82,7 @@ static bool prepare(struct issue *issue, struct error *error)
         issue->series.count < SHORT_HISTORY) {
         return false;
     }
+    issue->series = forecast_bounds(&issue->series);
     const struct model_series *series = &issue->series;
     issue->origin_ms = series->start_ms + (int64_t)(series->count - 1) * series->step_ms;
     if (!vintage_due(series->step_ms, issue->horizon, is_live(services, issue->id, series->step_ms),
@@ -132,8 +133,7 @@ static bool rival_of(struct issue *issue, struct vintage *vintage, float *room)
         forecaster_run(forecaster, &issue->series, 1, &vintage->rival, &ignored) != STATUS_OK) {
         return false;
     }
-    struct model_series bounds = forecast_bounds(&issue->series);
-    conformal_apply(&vintage->calibration, &bounds, &vintage->rival);
+    conformal_apply(&vintage->calibration, &issue->series, &vintage->rival);
     snprintf(vintage->rival_model, sizeof(vintage->rival_model), "%s",
              issue_model(issue->previous));
     return true;

@@ -124,7 +124,8 @@ static void copy_facts(const struct vintage *vintage, struct forecast_made *made
     made->model.seed = vintage->seed;
     made->calibration = vintage->calibration;
     made->evidence = forecast_evidence_of(&vintage->calibration, NULL);
-    made->minimum = settings->has_minimum ? settings->minimum : -(double)INFINITY;
+    made->declared_minimum = made->minimum =
+        settings->has_minimum ? settings->minimum : -(double)INFINITY;
     made->maximum = settings->has_maximum ? settings->maximum : (double)INFINITY;
     made->warnings = made->facts.counter ? WARNING_RATE : 0;
 }

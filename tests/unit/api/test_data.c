@@ -72,12 +72,12 @@ struct asked {
 };
 
 /* One forecast, with what holds for every answer: all finite, levels in order, never without an
- * interval unless the series is whole numbers. */
-static struct asked ask(const char *series, bool integer)
+ * interval unless the series is whole numbers. `more` parameters keep 0.1, 0.5 and 0.9. */
+static struct asked ask_with(const char *series, bool integer, const char *more)
 {
     char target[200];
     json_error_t cause;
-    snprintf(target, sizeof(target), "/api/v1/forecast?series=%s&steps=24", series);
+    snprintf(target, sizeof(target), "/api/v1/forecast?series=%s&steps=24%s", series, more);
     struct answer answer = get(&fixture, target);
     if (answer.status != 200) {
         fail_msg("%s: %d %s", target, answer.status, answer.body);
@@ -97,6 +97,11 @@ static struct asked ask(const char *series, bool integer)
         assert_true(integer || low < high);
     }
     return out;
+}
+
+static struct asked ask(const char *series, bool integer)
+{
+    return ask_with(series, integer, "");
 }
 
 static double level_at(struct asked asked, const char *level, size_t h)
@@ -519,6 +524,57 @@ static void intermittent_counts(void **state)
     assert_true(sum / COUNT < 0.4);
 }
 
+/* Nothing is declared: what never was negative is not forecast negative, in no tail, by a model and
+ * by the baselines, also where gaps or a new level have widened the bands. */
+static void never_negative_by_itself(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"counts", "counts_model"};
+    struct random random;
+    random_init(&random, 11, 0);
+    for (size_t i = 0; i < COUNT; i++) {
+        values[i] = i % 8 == 3 ? (double)NAN : floor(5.0 * random_uniform(&random));
+    }
+    static double kept[COUNT];
+    memcpy(kept, values, sizeof(kept));
+    for (int model = 0; model < 2; model++) {
+        if (model) {
+            publish();
+            memcpy(values, kept, sizeof(values));
+        }
+        put(names[model], COUNT, MINUTE);
+        struct asked asked = ask_with(names[model], false, "&quantiles=0.01,0.1,0.5,0.9");
+        assert_int_equal(model, strcmp(text_of(asked, "served_by"), "logsparse") == 0);
+        for (size_t h = 0; h < 24; h++) {
+            assert_true(level_at(asked, "0.01", h) >= 0.0);
+            assert_true(level_at(asked, "0.9", h) > 1.0);
+        }
+        done(asked);
+    }
+    for (size_t i = 0; i < COUNT; i++) {
+        values[i] = i < COUNT - 20 ? 90.0 + (double)(i * 7 % 11) : (double)(i * 7 % 11);
+    }
+    put("fallen", COUNT, MINUTE);
+    struct asked asked = ask_with("fallen", false, "&quantiles=0.01,0.1,0.5,0.9");
+    assert_true(warns(asked, "level_shift_recent"));
+    for (size_t h = 0; h < 24; h++) {
+        assert_true(level_at(asked, "0.01", h) >= 0.0);
+    }
+    done(asked);
+    /* What was negative once may be so again. */
+    for (size_t i = 0; i < COUNT; i++) {
+        values[i] = kept[i] - 2.0;
+    }
+    put("below", COUNT, MINUTE);
+    asked = ask_with("below", false, "&quantiles=0.01,0.1,0.5,0.9");
+    double least = 0.0;
+    for (size_t h = 0; h < 24; h++) {
+        least = fmin(least, level_at(asked, "0.01", h));
+    }
+    assert_true(least < -0.5);
+    done(asked);
+}
+
 /* Values from 1e-12 to 1e12: the same forecast in another unit. */
 static void any_size_of_values(void **state)
 {
@@ -609,6 +665,7 @@ int main(void)
         TEST(unit_swap),
         TEST(constant_and_nearly),
         TEST(intermittent_counts),
+        TEST(never_negative_by_itself),
         TEST(any_size_of_values),
         TEST(no_nan_anywhere),
         TEST(bands_beyond_the_horizon),
