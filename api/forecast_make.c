@@ -256,21 +256,6 @@ static enum status prepare(struct forecast_desk *desk, const struct forecast_ord
     return STATUS_OK;
 }
 
-static bool all_finite(const struct forecast *forecast)
-{
-    for (size_t i = 0; i < forecast->horizon; i++) {
-        if (!isfinite(forecast->mean[i])) {
-            return false;
-        }
-    }
-    for (size_t i = 0; i < forecast->horizon * QUANTILE_COUNT; i++) {
-        if (!isfinite(forecast->quantiles[i])) {
-            return false;
-        }
-    }
-    return true;
-}
-
 static void give_reason(struct forecast_made *made, const char *reason)
 {
     size_t used = strlen(made->fallback_reason);
@@ -313,7 +298,7 @@ static void run_model(struct forecast_desk *desk, struct snapshot *snapshot, boo
     for (size_t k = 0; k < used; k++) {
         struct forecast_made *one = &made[index[k]];
         struct api_metrics *metrics = desk->services->metrics;
-        if (ran && all_finite(&one->forecast)) {
+        if (ran && forecast_is_finite(&one->forecast)) {
             one->snapshot = snapshot_acquire(snapshot);
             one->served_by = snapshot_record(snapshot)->backbone;
             one->trained_horizon = snapshot_record(snapshot)->horizon;
@@ -376,8 +361,7 @@ static enum status run_baselines(struct forecast_desk *desk, struct forecast_mad
         return error->status;
     }
     for (size_t i = 0; i < ARRAY_COUNT(chain); i++) {
-        if (baseline_forecast(chain[i].baseline, series, desk->scratch, &made->forecast) &&
-            all_finite(&made->forecast)) {
+        if (baseline_forecast(chain[i].baseline, series, desk->scratch, &made->forecast)) {
             made->served_by = baseline_name(chain[i].baseline);
             api_count(metrics, chain[i].metric, 1);
             return STATUS_OK;

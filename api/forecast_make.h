@@ -2,8 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * The chain is champion, previous champion, seasonal naive, damped trend, drift, last value. A
- * method that cannot or whose numbers are not finite hands over to the next; the result says who
- * served it and why.
+ * method that cannot hands over to the next, as does a model whose numbers are not finite; the
+ * result says who served it and why.
  *
  * A series whose level has lately shifted is forecast from a past that was moved to the new level
  * (level_shift_find). After a long outage the baselines serve until half of the newest

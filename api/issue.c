@@ -130,7 +130,8 @@ static bool rival_of(struct issue *issue, struct vintage *vintage, float *room)
     }
     vintage->rival = (struct forecast){issue->horizon, room, room + issue->horizon};
     if (desk_forecaster(issue->desk, issue->previous, &forecaster, &ignored) != STATUS_OK ||
-        forecaster_run(forecaster, &issue->series, 1, &vintage->rival, &ignored) != STATUS_OK) {
+        forecaster_run(forecaster, &issue->series, 1, &vintage->rival, &ignored) != STATUS_OK ||
+        !forecast_is_finite(&vintage->rival)) {
         return false;
     }
     conformal_apply(&vintage->calibration, &issue->series, &vintage->rival);

@@ -42,6 +42,31 @@ static float finite_or(float value, double fallback)
     return isfinite(value) ? value : (float)fallback;
 }
 
+bool forecast_is_finite(const struct forecast *forecast)
+{
+    for (size_t i = 0; i < forecast->horizon; i++) {
+        if (!isfinite(forecast->mean[i])) {
+            return false;
+        }
+    }
+    for (size_t i = 0; i < forecast->horizon * QUANTILE_COUNT; i++) {
+        if (!isfinite(forecast->quantiles[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void forecast_unknown(struct forecast *forecast)
+{
+    for (size_t i = 0; i < forecast->horizon; i++) {
+        forecast->mean[i] = NAN;
+    }
+    for (size_t i = 0; i < forecast->horizon * QUANTILE_COUNT; i++) {
+        forecast->quantiles[i] = NAN;
+    }
+}
+
 #define EXCESS_SCORES 9.0 /* beyond them a tail of the normal distribution holds nothing */
 
 /* No forecast is certain: each level keeps at least its share of a small band about the median, so

@@ -17,6 +17,9 @@
  * series' bounds. The mean is clamped too. */
 void forecast_finish(const struct model_series *series, double fallback, struct forecast *forecast);
 
+/* NaN everywhere: the method has no finite numbers. */
+void forecast_unknown(struct forecast *forecast);
+
 /* The last value that is not NaN, 0 where there is none. */
 double forecast_last_seen(const double *values, size_t count);
 

@@ -129,6 +129,8 @@ struct forecast {
     float *quantiles; /* [Q][H] */
 };
 
+bool forecast_is_finite(const struct forecast *forecast);
+
 /* One level in (0,1) at one step: monotone interpolation between the levels, tails extrapolated
  * from the outer spread. */
 double forecast_quantile(const struct forecast *forecast, size_t step, double level);
@@ -326,8 +328,8 @@ void forecaster_free(struct forecaster *forecaster);
 size_t snapshot_context(const struct snapshot *snapshot);
 
 /* Forecasts `count` series; out[i].horizon may differ from the trained one: shorter is cut, longer
- * rolls on in blocks. Works with holes and short series. STATUS_INVALID below two observed values.
- */
+ * rolls on in blocks. Works with holes and short series. Where the model's numbers for a series are
+ * not all finite its forecast is NaN everywhere. STATUS_INVALID below two observed values. */
 enum status forecaster_run(struct forecaster *forecaster, const struct model_series *series,
                            size_t count, struct forecast *out, struct error *error) MUST_USE;
 

@@ -113,6 +113,9 @@ void conformal_see(const struct conformal *state, const struct forecast *forecas
     size_t horizon = forecast->horizon;
     size_t part = part_of(state, h);
     double median = (double)forecast->quantiles[QUANTILE_MEDIAN * horizon + h];
+    if (isnan(median)) {
+        return; /* there was no forecast to learn from */
+    }
     double away = fabs(actual - median);
     struct factors then = factors_of(issued), today = factors_of(state);
     double place = place_of(state, h);

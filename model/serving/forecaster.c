@@ -287,7 +287,8 @@ static void combine_row(struct forecaster *forecaster, size_t row)
         for (size_t q = 0; q < QUANTILE_COUNT; q++) {
             double values[MEMBERS_MAX];
             for (size_t i = 0; i < count; i++) {
-                values[i] = fmax(floor, levels_of(forecaster, i, row, h)[q]);
+                double value = levels_of(forecaster, i, row, h)[q];
+                values[i] = value < floor ? floor : value; /* NaN stays, and is seen */
             }
             out[q] = trimmed_mean(values, count);
         }
@@ -460,14 +461,19 @@ static enum status start_row(struct forecaster *forecaster, const struct model_s
     return STATUS_OK;
 }
 
+/* A model whose numbers are not finite must not look like one that says "the last value". */
 static void finish_row(const struct model_series *series, const struct window_source *source,
                        struct forecast *out)
 {
+    if (!forecast_is_finite(out)) {
+        forecast_unknown(out);
+        return;
+    }
     struct model_series bounds = *series;
     if (source->statistics.non_negative && bounds.minimum < 0.0) {
         bounds.minimum = fmin(0.0, bounds.maximum); /* what never was negative stays so */
     }
-    forecast_finish(&bounds, forecast_last_seen(series->values, series->count), out);
+    forecast_finish(&bounds, 0.0, out);
 }
 
 static enum status run_chunk(struct forecaster *forecaster, const struct model_series *series,

@@ -6,6 +6,7 @@
 #include "api/issue.h"
 #include "api/live.h"
 #include "base/memory.h"
+#include "model/snapshot.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -586,6 +587,63 @@ static void test_learned(void **state)
     expect(&fixture, API_GET, "/readyz", NULL, 200, "\"models\":true");
 }
 
+static void spoil(struct snapshot *snapshot, float weight)
+{
+    for (size_t m = 0; m < snapshot->member_count; m++) {
+        struct member *member = snapshot->members[m];
+        for (size_t i = 0; i < member->params.size; i++) {
+            member->weights[i] = (real)weight;
+        }
+    }
+}
+
+static void publish(struct snapshot *snapshot)
+{
+    struct error error = {0};
+    assert_int_equal(registry_publish(fixture.services.registry, snapshot, &error), STATUS_OK);
+}
+
+static const char *word(const json_t *object, const char *name)
+{
+    const char *text = json_string_value(json_object_get(object, name));
+    return text ? text : "";
+}
+
+/* A model whose numbers are not finite serves nothing: the previous one does, or a baseline, and
+ * that is said and counted. */
+static void test_not_finite(void **state)
+{
+    (void)state;
+    static const float weights[] = {NAN, 1e38f};
+    struct snapshot *good = train(MINUTE), *bad[2] = {train(MINUTE), train(MINUTE)};
+    for (size_t i = 0; i < 2; i++) {
+        char counted[80];
+        spoil(bad[i], weights[i]);
+        publish(bad[i]);
+        json_t *document = ask("/api/v1/forecast?series=plain&steps=24");
+        const json_t *forecast = forecast_of(document, 0);
+        check_invariants(forecast, 24, MINUTE, -1e9, 1e9);
+        /* of the second one the good one is the previous */
+        assert_string_equal(word(forecast, "served_by"), i == 0 ? "seasonal_naive" : "logsparse");
+        assert_string_equal(word(forecast, "fallback_reason"), "not_finite");
+        if (i == 1) {
+            assert_string_equal(word(json_object_get(forecast, "model"), "id"),
+                                snapshot_record(good)->id);
+        }
+        json_decref(document);
+        snprintf(counted, sizeof(counted),
+                 "\nforecastd_forecast_fallbacks_total{reason=\"not_finite\"} %zu\n", i + 1);
+        expect(&fixture, API_GET, "/metrics", NULL, 200, counted);
+        publish(good);
+        document = ask("/api/v1/forecast?series=plain&steps=24");
+        assert_string_equal(word(forecast_of(document, 0), "served_by"), "logsparse");
+        assert_string_equal(word(forecast_of(document, 0), "fallback_reason"), "");
+        json_decref(document);
+        snapshot_release(bad[i]);
+    }
+    snapshot_release(good);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_fixture, close_fixture)
@@ -598,7 +656,7 @@ int main(void)
         TEST(test_live_bounds), TEST(test_one_second),
         TEST(test_counter),     TEST(test_text),
         TEST(test_groups),      TEST(test_groups_share_seasons),
-        TEST(test_learned),
+        TEST(test_learned),     TEST(test_not_finite),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

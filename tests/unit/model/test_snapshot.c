@@ -96,6 +96,38 @@ static void check_sound(const struct forecast *forecast, const struct model_seri
     }
 }
 
+/* A model gone wrong: its forecasts are NaN, also of a series that never was negative, and the gate
+ * keeps it back for that. */
+static void numbers_that_are_not_finite_are_not_covered_up(UNUSED void **state)
+{
+    static const real weights[] = {(real)NAN, (real)1e38};
+    static struct room room;
+    struct error error = {0};
+    struct gate_result result;
+    struct snapshot *bad = train("quantile", 1);
+    bad->record.window_end_ms = series.start_ms + (LENGTH - 2 * HORIZON) * HOUR;
+    struct gate_request request = {.series = &series, .series_count = 1, .challenger = bad};
+    assert_ok(model_gate(&request, &result, &error));
+    assert_null(strstr(result.reason, "not finite"));
+    for (size_t k = 0; k < 2; k++) {
+        for (size_t m = 0; m < bad->member_count; m++) {
+            struct member *member = bad->members[m];
+            for (size_t i = 0; i < member->params.size; i++) {
+                member->weights[i] = weights[k];
+            }
+        }
+        forecast_with(bad, &series, 40, &room);
+        assert_false(forecast_is_finite(&room.forecast));
+        for (size_t h = 0; h < 40; h++) {
+            assert_true(isnan(room.mean[h]) && isnan(room.quantiles[h]));
+        }
+        assert_ok(model_gate(&request, &result, &error));
+        assert_false(result.promote);
+        assert_string_equal(result.reason, "its forecasts are not finite");
+    }
+    snapshot_release(bad);
+}
+
 static void any_horizon_works(UNUSED void **state)
 {
     static struct room whole, part, longer;
@@ -388,6 +420,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(any_horizon_works),
+        cmocka_unit_test(numbers_that_are_not_finite_are_not_covered_up),
         cmocka_unit_test(batches_equal_single_forecasts),
         cmocka_unit_test(holes_and_short_series_work),
         cmocka_unit_test(what_lies_before_the_context_does_not_matter_much),
