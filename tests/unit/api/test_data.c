@@ -217,8 +217,56 @@ static void long_outage_then_data(void **state)
     put("back", 60, MINUTE);
     struct asked later = ask("back", false);
     assert_string_equal(text_of(later, "served_by"), "logsparse");
+    /* Row "Silent fallback": counted by reason, once. */
+    expect(&fixture, API_GET, "/metrics", NULL, 200,
+           "\nforecastd_forecast_fallbacks_total{reason=\"outage\"} 1\n");
+    expect(&fixture, API_GET, "/metrics", NULL, 200,
+           "\nforecastd_forecast_fallbacks_total{reason=\"no_model\"} 0\n");
     done(early);
     done(later);
+}
+
+/* Half of the newest 96 values are enough, one less is not. */
+static void outage_ends_at_half(void **state)
+{
+    (void)state;
+    publish();
+    for (size_t present = 47; present <= 48; present++) {
+        char name[24];
+        make_cycle(20.0, 5.0, 0.5);
+        for (size_t i = COUNT - 96; i < COUNT - present; i++) {
+            values[i] = (double)NAN;
+        }
+        snprintf(name, sizeof(name), "half%zu", present);
+        put(name, COUNT, MINUTE);
+        struct asked asked = ask(name, false);
+        bool model = strcmp(text_of(asked, "served_by"), "logsparse") == 0;
+        assert_int_equal(model, present == 48);
+        done(asked);
+    }
+}
+
+/* Gaps are not filled in what an answer shows of the history either. */
+static void gaps_stay_gaps_in_the_history(void **state)
+{
+    (void)state;
+    make_cycle(20.0, 5.0, 0.5);
+    for (size_t i = COUNT - 60; i < COUNT - 20; i++) {
+        values[i] = (double)NAN;
+    }
+    put("gap", COUNT, MINUTE);
+    struct asked asked = ask_with("gap", false, "&history=100m");
+    const json_t *history = json_object_get(asked.forecast, "history");
+    const json_t *stamps = json_object_get(history, "timestamps");
+    assert_int_equal(json_array_size(stamps), 60);
+    for (size_t k = 0; k < 60; k++) {
+        size_t i = k < 40 ? COUNT - 100 + k : COUNT - 60 + k;
+        double value = json_number_value(json_array_get(json_object_get(history, "values"), k));
+        assert_int_equal(json_integer_value(json_array_get(stamps, k)),
+                         NOW_MS - (int64_t)(COUNT - 1 - i) * MINUTE);
+        assert_true(fabs(value - values[i]) < 1e-4);
+    }
+    done(asked);
 }
 
 /* ---------------------------------------------------------------- counters */
@@ -488,9 +536,20 @@ static void constant_and_nearly(void **state)
     done(asked);
     values[100] = 42.6;
     put("nearly", COUNT, MINUTE);
-    asked = ask("nearly", false);
-    assert_true(fabs(level_at(asked, "0.5", 23) - 42.5) < 0.01);
-    done(asked);
+    for (int model = 0; model < 2; model++) {
+        static double kept[COUNT];
+        memcpy(kept, values, sizeof(kept));
+        if (model) {
+            publish();
+            memcpy(values, kept, sizeof(values));
+            put("nearly", COUNT, MINUTE);
+        }
+        asked = ask("nearly", false);
+        assert_int_equal(model, strcmp(text_of(asked, "served_by"), "logsparse") == 0);
+        assert_true(fabs(level_at(asked, "0.5", 23) - 42.5) < 0.01);
+        assert_true(band(asked) < 0.1);
+        done(asked);
+    }
 }
 
 /* Row "Intermittent counts": never negative, whole numbers where declared, not far too high. */
@@ -514,11 +573,15 @@ static void intermittent_counts(void **state)
         snprintf(target, sizeof(target), "/api/v1/series/%s", name);
         expect(&fixture, API_PATCH, target, "{\"integer\":true,\"min\":0}", 200, NULL);
         struct asked asked = ask(name, true);
+        double mean = 0.0;
         for (size_t h = 0; h < 24; h++) {
             double middle = level_at(asked, "0.5", h);
             assert_true(level_at(asked, "0.1", h) >= 0.0 && middle == rint(middle));
-            assert_true(middle <= 4.0);
+            assert_true(middle <= 1.0);
+            mean += json_number_value(json_array_get(json_object_get(asked.forecast, "mean"), h));
         }
+        mean /= 24.0;
+        assert_true(mean > 0.3 * sum / COUNT && mean < 3.0 * sum / COUNT);
         done(asked);
     }
     assert_true(sum / COUNT < 0.4);
@@ -632,10 +695,16 @@ static void bands_beyond_the_horizon(void **state)
     fixture_answer_release(&answer);
     struct asked asked = {document, json_array_get(json_object_get(document, "forecasts"), 0)};
     assert_true(warns(asked, "beyond_trained_horizon"));
-    for (size_t h = 0; h < 240; h++) {
-        double width = level_at(asked, "0.9", h) - level_at(asked, "0.1", h);
-        assert_true(width > 0.05 && width < 200.0);
+    double first = band(asked), before = 0.0;
+    for (size_t block = 0; block < 240; block += 24) {
+        double width = 0.0;
+        for (size_t h = block; h < block + 24; h++) {
+            width += (level_at(asked, "0.9", h) - level_at(asked, "0.1", h)) / 24.0;
+        }
+        assert_true(width < 8.0 * first && width > 0.9 * before);
+        before = width;
     }
+    assert_true(before > 1.2 * first);
     done(asked);
 }
 
@@ -652,6 +721,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(gap_inside_the_context),
         TEST(long_outage_then_data),
+        TEST(outage_ends_at_half),
+        TEST(gaps_stay_gaps_in_the_history),
         TEST(counter_reset),
         TEST(gauges_are_not_counters),
         TEST(time_zones_by_name),
