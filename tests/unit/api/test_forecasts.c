@@ -285,6 +285,38 @@ static void test_chain(void **state)
     expect(&fixture, API_GET, "/api/v1/forecast?series=void", NULL, 422, "insufficient_history");
 }
 
+static void served_by(const char *series, const char *method, const char *reason)
+{
+    char target[100];
+    snprintf(target, sizeof(target), "/api/v1/forecast?series=%s&steps=6", series);
+    json_t *document = ask(target);
+    assert_string_equal(json_string_value(json_object_get(forecast_of(document, 0), "served_by")),
+                        method);
+    assert_string_equal(
+        json_string_value(json_object_get(forecast_of(document, 0), "fallback_reason")), reason);
+    json_decref(document);
+}
+
+/* Each baseline where the ones before it cannot. */
+static void test_chain_of_baselines(void **state)
+{
+    (void)state;
+    char body[2000];
+    size_t used = (size_t)snprintf(body, sizeof(body), "{\"series\":\"walk\",\"points\":[");
+    for (int i = 0; i < 20; i++) {
+        used += (size_t)snprintf(body + used, sizeof(body) - used, "%s[%lld,%d]", i ? "," : "",
+                                 (long long)(NOW_MS - (19 - i) * MINUTE), i + i * 5 % 7);
+    }
+    snprintf(body + used, sizeof(body) - used, "]}");
+    expect(&fixture, API_POST, "/api/v1/points", body, 200, NULL);
+    snprintf(body, sizeof(body), "{\"series\":\"few\",\"points\":[[%lld,1],[%lld,2],[%lld,4]]}",
+             (long long)(NOW_MS - 2 * MINUTE), (long long)(NOW_MS - MINUTE), (long long)NOW_MS);
+    expect(&fixture, API_POST, "/api/v1/points", body, 200, NULL);
+    served_by("plain", "seasonal_naive", "no_model");
+    served_by("walk", "damped_trend", "no_model,no_season");
+    served_by("few", "drift", "no_model,no_season,no_trend");
+}
+
 /* Several points make a cell: the open cell is left out until it is over. */
 static void test_open_cell(void **state)
 {
@@ -578,6 +610,15 @@ static void test_learned(void **state)
     assert_string_equal(json_string_value(json_object_get(forecast, "served_by")), "logsparse");
     assert_true(json_is_null(json_object_get(forecast, "fallback_reason")));
     assert_true(json_is_object(json_object_get(forecast, "model")));
+    const json_t *skill = json_object_get(forecast, "skill");
+    assert_true(json_real_value(json_object_get(skill, "mase")) > 0.0);
+    assert_true(json_real_value(json_object_get(skill, "relative")) > 0.0);
+    bool named = false;
+    for (int b = 0; b < BASELINE_COUNT; b++) {
+        const char *baseline = json_string_value(json_object_get(skill, "baseline"));
+        named = named || strcmp(baseline, baseline_name((enum baseline)b)) == 0;
+    }
+    assert_true(named);
     const json_t *warning = json_array_get(json_object_get(forecast, "warnings"), 0);
     assert_string_equal(json_string_value(json_object_get(warning, "code")),
                         "beyond_trained_horizon");
@@ -648,15 +689,25 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_fixture, close_fixture)
     const struct CMUnitTest tests[] = {
-        TEST(test_fields),      TEST(test_parameters),
-        TEST(test_bounds),      TEST(test_refusals),
-        TEST(test_post),        TEST(test_rows),
-        TEST(test_chain),       TEST(test_open_cell),
-        TEST(test_live),        TEST(test_made_once),
-        TEST(test_live_bounds), TEST(test_one_second),
-        TEST(test_counter),     TEST(test_text),
-        TEST(test_groups),      TEST(test_groups_share_seasons),
-        TEST(test_learned),     TEST(test_not_finite),
+        TEST(test_fields),
+        TEST(test_parameters),
+        TEST(test_bounds),
+        TEST(test_refusals),
+        TEST(test_post),
+        TEST(test_rows),
+        TEST(test_chain),
+        TEST(test_chain_of_baselines),
+        TEST(test_open_cell),
+        TEST(test_live),
+        TEST(test_made_once),
+        TEST(test_live_bounds),
+        TEST(test_one_second),
+        TEST(test_counter),
+        TEST(test_text),
+        TEST(test_groups),
+        TEST(test_groups_share_seasons),
+        TEST(test_learned),
+        TEST(test_not_finite),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
