@@ -262,6 +262,8 @@ static void accuracy_is_what_the_vintages_and_points_say(void **state)
     settle_down(&f);
     double error_sum = 0.0, absolute = 0.0, bias = 0.0;
     size_t count = 0, inside = 0, vintages = 0;
+    double bias_at[H] = {0}, absolute_at[H] = {0};
+    size_t count_at[H] = {0}, inside_at[H] = {0};
     char last_origin[40] = "";
     for (int i = 0; i < 40; i++) {
         snprintf(target, sizeof(target),
@@ -294,6 +296,10 @@ static void accuracy_is_what_the_vintages_and_points_say(void **state)
                 absolute += fabs(values[index]);
                 inside += values[index] >= low && values[index] <= high;
                 count++;
+                bias_at[h] += median - values[index];
+                absolute_at[h] += fabs(values[index]);
+                inside_at[h] += values[index] >= low && values[index] <= high;
+                count_at[h]++;
                 used = true;
             }
             vintages += used;
@@ -322,7 +328,12 @@ static void accuracy_is_what_the_vintages_and_points_say(void **state)
     assert_int_equal(json_array_size(rows), H);
     double row_counts = 0.0;
     for (size_t h = 0; h < H; h++) {
-        row_counts += number_of(json_array_get(rows, h), "count");
+        json_t *row = json_array_get(rows, h), *said = json_object_get(row, "issued");
+        row_counts += number_of(row, "count");
+        assert_int_equal((int)number_of(row, "count"), count_at[h]);
+        assert_true(fabs(number_of(said, "bias") - bias_at[h] / absolute_at[h]) < 1e-5);
+        double covered = (double)inside_at[h] / (double)count_at[h];
+        assert_true(fabs(number_of(said, "coverage80") - covered) <= 1.0 / (double)count_at[h]);
     }
     assert_int_equal((int)row_counts, count);
     json_decref(answer);
