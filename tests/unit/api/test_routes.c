@@ -153,6 +153,8 @@ static void test_series_limit(void **state)
                i < 50 ? NULL : "series_limit");
     }
     expect(&fixture, API_POST, "/api/v1/points", "{\"series\":\"many1\",\"value\":1}", 200, NULL);
+    expect(&fixture, API_GET, "/metrics", NULL, 200,
+           "\nforecastd_ingest_refused_points_total{code=\"series_limit\"} 10\n");
 }
 
 static void test_retention_and_amount(void **state)
