@@ -3,6 +3,7 @@
  */
 #include "base/random.h"
 #include "model/snapshot.h"
+#include "model/training/recipe.h"
 #include "tests/unit/model/model_test.h"
 
 #include <stdio.h>
@@ -272,6 +273,37 @@ static void parts_of_the_recipe_can_be_left_out(UNUSED void **state)
     assert_non_null(strstr(error.text, "colour"));
 }
 
+/* The members of the default recipe for a budget. */
+static size_t choose(double seconds, struct recipe *recipe)
+{
+    struct error error = {0};
+    struct train_request request = request_of(1, 1);
+    struct recipe_data data = {.series_count = SERIES,
+                               .typical_length = 700,
+                               .shorter_length = 700,
+                               .horizon = HORIZON,
+                               .windows = 3000,
+                               .seconds = seconds};
+    assert_ok(recipe_choose(&request.config, &data, recipe, &error));
+    return recipe->member_count;
+}
+
+/* Below a minute and a half two members are all that can be trained well: the two that are worth
+ * most, which are the first ones of the whole recipe too. */
+static void small_budgets_train_two_members(UNUSED void **state)
+{
+    struct recipe whole, small;
+    assert_int_equal(choose(0.0, &whole), 5); /* by steps */
+    assert_int_equal(choose(300.0, &whole), 5);
+    assert_int_equal(choose(90.0, &whole), 5);
+    assert_int_equal(choose(60.0, &small), 2);
+    for (size_t i = 0; i < small.member_count; i++) {
+        assert_string_equal(small.members[i].options, whole.members[i].options);
+        assert_int_equal(small.members[i].patch, whole.members[i].patch);
+        assert_int_equal(small.members[i].context, whole.members[i].context);
+    }
+}
+
 static void backtest_is_fair_and_complete(UNUSED void **state)
 {
     struct error error = {0};
@@ -330,6 +362,7 @@ int main(void)
         cmocka_unit_test(stops_when_cancelled_while_closing),
         cmocka_unit_test(refuses_what_cannot_work),
         cmocka_unit_test(parts_of_the_recipe_can_be_left_out),
+        cmocka_unit_test(small_budgets_train_two_members),
         cmocka_unit_test(backtest_is_fair_and_complete),
     };
     return cmocka_run_group_tests(tests, make_series, NULL);
