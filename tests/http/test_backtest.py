@@ -47,11 +47,11 @@ def assert_figures(got, want, what):
             assert close(one, other), f"{what} {key}: {one!r}, not {other!r}"
 
 
-def backtest(folder, horizon, windows, *options, steps=2):
+def backtest(folder, horizon, windows, *options, steps=2, sample=SAMPLE):
     """The object, forecasts by id, rows by series."""
     forecasts, rows = os.path.join(folder, "forecasts.csv"), os.path.join(folder, "series.csv")
     done = subprocess.run(
-        [BINARY, "backtest", SAMPLE, "--horizon", str(horizon), "--windows", str(windows), "--season", str(SEASON),
+        [BINARY, "backtest", sample, "--horizon", str(horizon), "--windows", str(windows), "--season", str(SEASON),
          "--steps", str(steps), "--seed", "3", "--json", "--forecasts", forecasts, "--by-series", rows, *TINY, *options],
         capture_output=True, text=True, timeout=120 * SLOWNESS)
     assert done.returncode == 0, done.stderr
@@ -150,6 +150,35 @@ def test_rolling_windows_agree_with_the_scoring_tool():
 
 def test_m4_figures_agree_with_the_scoring_tool():
     single_with_m4()
+
+
+def multiplied(folder, rows_from_end, factor):
+    """The sample with the values of its last rows multiplied."""
+    path = os.path.join(folder, "multiplied.csv")
+    with open(SAMPLE, newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    for row in rows[-rows_from_end:]:
+        row[1:] = [repr(factor * float(value)) if value else "" for value in row[1:]]
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
+    return path
+
+
+@in_folder
+def unseen(folder):
+    horizon, windows = 12, 3
+    result, forecasts, _ = backtest(folder, horizon, windows)
+    last, last_forecasts, _ = backtest(folder, horizon, windows, sample=multiplied(folder, horizon, 10))
+    assert last_forecasts == forecasts, "the last window decides nothing but its own score"
+    assert last["models"]["champion"]["wQL"] != result["models"]["champion"]["wQL"], "it was multiplied"
+    _, all_forecasts, _ = backtest(folder, horizon, windows, sample=multiplied(folder, horizon * windows, 10))
+    first = [name for name in forecasts if name.endswith("#1")]
+    assert len(first) == 4 and all(all_forecasts[name] == forecasts[name] for name in first), "nor do all of them"
+    assert all_forecasts != forecasts, "a window does decide the ones after it"
+
+
+def test_windows_are_seen_by_neither_training_nor_calibration():
+    unseen()
 
 
 @in_folder
