@@ -181,6 +181,29 @@ static void finds_two_odd_seasons_at_once(UNUSED void **state)
     }
 }
 
+/* Day and week and, in between, one that nobody would guess: as many as a series may have. */
+static void finds_three_seasons_at_once(UNUSED void **state)
+{
+    make(&(struct mixture){.length = 3400, .first = 24, .second = 168, .noise = 0.4, .seed = 50});
+    for (size_t t = 0; t < 3400; t++) {
+        values[t] += sin(2.0 * M_PI * (double)t / 61.0);
+    }
+    uint32_t seasons[SEASONS_MAX];
+    assert_int_equal(season_detect(values, 3400, HOUR, seasons), SEASONS_MAX);
+    assert_int_equal(seasons[0], 24);
+    assert_int_equal(seasons[1], 61);
+    assert_int_equal(seasons[2], 168);
+}
+
+/* Less than four days tell 24 hours from neither 23 nor 25: it is the usual one that is taken. */
+static void takes_the_usual_season_where_cycles_are_few(UNUSED void **state)
+{
+    for (uint64_t seed = 60; seed < 70; seed++) {
+        expect(&(struct mixture){.length = 90, .first = 24, .noise = 0.4, .seed = seed}, HOUR, 24,
+               0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -190,6 +213,8 @@ int main(void)
         cmocka_unit_test(lives_with_gaps),
         cmocka_unit_test(finds_each_season_of_a_sweep),
         cmocka_unit_test(finds_two_odd_seasons_at_once),
+        cmocka_unit_test(finds_three_seasons_at_once),
+        cmocka_unit_test(takes_the_usual_season_where_cycles_are_few),
         cmocka_unit_test(finds_none_where_there_is_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
