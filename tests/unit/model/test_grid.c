@@ -100,6 +100,24 @@ static void turns_counters_into_rates(UNUSED void **state)
     assert_close(values[0], 1.0, 1e-12);
 }
 
+/* A counter of 32 bits that wraps cannot be told from a process that began again: both fall to near
+ * zero. The rate is that of a reset, what was counted since zero; it is never negative, and never
+ * the four billion that would come of guessing a wrap after a restart. */
+static void a_wrapped_counter_is_one_that_began_again(UNUSED void **state)
+{
+    const double wrap = 4294967296.0;
+    struct point points[] = {{0, wrap - 90.0},
+                             {MINUTE, wrap - 30.0}, /* 60 a minute */
+                             {2 * MINUTE, 30.0},    /* 60 more: 30 of them after the wrap */
+                             {3 * MINUTE, 90.0}};
+    double values[4];
+    int64_t start;
+    assert_int_equal(grid_fill(points, 4, MINUTE, true, INT64_MAX, values, 4, &start), 4);
+    assert_close(values[1], 1.0, 1e-12);
+    assert_close(values[2], 0.5, 1e-12);
+    assert_close(values[3], 1.0, 1e-12);
+}
+
 static void handles_times_before_the_epoch(UNUSED void **state)
 {
     struct point points[] = {{-90000, 1.0}, {-30000, 2.0}, {30000, 3.0}};
@@ -191,6 +209,7 @@ int main(void)
         cmocka_unit_test(averages_cells_and_leaves_gaps),
         cmocka_unit_test(leaves_out_the_open_cell_and_what_is_too_old),
         cmocka_unit_test(turns_counters_into_rates),
+        cmocka_unit_test(a_wrapped_counter_is_one_that_began_again),
         cmocka_unit_test(handles_times_before_the_epoch),
         cmocka_unit_test(leaves_out_what_no_float_holds),
         cmocka_unit_test(infers_the_step_of_ragged_points),
