@@ -1,5 +1,6 @@
-/* Tests of the gate's verdicts that the data force: walks, which nothing beats. Equals and worse
- * ones: test_train.c. SPDX-License-Identifier: Apache-2.0
+/* Tests of the gate's verdicts that the data force: walks, which nothing beats, and a change of
+ * regime after the champion's training. Equals and worse ones: test_train.c.
+ * SPDX-License-Identifier: Apache-2.0
  */
 #include "base/random.h"
 #include "model/snapshot.h"
@@ -9,6 +10,7 @@
 
 #define SERIES  12
 #define LENGTH  720
+#define BEFORE  480 /* values of the old regime */
 #define HORIZON 12
 #define HOUR    INT64_C(3600000)
 
@@ -74,10 +76,54 @@ static void a_first_model_without_skill_over_the_baseline_is_kept_back(UNUSED vo
     snapshot_release(snapshot);
 }
 
+/* A walk, where the last value says all, and then days that have nothing to do with it. */
+static void make_regimes(void)
+{
+    for (size_t i = 0; i < SERIES; i++) {
+        struct random random;
+        random_init(&random, 92, i);
+        double level = 100.0;
+        for (size_t t = 0; t < LENGTH; t++) {
+            double noise = random_normal(&random);
+            level += t < BEFORE ? noise : 0.0;
+            double day = 10.0 * sin(2.0 * M_PI * (double)(t + 3 * i) / 24.0) + 3.0 * noise;
+            values[i][t] = level + (t < BEFORE ? 0.0 : day);
+        }
+    }
+}
+
+/* What the champion was good at no longer counts: only origins that came after the challenger's
+ * training do, each value of them once. Both are hardly more than their blends of baselines, which
+ * each chose on its own newest values. */
+static void only_recent_origins_count(UNUSED void **state)
+{
+    make_regimes();
+    describe(BEFORE);
+    struct snapshot *champion = train(false);
+    describe(LENGTH);
+    struct snapshot *challenger = train(false);
+    int64_t end_ms = snapshot_record(challenger)->window_end_ms;
+    assert_true(end_ms > BEFORE * HOUR && end_ms < LENGTH * HOUR);
+    describe(BEFORE);
+    struct gate_result gate = judge(champion, challenger);
+    assert_true(gate.over_champion.value > 2.0 * gate.over_champion.error);
+    describe(LENGTH);
+    gate = judge(challenger, champion);
+    if (!gate.promote) {
+        fail_msg("%s", gate.reason);
+    }
+    size_t newer = LENGTH - (size_t)(end_ms / HOUR);
+    assert_int_equal(gate.points, SERIES * newer);
+    assert_int_equal(gate.over_champion.units, newer / HORIZON);
+    snapshot_release(challenger);
+    snapshot_release(champion);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_first_model_without_skill_over_the_baseline_is_kept_back),
+        cmocka_unit_test(only_recent_origins_count),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
