@@ -324,6 +324,24 @@ static void survives_broken_files(UNUSED void **state)
     assert_status(snapshot_load(path, NULL, &loaded, &error), STATUS_CORRUPT);
 }
 
+/* A release that does not know the format says so, and reads nothing of the rest. */
+static void refuses_a_newer_format_by_name(UNUSED void **state)
+{
+    static const char ours[] = "\"format\":\"forecastd-model-";
+    static unsigned char bytes[1u << 22];
+    struct error error = {0};
+    struct snapshot *loaded = NULL;
+    assert_ok(snapshot_save(snapshot, path, &error));
+    size_t length = read_all(bytes, sizeof(bytes));
+    unsigned char *format = memmem(bytes, length, ours, sizeof(ours) - 1);
+    assert_non_null(format);
+    format[sizeof(ours) - 1] = '9';
+    write_all(bytes, length);
+    assert_status(snapshot_load(path, NULL, &loaded, &error), STATUS_CORRUPT);
+    assert_non_null(strstr(error.text, "it is not of format forecastd-model-"));
+    assert_null(loaded);
+}
+
 static enum status parse(const char *header, size_t data_bytes)
 {
     struct error error = {0};
@@ -427,6 +445,7 @@ int main(void)
         cmocka_unit_test(the_gaussian_head_samples_paths),
         cmocka_unit_test(loads_what_it_saved),
         cmocka_unit_test(survives_broken_files),
+        cmocka_unit_test(refuses_a_newer_format_by_name),
         cmocka_unit_test(refuses_hostile_headers),
         cmocka_unit_test(publishes_and_rolls_back),
     };

@@ -6,6 +6,7 @@
 #include "api/jobs.h"
 #include "api/regret.h"
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/random.h"
 #include "server/scheduler.h"
 
@@ -390,6 +391,62 @@ static void a_truncated_champion_is_put_aside_too(void **state)
     }
 }
 
+/* What a newer release would have written: another format in a file that is whole, and its hash in
+ * the record. */
+static void make_newer(const char *id, const char *path)
+{
+    static const char format[] = "\"format\":\"forecastd-model-";
+    static const char key[] = "\"sha256\":\"";
+    static char bytes[1 << 20];
+    struct lookup lookup = {.key = id};
+    struct storage_reader *reader = NULL;
+    struct write_batch *batch = NULL;
+    struct write_result result;
+    struct error error = {0};
+    struct sha256 hash;
+    char hex[65];
+    FILE *file = fopen(path, "r+b");
+    assert_non_null(file);
+    size_t length = fread(bytes, 1, sizeof(bytes), file);
+    char *at = memmem(bytes, length, format, sizeof(format) - 1);
+    assert_non_null(at);
+    at[sizeof(format) - 1] = '9';
+    rewind(file);
+    assert_int_equal(fwrite(bytes, 1, length, file), length);
+    fclose(file);
+    sha256_init(&hash);
+    sha256_add(&hash, bytes, length);
+    sha256_hex(&hash, hex);
+    assert_int_equal(storage_reader_open(services.storage, &reader, &error), STATUS_OK);
+    assert_int_equal(storage_records(reader, "model", find_record, &lookup, &error), STATUS_OK);
+    storage_reader_close(reader);
+    at = strstr(lookup.json, key);
+    assert_non_null(at);
+    memcpy(at + sizeof(key) - 1, hex, 64);
+    assert_int_equal(write_batch_new(services.storage, 0, &batch, &error), STATUS_OK);
+    assert_int_equal(
+        write_batch_record(batch, "model", id, lookup.json, strlen(lookup.json), &error),
+        STATUS_OK);
+    assert_int_equal(writer_write_take(services.writer, batch, &result, &error), STATUS_OK);
+}
+
+/* Back to an older release: it cannot read the champion, says why, and goes on with what it can. */
+static void a_model_of_a_newer_release_is_put_aside(void **state)
+{
+    char id[48], path[128], serving[48], before[48];
+    (void)state;
+    champion_id(before);
+    admit(40, true, id);
+    snprintf(path, sizeof(path), "%s/%s.safetensors", models, id);
+    size_t aside = count_files(".corrupt");
+    make_newer(id, path);
+    close_store();
+    open_store();
+    assert_string_equal(champion_id(serving), before);
+    expect_record(id, "it is not of format forecastd-model-");
+    assert_int_equal(count_files(".corrupt"), aside + 1); /* kept, for whoever goes on again */
+}
+
 static void count_published(void *context)
 {
     (void)context;
@@ -648,6 +705,7 @@ int main(void)
         cmocka_unit_test(a_trainer_that_hangs_is_stopped),
         cmocka_unit_test(a_trainer_that_diverges_fails),
         cmocka_unit_test(a_truncated_champion_is_put_aside_too),
+        cmocka_unit_test(a_model_of_a_newer_release_is_put_aside),
         cmocka_unit_test(a_new_group_gets_its_first_model_by_itself),
     };
     return cmocka_run_group_tests(tests, prepare, clean_up);
