@@ -128,6 +128,44 @@ def test_a_crowd_of_slow_clients_is_cut_and_disturbs_nobody():
         assert peak_mb(daemon) <= CROWD_MB or SLOWNESS > 1, peak_mb(daemon)
 
 
+def answered(port, source):
+    """A connection of its own from the address `source`, and whether a request on it is answered with 200."""
+    one = socket.create_connection(("127.0.0.1", port), 5 * SLOWNESS, (source, 0))
+    try:
+        one.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        return one, one.recv(12) == b"HTTP/1.1 200"
+    except ConnectionError:
+        return one, False
+
+
+def test_one_address_takes_no_more_than_its_share():
+    """The ninth connection of one address is closed unanswered, while another address is served."""
+    with running("server.connections=200", "server.connections_per_address=8") as daemon:
+        deadline = time.monotonic() + 5 * SLOWNESS  # the connection of the start counts until its end is seen
+        while True:
+            held = [answered(daemon.port, "127.0.0.1") for _ in range(8)]
+            if all(good for _, good in held) or time.monotonic() > deadline:
+                break
+            for one, _ in held:
+                one.close()
+            time.sleep(0.1)
+        assert all(good for _, good in held), held
+        ninth, ninth_good = answered(daemon.port, "127.0.0.1")
+        neighbour, neighbour_good = answered(daemon.port, "127.0.0.2")
+        assert not ninth_good and ninth.recv(1) == b"", "the ninth connection is served"
+        assert neighbour_good, "another address suffers from it"
+        held[0][0].close()
+        while True:
+            again, good = answered(daemon.port, "127.0.0.1")
+            again.close()
+            if good:
+                break
+            assert time.monotonic() < deadline + 5 * SLOWNESS, "an address gets its share back"
+            time.sleep(0.05)
+        for one in [ninth, neighbour, *(one for one, _ in held)]:
+            one.close()
+
+
 def test_answers_that_nobody_reads_are_bounded():
     """Beyond 32 MiB of answers under way a large one is refused; small ones go on."""
     with running() as daemon:
