@@ -96,13 +96,14 @@ static void run_all(enum disk_fault fault, bool persistent, bool killed)
 {
     const char *only = getenv("SCENARIO");
     uint64_t runs = 0;
-    size_t count = scenario_count;
+    size_t count = 0;
     int64_t begin_ns = clock_monotonic_ns();
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < scenario_count; i++) {
         struct run run = {&scenarios[i], 1 + i % stride(), fault, persistent, killed};
         if (only != NULL && strcmp(only, scenarios[i].name) != 0) {
             continue;
         }
+        count++;
         while (run_once(&run)) {
             runs++;
             run.nth += stride();
@@ -113,6 +114,7 @@ static void run_all(enum disk_fault fault, bool persistent, bool killed)
            (unsigned long long)runs, persistent ? " with all later ones" : "",
            killed ? ", then killed" : "", fault_names[fault],
            (double)(clock_monotonic_ns() - begin_ns) / 1e9);
+    assert_true(count > 0 && runs > count); /* else the faults miss what they are to strike */
 }
 
 static void input_output_error_once(void **state)
