@@ -230,6 +230,31 @@ int64_t disk_read(const struct disk_file *file, int64_t at, void *bytes, int64_t
     return count;
 }
 
+void disk_hold_syncs(struct disk *disk, bool hold)
+{
+    pthread_mutex_lock(&disk->lock);
+    disk->syncs_held = hold;
+    pthread_cond_broadcast(&disk->syncs_changed);
+    pthread_mutex_unlock(&disk->lock);
+}
+
+unsigned disk_syncs_waiting(struct disk *disk)
+{
+    pthread_mutex_lock(&disk->lock);
+    unsigned waiting = disk->syncs_waiting;
+    pthread_mutex_unlock(&disk->lock);
+    return waiting;
+}
+
+void disk_wait_to_sync(struct disk *disk)
+{
+    disk->syncs_waiting++;
+    while (disk->syncs_held) {
+        pthread_cond_wait(&disk->syncs_changed, &disk->lock);
+    }
+    disk->syncs_waiting--;
+}
+
 void disk_sync(struct disk *disk, struct disk_file *file)
 {
     disk->syncs++;
@@ -430,6 +455,7 @@ struct disk *disk_new(uint64_t seed)
 {
     struct disk *disk = must(calloc(1, sizeof *disk));
     pthread_mutex_init(&disk->lock, NULL);
+    pthread_cond_init(&disk->syncs_changed, NULL);
     random_init(&disk->random, seed, 1);
     return disk;
 }
@@ -447,6 +473,7 @@ void disk_free(struct disk *disk)
     while (disk->durable.count > 0) {
         names_set(&disk->durable, disk->durable.items[0].path, NULL);
     }
+    pthread_cond_destroy(&disk->syncs_changed);
     pthread_mutex_destroy(&disk->lock);
     free(disk);
 }

@@ -30,7 +30,8 @@ enum disk_fault {
     DISK_NO_FAULT,
     DISK_EIO,    /* every kind of operation fails with an I/O error */
     DISK_ENOSPC, /* what needs room fails for want of it; the rest fails with an I/O error */
-    DISK_SHORT,  /* a write or an allocation does its first half and fails for want of room */
+    DISK_SHORT,  /* a write does its first half and fails for want of room; an own file is read by
+                    halves */
     DISK_CUT,    /* the power goes: this change may have begun, nothing works after it */
 };
 
@@ -84,10 +85,12 @@ struct disk {
     enum disk_fault fault;
     bool persistent;
     bool struck;
-    bool dead;          /* the power is off */
-    bool syncs_ignored; /* the disk lies */
-    int64_t quota;      /* bytes of all files; 0: no limit */
-    int64_t sync_delay_ns;
+    bool dead;              /* the power is off */
+    bool syncs_ignored;     /* the disk lies */
+    int64_t quota;          /* bytes of all files; 0: no limit */
+    bool syncs_held;        /* SQLite's wait, unlocked, until they are released */
+    unsigned syncs_waiting; /* how many do */
+    pthread_cond_t syncs_changed;
     char struck_path[DISK_PATH_MAX]; /* what the fault met last */
 };
 
@@ -97,6 +100,10 @@ void disk_free(struct disk *disk);
 /* The nth operation from now on (1: the next) fails, with `persistent` all later ones too; 0: none.
  * For DISK_CUT the nth change is meant. */
 void disk_fault_set(struct disk *disk, uint64_t nth, enum disk_fault fault, bool persistent);
+
+/* From now on a sync of SQLite's takes until they are released; how many wait. */
+void disk_hold_syncs(struct disk *disk, bool hold);
+unsigned disk_syncs_waiting(struct disk *disk);
 
 /* After a cut, with every handle closed: the power comes back, and `now` is what survived. */
 void disk_crash(struct disk *disk, struct random *random);
@@ -119,6 +126,7 @@ bool disk_write(struct disk *disk, struct disk_file *file, int64_t at, const voi
                 int64_t length);
 bool disk_resize(struct disk *disk, struct disk_file *file, int64_t length);
 int64_t disk_read(const struct disk_file *file, int64_t at, void *bytes, int64_t length);
+void disk_wait_to_sync(struct disk *disk);
 void disk_sync(struct disk *disk, struct disk_file *file);
 void disk_sync_folder(struct disk *disk, const char *folder, size_t length);
 void disk_sync_parent(struct disk *disk, const char *path);
