@@ -154,7 +154,7 @@ void client_read(int fd, bool no_body, struct reply *reply)
     if (stated != NULL) {
         length = strtoul(stated + 17, NULL, 10);
     }
-    assert_true(length < sizeof(reply->body));
+    assert_true(no_body || length < sizeof(reply->body));
     while (!no_body && reply->body_length < length) {
         if (!read_byte(fd, &reply->body[reply->body_length], reply)) {
             fail_msg("the answer was cut off");

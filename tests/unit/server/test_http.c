@@ -437,6 +437,86 @@ static void slow_clients_are_cut_at_their_deadline(void **state)
     close(idle);
 }
 
+/* The network thread serves every connection that has something in each of its rounds, and an
+ * answer takes at least one: what was sent before has been read afterwards. */
+static void let_the_port_read(void)
+{
+    struct http_stats stats = {.connections = 2};
+    for (int i = 0; i < 200; i++) {
+        client_ask(&port, GET("/healthz"), &reply);
+        assert_int_equal(reply.status, 200);
+    }
+    for (int i = 0; i < 5000 && stats.connections > 1; i++) { /* who asked is gone */
+        clock_sleep_ms(1);
+        http_stats(port.http, &stats);
+    }
+    assert_int_equal(stats.connections, 1);
+}
+
+/* Fast enough for its rate at every moment, and not complete: 60 s are the end. */
+static void a_request_has_a_deadline_whatever_its_rate(void **state)
+{
+    char *sent = malloc(64001);
+    (void)state;
+    memset(sent, ' ', 64000);
+    sent[64000] = '\0';
+    int body = client_connect(&port);
+    client_send(body, "POST /api/v1/points HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+                      "Content-Type: application/json\r\nContent-Length: 65000\r\n\r\n");
+    client_send(body, sent);
+    let_the_port_read();
+    assert_int_equal(sweep_after(15), 0);
+    assert_int_equal(sweep_after(45), 0);
+    assert_int_equal(sweep_after(61), 1); /* 61 kB would do for the rate */
+    client_read(body, false, &reply);
+    assert_true(reply.closed);
+    close(body);
+    free(sent);
+}
+
+/* A client that asks for a large answer and reads nothing of it: a minute, and a second a kilobyte.
+ */
+static void a_deaf_client_is_cut_at_the_rate_of_reading(void **state)
+{
+    enum { POINTS = 60000 };
+    static const char target[] = " /api/v1/series/1/points?start=1795000000000&limit=50000 HTTP/1.1"
+                                 "\r\nHost: 127.0.0.1\r\n\r\n";
+    struct write_batch *batch = NULL;
+    struct error error = {0};
+    uint32_t series;
+    char text[256], byte;
+    (void)state;
+    assert_int_equal(write_batch_new(port.services.storage, POINTS, &batch, &error), STATUS_OK);
+    assert_int_equal(write_batch_series(batch, "a", 1, &series, &error), STATUS_OK);
+    for (int i = 0; i < POINTS; i++) {
+        struct point point = {INT64_C(1795000000000) + i * 1000, 1e6 / (i + 1)};
+        assert_int_equal(write_batch_point(batch, series, point, &error), STATUS_OK);
+    }
+    assert_int_equal(writer_write_take(port.services.writer, batch, NULL, &error), STATUS_OK);
+    snprintf(text, sizeof(text), "HEAD%s", target);
+    int asking = client_connect(&port);
+    client_send(asking, text);
+    client_read(asking, true, &reply);
+    close(asking);
+    assert_int_equal(reply.status, 200);
+    const char *stated = strstr(reply.head, "Content-Length: ");
+    assert_non_null(stated);
+    int seconds = 60 + (int)(strtol(stated + 16, NULL, 10) / 1000);
+    assert_true(seconds > 600); /* much more than what sockets hold, and than idle ones may be */
+    int deaf = client_connect(&port);
+    int small = 4096;
+    setsockopt(deaf, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+    for (int i = 0; i < 8; i++) { /* the first few may go into the server's own socket */
+        snprintf(text, sizeof(text), "GET%s", target);
+        client_send(deaf, text);
+    }
+    assert_int_equal(recv(deaf, &byte, 1, MSG_PEEK), 1);
+    let_the_port_read();
+    assert_int_equal(sweep_after(seconds - 20), 0);
+    assert_int_equal(sweep_after(seconds + 1), 1);
+    close(deaf);
+}
+
 static void stopping_answers_what_is_under_way(void **state)
 {
     char post[512];
@@ -548,6 +628,8 @@ int main(void)
         ON(waiting_long_refuses_before_the_queue_is_full, open_port),
         ON(a_client_that_leaves_early_harms_nobody, open_port),
         ON(slow_clients_are_cut_at_their_deadline, open_port),
+        ON(a_request_has_a_deadline_whatever_its_rate, open_port),
+        ON(a_deaf_client_is_cut_at_the_rate_of_reading, open_port),
         ON(stopping_answers_what_is_under_way, open_port),
         ON(stopping_runs_nothing_that_still_waits, open_port),
         ON(addresses_are_checked, open_port),
