@@ -5,7 +5,13 @@
 #include "base/random.h"
 #include "tests/unit/base/test.h"
 
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+static const char *program; /* the path of this one */
 
 static void siphash_vectors(UNUSED void **state)
 {
@@ -30,6 +36,26 @@ static void the_process_key_stays(UNUSED void **state)
     assert_true(hash_bytes("abc", 3) != hash_bytes("abc", 2));
     const uint64_t zero[2] = {0, 0};
     assert_true(hash_bytes("abc", 3) != hash_siphash(zero, "abc", 3));
+}
+
+/* What the program at `path` says of "abc" when it is run anew. */
+static uint64_t hash_of_another_process(const char *path)
+{
+    char command[PATH_MAX + 16], line[32];
+    snprintf(command, sizeof(command), "'%s' hash", path);
+    FILE *pipe = popen(command, "r");
+    assert_non_null(pipe);
+    assert_non_null(fgets(line, sizeof(line), pipe));
+    assert_int_equal(pclose(pipe), 0);
+    return strtoull(line, NULL, 16);
+}
+
+/* No stranger knows which keys collide: each process draws a key of its own. */
+static void each_process_has_its_own_key(UNUSED void **state)
+{
+    uint64_t here = hash_bytes("abc", 3), there = hash_of_another_process(program);
+    assert_true(there != 0 && here != there);
+    assert_true(hash_of_another_process(program) != there);
 }
 
 static void equal_means_every_byte(UNUSED void **state)
@@ -147,11 +173,17 @@ static void crc_is_the_same_in_every_way(UNUSED void **state)
     }
 }
 
-int main(void)
+int main(int argument_count, char **arguments)
 {
+    program = arguments[0];
+    if (argument_count > 1) { /* each_process_has_its_own_key */
+        printf("%016" PRIx64 "\n", hash_bytes("abc", 3));
+        return 0;
+    }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(siphash_vectors),
         cmocka_unit_test(the_process_key_stays),
+        cmocka_unit_test(each_process_has_its_own_key),
         cmocka_unit_test(equal_means_every_byte),
         cmocka_unit_test(sha256_vectors),
         cmocka_unit_test(sha256_pieces_make_the_whole),
