@@ -99,8 +99,11 @@ static enum status state_read(struct sqlite_state *state, struct sqlite3_stmt *s
 {
     struct storage *storage = state->storage;
     int64_t id = sqlite3_column_int64(statement, 0);
-    struct series_entry *entry =
-        id > 0 && id <= UINT32_MAX ? series_directory_at(&storage->directory, (uint32_t)id) : NULL;
+    if (id < 1 || id > storage->directory.last_id) { /* a new series would inherit its points */
+        return error_set(error, STATUS_CORRUPT, "there are points of series %lld, %s",
+                         (long long)id, "which was never made");
+    }
+    struct series_entry *entry = series_directory_at(&storage->directory, (uint32_t)id);
     if (entry == NULL) {
         return STATUS_OK; /* of a deleted series, still in the trash */
     }

@@ -42,6 +42,7 @@ struct reader {
     struct copy window, late; /* what memory held when the read began */
     struct point *decoded;    /* CHUNK_POINTS_MAX */
     int64_t from_ms;          /* of the window, as long as it was copied */
+    int64_t low_ms, high_ms;  /* the next chunk of this read lies between */
 };
 
 /* ---------------------------------------------------------------- open and close */
@@ -201,7 +202,15 @@ size_t sqlite_tail(struct series_entry *entry, struct point *out, size_t maximum
 
 /* ---------------------------------------------------------------- file */
 
-/* Decodes the row that the statement stands on. */
+static void order_begin(struct reader *reader)
+{
+    reader->low_ms = INT64_MIN;
+    reader->high_ms = INT64_MAX;
+}
+
+/* Decodes the row that the statement stands on. Chunks of a series do not overlap: where one does
+ * not follow the one before, the database's own order is damaged, and points would come twice or be
+ * left out. */
 static enum status row_decode(struct reader *reader, struct sqlite3_stmt *statement, uint32_t id,
                               size_t *count, struct error *error)
 {
@@ -213,6 +222,10 @@ static enum status row_decode(struct reader *reader, struct sqlite3_stmt *statem
     }
     if (chunk_decode(blob, length, reader->decoded, CHUNK_POINTS_MAX, count, error) != STATUS_OK) {
         return error_wrap(error, "series %u", id);
+    }
+    if (*count > 0 && (reader->decoded[0].time_ms < reader->low_ms ||
+                       reader->decoded[*count - 1].time_ms > reader->high_ms)) {
+        return error_set(error, STATUS_CORRUPT, "chunks of series %u are out of order", id);
     }
     return STATUS_OK;
 }
@@ -249,10 +262,12 @@ enum status sqlite_read(void *handle, uint32_t id, int64_t start_ms, int64_t end
         sqlite3_bind_int64(statement, 3, until);
         enum status status = STATUS_OK;
         int code = SQLITE_DONE;
+        order_begin(reader);
         while (status == STATUS_OK && out.count < maximum &&
                (code = sqlite3_step(statement)) == SQLITE_ROW) {
             size_t decoded;
             status = row_decode(reader, statement, id, &decoded, error);
+            reader->low_ms = decoded > 0 ? reader->decoded[decoded - 1].time_ms + 1 : INT64_MIN;
             size_t at = points_lower_bound(reader->decoded, decoded, start_ms);
             size_t end = points_lower_bound(reader->decoded, decoded, until);
             for (; at < end && out.count < maximum; at++) {
@@ -320,9 +335,11 @@ enum status sqlite_read_last(void *handle, uint32_t id, struct point *out, size_
         size_t late_left = reader->late.count;
         enum status status = STATUS_OK;
         int code = SQLITE_DONE;
+        order_begin(reader);
         while (status == STATUS_OK && room > 0 && (code = sqlite3_step(statement)) == SQLITE_ROW) {
             size_t decoded;
             status = row_decode(reader, statement, id, &decoded, error);
+            reader->high_ms = decoded > 0 ? reader->decoded[0].time_ms - 1 : INT64_MAX;
             decoded = points_lower_bound(reader->decoded, decoded, reader->from_ms);
             merge_down(reader, decoded, &late_left, out, &room);
         }

@@ -359,6 +359,42 @@ static void damage_is_found_and_set_aside(void **state)
     storage_reader_close(reader);
 }
 
+/* Else the next new series would be given that id, and the points with it. */
+static void points_of_a_series_that_was_never_made_keep_the_store_closed(void **state)
+{
+    struct place *place = *state;
+    struct error error = {0};
+    assert_int_equal(write_points(place, 0, 3000, &error), STATUS_OK);
+    assert_int_equal(writer_compact(place->writer, &error), STATUS_OK);
+    stop(place);
+    sql(place, "DELETE FROM series; DELETE FROM sqlite_sequence");
+    assert_int_equal(open_status(place, false, &error), STATUS_CORRUPT);
+    assert_non_null(strstr(error.text, "series 1"));
+}
+
+/* Sound chunks under each other's times: nobody gets points in a wrong order, or in part. */
+static void chunks_out_of_order_are_not_read(void **state)
+{
+    struct place *place = *state;
+    struct error error = {0};
+    struct storage_reader *reader;
+    static struct point points[20000];
+    size_t count;
+    assert_int_equal(write_points(place, 0, 20000, &error), STATUS_OK);
+    assert_int_equal(writer_compact(place->writer, &error), STATUS_OK);
+    stop(place);
+    assert_true(sql_number(place, "SELECT count(*) FROM chunk WHERE id > 0") >= 3);
+    sql(place, "UPDATE chunk SET first_ms = (SELECT sum(first_ms) FROM chunk WHERE id IN (1, 2))"
+               " - first_ms WHERE id IN (1, 2)");
+    start(place);
+    assert_int_equal(storage_reader_open(place->storage, &reader, &error), STATUS_OK);
+    assert_int_equal(storage_read(reader, 1, 0, 20000, points, 20000, &count, &error),
+                     STATUS_CORRUPT);
+    assert_non_null(strstr(error.text, "out of order"));
+    assert_int_equal(storage_read_last(reader, 1, points, 20000, &count, &error), STATUS_CORRUPT);
+    storage_reader_close(reader);
+}
+
 /* The flush that meets the damage travels in a commit which has points for the same series. */
 static void damage_met_by_a_commit(void **state)
 {
@@ -666,6 +702,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(full_disk, setup, teardown),
         cmocka_unit_test_setup_teardown(recovery_replaces_the_connection, setup, teardown),
         cmocka_unit_test_setup_teardown(damage_is_found_and_set_aside, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            points_of_a_series_that_was_never_made_keep_the_store_closed, setup, teardown),
+        cmocka_unit_test_setup_teardown(chunks_out_of_order_are_not_read, setup, teardown),
         cmocka_unit_test_setup_teardown(damage_met_by_a_commit, setup, teardown),
         cmocka_unit_test_setup_teardown(late_points_split_no_more_than_they_must, setup, teardown),
         cmocka_unit_test_setup_teardown(full_chunks_never_take_an_open_ones_place, setup, teardown),
