@@ -1,0 +1,286 @@
+/* A page of the database is no longer what was written: zeros, some bytes changed, or another
+ * page's content. No crash, no point that nobody wrote, and nothing missing that check does not
+ * find. SPDX-License-Identifier: Apache-2.0
+ *
+ * A swapped page is a sound one in the wrong place, which SQLite notices only where it looks at the
+ * whole tree: then check finds it, and until somebody asks it, what is read may be another's.
+ *
+ * Every page in turn, in each way. Opening, reading, writing and compaction may fail, and what was
+ * on the page may be lost; where check finds nothing, all is there, what was acknowledged after the
+ * damage too.
+ */
+#include "base/clock.h"
+#include "base/memory.h"
+#include "base/random.h"
+#include "storage/writer.h"
+#include "tests/torture/fault_vfs.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { SERIES = 4, CHUNKED = 3000, JOURNALED = 40, LATER = 40, FLIPPED_BYTES = 64 };
+enum { POINTS_MAX = CHUNKED + JOURNALED + LATER, PAGE_BYTES_MIN = 512 };
+
+enum damage { DAMAGE_ZEROS, DAMAGE_FLIPS, DAMAGE_SWAP, DAMAGES };
+static const char *const damage_names[DAMAGES] = {"zeros", "flipped bytes", "swapped"};
+
+static char folder[64] =
+    "/tmp/forecastd-pages-XXXXXX"; /* the lock of a store lies on a real disk */
+static int64_t start_ms;
+
+/* ---------------------------------------------------------------- the store and its truth */
+
+struct store {
+    struct storage *storage;
+    struct writer *writer;
+    struct storage_reader *reader;
+};
+
+/* Its bits follow no rule, so that a chunk holds few and there are many pages. */
+static double value_of(int series, int64_t number)
+{
+    struct random random;
+    random_init(&random, (uint64_t)number, (uint64_t)series);
+    return random_normal(&random);
+}
+
+static size_t name_of(int series, char name[16])
+{
+    return (size_t)snprintf(name, 16, "bad.%d", series);
+}
+
+static void store_close(struct store *store)
+{
+    writer_stop(store->writer);
+    storage_reader_close(store->reader);
+    storage_close(store->storage);
+    *store = (struct store){0};
+}
+
+static enum status store_open(struct store *store, struct error *error)
+{
+    char url[96];
+    struct writer_options stepped = {.stepped = true};
+    snprintf(url, sizeof url, "sqlite:%s", folder);
+    struct storage_options options = {.url = url};
+    *store = (struct store){0};
+    *error = (struct error){0};
+    if (storage_open(&options, &store->storage, error) != STATUS_OK ||
+        writer_start(store->storage, &stepped, &store->writer, error) != STATUS_OK ||
+        storage_reader_open(store->storage, &store->reader, error) != STATUS_OK) {
+        store_close(store);
+        assert_true(error->status != STATUS_OK && error->text[0] != '\0');
+        return error->status;
+    }
+    return STATUS_OK;
+}
+
+/* Points first .. first + count - 1 of every series, in one batch. */
+static enum status points_write(struct store *store, int64_t first, int count)
+{
+    struct write_batch *batch = NULL;
+    struct error error = {0};
+    enum status status = write_batch_new(store->storage, SERIES * (size_t)count, &batch, &error);
+    for (int series = 0; status == STATUS_OK && series < SERIES; series++) {
+        char name[16];
+        uint32_t number;
+        status = write_batch_series(batch, name, name_of(series, name), &number, &error);
+        for (int64_t i = first; status == STATUS_OK && i < first + count; i++) {
+            struct point point = {start_ms + i * 1000, value_of(series, i)};
+            status = write_batch_point(batch, number, point, &error);
+        }
+    }
+    if (status != STATUS_OK) {
+        write_batch_free(batch);
+        return status;
+    }
+    return writer_write_take(store->writer, batch, NULL, &error);
+}
+
+/* How many points of all series can be read; a failure counts as none. `true_only`: each is one
+ * that was written, once, in its order. */
+static size_t points_read(struct store *store, bool true_only)
+{
+    static struct point points[POINTS_MAX + 1];
+    size_t all = 0;
+    for (int series = 0; series < SERIES; series++) {
+        char name[16];
+        struct error error = {0};
+        size_t count = 0;
+        uint32_t id = storage_series_find(store->storage, name, name_of(series, name));
+        if (id == 0 || storage_read(store->reader, id, INT64_MIN, INT64_MAX, points, POINTS_MAX + 1,
+                                    &count, &error) != STATUS_OK) {
+            continue;
+        }
+        for (size_t i = 0; true_only && i < count; i++) {
+            int64_t number = (points[i].time_ms - start_ms) / 1000;
+            assert_in_range(number, 0, POINTS_MAX - 1);
+            assert_true(points[i].time_ms == start_ms + number * 1000);
+            assert_true(points[i].value == value_of(series, number));
+            assert_true(i == 0 || points[i - 1].time_ms < points[i].time_ms);
+        }
+        all += count;
+    }
+    return all;
+}
+
+/* ---------------------------------------------------------------- the database file */
+
+struct file {
+    char path[96];
+    unsigned char *bytes;
+    int64_t length, page_bytes, pages;
+};
+
+/* A closed store: chunks, some rows in the journal, everything in the database file. */
+static void file_make(struct file *file)
+{
+    struct disk *disk = disk_new(1);
+    struct store store;
+    struct error error = {0};
+    fault_vfs_mount(disk);
+    assert_int_equal(store_open(&store, &error), STATUS_OK);
+    assert_int_equal(points_write(&store, 0, CHUNKED), STATUS_OK);
+    assert_int_equal(writer_compact(store.writer, &error), STATUS_OK);
+    assert_int_equal(points_write(&store, CHUNKED, JOURNALED), STATUS_OK);
+    store_close(&store);
+    snprintf(file->path, sizeof file->path, "%s/forecastd.db", folder);
+    const struct disk_file *found = disk_find(disk, file->path);
+    assert_non_null(found);
+    file->length = found->now.length;
+    file->bytes = malloc((size_t)file->length);
+    assert_non_null(file->bytes);
+    assert_int_equal(disk_read(found, 0, file->bytes, file->length), file->length);
+    file->page_bytes = file->bytes[16] << 8 | file->bytes[17]; /* SQLite's header */
+    assert_true(file->page_bytes >= PAGE_BYTES_MIN && file->length % file->page_bytes == 0);
+    file->pages = file->length / file->page_bytes;
+    fault_vfs_mount(NULL);
+    disk_free(disk);
+}
+
+/* Writes the file with one damage; false where it changes nothing. */
+static bool file_write_damaged(const struct file *file, struct disk *disk, int64_t page,
+                               enum damage damage)
+{
+    unsigned char *copy = malloc((size_t)file->length);
+    assert_non_null(copy);
+    memcpy(copy, file->bytes, (size_t)file->length);
+    size_t size = (size_t)file->page_bytes;
+    unsigned char *at = copy + page * file->page_bytes;
+    if (damage == DAMAGE_ZEROS) {
+        memset(at, 0, size);
+    } else if (damage == DAMAGE_FLIPS) {
+        struct random random;
+        random_init(&random, (uint64_t)page, 3);
+        for (int i = 0; i < FLIPPED_BYTES; i++) {
+            at[random_below(&random, size)] ^= (unsigned char)(1 + random_below(&random, 255));
+        }
+    } else if (page + 1 < file->pages) {
+        memcpy(at, file->bytes + (page + 1) * file->page_bytes, size);
+        memcpy(at + size, file->bytes + page * file->page_bytes, size);
+    }
+    bool changed = memcmp(copy, file->bytes, (size_t)file->length) != 0;
+    struct disk_file *made = disk_create(disk, file->path);
+    assert_non_null(made);
+    assert_true(disk_write(disk, made, 0, copy, file->length));
+    disk_sync(disk, made);
+    free(copy);
+    return changed;
+}
+
+/* ---------------------------------------------------------------- one damage */
+
+struct outcome {
+    size_t unopened, found, harmless; /* numbers of damages */
+};
+
+static bool check_finds_nothing(struct store *store)
+{
+    struct error error = {0};
+    return storage_check(store->storage, NULL, NULL, &error) == STATUS_OK;
+}
+
+/* Everything that a store goes through; true where check never found anything: then *expected
+ * points are to be there. */
+static bool live(struct store *store, bool true_only, size_t *expected)
+{
+    struct error error = {0};
+    (void)points_read(store, true_only);
+    bool sound = check_finds_nothing(store);
+    *expected = SERIES * (CHUNKED + JOURNALED);
+    if (points_write(store, CHUNKED + JOURNALED, LATER) == STATUS_OK) {
+        *expected += SERIES * LATER;
+    }
+    (void)points_read(store, true_only);
+    (void)!writer_compact(store->writer, &error);
+    (void)points_read(store, true_only);
+    return check_finds_nothing(store) && sound;
+}
+
+static void damage_once(const struct file *file, int64_t page, enum damage damage,
+                        struct outcome *outcome)
+{
+    struct disk *disk = disk_new((uint64_t)page);
+    struct store store;
+    struct error error = {0};
+    size_t bytes = mem_bytes_in_use(), expected = 0;
+    bool true_only = damage != DAMAGE_SWAP;
+    fault_vfs_mount(disk);
+    bool changed = file_write_damaged(file, disk, page, damage);
+    if (changed && store_open(&store, &error) != STATUS_OK) {
+        outcome->unopened++;
+    } else if (changed) {
+        bool sound = live(&store, true_only, &expected);
+        store_close(&store);
+        if (store_open(&store, &error) == STATUS_OK) {
+            size_t count = points_read(&store, true_only || sound);
+            sound = check_finds_nothing(&store) && sound;
+            if (sound && count != expected) {
+                fail_msg("page %lld, %s: %zu points of %zu, and check finds nothing",
+                         (long long)page + 1, damage_names[damage], count, expected);
+            }
+            store_close(&store);
+        } else {
+            sound = false;
+        }
+        *(sound ? &outcome->harmless : &outcome->found) += 1;
+    }
+    fault_vfs_mount(NULL);
+    disk_free(disk);
+    assert_int_equal(mem_bytes_in_use(), bytes);
+}
+
+static void every_page_is_damaged_in_turn(void **state)
+{
+    struct file file;
+    struct outcome outcome = {0};
+    (void)state;
+    file_make(&file);
+    for (int64_t page = 0; page < file.pages; page++) {
+        for (int damage = 0; damage < DAMAGES; damage++) {
+            damage_once(&file, page, (enum damage)damage, &outcome);
+        }
+    }
+    printf("  %lld pages: %zu damages kept the store closed, %zu were found, %zu did no harm\n",
+           (long long)file.pages, outcome.unopened, outcome.found, outcome.harmless);
+    assert_true(file.pages > 20 && outcome.unopened > 0 && outcome.found > 20);
+    free(file.bytes);
+}
+
+int main(void)
+{
+    char command[100];
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_page_is_damaged_in_turn)};
+    if (mkdtemp(folder) == NULL) {
+        return 1;
+    }
+    start_ms = clock_wall_ms() / 1000 * 1000 - INT64_C(7200000);
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    snprintf(command, sizeof command, "rm -rf '%s'", folder);
+    return system(command) != 0 ? 1 : failed;
+}
