@@ -216,6 +216,25 @@ def test_beyond_loopback_only_with_tokens_or_insecure():
             assert all(word in done.stderr for word in words), (more, done.stderr)
 
 
+def test_it_warns_of_tokens_in_clear_text():
+    warning = "tokens cross the network in clear text"
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "tokens")
+        create(path, "--scope", "read")
+        daemon = Daemon(f"auth.tokens={path}").start()
+        wait_until(lambda: "sandbox" in daemon.log(), daemon.log())
+        assert warning not in daemon.log(), "on loopback nobody listens in"
+        assert daemon.stop() == 0
+        port = free_port()  # a later setting of the same name holds: every address, and so loopback, too
+        daemon.settings.append(f"server.listen=0.0.0.0:{port}")
+        daemon.start(wait=False)
+        daemon.port = port
+        daemon.wait_ready(15 * SLOWNESS)
+        assert warning in daemon.log() and "tls.cert" in daemon.log(), daemon.log()
+        assert daemon.stop() == 0
+        daemon.remove()
+
+
 def test_audit_log():
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "audit")

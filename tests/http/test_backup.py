@@ -5,6 +5,7 @@ SPDX-License-Identifier: Apache-2.0
 import contextlib
 import os
 import random
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -12,7 +13,7 @@ import tempfile
 import threading
 import time
 
-from daemon import BINARY, SLOWNESS, Daemon, now_ms
+from daemon import BINARY, JSON, SLOWNESS, Daemon, now_ms
 
 BASE = (now_ms() // 1000 - 500000) * 1000
 MODEL_SERIES = 4
@@ -87,6 +88,31 @@ def test_backup_holds_everything():
             assert daemon.get("/api/v1/models").json["models"], "no models"
         finally:
             daemon.stop()
+
+
+def test_backups_hold_no_token():
+    with folder() as where:
+        tokens, backup = os.path.join(where, "tokens"), os.path.join(where, "store.backup")
+        code, secret, said = run("token", "create", "--tokens", tokens, "--scope", "write", "--name", "sensor")
+        assert code == 0, said
+        secret = secret.strip().encode()
+        with open(tokens, "rb") as file:
+            digest = re.search(rb"\b[0-9a-f]{64}\b", file.read()).group()
+        daemon = Daemon(f"auth.tokens={tokens}").start()
+        try:
+            answer = daemon.request("POST", "/api/v1/points", '{"series":"a.series","value":1}',
+                                    {**JSON, "Authorization": "Bearer " + secret.decode()})
+            assert answer.status == 200, answer
+            code, _, said = run("backup", backup, "--data", daemon.data)
+            assert code == 0, said
+        finally:
+            daemon.stop()
+        with open(backup, "rb") as file:
+            kept_bytes = file.read()
+        assert b"a.series" in kept_bytes, "the backup is packed: this shows nothing"
+        for what in (secret, secret.removeprefix(b"fct_"), digest, bytes.fromhex(digest.decode())):
+            assert what not in kept_bytes, "a token is in the backup"
+        daemon.remove()
 
 
 def test_backup_under_ingest_has_all_that_was_acknowledged():
