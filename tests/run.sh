@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs test programs, shows their output on failure, and counts.
+# Runs test programs, shows their output on failure, and counts; what a program skips is named.
 # SPDX-License-Identifier: Apache-2.0
 #
 # usage: run.sh PROGRAM...   Closing line: "N passed, N failed" (programs' own tests, as cmocka counts).
@@ -22,6 +22,7 @@ printf '%s\0' "$@" | COUNTS=$counts xargs -0 -P "${TEST_JOBS:-1}" -n 1 sh -c '
     ok=$(grep -c "^\[       OK \]" "$log")
     bad=$(sed -n "s/^\[  FAILED  \] \([0-9]*\) test(s), listed below:$/\1/p" "$log" | tail -n 1)
     bad=${bad:-0}
+    left_out=$(grep -c "^\[  SKIPPED \] [a-z_0-9]*$" "$log")
     if [ "$code" -ne 0 ] && [ "$bad" -eq 0 ]; then bad=1; fi
     counts=$COUNTS/$(echo "$program" | tr / _)
     echo "$ok $bad" >"$counts.count"
@@ -33,6 +34,7 @@ printf '%s\0' "$@" | COUNTS=$counts xargs -0 -P "${TEST_JOBS:-1}" -n 1 sh -c '
             "$counts.times")
         printf "  ok    %-50s %4s tests %4s s, processor %4s s\n" "${program##*/tests/}" "$ok" \
             "$(($(date +%s) - start))" "$used"
+        [ "$left_out" -eq 0 ] || grep "^\[  SKIPPED \] [a-z_0-9]*$" "$log" | sort -u | sed "s/^.* /  LEFT OUT  /"
     fi
 '
 

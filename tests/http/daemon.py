@@ -23,6 +23,10 @@ NDJSON = {"Content-Type": "application/x-ndjson"}
 CSV = {"Content-Type": "text/csv"}
 
 
+class LeftOut(Exception):
+    """Raised by a test that this machine does not let run, with the reason."""
+
+
 class Answer:
     """Status, headers in lower case, body."""
 
