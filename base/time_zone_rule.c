@@ -141,7 +141,7 @@ static int64_t days_to(int64_t year, int month)
 
 static int64_t year_of(int64_t seconds)
 {
-    int64_t year = 1970 + seconds / (365 * DAY_S + DAY_S / 4);
+    int64_t year = 1970 + seconds / DAY_S * 400 / 146097; /* as many days as 400 years have */
     while (days_to(year + 1, 1) * DAY_S <= seconds) {
         year++;
     }
@@ -171,12 +171,16 @@ static int64_t day_of(const struct rule_change *change, int64_t year)
     return day;
 }
 
-/* Moments, in seconds of UTC, at which summer time of a year begins and ends. */
-static void changes_of(const struct time_zone_rule *rule, int64_t year, int64_t *begin,
-                       int64_t *end)
+/* Moments, in seconds of UTC, at which summer time of a year begins and ends. Each may be a week
+ * inside of a year beside it. */
+static int64_t begin_of(const struct time_zone_rule *rule, int64_t year)
 {
-    *begin = day_of(&rule->begin, year) * DAY_S + rule->begin.time_s - rule->standard_s;
-    *end = day_of(&rule->end, year) * DAY_S + rule->end.time_s - rule->summer_s;
+    return day_of(&rule->begin, year) * DAY_S + rule->begin.time_s - rule->standard_s;
+}
+
+static int64_t end_of(const struct time_zone_rule *rule, int64_t year)
+{
+    return day_of(&rule->end, year) * DAY_S + rule->end.time_s - rule->summer_s;
 }
 
 static int64_t floor_seconds(int64_t time_ms)
@@ -189,12 +193,17 @@ int32_t time_zone_rule_offset_s(const struct time_zone_rule *rule, int64_t time_
     if (!rule->has_summer) {
         return rule->standard_s;
     }
-    int64_t begin, end;
     int64_t seconds = floor_seconds(time_ms);
-    changes_of(rule, year_of(seconds + rule->standard_s), &begin, &end);
-    bool summer = begin < end ? seconds >= begin && seconds < end /* north */
-                              : seconds >= begin || seconds < end;
-    return summer ? rule->summer_s : rule->standard_s;
+    int64_t year = year_of(seconds);
+    int64_t begins = year + 1, ends = year + 1; /* years of the last changes up to the moment */
+    while (begin_of(rule, begins) > seconds) {
+        begins--;
+    }
+    while (end_of(rule, ends) > seconds) {
+        ends--;
+    }
+    /* Where one summer ends as the next one begins there is nothing between. */
+    return begin_of(rule, begins) >= end_of(rule, ends) ? rule->summer_s : rule->standard_s;
 }
 
 int64_t time_zone_rule_next_ms(const struct time_zone_rule *rule, int64_t time_ms)
@@ -204,15 +213,14 @@ int64_t time_zone_rule_next_ms(const struct time_zone_rule *rule, int64_t time_m
     }
     int64_t seconds = floor_seconds(time_ms);
     int64_t year = year_of(seconds);
-    int64_t next = INT64_MAX;
-    for (int64_t y = year - 1; y <= year + 1; y++) {
-        int64_t changes[2];
-        changes_of(rule, y, &changes[0], &changes[1]);
-        for (int i = 0; i < 2; i++) {
-            if (changes[i] > seconds && (next == INT64_MAX || changes[i] < next)) {
-                next = changes[i];
-            }
-        }
+    int64_t begins = year - 1, ends = year - 1;
+    while (begin_of(rule, begins) <= seconds) {
+        begins++;
     }
-    return next == INT64_MAX ? next : next * 1000;
+    while (end_of(rule, ends) <= seconds) {
+        ends++;
+    }
+    int64_t begin = begin_of(rule, begins), end = end_of(rule, ends);
+    int64_t next = begin < end ? begin : end;
+    return next < INT64_MAX / 1000 ? next * 1000 : INT64_MAX;
 }

@@ -153,6 +153,44 @@ static void reads_rules(UNUSED void **state)
     }
 }
 
+/* Times of up to a week put a change into the year beside it: the offset is another from there on,
+ * not from the first of January. */
+static void rules_may_change_in_the_year_beside(UNUSED void **state)
+{
+    struct time_zone_rule rule;
+    int64_t turn = moment("2050-01-01T00:00:00Z");
+    assert_true(time_zone_rule_parse("AAA0BBB,0/-167,J100/0", &rule));
+    assert_int_equal(time_zone_rule_offset_s(&rule, turn - 167 * HOUR_MS - 1), 0);
+    assert_int_equal(time_zone_rule_offset_s(&rule, turn - 167 * HOUR_MS), 3600);
+    assert_int_equal(time_zone_rule_offset_s(&rule, turn - 1), 3600);
+    assert_int_equal(time_zone_rule_offset_s(&rule, turn), 3600);
+    assert_true(time_zone_rule_next_ms(&rule, turn - HOUR_MS) == moment("2050-04-09T23:00:00Z"));
+    assert_true(time_zone_rule_parse("AAA0BBB,J100,J365/167", &rule));
+    int64_t end = moment("2050-01-06T22:00:00Z");
+    assert_int_equal(time_zone_rule_offset_s(&rule, turn), 3600);
+    assert_int_equal(time_zone_rule_offset_s(&rule, end - 1), 3600);
+    assert_int_equal(time_zone_rule_offset_s(&rule, end), 0);
+    assert_true(time_zone_rule_next_ms(&rule, turn) == end);
+    /* Both in the year before: the next ones lie two years ahead. */
+    assert_true(time_zone_rule_parse("AAA0BBB,0/-167,1/-167", &rule));
+    assert_true(time_zone_rule_next_ms(&rule, turn - HOUR_MS) ==
+                moment("2051-01-01T00:00:00Z") - 167 * HOUR_MS);
+    /* Summer all year, as files write it. */
+    assert_true(time_zone_rule_parse("EST5EDT,0/0,J365/25", &rule));
+    for (int64_t hour = -48; hour < 48; hour++) {
+        assert_int_equal(time_zone_rule_offset_s(&rule, turn + hour * HOUR_MS), -4 * 3600);
+    }
+}
+
+static void rules_hold_to_the_last_moment(UNUSED void **state)
+{
+    struct time_zone_rule rule;
+    assert_true(time_zone_rule_parse("EST5EDT,M3.2.0,M11.1.0", &rule));
+    assert_true(time_zone_rule_next_ms(&rule, INT64_MAX - 1) == INT64_MAX);
+    assert_true(time_zone_rule_next_ms(&rule, INT64_MIN) > INT64_MIN);
+    assert_true(time_zone_rule_offset_s(&rule, INT64_MIN) < 0);
+}
+
 static void *ask_many(void *context)
 {
     static const char *const names[] = {"Europe/Paris", "Europe/Rome", "Asia/Seoul", "Asia/Dubai"};
@@ -189,6 +227,8 @@ int main(void)
         cmocka_unit_test(refuses_names_that_are_none),
         cmocka_unit_test(survives_broken_files),
         cmocka_unit_test(reads_rules),
+        cmocka_unit_test(rules_may_change_in_the_year_beside),
+        cmocka_unit_test(rules_hold_to_the_last_moment),
         cmocka_unit_test(threads_share_zones),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
