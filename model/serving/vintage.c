@@ -103,6 +103,17 @@ static int64_t take_signed(struct reader *reader)
     return unzigzag(take_number(reader));
 }
 
+/* A moment as its distance from a later one; no overflow whatever the two are. */
+static void put_before(struct writer *writer, int64_t time_ms, int64_t earlier_ms)
+{
+    put_signed(writer, (int64_t)((uint64_t)time_ms - (uint64_t)earlier_ms));
+}
+
+static int64_t take_before(struct reader *reader, int64_t time_ms)
+{
+    return (int64_t)((uint64_t)time_ms - (uint64_t)take_signed(reader));
+}
+
 static void put_text(struct writer *writer, const char *text, size_t capacity)
 {
     size_t length = strnlen(text, capacity - 1);
@@ -336,6 +347,7 @@ static void take_forecast(struct reader *reader, float **room, size_t *room_floa
     *room_floats -= floats;
     double first = (double)take_float(reader);
     double quantum = (double)take_float(reader);
+    reader->bad = reader->bad || quantum <= 0.0; /* or levels would cross */
     for (size_t column = 0; column < 2 + GAPS; column++) {
         take_column(reader, forecast, column, first, quantum);
     }
@@ -352,6 +364,14 @@ static void take_forecast(struct reader *reader, float **room, size_t *room_floa
 /* ---------------------------------------------------------------- facts */
 
 #define SHIFT_UNITS 8192.0f
+
+/* A moment before the origin; INT64_MIN where there is none. */
+static void put_past(struct writer *writer, int64_t time_ms, int64_t origin_ms)
+{
+    bool has = time_ms != INT64_MIN;
+    put_byte(writer, has);
+    put_before(writer, origin_ms, has ? time_ms : origin_ms);
+}
 
 static void put_calibration(struct writer *writer, const struct conformal *state, int64_t origin_ms)
 {
@@ -371,19 +391,15 @@ static void put_calibration(struct writer *writer, const struct conformal *state
     put_number(writer, state->inside80);
     put_number(writer, state->inside95);
     put_signed(writer, state->run);
-    put_byte(writer, state->settled_ms != INT64_MIN);
-    put_signed(writer, state->settled_ms != INT64_MIN ? origin_ms - state->settled_ms : 0);
-    put_byte(writer, state->ignore_before_ms != INT64_MIN);
-    put_signed(writer,
-               state->ignore_before_ms != INT64_MIN ? origin_ms - state->ignore_before_ms : 0);
+    put_past(writer, state->settled_ms, origin_ms);
+    put_past(writer, state->ignore_before_ms, origin_ms);
 }
 
-/* origin - distance, INT64_MIN where there is none; no overflow whatever the bytes. */
 static int64_t take_past(struct reader *reader, int64_t origin_ms)
 {
     bool has = take_byte(reader) != 0;
-    uint64_t distance = (uint64_t)take_signed(reader);
-    return has ? (int64_t)((uint64_t)origin_ms - distance) : INT64_MIN;
+    int64_t time_ms = take_before(reader, origin_ms);
+    return has ? time_ms : INT64_MIN;
 }
 
 static void take_calibration(struct reader *reader, struct conformal *state, int64_t origin_ms)
@@ -419,7 +435,7 @@ static void take_calibration(struct reader *reader, struct conformal *state, int
 static void put_times(struct writer *writer, const struct vintage *vintage)
 {
     put_signed(writer, vintage->issued_ms);
-    put_signed(writer, vintage->issued_ms - vintage->origin_ms);
+    put_before(writer, vintage->issued_ms, vintage->origin_ms);
     put_number(writer, (uint64_t)vintage->step_ms);
     put_signed(writer, vintage->data_age_ms);
     put_byte(writer, vintage->state);
@@ -429,16 +445,11 @@ static void put_model(struct writer *writer, const struct vintage *vintage)
 {
     put_text(writer, vintage->model, sizeof(vintage->model));
     if (vintage->model[0] != '\0') {
-        put_signed(writer, vintage->issued_ms - vintage->trained_at_ms);
-        put_signed(writer, vintage->issued_ms - vintage->window_start_ms);
-        put_signed(writer, vintage->issued_ms - vintage->window_end_ms);
+        put_before(writer, vintage->issued_ms, vintage->trained_at_ms);
+        put_before(writer, vintage->issued_ms, vintage->window_start_ms);
+        put_before(writer, vintage->issued_ms, vintage->window_end_ms);
         put_number(writer, vintage->seed);
     }
-}
-
-static int64_t take_before(struct reader *reader, int64_t time_ms)
-{
-    return (int64_t)((uint64_t)time_ms - (uint64_t)take_signed(reader));
 }
 
 /* ---------------------------------------------------------------- the door */
@@ -492,7 +503,8 @@ enum status vintage_decode(const unsigned char *bytes, size_t length, float *roo
     for (size_t i = 0; i < VINTAGE_FORECASTS && !reader.bad; i++) {
         take_forecast(&reader, &room, &room_floats, forecasts[i]);
     }
-    if (reader.bad || vintage->step_ms <= 0 || vintage->served.horizon == 0) {
+    if (reader.bad || reader.at != length || vintage->step_ms <= 0 ||
+        vintage->served.horizon == 0) {
         return error_set(error, STATUS_CORRUPT, "cannot read a vintage: its bytes are damaged");
     }
     return STATUS_OK;

@@ -237,6 +237,50 @@ static void damaged_bytes_are_refused_or_stay_in_bounds(void **state)
     assert_int_equal(vintage_decode(bytes, length, back, 100, &read, &error), STATUS_CORRUPT);
 }
 
+/* Moments as far apart as they can be come back. */
+static void moments_come_back_from_any_distance(void **state)
+{
+    static struct arrays room[3];
+    static unsigned char bytes[VINTAGE_BYTES_MAX(H)];
+    static float back[VINTAGE_FLOATS(H)];
+    struct error error = {0};
+    struct vintage read;
+    (void)state;
+    struct vintage vintage = usual(room, 100.0, 30.0, 4.0);
+    vintage.origin_ms = INT64_MAX;
+    vintage.issued_ms = INT64_MIN;
+    vintage.trained_at_ms = INT64_MAX;
+    vintage.calibration.settled_ms = INT64_MIN + 1;
+    size_t length = vintage_encode(&vintage, bytes);
+    assert_ok(vintage_decode(bytes, length, back, VINTAGE_FLOATS(H), &read, &error));
+    assert_true(read.origin_ms == INT64_MAX && read.issued_ms == INT64_MIN);
+    assert_true(read.trained_at_ms == INT64_MAX);
+    assert_true(read.calibration.settled_ms == INT64_MIN + 1);
+    assert_true(read.calibration.ignore_before_ms == INT64_MIN);
+}
+
+/* What vintage_encode never writes: bytes behind the end, a quantum that is not positive. */
+static void nothing_else_is_read(void **state)
+{
+    static struct arrays room[3];
+    static unsigned char bytes[VINTAGE_BYTES_MAX(H)];
+    static float back[VINTAGE_FLOATS(H)];
+    struct error error = {0};
+    struct vintage read;
+    (void)state;
+    struct vintage vintage = usual(room, 100.0, 30.0, 4.0);
+    size_t length = vintage_encode(&vintage, bytes);
+    bytes[length] = 0;
+    assert_int_equal(vintage_decode(bytes, length + 1, back, VINTAGE_FLOATS(H), &read, &error),
+                     STATUS_CORRUPT);
+    float first = room[0].quantiles[QUANTILE_MEDIAN * H];
+    unsigned char *quantum = memmem(bytes, length, &first, sizeof(first));
+    assert_non_null(quantum);
+    quantum[2 * sizeof(float) - 1] |= 0x80; /* its sign */
+    assert_int_equal(vintage_decode(bytes, length, back, VINTAGE_FLOATS(H), &read, &error),
+                     STATUS_CORRUPT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -245,6 +289,8 @@ int main(void)
         cmocka_unit_test(a_vintage_takes_a_few_hundred_bytes),
         cmocka_unit_test(extreme_values_stay_within_the_bound),
         cmocka_unit_test(damaged_bytes_are_refused_or_stay_in_bounds),
+        cmocka_unit_test(moments_come_back_from_any_distance),
+        cmocka_unit_test(nothing_else_is_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
