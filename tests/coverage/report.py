@@ -39,6 +39,7 @@ PARSERS = {
     "fuzz_query": ["api/query.c", "api/forecast_query.c"],
     "fuzz_remote_write": ["api/remote_write_reader.c"],
     "fuzz_series": ["base/series_scan.c", "base/series_name.c", "base/selector.c", "base/regex.c", "base/regex_match.c"],
+    "fuzz_snapshot": ["model/checkpoint.c", "model/checkpoint_file.c", "model/snapshot_file.c"],
     "fuzz_tokens": ["base/token.c"],
     "fuzz_vintage": ["model/serving/vintage.c"],
     "fuzz_zone": ["base/time_zone.c", "base/time_zone_rule.c"],

@@ -21,6 +21,7 @@ bytes_max() {
         fuzz_promql|fuzz_remote_write) echo 256 ;;
         fuzz_mqtt|fuzz_series) echo 400 ;;
         fuzz_config|fuzz_tokens) echo 1200 ;;
+        fuzz_snapshot) echo 4000 ;;
         *) echo 600 ;;
     esac
 }
