@@ -379,6 +379,17 @@ void http_reply_release(struct http_reply *reply)
     reply->body = NULL;
 }
 
+/* What fits of a text from outside, on one line: it goes to a terminal. */
+static void take_words(const struct json_reader *reader, char *out, size_t capacity)
+{
+    size_t length = reader->text_length < capacity ? reader->text_length : capacity - 1;
+    for (size_t i = 0; i < length; i++) {
+        unsigned char byte = (unsigned char)reader->text[i];
+        out[i] = byte < 0x20 || byte == 0x7f ? ' ' : reader->text[i];
+    }
+    out[length] = '\0';
+}
+
 enum status http_reply_check(const struct http_reply *reply, struct error *error)
 {
     if (reply->status < 400) {
@@ -395,9 +406,13 @@ enum status http_reply_check(const struct http_reply *reply, struct error *error
                 if (json_skip_value(&reader) == JSON_BROKEN) {
                     break;
                 }
-            } else if (json_next(&reader) == JSON_STRING) {
-                snprintf(is_detail ? detail : hint, sizeof(detail), "%.*s", (int)reader.text_length,
-                         reader.text);
+                continue;
+            }
+            enum json_token token = json_next(&reader);
+            if (token == JSON_STRING) {
+                take_words(&reader, is_detail ? detail : hint, sizeof(detail));
+            } else if (token == JSON_OBJECT_BEGIN || token == JSON_ARRAY_BEGIN) {
+                break; /* what lies inside is not about the answer */
             }
         }
     }

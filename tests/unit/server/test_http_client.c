@@ -236,6 +236,11 @@ static void problems_are_told_in_the_daemons_words(void **state)
         {500, "<html>", "the daemon answered 500", ""},
         {400, "{\"detail\":\"cut", "the daemon answered 400", ""},
         {400, "", "the daemon answered 400", ""},
+        {400, "{\"detail\":null,\"hint\":\"h\"}", "the daemon answered 400", "h"},
+        {400, "{\"detail\":{\"hint\":\"inner\"}}", "the daemon answered 400", ""},
+        /* One line, and nothing that a terminal obeys. */
+        {400, "{\"detail\":\"a\\u001b[2J\\nb\",\"hint\":\"\\u007f\"}",
+         "the daemon answered 400: a [2J b", " "},
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
