@@ -1,6 +1,7 @@
-/* A page of the database is no longer what was written: zeros, some bytes changed, or another
- * page's content. No crash, no point that nobody wrote, and nothing missing that check does not
- * find. SPDX-License-Identifier: Apache-2.0
+/* Pages of the database that are not what was written: zeros, changed bytes, another page.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * No crash, no leak, and nothing missing that check does not find.
  *
  * A swapped page is a sound one in the wrong place, which SQLite notices only where it looks at the
  * whole tree: then check finds it, and until somebody asks it, what is read may be another's.
