@@ -12,6 +12,7 @@
 #include "base/check.h"
 #include "model/forecast.h"
 #include "model/order.h"
+#include "model/training/local_clock.h"
 
 #include <math.h>
 
@@ -181,35 +182,46 @@ static bool enough(const struct model_series *series)
     return seen == 2;
 }
 
-bool baseline_forecast(enum baseline baseline, const struct model_series *series, double *scratch,
-                       struct forecast *out)
+static bool forecast_by_steps(enum baseline baseline, const struct model_series *series,
+                              double *scratch, struct forecast *out)
 {
-    if (!enough(series)) {
-        return false;
-    }
     switch (baseline) {
     case BASELINE_LAST_VALUE:
         walk(series, 0.0, scratch, out);
-        break;
+        return true;
     case BASELINE_DRIFT:
         walk(series, drift_slope(series->values, series->count), scratch, out);
-        break;
+        return true;
     case BASELINE_SEASONAL_NAIVE:
-        if (!seasonal_naive(series, scratch, out)) {
-            return false;
-        }
-        break;
+        return seasonal_naive(series, scratch, out);
     case BASELINE_DAMPED_TREND:
-        if (!smoothing_forecast(series, scratch, out)) {
-            return false;
-        }
-        break;
+        return smoothing_forecast(series, scratch, out);
     case BASELINE_SEASONAL_DRIFT:
-        if (!seasonal_drift_forecast(series, scratch, out)) {
-            return false;
-        }
-        break;
+        return seasonal_drift_forecast(series, scratch, out);
     case BASELINE_COUNT:
+        break;
+    }
+    return false;
+}
+
+/* What repeats does so by the local clock, where the series has one that was changed. */
+static bool forecast_by_clock(enum baseline baseline, const struct model_series *series,
+                              double *scratch, struct forecast *out)
+{
+    struct local_clock clock;
+    bool repeats = baseline != BASELINE_LAST_VALUE && baseline != BASELINE_DRIFT;
+    if (!repeats || !local_clock_begin(series, out->horizon, &clock)) {
+        return forecast_by_steps(baseline, series, scratch, out);
+    }
+    bool made = forecast_by_steps(baseline, &clock.series, scratch, &clock.forecast);
+    local_clock_end(&clock, made ? out : NULL);
+    return made;
+}
+
+bool baseline_forecast(enum baseline baseline, const struct model_series *series, double *scratch,
+                       struct forecast *out)
+{
+    if (!enough(series) || !forecast_by_clock(baseline, series, scratch, out)) {
         return false;
     }
     forecast_finish(series, forecast_last_seen(series->values, series->count), out);
