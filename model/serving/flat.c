@@ -78,9 +78,7 @@ void flat_levels(const struct flat_stretch *stretch, double level[QUANTILE_COUNT
 {
     double outer = (1.0 - stretch->stays) / 2.0;
     for (size_t q = 0; q < QUANTILE_COUNT && stretch->found; q++) {
-        bool median = q == QUANTILE_MEDIAN && stretch->stays > 0.5;
-        bool inside = quantile_levels[q] >= outer && quantile_levels[q] <= 1.0 - outer;
-        if (inside || median) {
+        if (quantile_levels[q] >= outer && quantile_levels[q] <= 1.0 - outer) {
             level[q] = stretch->value;
         }
     }
