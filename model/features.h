@@ -3,11 +3,11 @@
  *
  * A window has C context steps before the origin and Hp horizon steps from it on (the horizon
  * rounded up to whole patches). Each step carries F features, in this order: value (0 in the
- * horizon), mask (1 = observed), and for each lag the value that many steps earlier, or the mean of
- * several seasons' values, and its mask, and for each period sine and cosine of the step's phase.
- * Missing values are 0 with mask 0, never imputed. Everything is in scaled units: (value - shift) /
- * scale, then asinh where the member says so; shift and scale come from the context alone. The same
- * code fills windows for training and for serving.
+ * horizon), mask (1 = observed), and for each lag the value that many steps earlier and its mask,
+ * and for each period sine and cosine of the step's phase. Missing values are 0 with mask 0, never
+ * imputed. Everything is in scaled units: (value - shift) / scale, then asinh where the member says
+ * so; shift and scale come from the context alone. The same code fills windows for training and for
+ * serving.
  *
  * Where a series has a time zone, what follows the calendar follows its clock: phases of days and
  * weeks are those of local time, and a lag of whole days reads the value at the same hour of the
@@ -23,8 +23,7 @@
 #include "model/model.h"
 #include "model/tape/tensor.h"
 
-#define LAGS_MAX          12
-#define LAG_DEPTH_MAX     7
+#define LAGS_MAX          8
 #define PERIODS_MAX       4
 #define PERIOD_LENGTH_MAX 131072
 
@@ -33,12 +32,9 @@
 struct feature_plan {
     int64_t step_ms;
     size_t horizon;
-    uint32_t lags[LAGS_MAX];   /* in steps */
-    uint32_t folds[LAGS_MAX];  /* 0, or a season shorter than the horizon: the lag grows by it with
-                                  each season of the horizon, so that it is always known */
-    uint32_t depths[LAGS_MAX]; /* 0: the value itself; else the mean of so many values, each a lag
-                                  before the one before, without the least and the largest: what
-                                  an anomaly does to one season is not repeated */
+    uint32_t lags[LAGS_MAX];  /* in steps */
+    uint32_t folds[LAGS_MAX]; /* 0, or a season shorter than the horizon: the lag grows by it with
+                                 each season of the horizon, so that it is always known */
     size_t lag_count;
     uint32_t periods[PERIODS_MAX]; /* in steps */
     size_t period_count;

@@ -82,7 +82,6 @@ void snapshot_set_decision(struct snapshot *snapshot, const char *decision)
 
 size_t snapshot_context(const struct snapshot *snapshot)
 {
-    const struct feature_plan *plan = &snapshot->plan;
     size_t longest = 0;
     for (size_t i = 0; i < snapshot->member_count; i++) {
         const struct member *member = snapshot->members[i];
@@ -91,8 +90,7 @@ size_t snapshot_context(const struct snapshot *snapshot)
         size_t reach = windows * member->shape.context + member->shape.delay;
         size_t lag = 0;
         for (size_t n = 0; n < member->lag_count; n++) {
-            size_t depth = plan->depths[n] > 0 ? plan->depths[n] : 1;
-            lag = depth * plan->lags[n] > lag ? depth * plan->lags[n] : lag;
+            lag = snapshot->plan.lags[n] > lag ? snapshot->plan.lags[n] : lag;
         }
         longest = reach + lag > longest ? reach + lag : longest;
     }

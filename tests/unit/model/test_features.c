@@ -4,7 +4,6 @@
 #include "base/memory.h"
 #include "base/random.h"
 #include "model/network.h"
-#include "model/order.h"
 #include "tests/unit/model/model_test.h"
 
 #include <string.h>
@@ -17,7 +16,7 @@
 
 static double values[LENGTH];
 static struct feature_plan plan;
-static real steps[(CONTEXT + STEPS) * (4 + 2 * LAGS_MAX)];
+static real steps[(CONTEXT + STEPS) * 22];
 static real context[CONTEXT];
 static real lags[LAGS_MAX * HORIZON];
 
@@ -72,7 +71,7 @@ static void chooses_lags_that_are_known(UNUSED void **state)
 {
     struct feature_plan chosen = {.step_ms = HOUR, .horizon = 48};
     feature_plan_choose(&chosen, (uint32_t[SEASONS_MAX]){24, 168, 0}, 700);
-    assert_int_equal(chosen.lag_count, 6);
+    assert_int_equal(chosen.lag_count, 5);
     for (size_t k = 0; k < 3; k++) { /* days are shorter than the horizon: they fold */
         assert_int_equal(chosen.lags[k], 24 * (k + 1));
         assert_int_equal(chosen.folds[k], 24);
@@ -80,20 +79,9 @@ static void chooses_lags_that_are_known(UNUSED void **state)
     assert_int_equal(chosen.lags[3], 168);
     assert_int_equal(chosen.lags[4], 336);
     assert_int_equal(chosen.folds[3], 0);
-    assert_int_equal(chosen.lags[5],
-                     24); /* a mean of seven days; three weeks would reach too far */
-    assert_int_equal(chosen.folds[5], 24);
-    assert_int_equal(chosen.depths[5], 7);
     assert_int_equal(chosen.period_count, 2);
-    feature_plan_choose(&chosen, (uint32_t[SEASONS_MAX]){24, 168, 0}, 200);
-    assert_int_equal(chosen.lag_count, 4); /* a week lies beyond 0.6 of 200 */
-    assert_int_equal(chosen.depths[3], 4);
     feature_plan_choose(&chosen, (uint32_t[SEASONS_MAX]){24, 168, 0}, 30000);
-    assert_int_equal(chosen.lag_count, 8);
     assert_int_equal(chosen.lags[5], 364 * 24);
-    assert_int_equal(chosen.depths[5], 0);
-    assert_int_equal(chosen.lags[7], 168);
-    assert_int_equal(chosen.depths[7], 3);
     assert_int_equal(chosen.periods[2], 8766);
     feature_plan_choose(&chosen, (uint32_t[SEASONS_MAX]){0, 0, 0}, 700);
     assert_int_equal(chosen.lag_count, 0);
@@ -105,32 +93,6 @@ static void chooses_lags_that_are_known(UNUSED void **state)
     assert_int_equal(usual[0], 7);
     feature_usual_seasons(HOUR, 60, usual);
     assert_int_equal(usual[0], 0);
-}
-
-/* What lag n of a step says, where values[0 .. known) are known: sorted, to be seen at a glance.
- * NaN of nothing. */
-static double lagged_value(const struct feature_plan *of, size_t n, size_t at, size_t known)
-{
-    double seen[LAG_DEPTH_MAX];
-    size_t count = 0;
-    size_t lag = of->lags[n];
-    size_t depth = of->depths[n] > 0 ? of->depths[n] : 1;
-    while (of->folds[n] > 0 && at - lag >= known) {
-        lag += of->folds[n];
-    }
-    for (size_t k = 0; k < depth; k++) {
-        size_t back = lag + k * of->lags[n];
-        if (back <= at && at - back < known && !isnan(values[at - back])) {
-            seen[count++] = values[at - back];
-        }
-    }
-    size_t cut = count > 2 ? 1 : 0;
-    double sum = 0.0;
-    order_sort(seen, count);
-    for (size_t k = cut; k < count - cut; k++) {
-        sum += seen[k];
-    }
-    return count > 0 ? sum / (double)(count - 2 * cut) : (double)NAN;
 }
 
 static void fills_values_masks_lags_and_phases(UNUSED void **state)
@@ -148,10 +110,10 @@ static void fills_values_masks_lags_and_phases(UNUSED void **state)
         assert_close((double)step[1], known ? 1.0 : 0.0, 0);
         assert_close((double)step[0], known ? (values[at] - scale.shift) / scale.scale : 0.0, 1e-5);
         for (size_t n = 0; n < plan.lag_count; n++) {
-            double lagged = lagged_value(&plan, n, at, 120);
-            assert_close((double)step[3 + 2 * n], isnan(lagged) ? 0.0 : 1.0, 0);
-            double scaled = isnan(lagged) ? 0.0 : (lagged - scale.shift) / scale.scale;
-            assert_close((double)step[2 + 2 * n], scaled, 1e-5);
+            bool lag_known = at - plan.lags[n] < 120;
+            assert_close((double)step[3 + 2 * n], lag_known ? 1.0 : 0.0, 0);
+            double lagged = (values[at - plan.lags[n]] - scale.shift) / scale.scale;
+            assert_close((double)step[2 + 2 * n], lag_known ? lagged : 0.0, 1e-5);
         }
         double angle = 2.0 * M_PI * (double)(at % 24) / 24.0;
         assert_close((double)step[width - 2], sin(angle), 1e-6);
@@ -186,38 +148,6 @@ static void lags_fold_over_the_horizon(UNUSED void **state)
         assert_close((double)room[4 * i + 3], 1.0, 0);
         assert_close((double)room[4 * i + 2], (values[lagged] - scale.shift) / scale.scale, 1e-5);
     }
-}
-
-/* Means of seasons: gaps count for nothing, and one absurd value changes none of their digits. */
-static void means_leave_out_the_least_and_the_largest(UNUSED void **state)
-{
-    enum { LONG_HORIZON = 40, SEASON = 12, DEPTH = 5 };
-    static real room[(CONTEXT + LONG_HORIZON) * 4];
-    struct feature_plan of = {.step_ms = HOUR,
-                              .horizon = LONG_HORIZON,
-                              .lags = {SEASON},
-                              .folds = {SEASON},
-                              .depths = {DEPTH},
-                              .lag_count = 1};
-    struct feature_shape shape = {
-        .context = CONTEXT, .steps = LONG_HORIZON, .scale = SCALE_STANDARD, .use_lags = true};
-    double kept[LENGTH];
-    memcpy(kept, values, sizeof(values));
-    for (int at = 10; at < 100; at += 5) {
-        values[at] = at % 2 == 0 ? (double)NAN : values[at];
-    }
-    struct window_source source = source_at(120);
-    struct window_scale scale = window_scale(&shape, &source);
-    struct window_inputs out = {.steps = room};
-    values[119 - 2 * SEASON] = 1e15; /* before the context: the scale is as it was */
-    window_fill(&of, &shape, &source, &scale, &out);
-    for (size_t i = 0; i < CONTEXT + LONG_HORIZON; i++) {
-        double mean = lagged_value(&of, 0, 120 - CONTEXT + i, 120);
-        assert_true(mean < 100.0);
-        assert_close((double)room[4 * i + 3], 1.0, 0);
-        assert_close((double)room[4 * i + 2], (mean - scale.shift) / scale.scale, 1e-5);
-    }
-    memcpy(values, kept, sizeof(values));
 }
 
 static void sees_nothing_from_the_origin_on(UNUSED void **state)
@@ -363,7 +293,6 @@ int main(void)
         cmocka_unit_test(chooses_lags_that_are_known),
         cmocka_unit_test(lags_fold_over_the_horizon),
         cmocka_unit_test(fills_values_masks_lags_and_phases),
-        cmocka_unit_test(means_leave_out_the_least_and_the_largest),
         cmocka_unit_test(sees_nothing_from_the_origin_on),
         cmocka_unit_test(scales_go_there_and_back),
         cmocka_unit_test(units_do_not_matter),
