@@ -230,7 +230,8 @@ def test_it_warns_of_tokens_in_clear_text():
         daemon.start(wait=False)
         daemon.port = port
         daemon.wait_ready(15 * SLOWNESS)
-        assert warning in daemon.log() and "tls.cert" in daemon.log(), daemon.log()
+        wait_until(lambda: warning in daemon.log(), "no warning of tokens in clear text")
+        assert "tls.cert" in daemon.log(), daemon.log()
         assert daemon.stop() == 0
         daemon.remove()
 

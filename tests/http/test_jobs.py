@@ -49,8 +49,8 @@ def test_train_serves_and_survives_a_restart():
     daemon = Daemon(*SETTINGS).start()
     try:
         feed(daemon)
-        job = train(daemon, {"seconds": 3, "seed": 7})
-        ended = follow(daemon, job, 60)
+        job = train(daemon, {"seconds": 3 * SLOWNESS, "seed": 7})
+        ended = follow(daemon, job, 60 * SLOWNESS)
         assert ended["state"] == "done", ended
         assert ended["error"] is None and ended["step"] > 0, ended
         assert any(one["id"] == job for one in daemon.get("/api/v1/jobs").json["jobs"])

@@ -513,7 +513,12 @@ static void a_deaf_client_is_cut_at_the_rate_of_reading(void **state)
     assert_int_equal(recv(deaf, &byte, 1, MSG_PEEK), 1);
     let_the_port_read();
     assert_int_equal(sweep_after(seconds - 20), 0);
-    assert_int_equal(sweep_after(seconds + 1), 1);
+    size_t cut = 0;
+    for (int i = 0; i < 5000 && cut == 0; i++) { /* a worker may still be making the next answer */
+        cut = sweep_after(seconds + 1);
+        clock_sleep_ms(1);
+    }
+    assert_int_equal(cut, 1);
     close(deaf);
 }
 
