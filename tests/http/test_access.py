@@ -222,18 +222,20 @@ def test_it_warns_of_tokens_in_clear_text():
         path = os.path.join(folder, "tokens")
         create(path, "--scope", "read")
         daemon = Daemon(f"auth.tokens={path}").start()
-        wait_until(lambda: "sandbox" in daemon.log(), daemon.log())
-        assert warning not in daemon.log(), "on loopback nobody listens in"
-        assert daemon.stop() == 0
-        port = free_port()  # a later setting of the same name holds: every address, and so loopback, too
-        daemon.settings.append(f"server.listen=0.0.0.0:{port}")
-        daemon.start(wait=False)
-        daemon.port = port
-        daemon.wait_ready(15 * SLOWNESS)
-        wait_until(lambda: warning in daemon.log(), "no warning of tokens in clear text")
-        assert "tls.cert" in daemon.log(), daemon.log()
-        assert daemon.stop() == 0
-        daemon.remove()
+        try:
+            wait_until(lambda: "sandbox" in daemon.log(), daemon.log())
+            assert warning not in daemon.log(), "on loopback nobody listens in"
+            assert daemon.stop() == 0
+            port = free_port()  # a later setting of the same name holds: every address, and so loopback, too
+            daemon.settings.append(f"server.listen=0.0.0.0:{port}")
+            daemon.start(wait=False)
+            daemon.port = port
+            daemon.wait_ready(15 * SLOWNESS)
+            wait_until(lambda: warning in daemon.log(), "no warning of tokens in clear text")
+            assert "tls.cert" in daemon.log(), daemon.log()
+            assert daemon.stop() == 0
+        finally:
+            daemon.remove()
 
 
 def test_audit_log():
