@@ -15,17 +15,13 @@
 
 ARG BASE=debian:12-slim
 
-# Packages are the newest of Debian 12, or with SNAPSHOT=20261101T000000Z those of that moment
-# (snapshot.debian.org). BASE may be a digest.
+# Packages are the newest of Debian 12, or those of APT_SOURCES: lines of a sources.list that take the
+# place of the base's own, of one day of an archive for instance. BASE may be a digest.
 FROM ${BASE} AS base
-ARG SNAPSHOT=
-RUN [ -z "${SNAPSHOT}" ] || { archive=http://snapshot.debian.org/archive \
-    && rm -f /etc/apt/sources.list.d/* \
-    && echo 'Acquire::Check-Valid-Until "false";' >/etc/apt/apt.conf.d/99snapshot \
-    && echo "deb ${archive}/debian/${SNAPSHOT}/ bookworm main" >/etc/apt/sources.list \
-    && echo "deb ${archive}/debian/${SNAPSHOT}/ bookworm-updates main" >>/etc/apt/sources.list \
-    && echo "deb ${archive}/debian-security/${SNAPSHOT}/ bookworm-security main" \
-        >>/etc/apt/sources.list; }
+ARG APT_SOURCES=
+RUN [ -z "${APT_SOURCES}" ] || { rm -f /etc/apt/sources.list.d/* \
+    && echo 'Acquire::Check-Valid-Until "false";' >/etc/apt/apt.conf.d/99pinned \
+    && printf '%s\n' "${APT_SOURCES}" >/etc/apt/sources.list; }
 
 FROM base AS build
 WORKDIR /src

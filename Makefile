@@ -417,18 +417,18 @@ check/packaging: $(BUILD)/forecastd ## unit, man page, install, and the files of
 	$(Q)FORECASTD=$(BUILD)/forecastd $(PYTHON) tests/packaging/run.py
 
 # With a Docker engine: docker build -t forecastd .
-# SNAPSHOT=20261101T000000Z: with the packages of that moment.
+# APT_SOURCES in the environment: lines of a sources.list to take packages from.
 IMAGE ?= forecastd
 .PHONY: image
 image: ## build the container image with podman, as IMAGE, on BASE where that is given, and its bill of materials
 	$(Q)sh deploy/install-deps.sh image
-	$(Q)BILL=$(BUILD)/image.cdx.json SNAPSHOT=$(SNAPSHOT) sh tests/image/build.sh $(IMAGE) $(BASE)
+	$(Q)BILL=$(BUILD)/image.cdx.json sh tests/image/build.sh $(IMAGE) $(BASE)
 
 # Where containers cannot be started (exit status 77) it says so and fails nobody.
 .PHONY: test-image
 test-image: ## build and run it: health, clean stop, kill with data intact, no capability
 	$(Q)sh deploy/install-deps.sh image
-	$(Q)export BILL=$(BUILD)/image.cdx.json SNAPSHOT=$(SNAPSHOT); \
+	$(Q)export BILL=$(BUILD)/image.cdx.json; \
 	    sh tests/image/build.sh $(IMAGE) $(BASE); code=$$?; \
 	    if [ $$code -eq 77 ]; then echo '0 passed, 0 failed'; \
 	    elif [ $$code -ne 0 ]; then exit $$code; \

@@ -4,7 +4,7 @@
 #
 # usage: build.sh IMAGE [BASE]    exits with 77 where no base can be had or no container started
 #
-# BILL (build/image.cdx.json) is where the bill of materials goes. SNAPSHOT as the Dockerfile has it.
+# BILL (build/image.cdx.json) is where the bill of materials goes. APT_SOURCES as in the Dockerfile.
 #
 # Without BASE the base is Debian 12 as the package archive has it, made by mmdebstrap and kept as
 # localhost/forecastd-debian:12-slim. It stands in for debian:12-slim: the same packages, without
@@ -54,7 +54,7 @@ inside "$base" true >/dev/null || cannot "podman and runc start no container her
 
 podman build --isolation=chroot --network=host --pull=never --format docker --quiet \
     --build-arg BASE="$base" \
-    --build-arg SNAPSHOT="${SNAPSHOT:-}" \
+    --build-arg APT_SOURCES="${APT_SOURCES:-}" \
     --build-arg VERSION="$(cat VERSION)" \
     --build-arg REVISION="$(git rev-parse HEAD 2>/dev/null || echo unknown)" \
     --tag "$image" . >/dev/null

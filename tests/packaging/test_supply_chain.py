@@ -100,8 +100,8 @@ def test_both_stages_of_the_image_can_be_pinned():
     stages = re.findall(r"^FROM (\S+)(?: AS (\S+))?", read("Dockerfile"), re.M)
     assert stages == [("${BASE}", "base"), ("base", "build"), ("base", "")], stages
     first = read("Dockerfile").split("FROM base AS build")[0]
-    assert "ARG SNAPSHOT=\n" in first and "snapshot.debian.org" in first
-    assert "SNAPSHOT" in read("docs/docker.md") and "sha256:" in read("docs/docker.md")
+    assert "ARG APT_SOURCES=\n" in first and '"${APT_SOURCES}" >/etc/apt/sources.list' in first
+    assert "APT_SOURCES" in read("docs/docker.md") and "sha256:" in read("docs/docker.md")
 
 
 # ---------------------------------------------------------------- SECURITY.md
