@@ -15,8 +15,8 @@
 
 ARG BASE=debian:12-slim
 
-# Packages are the newest of Debian 12, or those of APT_SOURCES: lines of a sources.list that take the
-# place of the base's own, of one day of an archive for instance. BASE may be a digest.
+# Packages are the newest of Debian 12, or those of APT_SOURCES: lines of a sources.list in place
+# of the base's own, of one day of an archive for instance. BASE may be a digest.
 FROM ${BASE} AS base
 ARG APT_SOURCES=
 RUN [ -z "${APT_SOURCES}" ] || { rm -f /etc/apt/sources.list.d/* \
