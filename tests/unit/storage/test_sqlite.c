@@ -1,7 +1,7 @@
-/* What is particular to the SQLite driver: its lock, versions, a full disk, damage, other readers.
+/* What is particular to the SQLite driver: its lock, versions, a full disk, slices, other readers.
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "storage/sqlite_store.h"
+#include "tests/unit/storage/place.h"
 
 #include "base/clock.h"
 
@@ -15,120 +15,10 @@
 
 #include <cmocka.h>
 
-struct place {
-    char directory[128], url[160];
-    size_t tail_bytes_max;
-    struct storage *storage;
-    struct writer *writer;
-};
-
-static void start(struct place *place)
-{
-    struct error error = {0};
-    struct storage_options options = {.url = place->url, .tail_bytes_max = place->tail_bytes_max};
-    struct writer_options writer = {0};
-    if (storage_open(&options, &place->storage, &error) != STATUS_OK) {
-        fail_msg("%s", error.text);
-    }
-    assert_int_equal(writer_start(place->storage, &writer, &place->writer, &error), STATUS_OK);
-}
-
-static void stop(struct place *place)
-{
-    writer_stop(place->writer);
-    storage_close(place->storage);
-    place->storage = NULL;
-    place->writer = NULL;
-}
-
-static int setup(void **state)
-{
-    struct place *place = calloc(1, sizeof *place);
-    assert_non_null(place);
-    snprintf(place->directory, sizeof place->directory, "/tmp/forecastd-unit-XXXXXX");
-    assert_non_null(mkdtemp(place->directory));
-    snprintf(place->url, sizeof place->url, "sqlite:%s", place->directory);
-    start(place);
-    *state = place;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct place *place = *state;
-    char command[200];
-    if (place->storage != NULL) {
-        stop(place);
-    }
-    snprintf(command, sizeof command, "rm -rf '%s'", place->directory);
-    assert_int_equal(system(command), 0);
-    free(place);
-    return 0;
-}
-
-static enum status write_points(struct place *place, int64_t first, size_t count,
-                                struct error *error)
-{
-    struct write_batch *batch;
-    uint32_t series;
-    assert_int_equal(write_batch_new(place->storage, count, &batch, error), STATUS_OK);
-    assert_int_equal(write_batch_series(batch, "a", 1, &series, error), STATUS_OK);
-    for (size_t i = 0; i < count; i++) {
-        struct point point = {first + (int64_t)i, (double)(i % 100) / 10};
-        assert_int_equal(write_batch_point(batch, series, point, error), STATUS_OK);
-    }
-    return writer_write_take(place->writer, batch, NULL, error);
-}
-
-static void sql(struct place *place, const char *text)
-{
-    char path[192];
-    struct sqlite3 *db;
-    snprintf(path, sizeof path, "%s/forecastd.db", place->directory);
-    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-    int code = sqlite3_exec(db, text, NULL, NULL, NULL);
-    if (code != SQLITE_OK) {
-        fail_msg("%s: %s", text, sqlite3_errmsg(db));
-    }
-    sqlite3_close(db);
-}
-
-static struct sqlite3 *sql_reader(struct place *place)
-{
-    char path[192];
-    struct sqlite3 *db;
-    snprintf(path, sizeof path, "%s/forecastd.db", place->directory);
-    assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
-    return db;
-}
-
-static int64_t sql_number(struct place *place, const char *text)
-{
-    struct sqlite3 *db = sql_reader(place);
-    struct sqlite3_stmt *statement = NULL;
-    assert_int_equal(sqlite3_prepare_v2(db, text, -1, &statement, NULL), SQLITE_OK);
-    assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
-    int64_t number = sqlite3_column_int64(statement, 0);
-    sqlite3_finalize(statement);
-    sqlite3_close(db);
-    return number;
-}
-
-static enum status open_status(struct place *place, bool read_only, struct error *error)
-{
-    struct storage *storage;
-    struct storage_options options = {.url = place->url, .read_only = read_only};
-    enum status status = storage_open(&options, &storage, error);
-    if (status == STATUS_OK) {
-        storage_close(storage);
-    }
-    return status;
-}
-
 static void second_writer_is_refused(void **state)
 {
     struct error error = {0};
-    assert_int_equal(open_status(*state, false, &error), STATUS_CONFLICT);
+    assert_int_equal(place_open_status(*state, false, &error), STATUS_CONFLICT);
     assert_string_equal(error.code, "store_in_use");
 }
 
@@ -140,9 +30,9 @@ static void reading_beside_the_writer(void **state)
     struct storage_reader *reader;
     static struct point points[5000];
     size_t count;
-    assert_int_equal(write_points(place, 0, 3000, &error), STATUS_OK);
+    assert_int_equal(place_write(place, 0, 3000, &error), STATUS_OK);
     assert_int_equal(writer_compact(place->writer, &error), STATUS_OK);
-    assert_int_equal(write_points(place, 3000, 500, &error), STATUS_OK);
+    assert_int_equal(place_write(place, 3000, 500, &error), STATUS_OK);
     struct storage_options options = {.url = place->url, .read_only = true};
     assert_int_equal(storage_open(&options, &other, &error), STATUS_OK);
     assert_int_equal(storage_reader_open(other, &reader, &error), STATUS_OK);
@@ -152,8 +42,8 @@ static void reading_beside_the_writer(void **state)
     assert_int_equal(storage_check(other, NULL, NULL, &error), STATUS_OK);
     storage_reader_close(reader);
     storage_close(other);
-    stop(place); /* and with nobody else there */
-    assert_int_equal(open_status(place, true, &error), STATUS_OK);
+    place_stop(place); /* and with nobody else there */
+    assert_int_equal(place_open_status(place, true, &error), STATUS_OK);
 }
 
 static void read_only_makes_nothing(void **state)
@@ -162,7 +52,7 @@ static void read_only_makes_nothing(void **state)
     struct error error = {0};
     struct place nowhere = {0};
     snprintf(nowhere.url, sizeof nowhere.url, "%.120s/none", place->url);
-    assert_int_equal(open_status(&nowhere, true, &error), STATUS_NOT_FOUND);
+    assert_int_equal(place_open_status(&nowhere, true, &error), STATUS_NOT_FOUND);
     snprintf(nowhere.directory, sizeof nowhere.directory, "%.100s/none", place->directory);
     assert_int_not_equal(access(nowhere.directory, F_OK), 0);
 }
@@ -175,22 +65,22 @@ static void creation_begins_anew(void **state)
     struct error error = {0};
     struct storage_stats stats;
     char command[700];
-    assert_int_equal(write_points(place, 0, 100, &error), STATUS_OK);
+    assert_int_equal(place_write(place, 0, 100, &error), STATUS_OK);
     snprintf(command, sizeof command,
              "cd '%s' && cp forecastd.db-wal kept && cp forecastd.db-shm forecastd.db.new-shm && "
              "head -c 5000 forecastd.db >forecastd.db.new && cp kept forecastd.db.new-wal",
              place->directory);
     assert_int_equal(system(command), 0);
-    stop(place);
+    place_stop(place);
     snprintf(command, sizeof command, "cd '%s' && rm forecastd.db && mv kept forecastd.db-wal",
              place->directory);
     assert_int_equal(system(command), 0);
-    start(place);
+    place_start(place);
     storage_stats(place->storage, &stats);
     assert_int_equal(stats.points, 0);
-    assert_int_equal(write_points(place, 0, 50, &error), STATUS_OK);
-    stop(place);
-    start(place);
+    assert_int_equal(place_write(place, 0, 50, &error), STATUS_OK);
+    place_stop(place);
+    place_start(place);
     storage_stats(place->storage, &stats);
     assert_int_equal(stats.points, 50);
     snprintf(command, sizeof command, "cd '%s' && ls | grep -q new", place->directory);
@@ -201,15 +91,15 @@ static void newer_version_is_refused(void **state)
 {
     struct place *place = *state;
     struct error error = {0};
-    stop(place);
-    sql(place, "PRAGMA user_version = 999");
-    assert_int_equal(open_status(place, false, &error), STATUS_UNSUPPORTED);
+    place_stop(place);
+    place_sql(place, "PRAGMA user_version = 999");
+    assert_int_equal(place_open_status(place, false, &error), STATUS_UNSUPPORTED);
     assert_non_null(strstr(error.text, "version 999"));
     assert_non_null(strstr(error.text, "knows up to "));
     assert_string_equal(error.hint, "Start the newer forecastd that wrote it.");
-    assert_int_equal(open_status(place, true, &error), STATUS_UNSUPPORTED);
-    sql(place, "PRAGMA user_version = 1; PRAGMA application_id = 7");
-    assert_int_equal(open_status(place, false, &error), STATUS_UNSUPPORTED);
+    assert_int_equal(place_open_status(place, true, &error), STATUS_UNSUPPORTED);
+    place_sql(place, "PRAGMA user_version = 1; PRAGMA application_id = 7");
+    assert_int_equal(place_open_status(place, false, &error), STATUS_UNSUPPORTED);
 }
 
 /* tests/unit/storage/data/version1.db: series "old", 400 points a minute apart. */
@@ -218,22 +108,22 @@ static void oldest_version_is_migrated(void **state)
     struct place *place = *state;
     struct error error = {0};
     char command[500];
-    stop(place);
+    place_stop(place);
     snprintf(command, sizeof command,
              "rm -f '%s'/forecastd.db* && cp tests/unit/storage/data/version1.db "
              "'%s/forecastd.db'",
              place->directory, place->directory);
     assert_int_equal(system(command), 0);
     /* Reading alone changes nothing, and works. */
-    assert_int_equal(open_status(place, true, &error), STATUS_OK);
-    assert_int_equal(sql_number(place, "PRAGMA user_version"), 1);
-    start(place);
-    assert_true(sql_number(place, "PRAGMA user_version") > 1);
-    assert_int_equal(sql_number(place, "SELECT count(*) FROM vintage"), 0);
+    assert_int_equal(place_open_status(place, true, &error), STATUS_OK);
+    assert_int_equal(place_sql_number(place, "PRAGMA user_version"), 1);
+    place_start(place);
+    assert_true(place_sql_number(place, "PRAGMA user_version") > 1);
+    assert_int_equal(place_sql_number(place, "SELECT count(*) FROM vintage"), 0);
     struct series_info info;
     assert_int_equal(storage_series_info(place->storage, 1, &info, &error), STATUS_OK);
     assert_int_equal(info.points, 400);
-    assert_int_equal(write_points(place, 1, 10, &error), STATUS_OK);
+    assert_int_equal(place_write(place, 1, 10, &error), STATUS_OK);
     assert_int_equal(storage_check(place->storage, NULL, NULL, &error), STATUS_OK);
 }
 
@@ -244,13 +134,13 @@ static void full_disk(void **state)
     struct storage_stats stats;
     struct sqlite_state *inside = place->storage->state;
     size_t acknowledged = 0;
-    assert_int_equal(write_points(place, 0, 100, &error), STATUS_OK);
+    assert_int_equal(place_write(place, 0, 100, &error), STATUS_OK);
     acknowledged += 100;
     /* The writer is idle now: nobody else uses its connection. */
     assert_int_equal(sqlite3_exec(inside->db, "PRAGMA max_page_count = 40", NULL, NULL, NULL), 0);
     enum status status = STATUS_OK;
     for (int i = 0; i < 100 && status == STATUS_OK; i++) {
-        status = write_points(place, (int64_t)acknowledged, 2000, &error);
+        status = place_write(place, (int64_t)acknowledged, 2000, &error);
         acknowledged += status == STATUS_OK ? 2000 : 0;
     }
     assert_int_equal(status, STATUS_NO_SPACE);
@@ -258,16 +148,16 @@ static void full_disk(void **state)
     assert_false(stats.writable);
     assert_int_equal(stats.points, acknowledged);
     assert_true(stats.commit_failures > 0);
-    assert_int_equal(write_points(place, (int64_t)acknowledged, 20000, &error), STATUS_NO_SPACE);
+    assert_int_equal(place_write(place, (int64_t)acknowledged, 20000, &error), STATUS_NO_SPACE);
     assert_int_equal(sqlite3_exec(inside->db, "PRAGMA max_page_count = 1000000", NULL, NULL, NULL),
                      0);
-    assert_int_equal(write_points(place, (int64_t)acknowledged, 2000, &error), STATUS_OK);
+    assert_int_equal(place_write(place, (int64_t)acknowledged, 2000, &error), STATUS_OK);
     acknowledged += 2000;
     storage_stats(place->storage, &stats);
     assert_true(stats.writable);
     assert_int_equal(stats.points, acknowledged);
-    stop(place);
-    start(place);
+    place_stop(place);
+    place_start(place);
     storage_stats(place->storage, &stats);
     assert_int_equal(stats.points, acknowledged);
     assert_int_equal(storage_check(place->storage, NULL, NULL, &error), STATUS_OK);
@@ -279,17 +169,17 @@ static void recovery_replaces_the_connection(void **state)
     struct error error = {0};
     struct storage_stats stats;
     struct sqlite_state *inside = place->storage->state;
-    assert_int_equal(write_points(place, 0, 3000, &error), STATUS_OK);
+    assert_int_equal(place_write(place, 0, 3000, &error), STATUS_OK);
     assert_int_equal(writer_compact(place->writer, &error), STATUS_OK);
-    assert_int_equal(write_points(place, 3000, 10, &error), STATUS_OK);
+    assert_int_equal(place_write(place, 3000, 10, &error), STATUS_OK);
     assert_int_equal(writer_compact(place->writer, &error), STATUS_OK);
-    assert_int_equal(write_points(place, 3010, 10, &error), STATUS_OK);
+    assert_int_equal(place_write(place, 3010, 10, &error), STATUS_OK);
     /* As after a failed sync. */
     lock_acquire(&place->storage->lock);
     place->storage->counters.writable = false;
     inside->io_failed = true;
     lock_release(&place->storage->lock);
-    assert_int_equal(write_points(place, 3015, 10, &error), STATUS_OK);
+    assert_int_equal(place_write(place, 3015, 10, &error), STATUS_OK);
     storage_stats(place->storage, &stats);
     assert_true(stats.writable);
     assert_int_equal(stats.points, 3025);
@@ -302,13 +192,13 @@ static void compaction_ends_in_time(void **state)
     struct place *place = *state;
     struct error error = {0};
     struct storage_stats stats;
-    assert_int_equal(write_points(place, 0, 3000, &error), STATUS_OK);
+    assert_int_equal(place_write(place, 0, 3000, &error), STATUS_OK);
     assert_int_equal(writer_compact_until(place->writer, clock_monotonic_ns(), &error),
                      STATUS_TIMEOUT);
     storage_stats(place->storage, &stats);
     assert_int_equal(stats.journal_points, 3000);
-    stop(place);
-    start(place); /* from the journal */
+    place_stop(place);
+    place_start(place); /* from the journal */
     storage_stats(place->storage, &stats);
     assert_int_equal(stats.points, 3000);
     int64_t until_ns = clock_monotonic_ns() + INT64_C(60000000000);
@@ -316,118 +206,7 @@ static void compaction_ends_in_time(void **state)
     storage_stats(place->storage, &stats);
     assert_int_equal(stats.points, 3000);
     assert_int_equal(stats.journal_points, 0);
-    assert_int_equal(sql_number(place, "SELECT count(*) FROM journal"), 0);
-}
-
-static void count_lines(void *context, const char *line)
-{
-    (void)line;
-    ++*(int *)context;
-}
-
-static void damage_is_found_and_set_aside(void **state)
-{
-    struct place *place = *state;
-    struct error error = {0};
-    struct storage_stats stats;
-    int lines = 0;
-    assert_int_equal(write_points(place, 0, 20000, &error), STATUS_OK);
-    assert_int_equal(writer_compact(place->writer, &error), STATUS_OK);
-    assert_int_equal(storage_check(place->storage, count_lines, &lines, &error), STATUS_OK);
-    assert_int_equal(lines, 0);
-    stop(place);
-    sql(place, "UPDATE chunk SET data = zeroblob(length(data)) WHERE id >= 0 AND id IN"
-               " (SELECT min(id) FROM chunk WHERE id >= 0)");
-    start(place);
-    assert_int_equal(storage_check(place->storage, count_lines, &lines, &error), STATUS_CORRUPT);
-    assert_true(lines >= 1);
-    /* A late point into the damaged chunk: it is set aside, the point is kept. */
-    assert_int_equal(write_points(place, 5, 1, &error), STATUS_OK);
-    assert_int_equal(writer_compact(place->writer, &error), STATUS_OK);
-    storage_stats(place->storage, &stats);
-    assert_true(stats.points < 20000);
-    lines = 0;
-    assert_int_equal(storage_check(place->storage, count_lines, &lines, &error), STATUS_CORRUPT);
-    assert_int_equal(lines, 1); /* only that something was set aside */
-    struct storage_reader *reader;
-    struct point point;
-    size_t count;
-    assert_int_equal(storage_reader_open(place->storage, &reader, &error), STATUS_OK);
-    assert_int_equal(storage_read(reader, 1, 0, 100, &point, 1, &count, &error), STATUS_OK);
-    assert_int_equal(count, 1);
-    assert_int_equal(point.time_ms, 5);
-    storage_reader_close(reader);
-}
-
-/* Else the next new series would be given that id, and the points with it. */
-static void points_of_a_series_that_was_never_made_keep_the_store_closed(void **state)
-{
-    struct place *place = *state;
-    struct error error = {0};
-    assert_int_equal(write_points(place, 0, 3000, &error), STATUS_OK);
-    assert_int_equal(writer_compact(place->writer, &error), STATUS_OK);
-    stop(place);
-    sql(place, "DELETE FROM series; DELETE FROM sqlite_sequence");
-    assert_int_equal(open_status(place, false, &error), STATUS_CORRUPT);
-    assert_non_null(strstr(error.text, "series 1"));
-}
-
-/* Sound chunks under each other's times: nobody gets points in a wrong order, or in part. */
-static void chunks_out_of_order_are_not_read(void **state)
-{
-    struct place *place = *state;
-    struct error error = {0};
-    struct storage_reader *reader;
-    static struct point points[20000];
-    size_t count;
-    assert_int_equal(write_points(place, 0, 20000, &error), STATUS_OK);
-    assert_int_equal(writer_compact(place->writer, &error), STATUS_OK);
-    stop(place);
-    assert_true(sql_number(place, "SELECT count(*) FROM chunk WHERE id > 0") >= 3);
-    sql(place, "UPDATE chunk SET first_ms = (SELECT sum(first_ms) FROM chunk WHERE id IN (1, 2))"
-               " - first_ms WHERE id IN (1, 2)");
-    start(place);
-    assert_int_equal(storage_reader_open(place->storage, &reader, &error), STATUS_OK);
-    assert_int_equal(storage_read(reader, 1, 0, 20000, points, 20000, &count, &error),
-                     STATUS_CORRUPT);
-    assert_non_null(strstr(error.text, "out of order"));
-    assert_int_equal(storage_read_last(reader, 1, points, 20000, &count, &error), STATUS_CORRUPT);
-    storage_reader_close(reader);
-}
-
-/* The flush that meets the damage travels in a commit which has points for the same series. */
-static void damage_met_by_a_commit(void **state)
-{
-    struct place *place = *state;
-    struct error error = {0};
-    struct storage_stats stats;
-    struct storage_reader *reader;
-    static struct point points[9000];
-    size_t count;
-    assert_int_equal(write_points(place, 1000, 20, &error), STATUS_OK);
-    assert_int_equal(writer_compact(place->writer, &error), STATUS_OK);
-    stop(place);
-    sql(place, "UPDATE chunk SET data = zeroblob(length(data)), count = 1000000 WHERE id < 0");
-    place->tail_bytes_max = 16000;
-    start(place);
-    assert_int_equal(write_points(place, 900, 10, &error), STATUS_OK); /* late */
-    for (int i = 0; i < 80; i++) {
-        assert_int_equal(write_points(place, 2000 + i * 100, 100, &error), STATUS_OK);
-    }
-    assert_int_equal(sql_number(place, "SELECT count(*) FROM damaged"), 1);
-    assert_int_equal(storage_reader_open(place->storage, &reader, &error), STATUS_OK);
-    for (int round = 0; round < 2; round++) {
-        assert_int_equal(storage_read(reader, 1, 0, 20000, points, 9000, &count, &error),
-                         STATUS_OK);
-        assert_int_equal(count, 8010);
-        for (size_t i = 1; i < count; i++) {
-            assert_true(points[i - 1].time_ms < points[i].time_ms);
-        }
-        assert_int_equal(writer_compact(place->writer, &error), STATUS_OK);
-    }
-    storage_stats(place->storage, &stats);
-    assert_int_equal(stats.journal_points, 0);
-    storage_reader_close(reader);
+    assert_int_equal(place_sql_number(place, "SELECT count(*) FROM journal"), 0);
 }
 
 /* What is changed inside of full chunks stays in them; only what no longer fits makes new ones. */
@@ -437,19 +216,19 @@ static void late_points_split_no_more_than_they_must(void **state)
     struct error error = {0};
     struct storage_stats before, after;
     for (int64_t time = 0; time < 40000; time += 20000) { /* with a gap between them */
-        assert_int_equal(write_points(place, time, 10000, &error), STATUS_OK);
+        assert_int_equal(place_write(place, time, 10000, &error), STATUS_OK);
     }
     assert_int_equal(writer_compact(place->writer, &error), STATUS_OK);
     storage_stats(place->storage, &before);
     for (int i = 0; i < 10; i++) { /* the same values again */
-        assert_int_equal(write_points(place, 500 + i * 700, 100, &error), STATUS_OK);
+        assert_int_equal(place_write(place, 500 + i * 700, 100, &error), STATUS_OK);
         assert_int_equal(writer_compact(place->writer, &error), STATUS_OK);
     }
     storage_stats(place->storage, &after);
     assert_true(after.chunks <= before.chunks + 10);
-    assert_int_equal(sql_number(place, "SELECT count(*) FROM chunk WHERE id >= 0 AND count < 400"),
-                     0);
-    assert_int_equal(write_points(place, 10000, 10000, &error), STATUS_OK);
+    assert_int_equal(
+        place_sql_number(place, "SELECT count(*) FROM chunk WHERE id >= 0 AND count < 400"), 0);
+    assert_int_equal(place_write(place, 10000, 10000, &error), STATUS_OK);
     assert_int_equal(writer_compact(place->writer, &error), STATUS_OK);
     storage_stats(place->storage, &after);
     assert_int_equal(after.points, 30000);
@@ -465,7 +244,7 @@ static void full_chunks_never_take_an_open_ones_place(void **state)
     struct storage_stats stats;
     struct write_batch *batch;
     uint32_t series;
-    assert_int_equal(write_points(place, 0, 10, &error), STATUS_OK);
+    assert_int_equal(place_write(place, 0, 10, &error), STATUS_OK);
     for (int s = 0; s < 3; s++) {
         char name[2] = {(char)('b' + s), '\0'};
         assert_int_equal(write_batch_new(place->storage, 10, &batch, &error), STATUS_OK);
@@ -479,15 +258,15 @@ static void full_chunks_never_take_an_open_ones_place(void **state)
         assert_int_equal(writer_write_take(place->writer, batch, NULL, &error), STATUS_OK);
     }
     assert_int_equal(writer_compact(place->writer, &error), STATUS_OK);
-    assert_int_equal(write_points(place, 0, 20000, &error), STATUS_OK); /* several full chunks */
+    assert_int_equal(place_write(place, 0, 20000, &error), STATUS_OK); /* several full chunks */
     assert_int_equal(writer_compact(place->writer, &error), STATUS_OK);
     assert_int_equal(storage_check(place->storage, NULL, NULL, &error), STATUS_OK);
-    stop(place);
-    start(place);
+    place_stop(place);
+    place_start(place);
     storage_stats(place->storage, &stats);
     assert_int_equal(stats.points, 20002);
-    assert_int_equal(sql_number(place, "SELECT count(*) FROM chunk WHERE id < 0 AND"
-                                       " (state IS NULL OR id != -series)"),
+    assert_int_equal(place_sql_number(place, "SELECT count(*) FROM chunk WHERE id < 0 AND"
+                                             " (state IS NULL OR id != -series)"),
                      0);
 }
 
@@ -514,7 +293,7 @@ static void retention_in_slices(void **state)
         assert_int_equal(writer_write_take(place->writer, batch, NULL, &error), STATUS_OK);
     }
     assert_int_equal(writer_compact(place->writer, &error), STATUS_OK);
-    assert_true(sql_number(place, "SELECT count(*) FROM chunk WHERE series = 2") > 2048);
+    assert_true(place_sql_number(place, "SELECT count(*) FROM chunk WHERE series = 2") > 2048);
     assert_int_equal(write_batch_new(place->storage, 1, &batch, &error), STATUS_OK);
     assert_int_equal(write_batch_settings(batch, 1, &settings, &error), STATUS_OK);
     assert_int_equal(write_batch_settings(batch, 2, &settings, &error), STATUS_OK);
@@ -526,7 +305,7 @@ static void retention_in_slices(void **state)
     assert_int_equal(about.points, POINTS - OLD);
     assert_int_equal(about.first_ms, edge + OLD * INT64_C(1000) + 100000000);
     assert_int_equal(storage_check(place->storage, NULL, NULL, &error), STATUS_OK);
-    assert_int_equal(stats.chunks, sql_number(place, "SELECT count(*) FROM chunk"));
+    assert_int_equal(stats.chunks, place_sql_number(place, "SELECT count(*) FROM chunk"));
 }
 
 /* The same points over and over: nothing new waits in memory, yet the journal must not grow for
@@ -552,8 +331,8 @@ static void downsampling_in_slices(void **state)
         assert_int_equal(writer_write_take(place->writer, batch, NULL, &error), STATUS_OK);
     }
     assert_int_equal(writer_compact(place->writer, &error), STATUS_OK);
-    stop(place);
-    int64_t chunks = sql_number(place, "SELECT count(*) FROM chunk");
+    place_stop(place);
+    int64_t chunks = place_sql_number(place, "SELECT count(*) FROM chunk");
     struct storage_options options = {.url = place->url};
     struct writer_options writer = {.stepped = true};
     assert_int_equal(downsample_parse("30d:5m", &options.downsample, &error), STATUS_OK);
@@ -563,7 +342,7 @@ static void downsampling_in_slices(void **state)
     while (writer_step(place->writer)) {
         assert_true(++steps < 1000);
     }
-    assert_true(sql_number(place, "SELECT count(*) FROM chunk") < chunks / 8);
+    assert_true(place_sql_number(place, "SELECT count(*) FROM chunk") < chunks / 8);
     struct storage_reader *reader;
     assert_int_equal(storage_reader_open(place->storage, &reader, &error), STATUS_OK);
     assert_int_equal(storage_read(reader, 1, INT64_MIN, INT64_MAX, points, OLD + 1, &count, &error),
@@ -587,21 +366,21 @@ static void overwriting_keeps_the_journal_short(void **state)
     struct place *place = *state;
     struct error error = {0};
     struct storage_stats stats;
-    stop(place);
+    place_stop(place);
     place->tail_bytes_max = 16000; /* 1,000 points: 1,000 entries may wait */
-    start(place);
+    place_start(place);
     for (int i = 0; i < 300; i++) {
-        assert_int_equal(write_points(place, 0, 100, &error), STATUS_OK);
+        assert_int_equal(place_write(place, 0, 100, &error), STATUS_OK);
     }
-    assert_true(sql_number(place, "SELECT count(*) FROM journal") < 40);
-    stop(place);
-    start(place);
+    assert_true(place_sql_number(place, "SELECT count(*) FROM journal") < 40);
+    place_stop(place);
+    place_start(place);
     storage_stats(place->storage, &stats);
     assert_int_equal(stats.points, 100);
     for (int i = 0; i < 300; i++) { /* what was replayed counts too */
-        assert_int_equal(write_points(place, 50, 100, &error), STATUS_OK);
+        assert_int_equal(place_write(place, 50, 100, &error), STATUS_OK);
     }
-    assert_true(sql_number(place, "SELECT count(*) FROM journal") < 40);
+    assert_true(place_sql_number(place, "SELECT count(*) FROM journal") < 40);
     storage_stats(place->storage, &stats);
     assert_int_equal(stats.points, 150);
 }
@@ -610,10 +389,10 @@ static void long_reader_holds_nobody_up(void **state)
 {
     struct place *place = *state;
     struct error error = {0};
-    assert_int_equal(write_points(place, 0, 100, &error), STATUS_OK);
-    struct sqlite3 *other = sql_reader(place);
+    assert_int_equal(place_write(place, 0, 100, &error), STATUS_OK);
+    struct sqlite3 *other = place_sql_reader(place);
     assert_int_equal(sqlite3_exec(other, "BEGIN; SELECT * FROM series", NULL, NULL, NULL), 0);
-    assert_int_equal(write_points(place, 100, 100, &error), STATUS_OK);
+    assert_int_equal(place_write(place, 100, 100, &error), STATUS_OK);
     int64_t start_ns = clock_monotonic_ns();
     assert_int_equal(writer_compact(place->writer, &error), STATUS_OK); /* truncates the log */
     assert_true(clock_monotonic_ns() - start_ns < INT64_C(2000000000));
@@ -635,7 +414,7 @@ static void room_is_laid_out_behind_the_log(void **state)
     uint64_t length = 0;
     int grown = 0;
     for (int i = 0; i < COMMITS; i++) {
-        assert_int_equal(write_points(place, i * POINTS, POINTS, &error), STATUS_OK);
+        assert_int_equal(place_write(place, i * POINTS, POINTS, &error), STATUS_OK);
         storage_stats(place->storage, &stats);
         grown += stats.wal_bytes > length && length > (128 << 10);
         length = stats.wal_bytes;
@@ -649,71 +428,39 @@ static void room_is_laid_out_behind_the_log(void **state)
     snprintf(copy.url, sizeof copy.url, "sqlite:%s", copy.directory);
     snprintf(command, sizeof command, "cp -r '%s' '%s'", place->directory, copy.directory);
     assert_int_equal(system(command), 0);
-    start(&copy);
+    place_start(&copy);
     storage_stats(copy.storage, &stats);
     assert_int_equal(stats.points, COMMITS * POINTS);
     assert_int_equal(storage_check(copy.storage, NULL, NULL, &error), STATUS_OK);
-    stop(&copy);
+    place_stop(&copy);
     snprintf(command, sizeof command, "rm -rf '%s'", copy.directory);
     assert_int_equal(system(command), 0);
-}
-
-/* The store goes on with what is sound; what is not is kept for inspection, and counted. */
-static void damaged_journal_rows_are_set_aside(void **state)
-{
-    struct place *place = *state;
-    struct error error = {0};
-    struct storage_stats stats;
-    int lines = 0;
-    for (int i = 0; i < 3; i++) {
-        assert_int_equal(write_points(place, i * 100, 100, &error), STATUS_OK);
-    }
-    stop(place);
-    sql(place, "UPDATE journal SET data = zeroblob(length(data)) WHERE seq = 2");
-    assert_int_equal(open_status(place, true, &error), STATUS_OK); /* and changes nothing */
-    assert_int_equal(sql_number(place, "SELECT count(*) FROM damaged"), 0);
-    start(place);
-    storage_stats(place->storage, &stats);
-    assert_int_equal(stats.points, 200);
-    assert_int_equal(stats.damaged, 1);
-    assert_int_equal(sql_number(place, "SELECT count(*) FROM journal"), 2);
-    assert_int_equal(sql_number(place, "SELECT first_ms FROM damaged WHERE series = 0"), 2);
-    assert_int_equal(storage_check(place->storage, count_lines, &lines, &error), STATUS_CORRUPT);
-    assert_int_equal(lines, 1); /* that it was set aside */
-    assert_int_equal(write_points(place, 100, 100, &error), STATUS_OK);
-    assert_int_equal(writer_compact(place->writer, &error), STATUS_OK);
-    stop(place);
-    start(place);
-    storage_stats(place->storage, &stats);
-    assert_int_equal(stats.points, 300);
-    assert_int_equal(stats.damaged, 0);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(second_writer_is_refused, setup, teardown),
-        cmocka_unit_test_setup_teardown(reading_beside_the_writer, setup, teardown),
-        cmocka_unit_test_setup_teardown(compaction_ends_in_time, setup, teardown),
-        cmocka_unit_test_setup_teardown(read_only_makes_nothing, setup, teardown),
-        cmocka_unit_test_setup_teardown(creation_begins_anew, setup, teardown),
-        cmocka_unit_test_setup_teardown(newer_version_is_refused, setup, teardown),
-        cmocka_unit_test_setup_teardown(oldest_version_is_migrated, setup, teardown),
-        cmocka_unit_test_setup_teardown(full_disk, setup, teardown),
-        cmocka_unit_test_setup_teardown(recovery_replaces_the_connection, setup, teardown),
-        cmocka_unit_test_setup_teardown(damage_is_found_and_set_aside, setup, teardown),
-        cmocka_unit_test_setup_teardown(
-            points_of_a_series_that_was_never_made_keep_the_store_closed, setup, teardown),
-        cmocka_unit_test_setup_teardown(chunks_out_of_order_are_not_read, setup, teardown),
-        cmocka_unit_test_setup_teardown(damage_met_by_a_commit, setup, teardown),
-        cmocka_unit_test_setup_teardown(late_points_split_no_more_than_they_must, setup, teardown),
-        cmocka_unit_test_setup_teardown(full_chunks_never_take_an_open_ones_place, setup, teardown),
-        cmocka_unit_test_setup_teardown(retention_in_slices, setup, teardown),
-        cmocka_unit_test_setup_teardown(downsampling_in_slices, setup, teardown),
-        cmocka_unit_test_setup_teardown(overwriting_keeps_the_journal_short, setup, teardown),
-        cmocka_unit_test_setup_teardown(long_reader_holds_nobody_up, setup, teardown),
-        cmocka_unit_test_setup_teardown(room_is_laid_out_behind_the_log, setup, teardown),
-        cmocka_unit_test_setup_teardown(damaged_journal_rows_are_set_aside, setup, teardown),
+        cmocka_unit_test_setup_teardown(second_writer_is_refused, place_setup, place_teardown),
+        cmocka_unit_test_setup_teardown(reading_beside_the_writer, place_setup, place_teardown),
+        cmocka_unit_test_setup_teardown(compaction_ends_in_time, place_setup, place_teardown),
+        cmocka_unit_test_setup_teardown(read_only_makes_nothing, place_setup, place_teardown),
+        cmocka_unit_test_setup_teardown(creation_begins_anew, place_setup, place_teardown),
+        cmocka_unit_test_setup_teardown(newer_version_is_refused, place_setup, place_teardown),
+        cmocka_unit_test_setup_teardown(oldest_version_is_migrated, place_setup, place_teardown),
+        cmocka_unit_test_setup_teardown(full_disk, place_setup, place_teardown),
+        cmocka_unit_test_setup_teardown(recovery_replaces_the_connection, place_setup,
+                                        place_teardown),
+        cmocka_unit_test_setup_teardown(late_points_split_no_more_than_they_must, place_setup,
+                                        place_teardown),
+        cmocka_unit_test_setup_teardown(full_chunks_never_take_an_open_ones_place, place_setup,
+                                        place_teardown),
+        cmocka_unit_test_setup_teardown(retention_in_slices, place_setup, place_teardown),
+        cmocka_unit_test_setup_teardown(downsampling_in_slices, place_setup, place_teardown),
+        cmocka_unit_test_setup_teardown(overwriting_keeps_the_journal_short, place_setup,
+                                        place_teardown),
+        cmocka_unit_test_setup_teardown(long_reader_holds_nobody_up, place_setup, place_teardown),
+        cmocka_unit_test_setup_teardown(room_is_laid_out_behind_the_log, place_setup,
+                                        place_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

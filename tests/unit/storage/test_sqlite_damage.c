@@ -1,0 +1,174 @@
+/* What the SQLite driver does where a chunk or a row is not what was written.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "tests/unit/storage/place.h"
+
+#include <setjmp.h>
+#include <sqlite3.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static void count_lines(void *context, const char *line)
+{
+    (void)line;
+    ++*(int *)context;
+}
+
+static void damage_is_found_and_set_aside(void **state)
+{
+    struct place *place = *state;
+    struct error error = {0};
+    struct storage_stats stats;
+    int lines = 0;
+    assert_int_equal(place_write(place, 0, 20000, &error), STATUS_OK);
+    assert_int_equal(writer_compact(place->writer, &error), STATUS_OK);
+    assert_int_equal(storage_check(place->storage, count_lines, &lines, &error), STATUS_OK);
+    assert_int_equal(lines, 0);
+    place_stop(place);
+    place_sql(place, "UPDATE chunk SET data = zeroblob(length(data)) WHERE id >= 0 AND id IN"
+                     " (SELECT min(id) FROM chunk WHERE id >= 0)");
+    place_start(place);
+    assert_int_equal(storage_check(place->storage, count_lines, &lines, &error), STATUS_CORRUPT);
+    assert_true(lines >= 1);
+    /* A late point into the damaged chunk: it is set aside, the point is kept. */
+    assert_int_equal(place_write(place, 5, 1, &error), STATUS_OK);
+    assert_int_equal(writer_compact(place->writer, &error), STATUS_OK);
+    storage_stats(place->storage, &stats);
+    assert_true(stats.points < 20000);
+    lines = 0;
+    assert_int_equal(storage_check(place->storage, count_lines, &lines, &error), STATUS_CORRUPT);
+    assert_int_equal(lines, 1); /* only that something was set aside */
+    struct storage_reader *reader;
+    struct point point;
+    size_t count;
+    assert_int_equal(storage_reader_open(place->storage, &reader, &error), STATUS_OK);
+    assert_int_equal(storage_read(reader, 1, 0, 100, &point, 1, &count, &error), STATUS_OK);
+    assert_int_equal(count, 1);
+    assert_int_equal(point.time_ms, 5);
+    storage_reader_close(reader);
+}
+
+/* Else the next new series would be given that id, and the points with it. */
+static void points_of_a_series_that_was_never_made_keep_the_store_closed(void **state)
+{
+    struct place *place = *state;
+    struct error error = {0};
+    assert_int_equal(place_write(place, 0, 3000, &error), STATUS_OK);
+    assert_int_equal(writer_compact(place->writer, &error), STATUS_OK);
+    place_stop(place);
+    place_sql(place, "DELETE FROM series; DELETE FROM sqlite_sequence");
+    assert_int_equal(place_open_status(place, false, &error), STATUS_CORRUPT);
+    assert_non_null(strstr(error.text, "series 1"));
+}
+
+/* Sound chunks under each other's times: nobody gets points in a wrong order, or in part. */
+static void chunks_out_of_order_are_not_read(void **state)
+{
+    struct place *place = *state;
+    struct error error = {0};
+    struct storage_reader *reader;
+    static struct point points[20000];
+    size_t count;
+    assert_int_equal(place_write(place, 0, 20000, &error), STATUS_OK);
+    assert_int_equal(writer_compact(place->writer, &error), STATUS_OK);
+    place_stop(place);
+    assert_true(place_sql_number(place, "SELECT count(*) FROM chunk WHERE id > 0") >= 3);
+    place_sql(place,
+              "UPDATE chunk SET first_ms = (SELECT sum(first_ms) FROM chunk WHERE id IN (1, 2))"
+              " - first_ms WHERE id IN (1, 2)");
+    place_start(place);
+    assert_int_equal(storage_reader_open(place->storage, &reader, &error), STATUS_OK);
+    assert_int_equal(storage_read(reader, 1, 0, 20000, points, 20000, &count, &error),
+                     STATUS_CORRUPT);
+    assert_non_null(strstr(error.text, "out of order"));
+    assert_int_equal(storage_read_last(reader, 1, points, 20000, &count, &error), STATUS_CORRUPT);
+    storage_reader_close(reader);
+}
+
+/* The flush that meets the damage travels in a commit which has points for the same series. */
+static void damage_met_by_a_commit(void **state)
+{
+    struct place *place = *state;
+    struct error error = {0};
+    struct storage_stats stats;
+    struct storage_reader *reader;
+    static struct point points[9000];
+    size_t count;
+    assert_int_equal(place_write(place, 1000, 20, &error), STATUS_OK);
+    assert_int_equal(writer_compact(place->writer, &error), STATUS_OK);
+    place_stop(place);
+    place_sql(place,
+              "UPDATE chunk SET data = zeroblob(length(data)), count = 1000000 WHERE id < 0");
+    place->tail_bytes_max = 16000;
+    place_start(place);
+    assert_int_equal(place_write(place, 900, 10, &error), STATUS_OK); /* late */
+    for (int i = 0; i < 80; i++) {
+        assert_int_equal(place_write(place, 2000 + i * 100, 100, &error), STATUS_OK);
+    }
+    assert_int_equal(place_sql_number(place, "SELECT count(*) FROM damaged"), 1);
+    assert_int_equal(storage_reader_open(place->storage, &reader, &error), STATUS_OK);
+    for (int round = 0; round < 2; round++) {
+        assert_int_equal(storage_read(reader, 1, 0, 20000, points, 9000, &count, &error),
+                         STATUS_OK);
+        assert_int_equal(count, 8010);
+        for (size_t i = 1; i < count; i++) {
+            assert_true(points[i - 1].time_ms < points[i].time_ms);
+        }
+        assert_int_equal(writer_compact(place->writer, &error), STATUS_OK);
+    }
+    storage_stats(place->storage, &stats);
+    assert_int_equal(stats.journal_points, 0);
+    storage_reader_close(reader);
+}
+
+/* The store goes on with what is sound; what is not is kept for inspection, and counted. */
+static void damaged_journal_rows_are_set_aside(void **state)
+{
+    struct place *place = *state;
+    struct error error = {0};
+    struct storage_stats stats;
+    int lines = 0;
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(place_write(place, i * 100, 100, &error), STATUS_OK);
+    }
+    place_stop(place);
+    place_sql(place, "UPDATE journal SET data = zeroblob(length(data)) WHERE seq = 2");
+    assert_int_equal(place_open_status(place, true, &error), STATUS_OK); /* and changes nothing */
+    assert_int_equal(place_sql_number(place, "SELECT count(*) FROM damaged"), 0);
+    place_start(place);
+    storage_stats(place->storage, &stats);
+    assert_int_equal(stats.points, 200);
+    assert_int_equal(stats.damaged, 1);
+    assert_int_equal(place_sql_number(place, "SELECT count(*) FROM journal"), 2);
+    assert_int_equal(place_sql_number(place, "SELECT first_ms FROM damaged WHERE series = 0"), 2);
+    assert_int_equal(storage_check(place->storage, count_lines, &lines, &error), STATUS_CORRUPT);
+    assert_int_equal(lines, 1); /* that it was set aside */
+    assert_int_equal(place_write(place, 100, 100, &error), STATUS_OK);
+    assert_int_equal(writer_compact(place->writer, &error), STATUS_OK);
+    place_stop(place);
+    place_start(place);
+    storage_stats(place->storage, &stats);
+    assert_int_equal(stats.points, 300);
+    assert_int_equal(stats.damaged, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(damage_is_found_and_set_aside, place_setup, place_teardown),
+        cmocka_unit_test_setup_teardown(
+            points_of_a_series_that_was_never_made_keep_the_store_closed, place_setup,
+            place_teardown),
+        cmocka_unit_test_setup_teardown(chunks_out_of_order_are_not_read, place_setup,
+                                        place_teardown),
+        cmocka_unit_test_setup_teardown(damage_met_by_a_commit, place_setup, place_teardown),
+        cmocka_unit_test_setup_teardown(damaged_journal_rows_are_set_aside, place_setup,
+                                        place_teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
