@@ -1,14 +1,14 @@
 /* Training by the clock and on request, the gate's verdict, records, files, promotion and restart.
  * SPDX-License-Identifier: Apache-2.0
  *
- * One small store on disk with two hourly series; trainings of a few steps of a tiny network.
+ * Trainings of a few steps of a tiny network, on the store of waves.h.
  */
 #include "api/jobs.h"
 #include "api/regret.h"
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/random.h"
-#include "server/scheduler.h"
+#include "tests/unit/server/waves.h"
 
 #include <dirent.h>
 #include <math.h>
@@ -22,172 +22,7 @@
 
 #include <cmocka.h>
 
-#define HOUR_MS INT64_C(3600000)
-#define POINTS  1000
-
-static char directory[] = "/tmp/forecastd-scheduler-XXXXXX";
-static char models[64];
-static struct api_services services;
-static struct api_limits limits = {.body_max = 1 << 20,
-                                   .max_future_ms = 600000,
-                                   .series_max = 100,
-                                   .points_per_request = 100000,
-                                   .forecast_series_max = 500,
-                                   .horizon_default = 12,
-                                   .horizon_max = 1024,
-                                   .live_bytes_max = 1 << 20};
-static struct catalogue *catalogue;
 static unsigned published;
-
-static void open_store(void)
-{
-    struct error error = {0};
-    char url[80];
-    snprintf(url, sizeof(url), "sqlite:%s", directory);
-    struct storage_options storage = {.url = url};
-    struct writer_options writer = {0};
-    memset(&services, 0, sizeof(services));
-    assert_int_equal(storage_open(&storage, &services.storage, &error), STATUS_OK);
-    assert_int_equal(writer_start(services.storage, &writer, &services.writer, &error), STATUS_OK);
-    assert_int_equal(registry_new(&services.registry, &error), STATUS_OK);
-    assert_int_equal(catalogue_open(services.storage, services.writer, services.registry, models,
-                                    &catalogue, &error),
-                     STATUS_OK);
-    assert_int_equal(job_table_new(&services.jobs, &error), STATUS_OK);
-    atomic_store(&services.limits, &limits);
-    snprintf(services.model_config.backbone, sizeof(services.model_config.backbone), "logsparse");
-    snprintf(services.model_config.head, sizeof(services.model_config.head), "quantile");
-    services.model_config.horizon = 12;
-    snprintf(services.model_config.members, sizeof(services.model_config.members), "1");
-    assert_int_equal(api_services_init(&services, &error), STATUS_OK);
-}
-
-static void close_store(void)
-{
-    writer_stop(services.writer);
-    api_services_release(&services);
-    job_table_free(services.jobs);
-    catalogue_close(catalogue);
-    registry_free(services.registry);
-    storage_close(services.storage);
-}
-
-static void store_waves(void)
-{
-    static const char *const names[] = {"boiler.a", "boiler.b"};
-    struct error error = {0};
-    struct write_batch *batch = NULL;
-    struct write_result result;
-    struct random random;
-    random_init(&random, 7, 0);
-    int64_t end_ms = clock_wall_ms() / HOUR_MS * HOUR_MS;
-    assert_int_equal(write_batch_new(services.storage, 2 * POINTS, &batch, &error), STATUS_OK);
-    for (size_t s = 0; s < 2; s++) {
-        uint32_t number;
-        assert_int_equal(write_batch_series(batch, names[s], strlen(names[s]), &number, &error),
-                         STATUS_OK);
-        for (int i = 0; i < POINTS; i++) {
-            struct point point = {.time_ms = end_ms - (int64_t)(POINTS - i) * HOUR_MS,
-                                  .value = 20 + 5 * sin(6.2831853 * i / 24 + (double)s) +
-                                           0.3 * random_normal(&random)};
-            assert_int_equal(write_batch_point(batch, number, point, &error), STATUS_OK);
-        }
-    }
-    assert_int_equal(writer_write_take(services.writer, batch, &result, &error), STATUS_OK);
-}
-
-static int prepare(void **state)
-{
-    (void)state;
-    if (mkdtemp(directory) == NULL) {
-        return 1;
-    }
-    snprintf(models, sizeof(models), "%s/models", directory);
-    open_store();
-    store_waves();
-    return 0;
-}
-
-static void remove_folder(const char *path)
-{
-    DIR *folder = opendir(path);
-    for (struct dirent *entry; folder != NULL && (entry = readdir(folder)) != NULL;) {
-        char name[600];
-        snprintf(name, sizeof(name), "%s/%s", path, entry->d_name);
-        unlink(name);
-    }
-    if (folder != NULL) {
-        closedir(folder);
-    }
-    rmdir(path);
-}
-
-static int clean_up(void **state)
-{
-    (void)state;
-    close_store();
-    remove_folder(models);
-    remove_folder(directory);
-    return 0;
-}
-
-static size_t count_files(const char *suffix)
-{
-    size_t count = 0;
-    DIR *folder = opendir(models);
-    for (struct dirent *entry; folder != NULL && (entry = readdir(folder)) != NULL;) {
-        size_t length = strlen(entry->d_name);
-        count +=
-            length > strlen(suffix) && strcmp(entry->d_name + length - strlen(suffix), suffix) == 0;
-    }
-    if (folder != NULL) {
-        closedir(folder);
-    }
-    return count;
-}
-
-static const char *champion_id(char id[48])
-{
-    struct snapshot *champion = registry_acquire(services.registry, HOUR_MS);
-    id[0] = '\0';
-    if (champion != NULL) {
-        snprintf(id, 48, "%s", snapshot_record(champion)->id);
-    }
-    snapshot_release(champion);
-    return id;
-}
-
-static struct snapshot *train_small(uint64_t seed)
-{
-    struct api_worker *worker = NULL;
-    struct api_group group = {0};
-    struct snapshot *snapshot = NULL;
-    struct error error = {0};
-    assert_int_equal(api_worker_new(&services, &worker, &error), STATUS_OK);
-    struct api_group_order order = {.step_ms = HOUR_MS, .values_max = POINTS, .bytes_max = 1 << 24};
-    assert_int_equal(api_group_load(worker, &order, &group, &error), STATUS_OK);
-    assert_int_equal(group.count, 2);
-    struct train_request request = {.series = group.series,
-                                    .series_count = group.count,
-                                    .config = services.model_config,
-                                    .steps = 2,
-                                    .seed = seed};
-    assert_int_equal(model_train(&request, &snapshot, &error), STATUS_OK);
-    api_group_free(&group);
-    api_worker_free(worker);
-    return snapshot;
-}
-
-static void admit(uint64_t seed, bool promote, char id[48])
-{
-    struct error error = {0};
-    struct gate_result gate = {.promote = promote};
-    struct snapshot *snapshot = train_small(seed);
-    snprintf(gate.reason, sizeof(gate.reason), "decided by the test \"%llu\"",
-             (unsigned long long)seed);
-    assert_int_equal(catalogue_admit(catalogue, snapshot, &gate, id, &error), STATUS_OK);
-    snapshot_release(snapshot);
-}
 
 static void a_promoted_model_serves_and_survives_a_restart(void **state)
 {
@@ -200,8 +35,8 @@ static void a_promoted_model_serves_and_survives_a_restart(void **state)
     admit(2, false, other);
     assert_string_equal(other, "1h-2");
     assert_string_equal(champion_id(serving), "1h-1");
-    close_store();
-    open_store();
+    waves_close();
+    waves_open();
     assert_string_equal(champion_id(serving), "1h-1");
     catalogue_counts(catalogue, &kept, &champions);
     assert_int_equal(kept, 2);
@@ -218,14 +53,14 @@ static void promotion_and_rollback_are_recorded(void **state)
     assert_int_equal(catalogue_promote(catalogue, "1h-1", &error), STATUS_CONFLICT);
     assert_int_equal(catalogue_promote(catalogue, "1h-2", &error), STATUS_OK);
     assert_string_equal(champion_id(serving), "1h-2");
-    close_store();
-    open_store();
+    waves_close();
+    waves_open();
     assert_string_equal(champion_id(serving), "1h-2");
     assert_int_equal(catalogue_rollback(catalogue, 0, &error), STATUS_OK);
     assert_string_equal(champion_id(serving), "1h-1");
     assert_int_equal(catalogue_rollback(catalogue, 0, &error), STATUS_NOT_FOUND);
-    close_store();
-    open_store();
+    waves_close();
+    waves_open();
     assert_string_equal(champion_id(serving), "1h-1");
 }
 
@@ -291,8 +126,8 @@ static void regret_rolls_back_once_and_then_withdraws(void **state)
     snprintf(verdict.champion, sizeof(verdict.champion), "1h-1");
     assert_int_equal(catalogue_regret(catalogue, HOUR_MS, &verdict, &error), STATUS_OK);
     assert_string_equal(champion_id(serving), "");
-    close_store();
-    open_store(); /* and it stays so */
+    waves_close();
+    waves_open(); /* and it stays so */
     assert_string_equal(champion_id(serving), "");
     catalogue_counts(catalogue, &kept, &champions);
     assert_int_equal(champions, 0);
@@ -311,8 +146,8 @@ static void the_baseline_takes_over_from_two(void **state)
     assert_int_equal(catalogue_promote(catalogue, "1h-2", &error), STATUS_OK);
     assert_int_equal(catalogue_regret(catalogue, HOUR_MS, &verdict, &error), STATUS_OK);
     assert_string_equal(champion_id(serving), "");
-    close_store();
-    open_store();
+    waves_close();
+    waves_open();
     assert_string_equal(champion_id(serving), "");
     expect_record("1h-1", "\"verdict\":\"the baseline serves: 1h-2 was withdrawn\"");
     assert_int_equal(catalogue_rollback(catalogue, HOUR_MS, &error), STATUS_NOT_FOUND);
@@ -361,14 +196,14 @@ static void a_damaged_champion_is_put_aside_and_the_previous_serves(void **state
         catalogue_check(services.storage, models, ignore_line, &findings, &checked, &error),
         STATUS_CORRUPT);
     assert_int_equal(findings, 1);
-    close_store();
-    open_store();
+    waves_close();
+    waves_open();
     assert_string_equal(champion_id(serving), "1h-5");
     assert_int_equal(count_files(".corrupt"), 1);
     assert_int_equal(access(path, F_OK), -1);
     assert_int_equal(catalogue_damaged(catalogue), 1);
-    close_store(); /* and it stays so */
-    open_store();
+    waves_close(); /* and it stays so */
+    waves_open();
     assert_string_equal(champion_id(serving), "1h-5");
     assert_int_equal(catalogue_damaged(catalogue), 0);
 }
@@ -383,8 +218,8 @@ static void a_truncated_champion_is_put_aside_too(void **state)
         admit(30 + (uint64_t)i, true, id);
         snprintf(path, sizeof(path), "%s/%s.safetensors", models, id);
         assert_int_equal(truncate(path, i == 0 ? 0 : 1000), 0);
-        close_store();
-        open_store();
+        waves_close();
+        waves_open();
         assert_string_equal(champion_id(serving), before);
         assert_int_equal(catalogue_damaged(catalogue), 1);
         assert_int_equal(access(path, F_OK), -1);
@@ -440,8 +275,8 @@ static void a_model_of_a_newer_release_is_put_aside(void **state)
     snprintf(path, sizeof(path), "%s/%s.safetensors", models, id);
     size_t aside = count_files(".corrupt");
     make_newer(id, path);
-    close_store();
-    open_store();
+    waves_close();
+    waves_open();
     assert_string_equal(champion_id(serving), before);
     expect_record(id, "it is not of format forecastd-model-");
     assert_int_equal(count_files(".corrupt"), aside + 1); /* kept, for whoever goes on again */
@@ -523,8 +358,8 @@ static void the_scheduler_rolls_a_regretted_champion_back(void **state)
     published = before;
     expect_record("1h-2", "\"by\":\"regret\",\"reason\":\"live regret: pinball 2.0");
     scheduler_stop(scheduler);
-    close_store(); /* a closed job table takes no more */
-    open_store();
+    waves_close(); /* a closed job table takes no more */
+    waves_open();
 }
 
 static void a_posted_job_trains_and_is_judged(void **state)
@@ -566,8 +401,8 @@ static void expect_tapes(size_t memory_max, size_t rest)
 static void values_and_tapes_share_the_memory(void **state)
 {
     (void)state;
-    close_store();
-    open_store();
+    waves_close();
+    waves_open();
     size_t series = POINTS * sizeof(double);
     expect_tapes(64 << 10, (64 << 10) - 2 * series);
     expect_tapes(16 << 10, (16 << 10) - series); /* half is not enough for both */
@@ -581,8 +416,8 @@ static void stopping_cancels_a_training(void **state)
     struct job job = {.kind = "train", .seconds = 600};
     struct scheduler_stats stats = {0};
     (void)state;
-    close_store(); /* a closed job table takes no more */
-    open_store();
+    waves_close(); /* a closed job table takes no more */
+    waves_open();
     struct scheduler *scheduler = start(86400000, 86400000);
     assert_int_equal(job_add(services.jobs, &job, &error), STATUS_OK);
     while (!stats.training) {
@@ -628,8 +463,8 @@ static void a_trainer_that_hangs_is_stopped(void **state)
     char before[48], after[48];
     struct scheduler_stats stats = {0};
     (void)state;
-    close_store();
-    open_store();
+    waves_close();
+    waves_open();
     champion_id(before);
     overdue_ms = 700;
     struct scheduler *scheduler = start(86400000, 86400000);
@@ -657,8 +492,8 @@ static void a_trainer_that_diverges_fails(void **state)
     struct job job = {.kind = "train", .steps = 40};
     char before[48], after[48];
     (void)state;
-    close_store();
-    open_store();
+    waves_close();
+    waves_open();
     champion_id(before);
     snprintf(services.model_config.member_options, sizeof(services.model_config.member_options),
              "beta2=1"); /* the optimiser divides by nothing */
@@ -676,9 +511,9 @@ static void a_new_group_gets_its_first_model_by_itself(void **state)
 {
     char serving[48];
     (void)state;
-    close_store();
+    waves_close();
     remove_folder(models);
-    open_store(); /* records without files: put aside one by one */
+    waves_open(); /* records without files: put aside one by one */
     assert_string_equal(champion_id(serving), "");
     struct scheduler *scheduler = start(86400000, 100);
     wait_for_training(scheduler, 1);
@@ -708,5 +543,5 @@ int main(void)
         cmocka_unit_test(a_model_of_a_newer_release_is_put_aside),
         cmocka_unit_test(a_new_group_gets_its_first_model_by_itself),
     };
-    return cmocka_run_group_tests(tests, prepare, clean_up);
+    return cmocka_run_group_tests(tests, waves_prepare, waves_clean_up);
 }
