@@ -246,3 +246,75 @@ void fixture_fill(struct fixture *fixture, const char *series, size_t count, int
     }
     must(writer_write_take(fixture->services.writer, batch, &result, &error), &error);
 }
+
+json_t *fixture_json(struct fixture *fixture, const char *target)
+{
+    struct answer answer = get(fixture, target);
+    json_error_t cause;
+    if (answer.status != 200) {
+        fail_msg("%s: %d %s", target, answer.status, answer.body);
+    }
+    json_t *document = json_loadb(answer.body, answer.length, 0, &cause);
+    if (!document) {
+        fail_msg("%s: %s\n%s", target, cause.text, answer.body);
+    }
+    assert_string_equal(answer.cache, "no-store");
+    fixture_answer_release(&answer);
+    return document;
+}
+
+const json_t *fixture_forecast(const json_t *document, size_t index)
+{
+    return json_array_get(json_object_get(document, "forecasts"), index);
+}
+
+double fixture_number(const json_t *object, const char *name, size_t index)
+{
+    const json_t *one = json_array_get(json_object_get(object, name), index);
+    assert_true(json_is_number(one));
+    assert_true(isfinite(json_number_value(one)));
+    return json_number_value(one);
+}
+
+void fixture_check_forecast(const json_t *forecast, size_t steps, int64_t step_ms, double low,
+                            double high)
+{
+    const json_t *quantiles = json_object_get(forecast, "quantiles");
+    const json_t *stamps = json_object_get(forecast, "timestamps");
+    assert_int_equal(json_array_size(stamps), steps);
+    assert_int_equal(json_array_size(json_object_get(forecast, "mean")), steps);
+    assert_int_equal(json_integer_value(json_object_get(forecast, "step_ms")), step_ms);
+    for (size_t h = 0; h < steps; h++) {
+        int64_t stamp = json_integer_value(json_array_get(stamps, h));
+        assert_int_equal(stamp % step_ms, 0);
+        if (h > 0) {
+            assert_int_equal(stamp - json_integer_value(json_array_get(stamps, h - 1)), step_ms);
+        }
+        assert_true(fixture_number(forecast, "mean", h) >= low &&
+                    fixture_number(forecast, "mean", h) <= high);
+        double last = low;
+        const char *level;
+        json_t *values;
+        double last_level = 0.0;
+        json_object_foreach((json_t *)(uintptr_t)quantiles, level, values)
+        {
+            double value = json_number_value(json_array_get(values, h));
+            assert_true(strtod(level, NULL) > last_level); /* in rising order */
+            last_level = strtod(level, NULL);
+            assert_true(isfinite(value) && value >= last && value <= high);
+            last = value;
+        }
+    }
+}
+
+bool fixture_is_fast(struct fixture *fixture, const char *target, const char *part)
+{
+    struct answer answer = get(fixture, target);
+    assert_int_equal(answer.status, 200);
+    if (part && !strstr(answer.body, part)) {
+        fail_msg("%s is not in %s", part, answer.body);
+    }
+    bool fast = answer.fast;
+    fixture_answer_release(&answer);
+    return fast;
+}

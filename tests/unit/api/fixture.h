@@ -4,6 +4,7 @@
 #ifndef TESTS_API_FIXTURE_H
 #define TESTS_API_FIXTURE_H
 
+#include <jansson.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -61,5 +62,20 @@ void expect(struct fixture *fixture, enum api_method method, const char *target,
 
 /* `count` points of a daily and noisy series, one a step, ending now. */
 void fixture_fill(struct fixture *fixture, const char *series, size_t count, int64_t step_ms);
+
+/* What GET answers with 200, parsed; the caller releases it. And one of its forecasts. */
+json_t *fixture_json(struct fixture *fixture, const char *target);
+const json_t *fixture_forecast(const json_t *document, size_t index);
+
+/* A finite number of a list. */
+double fixture_number(const json_t *object, const char *name, size_t index);
+
+/* Timestamps on the grid behind the origin, everything finite, quantiles in order, inside [low,
+ * high]. */
+void fixture_check_forecast(const json_t *forecast, size_t steps, int64_t step_ms, double low,
+                            double high);
+
+/* Whether the network thread answers it by itself; then `part` has to be in the answer. */
+bool fixture_is_fast(struct fixture *fixture, const char *target, const char *part);
 
 #endif

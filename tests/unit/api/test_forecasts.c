@@ -6,7 +6,6 @@
 #include "api/issue.h"
 #include "api/live.h"
 #include "base/memory.h"
-#include "model/snapshot.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -34,67 +33,6 @@ static int close_fixture(void **state)
     return 0;
 }
 
-static json_t *ask(const char *target)
-{
-    struct answer answer = get(&fixture, target);
-    json_error_t cause;
-    if (answer.status != 200) {
-        fail_msg("%s: %d %s", target, answer.status, answer.body);
-    }
-    json_t *document = json_loadb(answer.body, answer.length, 0, &cause);
-    if (!document) {
-        fail_msg("%s: %s\n%s", target, cause.text, answer.body);
-    }
-    assert_string_equal(answer.cache, "no-store");
-    fixture_answer_release(&answer);
-    return document;
-}
-
-static const json_t *forecast_of(const json_t *document, size_t index)
-{
-    return json_array_get(json_object_get(document, "forecasts"), index);
-}
-
-static double number(const json_t *object, const char *name, size_t index)
-{
-    const json_t *one = json_array_get(json_object_get(object, name), index);
-    assert_true(json_is_number(one));
-    assert_true(isfinite(json_number_value(one)));
-    return json_number_value(one);
-}
-
-/* Timestamps on the grid behind the origin, everything finite, quantiles in order, inside [low,
- * high]. */
-static void check_invariants(const json_t *forecast, size_t steps, int64_t step_ms, double low,
-                             double high)
-{
-    const json_t *quantiles = json_object_get(forecast, "quantiles");
-    const json_t *stamps = json_object_get(forecast, "timestamps");
-    assert_int_equal(json_array_size(stamps), steps);
-    assert_int_equal(json_array_size(json_object_get(forecast, "mean")), steps);
-    assert_int_equal(json_integer_value(json_object_get(forecast, "step_ms")), step_ms);
-    for (size_t h = 0; h < steps; h++) {
-        int64_t stamp = json_integer_value(json_array_get(stamps, h));
-        assert_int_equal(stamp % step_ms, 0);
-        if (h > 0) {
-            assert_int_equal(stamp - json_integer_value(json_array_get(stamps, h - 1)), step_ms);
-        }
-        assert_true(number(forecast, "mean", h) >= low && number(forecast, "mean", h) <= high);
-        double last = low;
-        const char *level;
-        json_t *values;
-        double last_level = 0.0;
-        json_object_foreach((json_t *)(uintptr_t)quantiles, level, values)
-        {
-            double value = json_number_value(json_array_get(values, h));
-            assert_true(strtod(level, NULL) > last_level); /* in rising order */
-            last_level = strtod(level, NULL);
-            assert_true(isfinite(value) && value >= last && value <= high);
-            last = value;
-        }
-    }
-}
-
 static void test_fields(void **state)
 {
     (void)state;
@@ -102,15 +40,15 @@ static void test_fields(void **state)
         "series",      "step_ms",         "origin",  "issued_at",  "data_age_ms", "state",
         "served_by",   "fallback_reason", "model",   "timestamps", "mean",        "quantiles",
         "calibration", "skill",           "quality", "warnings"};
-    json_t *document = ask("/api/v1/forecast?series=plain");
-    const json_t *forecast = forecast_of(document, 0);
+    json_t *document = fixture_json(&fixture, "/api/v1/forecast?series=plain");
+    const json_t *forecast = fixture_forecast(document, 0);
     for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
         if (!json_object_get(forecast, fields[i])) {
             fail_msg("%s is missing", fields[i]);
         }
     }
     assert_int_equal(json_object_size(forecast), sizeof(fields) / sizeof(fields[0]));
-    check_invariants(forecast, 48, MINUTE, -1e9, 1e9);
+    fixture_check_forecast(forecast, 48, MINUTE, -1e9, 1e9);
     assert_string_equal(json_string_value(json_object_get(forecast, "origin")),
                         "2026-11-22T13:39:00Z");
     assert_int_equal(json_integer_value(json_array_get(json_object_get(forecast, "timestamps"), 0)),
@@ -125,26 +63,29 @@ static void test_fields(void **state)
 static void test_parameters(void **state)
 {
     (void)state;
-    json_t *document =
-        ask("/api/v1/forecast?series=plain&steps=7&quantiles=0.95,0.01,0.5,0.25,0.99");
-    check_invariants(forecast_of(document, 0), 7, MINUTE, -1e9, 1e9);
-    assert_int_equal(json_object_size(json_object_get(forecast_of(document, 0), "quantiles")), 5);
+    json_t *document = fixture_json(
+        &fixture, "/api/v1/forecast?series=plain&steps=7&quantiles=0.95,0.01,0.5,0.25,0.99");
+    fixture_check_forecast(fixture_forecast(document, 0), 7, MINUTE, -1e9, 1e9);
+    assert_int_equal(json_object_size(json_object_get(fixture_forecast(document, 0), "quantiles")),
+                     5);
     json_decref(document);
-    document = ask("/api/v1/forecast?series=plain&horizon=90s&level=80,95");
-    check_invariants(forecast_of(document, 0), 2, MINUTE, -1e9, 1e9);
+    document = fixture_json(&fixture, "/api/v1/forecast?series=plain&horizon=90s&level=80,95");
+    fixture_check_forecast(fixture_forecast(document, 0), 2, MINUTE, -1e9, 1e9);
     assert_non_null(
-        json_object_get(json_object_get(forecast_of(document, 0), "quantiles"), "0.025"));
-    assert_non_null(json_object_get(json_object_get(forecast_of(document, 0), "quantiles"), "0.1"));
+        json_object_get(json_object_get(fixture_forecast(document, 0), "quantiles"), "0.025"));
+    assert_non_null(
+        json_object_get(json_object_get(fixture_forecast(document, 0), "quantiles"), "0.1"));
     json_decref(document);
-    document = ask("/api/v1/forecast?series=cpu&series=plain&history=2h");
+    document = fixture_json(&fixture, "/api/v1/forecast?series=cpu&series=plain&history=2h");
     assert_int_equal(json_array_size(json_object_get(document, "forecasts")), 3);
-    check_invariants(forecast_of(document, 1), 48, HOUR, -1e9, 1e9);
+    fixture_check_forecast(fixture_forecast(document, 1), 48, HOUR, -1e9, 1e9);
     assert_int_equal(json_array_size(json_object_get(
-                         json_object_get(forecast_of(document, 2), "history"), "values")),
+                         json_object_get(fixture_forecast(document, 2), "history"), "values")),
                      120);
     json_decref(document);
-    document = ask("/api/v1/forecast?series=cpu%7Bcore%3D~%220%7C1%22%7D&steps=1024");
-    check_invariants(forecast_of(document, 0), 1024, HOUR, -1e9, 1e9);
+    document =
+        fixture_json(&fixture, "/api/v1/forecast?series=cpu%7Bcore%3D~%220%7C1%22%7D&steps=1024");
+    fixture_check_forecast(fixture_forecast(document, 0), 1024, HOUR, -1e9, 1e9);
     json_decref(document);
 }
 
@@ -153,8 +94,9 @@ static void test_bounds(void **state)
     (void)state;
     expect(&fixture, API_PATCH, "/api/v1/series/plain",
            "{\"min\":18.123456789,\"max\":21.987654321}", 200, NULL);
-    json_t *document = ask("/api/v1/forecast?series=plain&quantiles=0.001,0.1,0.5,0.9,0.999");
-    check_invariants(forecast_of(document, 0), 48, MINUTE, 18.123456789, 21.987654321);
+    json_t *document =
+        fixture_json(&fixture, "/api/v1/forecast?series=plain&quantiles=0.001,0.1,0.5,0.9,0.999");
+    fixture_check_forecast(fixture_forecast(document, 0), 48, MINUTE, 18.123456789, 21.987654321);
     json_decref(document);
 }
 
@@ -270,10 +212,10 @@ static void test_chain(void **state)
                  (long long)(NOW_MS - (40 - i) * HOUR), i % 5);
         expect(&fixture, API_POST, "/api/v1/points", body, 200, NULL);
         if (i >= 1) {
-            json_t *document = ask("/api/v1/forecast?series=short&steps=30");
-            check_invariants(forecast_of(document, 0), 30, HOUR, -1e9, 1e9);
+            json_t *document = fixture_json(&fixture, "/api/v1/forecast?series=short&steps=30");
+            fixture_check_forecast(fixture_forecast(document, 0), 30, HOUR, -1e9, 1e9);
             const char *warming =
-                json_string_value(json_object_get(forecast_of(document, 0), "state"));
+                json_string_value(json_object_get(fixture_forecast(document, 0), "state"));
             assert_string_equal(warming, i >= 38 ? "baseline" : i >= 30 ? warming : "stale");
             json_decref(document);
         }
@@ -289,11 +231,12 @@ static void served_by(const char *series, const char *method, const char *reason
 {
     char target[100];
     snprintf(target, sizeof(target), "/api/v1/forecast?series=%s&steps=6", series);
-    json_t *document = ask(target);
-    assert_string_equal(json_string_value(json_object_get(forecast_of(document, 0), "served_by")),
-                        method);
+    json_t *document = fixture_json(&fixture, target);
     assert_string_equal(
-        json_string_value(json_object_get(forecast_of(document, 0), "fallback_reason")), reason);
+        json_string_value(json_object_get(fixture_forecast(document, 0), "served_by")), method);
+    assert_string_equal(
+        json_string_value(json_object_get(fixture_forecast(document, 0), "fallback_reason")),
+        reason);
     json_decref(document);
 }
 
@@ -322,8 +265,8 @@ static void test_open_cell(void **state)
 {
     (void)state;
     expect(&fixture, API_PATCH, "/api/v1/series/plain", "{\"step\":\"5m\"}", 200, NULL);
-    json_t *document = ask("/api/v1/forecast?series=plain&steps=2");
-    assert_string_equal(json_string_value(json_object_get(forecast_of(document, 0), "origin")),
+    json_t *document = fixture_json(&fixture, "/api/v1/forecast?series=plain&steps=2");
+    assert_string_equal(json_string_value(json_object_get(fixture_forecast(document, 0), "origin")),
                         "2026-11-22T13:30:00Z");
     json_decref(document);
     struct answer answer = get(&fixture, "/api/v1/forecast?series=plain&steps=2");
@@ -336,34 +279,22 @@ static void test_open_cell(void **state)
     fixture_answer_release(&answer);
 }
 
-static bool is_fast(const char *target, const char *part)
-{
-    struct answer answer = get(&fixture, target);
-    assert_int_equal(answer.status, 200);
-    if (part && !strstr(answer.body, part)) {
-        fail_msg("%s is not in %s", part, answer.body);
-    }
-    bool fast = answer.fast;
-    fixture_answer_release(&answer);
-    return fast;
-}
-
 static void test_live(void **state)
 {
     (void)state;
     const char *target = "/api/v1/forecast?series=plain&steps=3";
     char body[200];
-    assert_false(is_fast(target, "\"data_age_ms\":             0,"));
-    assert_true(is_fast(target, NULL));
+    assert_false(fixture_is_fast(&fixture, target, "\"data_age_ms\":             0,"));
+    assert_true(fixture_is_fast(&fixture, target, NULL));
     fixture_set_now(NOW_MS + 1234);
-    assert_true(is_fast(target, "\"data_age_ms\":          1234,"));
+    assert_true(fixture_is_fast(&fixture, target, "\"data_age_ms\":          1234,"));
     fixture_set_now(NOW_MS);
     /* an update of an old point */
     snprintf(body, sizeof(body), "{\"series\":\"plain\",\"timestamp\":%lld,\"value\":3}",
              (long long)(NOW_MS - 10 * MINUTE));
     expect(&fixture, API_POST, "/api/v1/points", body, 200, "\"updated\":1");
-    assert_false(is_fast(target, NULL));
-    assert_true(is_fast(target, NULL));
+    assert_false(fixture_is_fast(&fixture, target, NULL));
+    assert_true(fixture_is_fast(&fixture, target, NULL));
     /* a new point closes the step */
     snprintf(body, sizeof(body), "{\"series\":\"plain\",\"timestamp\":%lld,\"value\":3}",
              (long long)(NOW_MS + MINUTE));
@@ -374,22 +305,22 @@ static void test_live(void **state)
     assert_int_equal(count, 1);
     assert_true(due >= 0 && due <= 1000);
     api_refresh(fixture.worker, ids, count);
-    assert_true(is_fast(target, "\"origin\":\"2026-11-22T13:40:00Z\""));
+    assert_true(fixture_is_fast(&fixture, target, "\"origin\":\"2026-11-22T13:40:00Z\""));
     api_refresh_due_ms(&fixture.services, ids, 8, &count);
     assert_int_equal(count, 0);
     /* settings */
     expect(&fixture, API_PATCH, "/api/v1/series/plain", "{\"max\":100}", 200, NULL);
-    assert_false(is_fast(target, NULL));
+    assert_false(fixture_is_fast(&fixture, target, NULL));
     /* a selector and a new series */
     target = "/api/v1/forecast?series=cpu&steps=3";
-    assert_false(is_fast(target, NULL));
-    assert_true(is_fast(target, NULL));
+    assert_false(fixture_is_fast(&fixture, target, NULL));
+    assert_true(fixture_is_fast(&fixture, target, NULL));
     fixture_fill(&fixture, "cpu{core=\"2\"}", 30, HOUR);
-    assert_false(is_fast(target, "core=\\\"2\\\""));
+    assert_false(fixture_is_fast(&fixture, target, "core=\\\"2\\\""));
     /* by time alone: it becomes stale */
-    assert_true(is_fast(target, NULL));
+    assert_true(fixture_is_fast(&fixture, target, NULL));
     fixture_set_now(NOW_MS + 11 * HOUR);
-    assert_false(is_fast(target, "\"state\":\"stale\""));
+    assert_false(fixture_is_fast(&fixture, target, "\"state\":\"stale\""));
     /* deleted: the refresh drops it */
     expect(&fixture, API_DELETE, "/api/v1/series/plain", NULL, 204, NULL);
     api_refresh_due_ms(&fixture.services, ids, 8, &count);
@@ -403,10 +334,10 @@ static void expect_made_at(const char *parameters, const char *issued_at)
 {
     char target[200];
     snprintf(target, sizeof(target), "/api/v1/forecast?series=plain&steps=3&%s", parameters);
-    json_t *document = ask(target);
-    const json_t *forecast = forecast_of(document, 0);
+    json_t *document = fixture_json(&fixture, target);
+    const json_t *forecast = fixture_forecast(document, 0);
     assert_string_equal(json_string_value(json_object_get(forecast, "issued_at")), issued_at);
-    check_invariants(forecast, 3, MINUTE, -1e6, 1e6);
+    fixture_check_forecast(forecast, 3, MINUTE, -1e6, 1e6);
     json_decref(document);
 }
 
@@ -443,8 +374,9 @@ static void test_made_once(void **state)
     expect_made_at("quantiles=0.15", "2026-11-22T13:39:04Z");
     /* another horizon is another forecast */
     fixture_set_now(NOW_MS + 5000);
-    json_t *document = ask("/api/v1/forecast?series=plain&steps=4&quantiles=0.15");
-    check_invariants(forecast_of(document, 0), 4, MINUTE, -1e6, 1e6);
+    json_t *document =
+        fixture_json(&fixture, "/api/v1/forecast?series=plain&steps=4&quantiles=0.15");
+    fixture_check_forecast(fixture_forecast(document, 0), 4, MINUTE, -1e6, 1e6);
     json_decref(document);
     expect_made_at("quantiles=0.25", "2026-11-22T13:39:04Z");
 }
@@ -457,7 +389,7 @@ static void test_live_bounds(void **state)
     fixture.limits.live_bytes_max = 20000;
     for (int i = 1; i < 200; i++) {
         snprintf(target, sizeof(target), "/api/v1/forecast?series=plain&steps=%d", i);
-        assert_false(is_fast(target, NULL));
+        assert_false(fixture_is_fast(&fixture, target, NULL));
         live_stats(fixture.services.live, &stats);
         assert_true(stats.bytes <= 20000);
     }
@@ -475,8 +407,8 @@ static void test_one_second(void **state)
                  (long long)(NOW_MS + i * 1000));
         expect(&fixture, API_POST, "/api/v1/points", body, 200, NULL);
         snprintf(part, sizeof(part), "\"origin\":\"2026-11-22T13:39:0%dZ\"", i);
-        assert_false(is_fast("/api/v1/forecast?series=quick", part));
-        assert_true(is_fast("/api/v1/forecast?series=quick", part));
+        assert_false(fixture_is_fast(&fixture, "/api/v1/forecast?series=quick", part));
+        assert_true(fixture_is_fast(&fixture, "/api/v1/forecast?series=quick", part));
     }
 }
 
@@ -491,9 +423,9 @@ static void test_counter(void **state)
     }
     expect(&fixture, API_PATCH, "/api/v1/series/requests", "{\"kind\":\"counter\",\"min\":0}", 200,
            NULL);
-    json_t *document = ask("/api/v1/forecast?series=requests&steps=10");
-    check_invariants(forecast_of(document, 0), 10, MINUTE, 0.0, 1e9);
-    const json_t *quality = json_object_get(forecast_of(document, 0), "quality");
+    json_t *document = fixture_json(&fixture, "/api/v1/forecast?series=requests&steps=10");
+    fixture_check_forecast(fixture_forecast(document, 0), 10, MINUTE, 0.0, 1e9);
+    const json_t *quality = json_object_get(fixture_forecast(document, 0), "quality");
     assert_int_equal(json_integer_value(json_object_get(quality, "resets")), 2);
     json_decref(document);
 }
@@ -574,117 +506,6 @@ static void test_groups_share_seasons(void **state)
     api_group_free(&group);
 }
 
-/* ---------------------------------------------------------------- with a trained model */
-
-static struct snapshot *train(int64_t step_ms)
-{
-    struct api_group group;
-    struct error error = {0};
-    struct snapshot *snapshot = NULL;
-    struct api_group_order order = {.step_ms = step_ms, .values_max = 2000, .bytes_max = 1u << 20};
-    assert_int_equal(api_group_load(fixture.worker, &order, &group, &error), STATUS_OK);
-    struct train_request request = {
-        .series = group.series, .series_count = group.count, .steps = 4, .seed = 7, .lanes = 1};
-    snprintf(request.config.backbone, sizeof(request.config.backbone), "logsparse");
-    snprintf(request.config.head, sizeof(request.config.head), "quantile");
-    request.config.horizon = 24;
-    if (model_train(&request, &snapshot, &error) != STATUS_OK) {
-        fail_msg("%s", error.text);
-    }
-    api_group_free(&group);
-    return snapshot;
-}
-
-static void test_learned(void **state)
-{
-    (void)state;
-    struct error error = {0};
-    assert_false(is_fast("/api/v1/forecast?series=plain", "no_model"));
-    struct snapshot *snapshot = train(MINUTE);
-    assert_int_equal(registry_publish(fixture.services.registry, snapshot, &error), STATUS_OK);
-    snapshot_release(snapshot);
-    json_t *document = ask("/api/v1/forecast?series=plain");
-    const json_t *forecast = forecast_of(document, 0);
-    check_invariants(forecast, 48, MINUTE, -1e9, 1e9);
-    assert_string_equal(json_string_value(json_object_get(forecast, "state")), "learned");
-    assert_string_equal(json_string_value(json_object_get(forecast, "served_by")), "logsparse");
-    assert_true(json_is_null(json_object_get(forecast, "fallback_reason")));
-    assert_true(json_is_object(json_object_get(forecast, "model")));
-    const json_t *skill = json_object_get(forecast, "skill");
-    assert_true(json_real_value(json_object_get(skill, "mase")) > 0.0);
-    assert_true(json_real_value(json_object_get(skill, "relative")) > 0.0);
-    bool named = false;
-    for (int b = 0; b < BASELINE_COUNT; b++) {
-        const char *baseline = json_string_value(json_object_get(skill, "baseline"));
-        named = named || strcmp(baseline, baseline_name((enum baseline)b)) == 0;
-    }
-    assert_true(named);
-    const json_t *warning = json_array_get(json_object_get(forecast, "warnings"), 0);
-    assert_string_equal(json_string_value(json_object_get(warning, "code")),
-                        "beyond_trained_horizon");
-    json_decref(document);
-    assert_true(is_fast("/api/v1/forecast?series=plain", "logsparse"));
-    expect(&fixture, API_GET, "/api/v1/forecast?series=cpu&series=plain", NULL, 200, "logsparse");
-    expect(&fixture, API_GET, "/readyz", NULL, 200, "\"models\":true");
-}
-
-static void spoil(struct snapshot *snapshot, float weight)
-{
-    for (size_t m = 0; m < snapshot->member_count; m++) {
-        struct member *member = snapshot->members[m];
-        for (size_t i = 0; i < member->params.size; i++) {
-            member->weights[i] = (real)weight;
-        }
-    }
-}
-
-static void publish(struct snapshot *snapshot)
-{
-    struct error error = {0};
-    assert_int_equal(registry_publish(fixture.services.registry, snapshot, &error), STATUS_OK);
-}
-
-static const char *word(const json_t *object, const char *name)
-{
-    const char *text = json_string_value(json_object_get(object, name));
-    return text ? text : "";
-}
-
-/* A model whose numbers are not finite serves nothing: the previous one does, or a baseline, and
- * that is said and counted. */
-static void test_not_finite(void **state)
-{
-    (void)state;
-    static const float weights[] = {NAN, 1e38f};
-    struct snapshot *good = train(MINUTE), *bad[2] = {train(MINUTE), train(MINUTE)};
-    for (size_t i = 0; i < 2; i++) {
-        char counted[80];
-        spoil(bad[i], weights[i]);
-        publish(bad[i]);
-        json_t *document = ask("/api/v1/forecast?series=plain&steps=24");
-        const json_t *forecast = forecast_of(document, 0);
-        check_invariants(forecast, 24, MINUTE, -1e9, 1e9);
-        /* of the second one the good one is the previous */
-        assert_string_equal(word(forecast, "served_by"), i == 0 ? "seasonal_naive" : "logsparse");
-        assert_string_equal(word(forecast, "fallback_reason"), "not_finite");
-        if (i == 1) {
-            assert_string_equal(word(json_object_get(forecast, "model"), "id"),
-                                snapshot_record(good)->id);
-        }
-        json_decref(document);
-        snprintf(counted, sizeof(counted),
-                 "\nforecastd_forecast_fallbacks_total{reason=\"not_finite\"} %zu\n", i + 1);
-        expect(&fixture, API_GET, "/metrics", NULL, 200, counted);
-        publish(good);
-        document = ask("/api/v1/forecast?series=plain&steps=24");
-        assert_string_equal(word(forecast_of(document, 0), "served_by"), "logsparse");
-        assert_string_equal(word(forecast_of(document, 0), "fallback_reason"), "");
-        json_decref(document);
-        snapshot_release(bad[i]);
-    }
-    snapshot_release(good);
-}
-
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_fixture, close_fixture)
@@ -706,8 +527,6 @@ int main(void)
         TEST(test_text),
         TEST(test_groups),
         TEST(test_groups_share_seasons),
-        TEST(test_learned),
-        TEST(test_not_finite),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

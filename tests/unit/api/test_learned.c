@@ -1,0 +1,150 @@
+/* Answers where a trained model serves, and where its numbers are not finite.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "fixture.h"
+
+#include "model/snapshot.h"
+
+#include <jansson.h>
+#include <math.h>
+
+#define MINUTE INT64_C(60000)
+#define HOUR   INT64_C(3600000)
+
+static struct fixture fixture;
+
+static int open_fixture(void **state)
+{
+    (void)state;
+    fixture_open(&fixture);
+    fixture_fill(&fixture, "plain", 500, MINUTE);
+    fixture_fill(&fixture, "cpu{core=\"0\"}", 300, HOUR);
+    fixture_fill(&fixture, "cpu{core=\"1\"}", 300, HOUR);
+    return 0;
+}
+
+static int close_fixture(void **state)
+{
+    (void)state;
+    fixture_close(&fixture);
+    return 0;
+}
+
+static struct snapshot *train(int64_t step_ms)
+{
+    struct api_group group;
+    struct error error = {0};
+    struct snapshot *snapshot = NULL;
+    struct api_group_order order = {.step_ms = step_ms, .values_max = 2000, .bytes_max = 1u << 20};
+    assert_int_equal(api_group_load(fixture.worker, &order, &group, &error), STATUS_OK);
+    struct train_request request = {
+        .series = group.series, .series_count = group.count, .steps = 4, .seed = 7, .lanes = 1};
+    snprintf(request.config.backbone, sizeof(request.config.backbone), "logsparse");
+    snprintf(request.config.head, sizeof(request.config.head), "quantile");
+    request.config.horizon = 24;
+    if (model_train(&request, &snapshot, &error) != STATUS_OK) {
+        fail_msg("%s", error.text);
+    }
+    api_group_free(&group);
+    return snapshot;
+}
+
+static void test_learned(void **state)
+{
+    (void)state;
+    struct error error = {0};
+    assert_false(fixture_is_fast(&fixture, "/api/v1/forecast?series=plain", "no_model"));
+    struct snapshot *snapshot = train(MINUTE);
+    assert_int_equal(registry_publish(fixture.services.registry, snapshot, &error), STATUS_OK);
+    snapshot_release(snapshot);
+    json_t *document = fixture_json(&fixture, "/api/v1/forecast?series=plain");
+    const json_t *forecast = fixture_forecast(document, 0);
+    fixture_check_forecast(forecast, 48, MINUTE, -1e9, 1e9);
+    assert_string_equal(json_string_value(json_object_get(forecast, "state")), "learned");
+    assert_string_equal(json_string_value(json_object_get(forecast, "served_by")), "logsparse");
+    assert_true(json_is_null(json_object_get(forecast, "fallback_reason")));
+    assert_true(json_is_object(json_object_get(forecast, "model")));
+    const json_t *skill = json_object_get(forecast, "skill");
+    assert_true(json_real_value(json_object_get(skill, "mase")) > 0.0);
+    assert_true(json_real_value(json_object_get(skill, "relative")) > 0.0);
+    bool named = false;
+    for (int b = 0; b < BASELINE_COUNT; b++) {
+        const char *baseline = json_string_value(json_object_get(skill, "baseline"));
+        named = named || strcmp(baseline, baseline_name((enum baseline)b)) == 0;
+    }
+    assert_true(named);
+    const json_t *warning = json_array_get(json_object_get(forecast, "warnings"), 0);
+    assert_string_equal(json_string_value(json_object_get(warning, "code")),
+                        "beyond_trained_horizon");
+    json_decref(document);
+    assert_true(fixture_is_fast(&fixture, "/api/v1/forecast?series=plain", "logsparse"));
+    expect(&fixture, API_GET, "/api/v1/forecast?series=cpu&series=plain", NULL, 200, "logsparse");
+    expect(&fixture, API_GET, "/readyz", NULL, 200, "\"models\":true");
+}
+
+static void spoil(struct snapshot *snapshot, float weight)
+{
+    for (size_t m = 0; m < snapshot->member_count; m++) {
+        struct member *member = snapshot->members[m];
+        for (size_t i = 0; i < member->params.size; i++) {
+            member->weights[i] = (real)weight;
+        }
+    }
+}
+
+static void publish(struct snapshot *snapshot)
+{
+    struct error error = {0};
+    assert_int_equal(registry_publish(fixture.services.registry, snapshot, &error), STATUS_OK);
+}
+
+static const char *word(const json_t *object, const char *name)
+{
+    const char *text = json_string_value(json_object_get(object, name));
+    return text ? text : "";
+}
+
+/* A model whose numbers are not finite serves nothing: the previous one does, or a baseline, and
+ * that is said and counted. */
+static void test_not_finite(void **state)
+{
+    (void)state;
+    static const float weights[] = {NAN, 1e38f};
+    struct snapshot *good = train(MINUTE), *bad[2] = {train(MINUTE), train(MINUTE)};
+    for (size_t i = 0; i < 2; i++) {
+        char counted[80];
+        spoil(bad[i], weights[i]);
+        publish(bad[i]);
+        json_t *document = fixture_json(&fixture, "/api/v1/forecast?series=plain&steps=24");
+        const json_t *forecast = fixture_forecast(document, 0);
+        fixture_check_forecast(forecast, 24, MINUTE, -1e9, 1e9);
+        /* of the second one the good one is the previous */
+        assert_string_equal(word(forecast, "served_by"), i == 0 ? "seasonal_naive" : "logsparse");
+        assert_string_equal(word(forecast, "fallback_reason"), "not_finite");
+        if (i == 1) {
+            assert_string_equal(word(json_object_get(forecast, "model"), "id"),
+                                snapshot_record(good)->id);
+        }
+        json_decref(document);
+        snprintf(counted, sizeof(counted),
+                 "\nforecastd_forecast_fallbacks_total{reason=\"not_finite\"} %zu\n", i + 1);
+        expect(&fixture, API_GET, "/metrics", NULL, 200, counted);
+        publish(good);
+        document = fixture_json(&fixture, "/api/v1/forecast?series=plain&steps=24");
+        assert_string_equal(word(fixture_forecast(document, 0), "served_by"), "logsparse");
+        assert_string_equal(word(fixture_forecast(document, 0), "fallback_reason"), "");
+        json_decref(document);
+        snapshot_release(bad[i]);
+    }
+    snapshot_release(good);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, open_fixture, close_fixture)
+    const struct CMUnitTest tests[] = {
+        TEST(test_learned),
+        TEST(test_not_finite),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
