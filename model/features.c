@@ -5,20 +5,29 @@
 
 #include "base/check.h"
 #include "base/memory.h"
+#include "model/feature_rows.h"
 
 #include <math.h>
 #include <string.h>
 
 #define DAY_MS         INT64_C(86400000)
+#define LONGEST_REACH  0.6
+#define MEAN_LEAST     3
 #define INPUT_LIMIT    (real)30
 #define SMALLEST_SCALE 1e-9
 #define RESTORE_LIMIT  12.0 /* of an asinh output: sinh(12) = 81,000 scales away is far enough */
 
 /* ---------------------------------------------------------------- the plan */
 
+/* What a lag reads has to lie within this share of a typical series. */
+static bool reaches(size_t lag, size_t typical_length)
+{
+    return (double)lag < LONGEST_REACH * (double)typical_length;
+}
+
 static void add_lag(struct feature_plan *plan, size_t lag, size_t fold, size_t typical_length)
 {
-    if (lag == 0 || (double)lag >= 0.6 * (double)typical_length || plan->lag_count == LAGS_MAX) {
+    if (lag == 0 || !reaches(lag, typical_length) || plan->lag_count == LAGS_MAX) {
         return;
     }
     for (size_t i = 0; i < plan->lag_count; i++) {
@@ -29,6 +38,20 @@ static void add_lag(struct feature_plan *plan, size_t lag, size_t fold, size_t t
     plan->lags[plan->lag_count] = (uint32_t)lag;
     plan->folds[plan->lag_count] = (uint32_t)fold;
     plan->lag_count++;
+}
+
+/* Of as many seasons as reach, from three on: two of three are trimmed. */
+static void add_mean(struct feature_plan *plan, size_t season, size_t most, size_t typical_length)
+{
+    size_t depth = most;
+    while (depth >= MEAN_LEAST && !reaches(depth * season, typical_length)) {
+        depth--;
+    }
+    if (season > 0 && depth >= MEAN_LEAST) {
+        plan->means[plan->mean_count] = (uint32_t)season;
+        plan->depths[plan->mean_count] = (uint32_t)depth;
+        plan->mean_count++;
+    }
 }
 
 static void add_period(struct feature_plan *plan, size_t period)
@@ -43,6 +66,7 @@ void feature_plan_choose(struct feature_plan *plan, const uint32_t seasons[SEASO
                          size_t typical_length)
 {
     plan->lag_count = 0;
+    plan->mean_count = 0;
     plan->period_count = 0;
     for (size_t i = 0; i < SEASONS_MAX; i++) {
         size_t season = seasons[i];
@@ -55,6 +79,7 @@ void feature_plan_choose(struct feature_plan *plan, const uint32_t seasons[SEASO
         for (size_t k = 1; k <= (i == 0 ? 3u : 2u); k++) {
             add_lag(plan, k * season, fold, typical_length);
         }
+        add_mean(plan, season, i == 0 ? MEAN_DEPTH_MAX : MEAN_LEAST, typical_length);
         add_period(plan, season);
     }
     /* A year back on the same weekday. */
@@ -233,162 +258,11 @@ double window_restored(const struct window_scale *scale, double scaled)
 
 /* ---------------------------------------------------------------- filling */
 
-/* asinh of a row, in a form that vectorises: sign(x) log(|x| + sqrt(x^2 + 1)), log by range
- * reduction and a polynomial (relative error about 2e-7: the values are inputs of a network). */
-#ifdef FORECASTD_DOUBLE
-static void asinh_row(real *x, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        x[i] = asinh(x[i]);
-    }
-}
-#else
-static void asinh_row(float *restrict x, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        float size = fabsf(x[i]);
-        float y = size + sqrtf(size * size + 1.0f);
-        union {
-            float real;
-            int32_t bits;
-        } u = {.real = y};
-        int32_t exponent = (u.bits - 0x3f3504f3) >> 23; /* mantissa to sqrt(1/2) ... sqrt(2) */
-        u.bits -= exponent * (1 << 23);
-        float m = u.real - 1.0f;
-        float s = m / (2.0f + m);
-        float z = s * s;
-        float series =
-            2.0f * s *
-            (1.0f + z * (0.333333333f + z * (0.2f + z * (0.142857143f + z * 0.111111111f))));
-        x[i] = copysignf(series + 0.693147181f * (float)exponent, x[i]);
-    }
-}
-#endif
-
-/* Scaled values and masks of `count` steps from index `from` (relative to values[0], may be
- * negative) into two dense rows; what is outside [0, known) or NaN is 0 with mask 0. */
-static void read_row(const struct window_source *source, const struct window_scale *scale,
-                     int64_t from, size_t count, real *restrict value, real *restrict mask)
-{
-    int64_t known = (int64_t)source->known;
-    int64_t low = from < 0 ? -from : 0;
-    int64_t high = known - from;
-    low = low < (int64_t)count ? low : (int64_t)count;
-    high = high < (int64_t)count ? high : (int64_t)count;
-    high = high > low ? high : low;
-    double inverse = 1.0 / scale->scale;
-    double shift = scale->shift;
-    memset(value, 0, count * sizeof(real));
-    memset(mask, 0, count * sizeof(real));
-    for (int64_t i = low; i < high; i++) {
-        double raw = source->values[from + i];
-        bool seen = raw == raw;
-        value[i] = seen ? (real)((raw - shift) * inverse) : (real)0;
-        mask[i] = seen ? (real)1 : (real)0;
-    }
-    if (scale->asinh) {
-        asinh_row(value + low, (size_t)(high - low));
-    }
-}
-
-#define ROW_MAX 256 /* steps handled at once, on the stack */
-
-/* One feature pair (value, mask) of all steps into its two columns. */
-static void fill_pair(const struct window_source *source, const struct window_scale *scale,
-                      int64_t from, size_t count, real *column, size_t width)
-{
-    real value[ROW_MAX];
-    real mask[ROW_MAX];
-    for (size_t done = 0; done < count; done += ROW_MAX) {
-        size_t part = count - done < ROW_MAX ? count - done : ROW_MAX;
-        read_row(source, scale, from + (int64_t)done, part, value, mask);
-        real *out = column + done * width;
-        for (size_t i = 0; i < part; i++) {
-            out[i * width] = value[i];
-            out[i * width + 1] = mask[i];
-        }
-    }
-}
-
-static int64_t floor_div(int64_t a, int64_t b)
-{
-    return a / b - (a % b < 0 ? 1 : 0);
-}
-
-/* Whether a number of steps is whole days: only these follow a clock that is changed. */
-static bool follows_clock(const struct feature_plan *plan, size_t steps)
-{
-    return (int64_t)steps * plan->step_ms % DAY_MS == 0;
-}
-
-static int64_t earlier(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
-/* Steps from `step` on, at most `count`, until the clock may change. */
-static size_t steps_until(const struct feature_plan *plan, int64_t change_ms, int64_t step,
-                          size_t count)
-{
-    if (change_ms == INT64_MAX) {
-        return count;
-    }
-    int64_t steps = floor_div(change_ms - 1, plan->step_ms) + 1 - step;
-    return steps < (int64_t)count ? (size_t)steps : count;
-}
-
-/* A lag of whole days by the local clock: in stretches in which both ends keep theirs. */
-static void fill_local_lag(const struct feature_plan *plan, const struct window_source *source,
-                           const struct window_scale *scale, size_t lag, int64_t from, size_t count,
-                           real *column, size_t width)
-{
-    int64_t lag_ms = (int64_t)lag * plan->step_ms;
-    int64_t first = source->origin_step - (int64_t)source->origin; /* of values[0] */
-    for (size_t done = 0; done < count;) {
-        int64_t step = first + from + (int64_t)done;
-        int64_t time_ms = step * plan->step_ms;
-        int64_t ahead_ms = time_zone_offset_ms(source->zone, time_ms) -
-                           time_zone_offset_ms(source->zone, time_ms - lag_ms);
-        int64_t change_ms = time_zone_next_change_ms(source->zone, time_ms);
-        int64_t before_ms = time_zone_next_change_ms(source->zone, time_ms - lag_ms);
-        before_ms = before_ms == INT64_MAX ? INT64_MAX : before_ms + lag_ms;
-        size_t part = steps_until(plan, earlier(change_ms, before_ms), step, count - done);
-        int64_t read = from + (int64_t)done - (int64_t)lag + ahead_ms / plan->step_ms;
-        fill_pair(source, scale, read, part, column + done * width, width);
-        done += part;
-    }
-}
-
-static void fill_phases(const real *table, size_t period, int64_t first, size_t count, real *column,
-                        size_t width)
-{
-    int64_t phase = first % (int64_t)period;
-    size_t at = (size_t)(phase < 0 ? phase + (int64_t)period : phase);
-    for (size_t i = 0; i < count; i++) {
-        column[i * width] = table[2 * at];
-        column[i * width + 1] = table[2 * at + 1];
-        at = at + 1 < period ? at + 1 : 0;
-    }
-}
-
-static void fill_local_phases(const struct feature_plan *plan, const struct time_zone *zone,
-                              size_t index, int64_t first, size_t count, real *column, size_t width)
-{
-    for (size_t done = 0; done < count;) {
-        int64_t step = first + (int64_t)done;
-        int64_t time_ms = step * plan->step_ms;
-        int64_t local = floor_div(time_ms + time_zone_offset_ms(zone, time_ms), plan->step_ms);
-        size_t part =
-            steps_until(plan, time_zone_next_change_ms(zone, time_ms), step, count - done);
-        fill_phases(plan->phases[index], plan->periods[index], local, part, column + done * width,
-                    width);
-        done += part;
-    }
-}
-
-/* The skip's inputs: context with gaps filled by the base, lags of the horizon's steps. */
+/* The skip's inputs: context with gaps filled by the base, lags and means of the horizon's steps.
+ */
 static void fill_skip(const struct feature_plan *plan, const struct feature_shape *shape,
-                      const struct window_scale *scale, struct window_inputs *out)
+                      const struct window_source *source, const struct window_scale *scale,
+                      struct window_inputs *out)
 {
     size_t width = feature_count(plan, shape);
     real base = (real)scale->base;
@@ -412,6 +286,12 @@ static void fill_skip(const struct feature_plan *plan, const struct feature_shap
         for (size_t i = 0; i < plan->lag_count; i++) {
             out->lags[i * horizon + h] = step[2 * i + 1] > (real)0 ? step[2 * i] : fill;
         }
+        for (size_t i = 0; i < plan->mean_count; i++) {
+            out->lags[(plan->lag_count + i) * horizon + h] = fill;
+        }
+    }
+    for (size_t i = 0; i < plan->mean_count; i++) {
+        feature_mean(plan, source, scale, i, out->lags + (plan->lag_count + i) * horizon);
     }
 }
 
@@ -434,31 +314,6 @@ size_t feature_count(const struct feature_plan *plan, const struct feature_shape
            (shape->use_periods ? 2 * plan->period_count : 0);
 }
 
-/* Lag i of all steps, piece by piece where it folds. */
-static void fill_lag(const struct feature_plan *plan, const struct feature_shape *shape,
-                     const struct window_source *source, const struct window_scale *scale, size_t i,
-                     real *column)
-{
-    size_t width = feature_count(plan, shape);
-    size_t total = shape->context + shape->steps;
-    int64_t from = (int64_t)source->origin - (int64_t)shape->context;
-    size_t lag = plan->lags[i];
-    size_t fold = plan->folds[i];
-    size_t part = fold > 0 ? shape->context + fold : total;
-    for (size_t done = 0; done < total; part = fold) {
-        part = part < total - done ? part : total - done;
-        if (source->zone != NULL && follows_clock(plan, lag)) {
-            fill_local_lag(plan, source, scale, lag, from + (int64_t)done, part,
-                           column + done * width, width);
-        } else {
-            fill_pair(source, scale, from + (int64_t)done - (int64_t)lag, part,
-                      column + done * width, width);
-        }
-        done += part;
-        lag += fold;
-    }
-}
-
 void window_fill(const struct feature_plan *plan, const struct feature_shape *shape,
                  const struct window_source *source, const struct window_scale *scale,
                  struct window_inputs *out)
@@ -466,25 +321,19 @@ void window_fill(const struct feature_plan *plan, const struct feature_shape *sh
     size_t width = feature_count(plan, shape);
     size_t total = shape->context + shape->steps;
     int64_t from = (int64_t)source->origin - (int64_t)shape->context;
-    fill_pair(source, scale, from - (int64_t)shape->delay, total, out->steps, width);
+    feature_values(source, scale, from - (int64_t)shape->delay, total, out->steps, width);
     size_t column = 2;
     for (size_t i = 0; shape->use_lags && i < plan->lag_count; i++) {
-        fill_lag(plan, shape, source, scale, i, out->steps + column);
+        feature_lag(plan, shape, source, scale, i, out->steps + column);
         column += 2;
     }
-    int64_t first_step = source->origin_step - (int64_t)shape->context;
     for (size_t i = 0; shape->use_periods && i < plan->period_count; i++) {
-        if (source->zone != NULL && follows_clock(plan, plan->periods[i])) {
-            fill_local_phases(plan, source->zone, i, first_step, total, out->steps + column, width);
-        } else {
-            fill_phases(plan->phases[i], plan->periods[i], first_step, total, out->steps + column,
-                        width);
-        }
+        feature_phase(plan, shape, source, i, out->steps + column);
         column += 2;
     }
     CHECK(column == width);
     if (out->context != NULL) {
-        fill_skip(plan, shape, scale, out);
+        fill_skip(plan, shape, source, scale, out);
     }
     limit_inputs(out->steps, total, shape->use_lags ? 1 + plan->lag_count : 1, width);
 }

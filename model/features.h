@@ -24,6 +24,7 @@
 #include "model/tape/tensor.h"
 
 #define LAGS_MAX          8
+#define MEAN_DEPTH_MAX    7
 #define PERIODS_MAX       4
 #define PERIOD_LENGTH_MAX 131072
 
@@ -36,6 +37,11 @@ struct feature_plan {
     uint32_t folds[LAGS_MAX]; /* 0, or a season shorter than the horizon: the lag grows by it with
                                  each season of the horizon, so that it is always known */
     size_t lag_count;
+    /* The skip alone also sees means over the newest `depths` seasons of the same phase, without
+     * the least and the largest: what an anomaly did to one season is not repeated. They fold. */
+    uint32_t means[SEASONS_MAX]; /* the season, in steps */
+    uint32_t depths[SEASONS_MAX];
+    size_t mean_count;
     uint32_t periods[PERIODS_MAX]; /* in steps */
     size_t period_count;
     real *phases[PERIODS_MAX]; /* [2 * period]: sine and cosine by phase */
@@ -100,7 +106,7 @@ struct window_scale {
 struct window_inputs {
     real *steps;   /* [C + Hp, F] */
     real *context; /* [C] scaled values, missing ones = base: input of the linear skip; or NULL */
-    real *lags;    /* [lag_count, H] values at the lags, missing ones = mean of the others */
+    real *lags; /* [lag_count + mean_count, H] lags, then means; missing ones = mean of the lags */
 };
 
 /* Shift and scale from the context. */

@@ -80,6 +80,7 @@ static void fill_shape(struct member *member, const struct feature_plan *plan,
     member->horizon_tokens = member->shape.steps / patch;
     member->outputs = gaussian ? 2 : QUANTILE_COUNT;
     member->lag_count = config->lags ? plan->lag_count : 0;
+    member->skip_count = config->lags ? plan->lag_count + plan->mean_count : 0;
 }
 
 static void declare(struct member *member)
@@ -99,8 +100,8 @@ static void declare(struct member *member)
         struct param_spec bias = {.shape = {member->horizon, 0}};
         member->skip_context = params_add(params, &context, "skip.context");
         member->skip_bias = params_add(params, &bias, "skip.bias");
-        if (member->lag_count > 0) {
-            struct param_spec lags = {.shape = {member->lag_count, member->horizon, 0}};
+        if (member->skip_count > 0) {
+            struct param_spec lags = {.shape = {member->skip_count, member->horizon, 0}};
             member->skip_lags = params_add(params, &lags, "skip.lags");
         }
     }

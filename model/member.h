@@ -48,7 +48,8 @@ struct member {
     size_t tokens;         /* T = (C + Hp) / patch */
     size_t horizon_tokens; /* the last ones */
     size_t outputs;        /* reals a step: QUANTILE_COUNT, or 2 */
-    size_t lag_count;      /* of the skip; 0 without */
+    size_t lag_count;      /* 0 without lags */
+    size_t skip_count;     /* lags and means of the skip */
 
     struct params params;
     struct linear_layer embed, head;

@@ -22,9 +22,9 @@ void network_inputs(const struct member *member, struct tape *tape, size_t count
     batch->steps = tape_input(tape, (size_t[]){count, member->tokens, patch * member->features, 0});
     if (has_skip(member)) {
         batch->context = tape_input(tape, (size_t[]){count, member->shape.context, 0});
-        if (member->lag_count > 0) {
+        if (member->skip_count > 0) {
             batch->lags =
-                tape_input(tape, (size_t[]){count, member->lag_count, member->horizon, 0});
+                tape_input(tape, (size_t[]){count, member->skip_count, member->horizon, 0});
         }
     }
     if (tape->mode == TAPE_TRAIN) {
@@ -43,7 +43,7 @@ struct window_inputs network_row(const struct member *member, const struct netwo
         inputs.context = batch->context->data + row * member->shape.context;
     }
     if (batch->lags != NULL) {
-        inputs.lags = batch->lags->data + row * member->lag_count * member->horizon;
+        inputs.lags = batch->lags->data + row * member->skip_count * member->horizon;
     }
     return inputs;
 }

@@ -4,8 +4,8 @@
  *     forecast = head(backbone(embed(patches))) + skip(context, lags)
  *
  * The skip is a linear layer from the scaled context to the horizon plus a weighted sum of the
- * seasonal lags, the same for all quantiles (NLinear, Zeng et al. 2023). The head starts at zero,
- * so that training begins at what the skip knows.
+ * seasonal lags and of means over several seasons, the same for all quantiles (NLinear, Zeng et al.
+ * 2023). The head starts at zero, so that training begins at what the skip knows.
  */
 #ifndef MODEL_NETWORK_H
 #define MODEL_NETWORK_H

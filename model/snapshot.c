@@ -82,6 +82,7 @@ void snapshot_set_decision(struct snapshot *snapshot, const char *decision)
 
 size_t snapshot_context(const struct snapshot *snapshot)
 {
+    const struct feature_plan *plan = &snapshot->plan;
     size_t longest = 0;
     for (size_t i = 0; i < snapshot->member_count; i++) {
         const struct member *member = snapshot->members[i];
@@ -89,8 +90,12 @@ size_t snapshot_context(const struct snapshot *snapshot)
             1 + member_primes(member); /* each begins where the last one's context did */
         size_t reach = windows * member->shape.context + member->shape.delay;
         size_t lag = 0;
-        for (size_t n = 0; n < member->lag_count; n++) {
-            lag = snapshot->plan.lags[n] > lag ? snapshot->plan.lags[n] : lag;
+        for (size_t n = 0; member->config.lags && n < plan->lag_count; n++) {
+            lag = plan->lags[n] > lag ? plan->lags[n] : lag;
+        }
+        for (size_t n = 0; member->config.lags && n < plan->mean_count; n++) {
+            size_t oldest = (size_t)plan->depths[n] * plan->means[n];
+            lag = oldest > lag ? oldest : lag;
         }
         longest = reach + lag > longest ? reach + lag : longest;
     }

@@ -18,10 +18,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FORMAT "forecastd-model-3"
-/* Read as well: a blend was one baseline, the group's in words (2), and only the group's (1). */
-#define FORMAT_2    "forecastd-model-2"
-#define FORMAT_1    "forecastd-model-1"
+#define FORMAT "forecastd-model-4"
+/* Read as well: there were no means (3), a blend was one baseline, the group's in words (2), and
+ * only the group's (1). */
+static const char *const older_formats[] = {"forecastd-model-3", "forecastd-model-2",
+                                            "forecastd-model-1"};
 #define HORIZON_MAX 65536
 #define STEP_MS_MAX (INT64_C(400) * 86400000)
 
@@ -153,6 +154,8 @@ enum status snapshot_save(struct snapshot *snapshot, const char *path, struct er
     set_list(&file, "seasons", snapshot->seasons, SEASONS_MAX);
     set_list(&file, "lags", snapshot->plan.lags, snapshot->plan.lag_count);
     set_list(&file, "folds", snapshot->plan.folds, snapshot->plan.lag_count);
+    set_list(&file, "means", snapshot->plan.means, snapshot->plan.mean_count);
+    set_list(&file, "depths", snapshot->plan.depths, snapshot->plan.mean_count);
     set_list(&file, "periods", snapshot->plan.periods, snapshot->plan.period_count);
     checkpoint_set_format(&file, "members", "%zu", snapshot->member_count);
     bool complete = true;
@@ -243,14 +246,46 @@ static bool read_list(const struct checkpoint *file, const char *key, uint32_t l
     return true;
 }
 
+/* A second value of each item of a list; before there were such values, all were 0. */
+static bool read_of_each(const struct checkpoint *file, const char *key, uint32_t largest,
+                         uint32_t *values, size_t item_count)
+{
+    size_t count;
+    return checkpoint_text(file, key) == NULL ||
+           (read_list(file, key, largest, values, item_count, &count) && count == item_count);
+}
+
+static bool any_zero(const uint32_t *values, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (values[i] == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The means of seasons; before there were any, none. */
+static bool read_means(const struct checkpoint *file, struct feature_plan *plan)
+{
+    plan->mean_count = 0;
+    return checkpoint_text(file, "means") == NULL ||
+           (read_list(file, "means", PERIOD_LENGTH_MAX, plan->means, SEASONS_MAX,
+                      &plan->mean_count) &&
+            !any_zero(plan->means, plan->mean_count) &&
+            read_of_each(file, "depths", MEAN_DEPTH_MAX, plan->depths, plan->mean_count));
+}
+
 static enum status read_plan(const struct checkpoint *file, struct feature_plan *plan,
                              uint32_t seasons[SEASONS_MAX], struct error *error)
 {
     int64_t horizon;
     size_t season_count;
     const char *format = checkpoint_text(file, "format");
-    bool known = format != NULL && ((strcmp(format, FORMAT) == 0 || strcmp(format, FORMAT_2) == 0 ||
-                                     strcmp(format, FORMAT_1) == 0));
+    bool known = format != NULL && strcmp(format, FORMAT) == 0;
+    for (size_t i = 0; i < ARRAY_COUNT(older_formats) && format != NULL; i++) {
+        known = known || strcmp(format, older_formats[i]) == 0;
+    }
     if (!known) {
         return error_set(error, STATUS_CORRUPT, "cannot use the model file: it is not of format %s",
                          FORMAT);
@@ -265,29 +300,20 @@ static enum status read_plan(const struct checkpoint *file, struct feature_plan 
     if (!read_list(file, "seasons", PERIOD_LENGTH_MAX, seasons, SEASONS_MAX, &season_count)) {
         return corrupt(error, "seasons");
     }
-    if (!read_list(file, "lags", PERIOD_LENGTH_MAX * 4, plan->lags, LAGS_MAX, &plan->lag_count)) {
+    if (!read_list(file, "lags", PERIOD_LENGTH_MAX * 4, plan->lags, LAGS_MAX, &plan->lag_count) ||
+        any_zero(plan->lags, plan->lag_count)) {
         return corrupt(error, "lags");
     }
-    /* Before there were folds there were none. */
-    size_t folds = plan->lag_count;
-    if (checkpoint_text(file, "folds") != NULL &&
-        (!read_list(file, "folds", PERIOD_LENGTH_MAX, plan->folds, LAGS_MAX, &folds) ||
-         folds != plan->lag_count)) {
+    if (!read_of_each(file, "folds", PERIOD_LENGTH_MAX, plan->folds, plan->lag_count)) {
         return corrupt(error, "folds");
     }
+    if (!read_means(file, plan)) {
+        return corrupt(error, "means");
+    }
     if (!read_list(file, "periods", PERIOD_LENGTH_MAX, plan->periods, PERIODS_MAX,
-                   &plan->period_count)) {
+                   &plan->period_count) ||
+        any_zero(plan->periods, plan->period_count)) {
         return corrupt(error, "periods");
-    }
-    for (size_t i = 0; i < plan->lag_count; i++) {
-        if (plan->lags[i] == 0) {
-            return corrupt(error, "lags");
-        }
-    }
-    for (size_t i = 0; i < plan->period_count; i++) {
-        if (plan->periods[i] == 0) {
-            return corrupt(error, "periods");
-        }
     }
     return STATUS_OK;
 }

@@ -169,13 +169,13 @@ static enum status make_memory(struct trainer *trainer, struct error *error)
 
 /* ---------------------------------------------------------------- the skip's first weights */
 
-/* Mean absolute scaled error of one candidate (last value, or a lag) at each step of the horizon.
+/* Absolute scaled errors of the candidates (last value, lags, means) at each step of the horizon.
  */
 static void add_candidate_errors(const struct network_batch *batch, const struct member *member,
                                  double *errors, double *seen)
 {
     size_t horizon = member->horizon;
-    size_t candidates = member->lag_count + 1;
+    size_t candidates = member->skip_count + 1;
     size_t context = member->shape.context;
     for (size_t row = 0; row < batch->count; row++) {
         for (size_t h = 0; h < horizon; h++) {
@@ -187,12 +187,25 @@ static void add_candidate_errors(const struct network_batch *batch, const struct
             double last = (double)batch->context->data[row * context + context - 1];
             errors[h] += fmin(fabs(last - target), SKIP_ERROR_MAX);
             for (size_t n = 1; n < candidates; n++) {
-                size_t at = (row * member->lag_count + n - 1) * horizon + h;
+                size_t at = (row * member->skip_count + n - 1) * horizon + h;
                 double value = (double)batch->lags->data[at];
                 errors[n * horizon + h] += fmin(fabs(value - target), SKIP_ERROR_MAX);
             }
         }
     }
+}
+
+/* Whether a candidate has a weight at first. A mean of seasons that is worse than one of the single
+ * values would only take weight from them; training may still find one for it. */
+static bool weighs_at_first(const struct member *member, const double *errors, size_t n, size_t h)
+{
+    double own = errors[n * member->horizon + h];
+    for (size_t single = 0; single <= member->lag_count && n > member->lag_count; single++) {
+        if (own >= errors[single * member->horizon + h]) {
+            return false;
+        }
+    }
+    return true;
 }
 
 static void set_skip(struct member *member, const double *errors, const double *seen)
@@ -203,9 +216,10 @@ static void set_skip(struct member *member, const double *errors, const double *
     for (size_t h = 0; h < horizon; h++) {
         double total = 0.0;
         for (size_t pass = 0; pass < 2; pass++) {
-            for (size_t n = 0; n <= member->lag_count; n++) {
+            for (size_t n = 0; n <= member->skip_count; n++) {
                 double error = errors[n * horizon + h] / fmax(1.0, seen[h]) + 1e-4;
-                double weight = pow(error, -SKIP_POWER);
+                double weight =
+                    weighs_at_first(member, errors, n, h) ? pow(error, -SKIP_POWER) : 0.0;
                 if (pass == 0) {
                     total += weight;
                 } else if (n == 0) {
@@ -219,7 +233,8 @@ static void set_skip(struct member *member, const double *errors, const double *
     }
 }
 
-/* The linear skip begins as the mean of last value and lags, weighted by how well each did. */
+/* The linear skip begins as the mean of last value, lags and means, weighted by how well each did.
+ */
 static enum status start_skip(struct trainer *trainer, struct error *error)
 {
     struct member *member = trainer->member;
@@ -227,11 +242,11 @@ static enum status start_skip(struct trainer *trainer, struct error *error)
         return STATUS_OK;
     }
     size_t horizon = member->horizon;
-    double *errors = mem_zeroed((member->lag_count + 2) * horizon, sizeof(double));
+    double *errors = mem_zeroed((member->skip_count + 2) * horizon, sizeof(double));
     if (errors == NULL) {
         return error_set(error, STATUS_NO_MEMORY, "could not start the linear skip");
     }
-    double *seen = errors + (member->lag_count + 1) * horizon;
+    double *seen = errors + (member->skip_count + 1) * horizon;
     struct random random;
     random_init(&random, trainer->seed, STREAM_SKIP);
     struct tape *tape = &trainer->tapes[0];

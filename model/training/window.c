@@ -256,7 +256,7 @@ void windows_mix(const struct window_sampler *sampler, const struct network_batc
             mix_values(a.context, b.context, member->shape.context, lam);
         }
         if (a.lags != NULL) {
-            mix_values(a.lags, b.lags, member->lag_count * member->horizon, lam);
+            mix_values(a.lags, b.lags, member->skip_count * member->horizon, lam);
         }
         real *weight = batch->weight->data + row * targets;
         for (size_t i = 0; i < targets; i++) {

@@ -171,6 +171,7 @@ static void compare(const struct snapshot *one, const struct snapshot *other)
         memcmp(one->seasons, other->seasons, sizeof(one->seasons)) != 0 ||
         one->plan.step_ms != other->plan.step_ms || one->plan.horizon != other->plan.horizon ||
         one->plan.lag_count != other->plan.lag_count ||
+        one->plan.mean_count != other->plan.mean_count ||
         one->plan.period_count != other->plan.period_count ||
         one->blend.count != other->blend.count ||
         memcmp(&one->blend.group, &other->blend.group, sizeof(one->blend.group)) != 0 ||

@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "base/random.h"
 #include "model/network.h"
+#include "model/order.h"
 #include "tests/unit/model/model_test.h"
 
 #include <string.h>
@@ -18,7 +19,7 @@ static double values[LENGTH];
 static struct feature_plan plan;
 static real steps[(CONTEXT + STEPS) * 22];
 static real context[CONTEXT];
-static real lags[LAGS_MAX * HORIZON];
+static real lags[(LAGS_MAX + SEASONS_MAX) * HORIZON];
 
 static int setup(UNUSED void **state)
 {
@@ -79,9 +80,18 @@ static void chooses_lags_that_are_known(UNUSED void **state)
     assert_int_equal(chosen.lags[3], 168);
     assert_int_equal(chosen.lags[4], 336);
     assert_int_equal(chosen.folds[3], 0);
+    assert_int_equal(chosen.mean_count, 1); /* of seven days; three weeks would reach too far */
+    assert_int_equal(chosen.means[0], 24);
+    assert_int_equal(chosen.depths[0], 7);
     assert_int_equal(chosen.period_count, 2);
+    feature_plan_choose(&chosen, (uint32_t[SEASONS_MAX]){24, 168, 0}, 200);
+    assert_int_equal(chosen.lag_count, 3); /* a week lies beyond 0.6 of 200 */
+    assert_int_equal(chosen.depths[0], 4);
     feature_plan_choose(&chosen, (uint32_t[SEASONS_MAX]){24, 168, 0}, 30000);
     assert_int_equal(chosen.lags[5], 364 * 24);
+    assert_int_equal(chosen.mean_count, 2);
+    assert_int_equal(chosen.means[1], 168);
+    assert_int_equal(chosen.depths[1], 3);
     assert_int_equal(chosen.periods[2], 8766);
     feature_plan_choose(&chosen, (uint32_t[SEASONS_MAX]){0, 0, 0}, 700);
     assert_int_equal(chosen.lag_count, 0);
@@ -148,6 +158,68 @@ static void lags_fold_over_the_horizon(UNUSED void **state)
         assert_close((double)room[4 * i + 3], 1.0, 0);
         assert_close((double)room[4 * i + 2], (values[lagged] - scale.shift) / scale.scale, 1e-5);
     }
+}
+
+/* The mean of `depth` seasons before index `at` of which values[0 .. known) are known, without the
+ * least and the largest: sorted, to be seen at a glance. NaN of nothing. */
+static double mean_of_seasons(size_t season, size_t depth, size_t at, size_t known)
+{
+    double seen[MEAN_DEPTH_MAX];
+    size_t count = 0;
+    size_t newest = season;
+    while (at - newest >= known) {
+        newest += season;
+    }
+    for (size_t k = 0; k < depth; k++) {
+        size_t back = newest + k * season;
+        if (back <= at && !isnan(values[at - back])) {
+            seen[count++] = values[at - back];
+        }
+    }
+    size_t cut = count > 2 ? 1 : 0;
+    double sum = 0.0;
+    order_sort(seen, count);
+    for (size_t k = cut; k < count - cut; k++) {
+        sum += seen[k];
+    }
+    return count > 0 ? sum / (double)(count - 2 * cut) : (double)NAN;
+}
+
+/* Gaps count for nothing, and one absurd value changes none of their digits. */
+static void means_leave_out_the_least_and_the_largest(UNUSED void **state)
+{
+    enum { LONG_HORIZON = 40, SEASON = 12, DEPTH = 5, ORIGIN = 120 };
+    static real room[(CONTEXT + LONG_HORIZON) * 2];
+    static real means[LONG_HORIZON];
+    struct feature_plan of = {.step_ms = HOUR,
+                              .horizon = LONG_HORIZON,
+                              .means = {SEASON},
+                              .depths = {DEPTH},
+                              .mean_count = 1};
+    struct feature_shape shape = {
+        .context = CONTEXT, .steps = LONG_HORIZON, .scale = SCALE_STANDARD, .use_lags = true};
+    double kept[LENGTH];
+    memcpy(kept, values, sizeof(values));
+    for (size_t at = 10; at < 100; at += 10) {
+        values[at] = (double)NAN;
+    }
+    for (size_t k = 1; k <= DEPTH; k++) { /* a phase of which nothing is known */
+        values[ORIGIN + 3 - k * SEASON] = (double)NAN;
+    }
+    struct window_source source = source_at(ORIGIN);
+    struct window_scale scale = window_scale(&shape, &source);
+    struct window_inputs out = {.steps = room, .context = context, .lags = means};
+    values[ORIGIN - 1 - 2 * SEASON] = 1e15; /* before the context: the scale is as it was */
+    window_fill(&of, &shape, &source, &scale, &out);
+    size_t filled = 0;
+    for (size_t h = 0; h < LONG_HORIZON; h++) {
+        double mean = mean_of_seasons(SEASON, DEPTH, ORIGIN + h, ORIGIN);
+        double scaled = isnan(mean) ? scale.base : (mean - scale.shift) / scale.scale;
+        assert_close((double)means[h], scaled, 1e-5);
+        filled += isnan(mean) ? 1 : 0;
+    }
+    assert_true(filled >= 1 && filled < 8);
+    memcpy(values, kept, sizeof(values));
 }
 
 static void sees_nothing_from_the_origin_on(UNUSED void **state)
@@ -293,6 +365,7 @@ int main(void)
         cmocka_unit_test(chooses_lags_that_are_known),
         cmocka_unit_test(lags_fold_over_the_horizon),
         cmocka_unit_test(fills_values_masks_lags_and_phases),
+        cmocka_unit_test(means_leave_out_the_least_and_the_largest),
         cmocka_unit_test(sees_nothing_from_the_origin_on),
         cmocka_unit_test(scales_go_there_and_back),
         cmocka_unit_test(units_do_not_matter),

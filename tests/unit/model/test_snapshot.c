@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define LENGTH  300
+#define LENGTH  480
 #define HORIZON 12
 #define HOUR    INT64_C(3600000)
 
