@@ -3,6 +3,7 @@
  */
 #include "base/file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -47,6 +48,20 @@ static int system_sync_folder(const char *path)
     return failed;
 }
 
+/* What cannot be removed keeps the folder, and rmdir says so. */
+static int system_remove_folder(const char *path)
+{
+    DIR *items = opendir(path);
+    if (items == NULL) {
+        return -1;
+    }
+    for (struct dirent *item; (item = readdir(items)) != NULL;) {
+        (void)unlinkat(dirfd(items), item->d_name, 0);
+    }
+    closedir(items);
+    return rmdir(path);
+}
+
 static const struct file_system own = {
     .open = system_open,
     .read = read,
@@ -59,6 +74,7 @@ static const struct file_system own = {
     .sync_folder = system_sync_folder,
     .rename = rename,
     .remove = unlink,
+    .remove_folder = system_remove_folder,
 };
 
 static const struct file_system *in_use = &own;

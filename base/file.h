@@ -28,6 +28,7 @@ struct file_system {
     int (*sync_folder)(const char *path);
     int (*rename)(const char *from, const char *to);
     int (*remove)(const char *path);
+    int (*remove_folder)(const char *path); /* with the plain files in it */
 };
 
 /* The one in use. */

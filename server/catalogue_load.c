@@ -19,8 +19,13 @@ static bool collect_entry(void *context, const char *key, const char *json, size
     if (catalogue->count == ENTRIES_MAX) {
         return false;
     }
-    if (model_entry_read(&catalogue->entries[catalogue->count], json, length, &error) !=
-        STATUS_OK) {
+    enum status status =
+        model_entry_read(&catalogue->entries[catalogue->count], json, length, &error);
+    if (status == STATUS_NO_MEMORY) {
+        catalogue->no_memory = true;
+        return false;
+    }
+    if (status != STATUS_OK) {
         log_error("catalogue", "record left out", "key=%s reason=%s", key, QUOTED(error.text));
         catalogue->unreadable++;
         return true;
@@ -36,6 +41,9 @@ static enum status read_records(struct catalogue *catalogue, struct error *error
     if (status == STATUS_OK) {
         status = storage_records(reader, MODEL_RECORD_KIND, collect_entry, catalogue, error);
         storage_reader_close(reader);
+    }
+    if (status == STATUS_OK && catalogue->no_memory) {
+        return error_set(error, STATUS_NO_MEMORY, "could not allocate the record of a model");
     }
     return status;
 }

@@ -14,7 +14,6 @@
 #include "server/model_entry.h"
 #include "storage/backup.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -94,16 +93,26 @@ struct model_name {
 struct model_names {
     struct model_name *names; /* MODELS_MAX */
     size_t count;
+    struct error error; /* why they are not all of them */
 };
 
+/* A record that cannot be read has no file that could be used. */
 static bool collect_model(void *context, const char *key, const char *json, size_t length)
 {
     struct model_names *models = context;
     struct model_entry entry = {0};
-    struct error ignored = {0};
+    struct error unreadable = {0};
     (void)key;
-    if (models->count < MODELS_MAX &&
-        model_entry_read(&entry, json, length, &ignored) == STATUS_OK) {
+    if (models->count == MODELS_MAX) {
+        error_set(&models->error, STATUS_TOO_LARGE, "there are more than %d models", MODELS_MAX);
+        return false;
+    }
+    enum status status = model_entry_read(&entry, json, length, &unreadable);
+    if (status == STATUS_NO_MEMORY) {
+        models->error = unreadable;
+        return false;
+    }
+    if (status == STATUS_OK) {
         struct model_name *name = &models->names[models->count++];
         memcpy(name->id, entry.id, sizeof(name->id));
         memcpy(name->file, entry.file, sizeof(name->file));
@@ -158,6 +167,10 @@ static enum status models_add(struct backup *backup, const char *directory, size
         models.names == NULL || part == NULL
             ? error_set(error, STATUS_NO_MEMORY, "could not allocate a list of models")
             : backup_records(backup, MODEL_RECORD_KIND, collect_model, &models, error);
+    if (status == STATUS_OK && models.error.status != STATUS_OK) {
+        *error = models.error;
+        status = error->status;
+    }
     for (size_t i = 0; status == STATUS_OK && i < models.count; i++) {
         const struct model_name *model = &models.names[i];
         char path[PATH_BYTES];
@@ -222,9 +235,10 @@ int command_backup(int argc, char **argv)
         .argc = argc,
         .argv = argv,
     };
-    static struct request request = {.rate_mib = RATE_DEFAULT_MIB};
+    static struct request request; /* large */
     struct error error = {0};
     int code;
+    request = (struct request){.rate_mib = RATE_DEFAULT_MIB};
     if (!request_read(&line, "the file to write is missing", &request, &code)) {
         return code;
     }
@@ -248,19 +262,10 @@ static enum status failed(const char *doing, const char *path, struct error *err
                      "could not %s '%.200s': %s", doing, path, strerror(errno));
 }
 
-/* The plain files in a folder, and the folder. Where it fails the next step says so. */
+/* Where it fails the next step says so. */
 static void folder_remove(const char *folder)
 {
-    char path[PATH_BYTES + 300];
-    DIR *items = opendir(folder);
-    for (struct dirent *item; items != NULL && (item = readdir(items)) != NULL;) {
-        snprintf(path, sizeof(path), "%s/%s", folder, item->d_name);
-        (void)unlink(path);
-    }
-    if (items != NULL) {
-        closedir(items);
-        (void)rmdir(folder);
-    }
+    (void)!file_system()->remove_folder(folder);
 }
 
 static enum status folder_make(const char *folder, struct error *error)
@@ -421,9 +426,10 @@ int command_restore(int argc, char **argv)
         .argc = argc,
         .argv = argv,
     };
-    static struct request request;
+    static struct request request; /* large */
     struct error error = {0};
     int code;
+    request = (struct request){0};
     if (!request_read(&line, "the file to restore is missing", &request, &code)) {
         return code;
     }

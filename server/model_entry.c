@@ -162,6 +162,7 @@ enum status model_entry_read(struct model_entry *entry, const char *json, size_t
     memset(entry, 0, sizeof(*entry));
     json_reader_init(&reader, json, length);
     bool sound = json_next(&reader) == JSON_OBJECT_BEGIN;
+    bool no_memory = false;
     while (sound) {
         enum json_token token = json_next(&reader);
         if (token == JSON_OBJECT_END) {
@@ -171,6 +172,7 @@ enum status model_entry_read(struct model_entry *entry, const char *json, size_t
         sound = token == JSON_KEY && read_member(&reader, entry);
         if (sound && last_own) {
             sound = keep_description(entry, reader.cursor, json + length);
+            no_memory = !sound;
         }
     }
     /* The file is a plain name in the folder of models. */
@@ -178,7 +180,9 @@ enum status model_entry_read(struct model_entry *entry, const char *json, size_t
             entry->file[0] != '\0' && entry->file[0] != '.' && strchr(entry->file, '/') == NULL;
     if (!sound) {
         model_entry_release(entry);
-        return error_set(error, STATUS_CORRUPT, "record of a model cannot be read");
+        return no_memory
+                   ? error_set(error, STATUS_NO_MEMORY, "could not allocate the record of a model")
+                   : error_set(error, STATUS_CORRUPT, "record of a model cannot be read");
     }
     return STATUS_OK;
 }

@@ -51,7 +51,7 @@ const char *standing_name(enum standing standing);
 void model_entry_decide(struct model_entry *entry, enum standing standing, const char *by,
                         const char *format, ...) PRINTF_LIKE(4, 5);
 
-/* STATUS_CORRUPT where the text is no such record. */
+/* STATUS_CORRUPT where the text is no such record; STATUS_NO_MEMORY says nothing about it. */
 enum status model_entry_read(struct model_entry *entry, const char *json, size_t length,
                              struct error *error) MUST_USE;
 void model_entry_write(const struct model_entry *entry, struct text *out);

@@ -426,11 +426,10 @@ static enum status sqlite_open_store(struct storage *storage, const char *path, 
     state->directory = mem_copy_text(path, strlen(path));
     state->file = path_join(path, "forecastd.db");
     bool read_only = storage->options.read_only;
-    struct stat about;
     if (scratch_make(state, error) != STATUS_OK) {
         goto failed;
     }
-    if (read_only && stat(state->file, &about) != 0) {
+    if (read_only && file_system()->size(state->file) < 0 && errno == ENOENT) {
         error_set(error, STATUS_NOT_FOUND, "there is no store in \"%.200s\"", path);
         goto failed;
     }

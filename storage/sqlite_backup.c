@@ -366,11 +366,15 @@ static enum status sum_compute(struct sqlite3 *db, char hex[65], struct error *e
                          " 'backup' ORDER BY name",
                          &tables, error);
     }
-    while (status == STATUS_OK && sqlite3_step(tables) == SQLITE_ROW) {
+    int code = SQLITE_DONE;
+    while (status == STATUS_OK && (code = sqlite3_step(tables)) == SQLITE_ROW) {
         char *text = sqlite3_mprintf("SELECT * FROM \"%w\"", sqlite3_column_text(tables, 0));
         status = text == NULL ? error_set(error, STATUS_NO_MEMORY, "could not allocate a query")
                               : rows_add(&hash, db, text, error);
         sqlite3_free(text);
+    }
+    if (status == STATUS_OK && code != SQLITE_DONE) {
+        status = sqlite_status(db, code, "read the backup", error);
     }
     sqlite3_finalize(tables);
     sha256_hex(&hash, hex);

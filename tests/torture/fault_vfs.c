@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { FIRST_NUMBER = 1 << 20, HANDLES_MAX = 16 };
 
@@ -449,11 +450,15 @@ static int own_open(const char *path, int flags, mode_t mode)
         return fail(flags & O_CREAT ? code_of(fault) : EIO);
     }
     struct disk_file *file = disk_find(mounted, path);
+    bool was_there = file != NULL;
     if (file == NULL && (flags & O_CREAT) != 0) {
         file = disk_create(mounted, path);
     }
     if (file == NULL) {
         return fail(ENOENT);
+    }
+    if (was_there && (flags & O_EXCL) != 0) {
+        return fail(EEXIST);
     }
     if ((flags & O_TRUNC) != 0 && file->now.length > 0) {
         (void)disk_resize(mounted, file, 0);
@@ -552,11 +557,30 @@ static int64_t own_size(const char *path)
     return size;
 }
 
+/* Folders are names of files only: one is there when something is in it, or on the real disk. */
+static bool folder_holds(const char *folder, const char *path)
+{
+    size_t length = strlen(folder);
+    return strncmp(path, folder, length) == 0 && path[length] == '/';
+}
+
 static int own_make_folder(const char *path, mode_t mode)
 {
-    (void)path, (void)mode;
-    errno = EEXIST;
-    return -1;
+    enum disk_fault fault;
+    (void)mode;
+    if (access(path, F_OK) == 0) {
+        errno = EEXIST;
+        return -1;
+    }
+    if (!begin(path, false, &fault)) {
+        return fail(code_of(fault));
+    }
+    for (size_t i = 0; i < mounted->now.count; i++) {
+        if (folder_holds(path, mounted->now.items[i].path)) {
+            return fail(EEXIST);
+        }
+    }
+    return end(0);
 }
 
 static int own_sync_folder(const char *path)
@@ -569,13 +593,32 @@ static int own_sync_folder(const char *path)
     return end(0);
 }
 
+/* All that is in a folder, one after the other: a power cut may leave some of it behind. */
+static bool folder_rename(const char *from, const char *to)
+{
+    char old[DISK_PATH_MAX], new[DISK_PATH_MAX];
+    size_t count = 0;
+    for (size_t i = 0; i < mounted->now.count;) {
+        snprintf(old, sizeof old, "%s", mounted->now.items[i].path);
+        if (!folder_holds(from, old)) {
+            i++;
+            continue;
+        }
+        int length = snprintf(new, sizeof new, "%s%s", to, old + strlen(from));
+        CHECK(length < DISK_PATH_MAX && disk_rename(mounted, old, new));
+        count++;
+        i = 0; /* names have moved */
+    }
+    return count > 0;
+}
+
 static int own_rename(const char *from, const char *to)
 {
     enum disk_fault fault;
     bool was_dead = mounted->dead;
     (void)begin(to, true, &fault);
     if (fault == DISK_NO_FAULT || (fault == DISK_CUT && !was_dead)) {
-        if (!disk_rename(mounted, from, to)) {
+        if (!disk_rename(mounted, from, to) && !folder_rename(from, to)) {
             return fail(ENOENT);
         }
     }
@@ -596,6 +639,20 @@ static int own_remove(const char *path)
     return fault == DISK_NO_FAULT ? end(0) : fail(EIO);
 }
 
+static int own_remove_folder(const char *path)
+{
+    char file[DISK_PATH_MAX];
+    for (size_t i = 0; i < mounted->now.count;) {
+        snprintf(file, sizeof file, "%s", mounted->now.items[i].path);
+        if (!folder_holds(path, file)) {
+            i++;
+        } else if (own_remove(file) != 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
 static const struct file_system own_files = {
     .open = own_open,
     .read = own_read,
@@ -608,6 +665,7 @@ static const struct file_system own_files = {
     .sync_folder = own_sync_folder,
     .rename = own_rename,
     .remove = own_remove,
+    .remove_folder = own_remove_folder,
 };
 
 void fault_vfs_mount(struct disk *disk)

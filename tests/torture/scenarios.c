@@ -6,8 +6,11 @@
 #include "base/clock.h"
 #include "storage/sqlite_store.h"
 #include "storage/writer.h"
+#include "tests/torture/copies.h"
+#include "tests/torture/thinning.h"
 
 #include <setjmp.h>
+#include <sqlite3.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -200,35 +203,94 @@ static void prepare_trash(struct history *history)
     history_delete(history);
 }
 
+/* Makes the store what an older version would have left, and closes it: later ones only added
+ * tables. */
+static void age(struct history *history, const char *text, int version)
+{
+    char path[DISK_PATH_MAX];
+    sqlite3 *db = NULL;
+    history_compact(history);
+    history_ingest(history);
+    history_close(history);
+    snprintf(path, sizeof path, "%s/forecastd.db", history->directory);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, text, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_stmt *statement = NULL;
+    assert_int_equal(sqlite3_prepare_v2(db, "PRAGMA user_version", -1, &statement, NULL),
+                     SQLITE_OK);
+    assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
+    assert_int_equal(sqlite3_column_int(statement, 0), version);
+    sqlite3_finalize(statement);
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+}
+
+static void prepare_version_1(struct history *history)
+{
+    age(history,
+        "BEGIN; DROP TABLE downsampled; DROP TABLE vintage; PRAGMA user_version = 1; COMMIT", 1);
+}
+
+static void prepare_version_2(struct history *history)
+{
+    age(history, "BEGIN; DROP TABLE downsampled; PRAGMA user_version = 2; COMMIT", 2);
+}
+
 const struct scenario scenarios[] = {
-    {"open", shut, open_it},
-    {"open after a cut", scenario_kill, open_it},
-    {"close", nothing, shut},
-    {"close after compaction", history_compact, shut},
-    {"ingest", nothing, history_ingest},
-    {"ingest with flushes", nothing, ingest_much},
-    {"ingest after compaction", history_compact, ingest_much},
-    {"delete", nothing, history_delete},
-    {"delete what is in chunks", history_compact, history_delete},
-    {"settings and retention", nothing, history_retention},
-    {"retention of chunks", history_compact, history_retention},
-    {"record", nothing, record_put},
-    {"record deleted", prepare_records, record_delete},
-    {"vintages", nothing, vintages_put},
-    {"vintages expire", prepare_records, vintages_expire},
-    {"compaction", nothing, history_compact},
-    {"compaction of late points", history_compact, history_compact},
-    {"trash", prepare_trash, trash},
-    {"checkpoint", ingest_much, history_checkpoint},
-    {"read", history_compact, read_everything},
-    {"read newest", history_compact, read_newest},
-    {"read records", prepare_records, read_records},
-    {"read vintages", prepare_records, read_vintages},
-    {"reader", nothing, reader_anew},
-    {"check", history_compact, check_all},
-    {"publish", prepare_models, history_publish},
-    {"roll back", prepare_models, roll_back},
-    {"promote", prepare_models, promote},
+    {.name = "open", .prepare = shut, .run = open_it},
+    {.name = "open after a cut", .prepare = scenario_kill, .run = open_it},
+    {.name = "close", .prepare = nothing, .run = shut},
+    {.name = "close after compaction", .prepare = history_compact, .run = shut},
+    {.name = "ingest", .prepare = nothing, .run = history_ingest},
+    {.name = "ingest with flushes", .prepare = nothing, .run = ingest_much},
+    {.name = "ingest after compaction", .prepare = history_compact, .run = ingest_much},
+    {.name = "delete", .prepare = nothing, .run = history_delete},
+    {.name = "delete what is in chunks", .prepare = history_compact, .run = history_delete},
+    {.name = "settings and retention", .prepare = nothing, .run = history_retention},
+    {.name = "retention of chunks", .prepare = history_compact, .run = history_retention},
+    {.name = "record", .prepare = nothing, .run = record_put},
+    {.name = "record deleted", .prepare = prepare_records, .run = record_delete},
+    {.name = "vintages", .prepare = nothing, .run = vintages_put},
+    {.name = "vintages expire", .prepare = prepare_records, .run = vintages_expire},
+    {.name = "compaction", .prepare = nothing, .run = history_compact},
+    {.name = "compaction of late points", .prepare = history_compact, .run = history_compact},
+    {.name = "trash", .prepare = prepare_trash, .run = trash},
+    {.name = "checkpoint", .prepare = ingest_much, .run = history_checkpoint},
+    {.name = "read", .prepare = history_compact, .run = read_everything},
+    {.name = "read newest", .prepare = history_compact, .run = read_newest},
+    {.name = "read records", .prepare = prepare_records, .run = read_records},
+    {.name = "read vintages", .prepare = prepare_records, .run = read_vintages},
+    {.name = "reader", .prepare = nothing, .run = reader_anew},
+    {.name = "check", .prepare = history_compact, .run = check_all},
+    {.name = "publish", .prepare = prepare_models, .run = history_publish, .models = true},
+    {.name = "roll back", .prepare = prepare_models, .run = roll_back, .models = true},
+    {.name = "promote", .prepare = prepare_models, .run = promote, .models = true},
+    {.name = "migration from version 1", .prepare = prepare_version_1, .run = open_it},
+    {.name = "migration from version 2", .prepare = prepare_version_2, .run = open_it},
+    {.name = "backup",
+     .prepare = copies_prepare_backup,
+     .run = copies_backup,
+     .models = true,
+     .judge = copies_judge_backup},
+    {.name = "restore",
+     .prepare = copies_prepare_restore,
+     .run = copies_restore,
+     .models = true,
+     .judge = copies_judge_restore},
+    {.name = "downsampling",
+     .prepare = thinning_prepare,
+     .run = thinning_all,
+     .options = thinning_options,
+     .judge = thinning_judge},
+    {.name = "downsampling in slices",
+     .prepare = thinning_prepare,
+     .run = thinning_slices,
+     .options = thinning_options,
+     .judge = thinning_judge},
+    {.name = "retention of what was downsampled",
+     .prepare = thinning_prepare_thinned,
+     .run = thinning_retain,
+     .options = thinning_options,
+     .judge = thinning_judge_retained},
 };
 
 const size_t scenario_count = sizeof scenarios / sizeof *scenarios;
@@ -238,7 +300,10 @@ void scenario_begin(struct history *history, const struct scenario *scenario,
 {
     struct error error = {0};
     history_init(history, 5, directory);
-    history->model = scenario->prepare == prepare_models ? model : NULL;
+    history->model = scenario->models ? model : NULL;
+    if (scenario->options != NULL) {
+        scenario->options(history);
+    }
     if (!history_open(history, &error)) {
         fail_msg("%s", error.text);
     }

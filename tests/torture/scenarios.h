@@ -10,6 +10,11 @@ struct scenario {
     const char *name;
     void (*prepare)(struct history *history);
     void (*run)(struct history *history);
+    bool models;                              /* there are some to publish, or to copy */
+    void (*options)(struct history *history); /* NULL: as usual */
+    /* NULL: nothing. Faults are over, the store is open, and what `run` said is judged by what is
+     * there; then it is done again and must succeed. False: history->why. */
+    bool (*judge)(struct history *history);
 };
 
 extern const struct scenario scenarios[];
