@@ -198,8 +198,13 @@ enum status catalogue_check(struct storage *storage, const char *directory, stor
         struct snapshot *snapshot = NULL;
         struct error why = {0};
         catalogue_path(directory, entry->file, path);
-        if (entry->standing != STANDING_CORRUPT &&
-            snapshot_load(path, entry->sha256, &snapshot, &why) != STATUS_OK) {
+        if (entry->standing != STANDING_CORRUPT) {
+            (void)!snapshot_load(path, entry->sha256, &snapshot, &why);
+        }
+        if (why.status == STATUS_NO_MEMORY || why.status == STATUS_IO) {
+            *error = why; /* nothing is known about the file */
+            status = error_wrap(error, "could not check model %s", entry->id);
+        } else if (why.status != STATUS_OK) {
             snprintf(line, sizeof(line),
                      "model %s: %s; the daemon sets it aside and the previous one serves, the next "
                      "training replaces it",

@@ -29,6 +29,7 @@ struct check {
     storage_report report;
     void *context;
     uint64_t findings;
+    struct error failed; /* why not all could be looked at: memory or the disk, for now */
     struct point *decoded;
     /* The series that the scan is in. */
     int64_t series, first_ms, last_ms;
@@ -51,7 +52,8 @@ static void finding(struct check *check, const char *format, ...)
     }
 }
 
-/* Calls for each row of a query; the text of an error is a finding. */
+/* Calls for each row of a query. What SQLite calls damage is a finding; that memory or the disk
+ * failed says nothing about the store. */
 static void each(struct check *check, const char *text,
                  void (*visit)(struct check *, struct sqlite3_stmt *))
 {
@@ -61,7 +63,12 @@ static void each(struct check *check, const char *text,
         visit(check, statement);
         code = SQLITE_OK;
     }
-    if (code != SQLITE_DONE) {
+    struct error error = {0};
+    enum status status =
+        code == SQLITE_DONE ? STATUS_OK : sqlite_status(check->db, code, "read the store", &error);
+    if (status == STATUS_IO || status == STATUS_NO_MEMORY || status == STATUS_BUSY) {
+        check->failed = error;
+    } else if (status != STATUS_OK) {
         finding(check, "database: cannot read: %s; " DO_RESTORE, sqlite3_errmsg(check->db));
     }
     sqlite3_finalize(statement);
@@ -295,7 +302,10 @@ enum status sqlite_check_database(struct sqlite3 *db, const struct check_options
         return error_set(error, STATUS_CORRUPT, "the store has %llu faults",
                          (unsigned long long)check.findings);
     }
-    return STATUS_OK;
+    if (check.failed.status != STATUS_OK) {
+        *error = check.failed;
+    }
+    return check.failed.status;
 }
 
 static enum status file_check(const char *file, int64_t retention_ms, storage_report report,

@@ -304,7 +304,9 @@ void disk_sync_parent(struct disk *disk, const char *path)
 void disk_fault_set(struct disk *disk, uint64_t nth, enum disk_fault fault, bool persistent)
 {
     pthread_mutex_lock(&disk->lock);
-    uint64_t done = fault == DISK_CUT ? disk->changes : disk->operations;
+    uint64_t done = fault == DISK_CUT   ? disk->changes
+                    : fault == DISK_END ? disk->reads
+                                        : disk->operations;
     disk->fault_at = nth == 0 ? 0 : done + nth;
     disk->fault = fault;
     disk->persistent = persistent;
@@ -319,7 +321,7 @@ enum disk_fault disk_strikes(struct disk *disk, const char *path, bool change)
     if (disk->dead) {
         return DISK_CUT;
     }
-    if (disk->fault_at == 0 || (disk->fault == DISK_CUT && !change)) {
+    if (disk->fault_at == 0 || disk->fault == DISK_END || (disk->fault == DISK_CUT && !change)) {
         return DISK_NO_FAULT;
     }
     uint64_t done = disk->fault == DISK_CUT ? disk->changes : disk->operations;
@@ -330,6 +332,18 @@ enum disk_fault disk_strikes(struct disk *disk, const char *path, bool change)
     snprintf(disk->struck_path, sizeof disk->struck_path, "%s", path);
     disk->dead = disk->fault == DISK_CUT;
     return disk->fault;
+}
+
+bool disk_ends(struct disk *disk, const char *path)
+{
+    disk->reads++;
+    if (disk->fault_at == 0 || disk->fault != DISK_END || disk->reads < disk->fault_at ||
+        (disk->reads > disk->fault_at && !disk->persistent)) {
+        return false;
+    }
+    disk->struck = true;
+    snprintf(disk->struck_path, sizeof disk->struck_path, "%s", path);
+    return true;
 }
 
 /* ---------------------------------------------------------------- the power comes back */

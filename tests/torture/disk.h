@@ -32,6 +32,7 @@ enum disk_fault {
     DISK_ENOSPC, /* what needs room fails for want of it; the rest fails with an I/O error */
     DISK_SHORT,  /* a write does its first half and fails for want of room; an own file is read by
                     halves */
+    DISK_END,    /* a read finds the file to end: SQLite's half way, an own file's at once */
     DISK_CUT,    /* the power goes: this change may have begun, nothing works after it */
 };
 
@@ -79,9 +80,10 @@ struct disk {
     size_t entry_count;
 
     uint64_t operations; /* reads, locks and look-ups too */
+    uint64_t reads;      /* of bytes */
     uint64_t changes;    /* what may change the plates: writes, syncs, names */
     uint64_t syncs;
-    uint64_t fault_at; /* of operations, of DISK_CUT of changes; 0: none */
+    uint64_t fault_at; /* of operations, of DISK_CUT of changes, of DISK_END of reads; 0: none */
     enum disk_fault fault;
     bool persistent;
     bool struck;
@@ -98,7 +100,7 @@ struct disk *disk_new(uint64_t seed);
 void disk_free(struct disk *disk);
 
 /* The nth operation from now on (1: the next) fails, with `persistent` all later ones too; 0: none.
- * For DISK_CUT the nth change is meant. */
+ * For DISK_CUT the nth change is meant, for DISK_END the nth read. */
 void disk_fault_set(struct disk *disk, uint64_t nth, enum disk_fault fault, bool persistent);
 
 /* From now on a sync of SQLite's takes until they are released; how many wait. */
@@ -115,6 +117,8 @@ int64_t disk_used(struct disk *disk);
 
 /* Counts an operation; the fault that strikes it, if any. After a cut: DISK_CUT. */
 enum disk_fault disk_strikes(struct disk *disk, const char *path, bool change);
+/* Counts a read that nothing else struck; whether DISK_END does. */
+bool disk_ends(struct disk *disk, const char *path);
 struct disk_file *disk_find(struct disk *disk, const char *path);
 /* NULL where there are too many. */
 struct disk_file *disk_create(struct disk *disk, const char *path);

@@ -62,7 +62,8 @@ static int vfs_read(sqlite3_file *base, void *bytes, int amount, sqlite3_int64 a
     struct handle *handle = (struct handle *)base;
     int code = refuse(handle->file->path, false, SQLITE_IOERR_READ);
     if (code == SQLITE_OK) {
-        int64_t count = disk_read(handle->file, at, bytes, amount);
+        bool ends = disk_ends(mounted, handle->file->path);
+        int64_t count = disk_read(handle->file, at, bytes, ends ? amount / 2 : amount);
         if (count < amount) {
             memset((unsigned char *)bytes + count, 0, (size_t)(amount - count));
             code = SQLITE_IOERR_SHORT_READ;
@@ -483,6 +484,9 @@ static ssize_t own_read(int number, void *bytes, size_t length)
         length = length / 2 + length % 2; /* a part, never the end */
     } else if (fault != DISK_NO_FAULT) {
         return fail(EIO);
+    }
+    if (disk_ends(mounted, handles[i].file->path)) {
+        length = 0;
     }
     int64_t count = disk_read(handles[i].file, handles[i].at, bytes, (int64_t)length);
     handles[i].at += count;

@@ -10,6 +10,7 @@ struct scenario {
     const char *name;
     void (*prepare)(struct history *history);
     void (*run)(struct history *history);
+    bool reads_only;                          /* changes nothing of the store */
     bool models;                              /* there are some to publish, or to copy */
     void (*options)(struct history *history); /* NULL: as usual */
     /* NULL: nothing. Faults are over, the store is open, and what `run` said is judged by what is
