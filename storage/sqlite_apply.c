@@ -335,7 +335,7 @@ void sqlite_warm(struct sqlite_state *state, struct sqlite_series *series)
     struct point *points = mem_array(wanted + 1, sizeof *points);
     struct sqlite3_stmt *statement = state->statements[SQL_CHUNKS_DOWN];
     struct error error = {0};
-    int64_t from_ms = INT64_MIN;
+    int64_t from_ms = INT64_MIN, before_ms = INT64_MAX;
     sqlite3_bind_int64(statement, 1, series->entry.id);
     sqlite3_bind_int64(statement, 2, tail->from_ms);
     int code = points == NULL ? SQLITE_NOMEM : SQLITE_ROW;
@@ -347,6 +347,14 @@ void sqlite_warm(struct sqlite_state *state, struct sqlite_series *series)
             code = SQLITE_CORRUPT;
             break;
         }
+        /* A row in another's place: whoever reads it from the disk gets an error, not this window.
+         */
+        if (decoded > 0 && (state->decoded[0].time_ms != sqlite3_column_int64(statement, 1) ||
+                            state->decoded[decoded - 1].time_ms > before_ms)) {
+            code = SQLITE_CORRUPT;
+            break;
+        }
+        before_ms = decoded > 0 ? state->decoded[0].time_ms - 1 : before_ms;
         decoded = points_lower_bound(state->decoded, decoded, tail->from_ms);
         size_t taken = decoded < wanted - count ? decoded : wanted - count;
         count += taken;

@@ -133,6 +133,13 @@ static void orphan_row(struct check *check, struct sqlite3_stmt *statement)
             (long long)sqlite3_column_int64(statement, 1));
 }
 
+/* An id is never given twice: such a row is not one of this table. */
+static void trash_row(struct check *check, struct sqlite3_stmt *statement)
+{
+    finding(check, "series %lld: it is there and its chunks are to be removed; " DO_RESTORE,
+            (long long)sqlite3_column_int64(statement, 0));
+}
+
 static void chunk_row(struct check *check, struct sqlite3_stmt *statement)
 {
     int64_t id = sqlite3_column_int64(statement, 0);
@@ -265,6 +272,7 @@ static void tables_check(struct check *check, bool aside)
          "SELECT series, count(*) FROM chunk WHERE series NOT IN (SELECT id FROM series)"
          " AND series NOT IN (SELECT series FROM trash) GROUP BY series",
          orphan_row);
+    each(check, "SELECT series FROM trash WHERE series IN (SELECT id FROM series)", trash_row);
     each(check, "SELECT state FROM chunk WHERE id < 0", newest_row);
     each(check,
          "SELECT series.id, min(chunk.first_ms), series.retention_ms FROM series JOIN chunk"

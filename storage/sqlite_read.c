@@ -20,10 +20,11 @@
 enum reader_statement { READ_RANGE, READ_DOWN, READ_RECORDS, READ_VINTAGES, READ_STATEMENTS };
 
 static const char *const reader_texts[READ_STATEMENTS] = {
-    [READ_RANGE] = ("SELECT data FROM chunk WHERE series = ?1 AND first_ms < ?3 AND first_ms >="
+    [READ_RANGE] = ("SELECT data, first_ms FROM chunk WHERE series = ?1 AND first_ms < ?3 "
+                    "AND first_ms >="
                     " coalesce((SELECT first_ms FROM chunk WHERE series = ?1 AND first_ms <= ?2"
                     "  ORDER BY first_ms DESC LIMIT 1), ?2) ORDER BY first_ms"),
-    [READ_DOWN] = ("SELECT data FROM chunk WHERE series = ?1 AND first_ms < ?2"
+    [READ_DOWN] = ("SELECT data, first_ms FROM chunk WHERE series = ?1 AND first_ms < ?2"
                    " ORDER BY first_ms DESC"),
     [READ_RECORDS] = "SELECT key, json FROM record WHERE kind = ?1 ORDER BY key",
     [READ_VINTAGES] = "SELECT issued_ms, crc, data FROM vintage WHERE series = ?1 AND"
@@ -210,7 +211,8 @@ static void order_begin(struct reader *reader)
 
 /* Decodes the row that the statement stands on. Chunks of a series do not overlap: where one does
  * not follow the one before, the database's own order is damaged, and points would come twice or be
- * left out. */
+ * left out. Where it does not begin when its row says, which is read from the index, one of the two
+ * is in another's place. */
 static enum status row_decode(struct reader *reader, struct sqlite3_stmt *statement, uint32_t id,
                               size_t *count, struct error *error)
 {
@@ -223,8 +225,16 @@ static enum status row_decode(struct reader *reader, struct sqlite3_stmt *statem
     if (chunk_decode(blob, length, reader->decoded, CHUNK_POINTS_MAX, count, error) != STATUS_OK) {
         return error_wrap(error, "series %u", id);
     }
-    if (*count > 0 && (reader->decoded[0].time_ms < reader->low_ms ||
-                       reader->decoded[*count - 1].time_ms > reader->high_ms)) {
+    if (*count == 0) {
+        return STATUS_OK;
+    }
+    int64_t first_ms = sqlite3_column_int64(statement, 1);
+    if (reader->decoded[0].time_ms != first_ms) {
+        return error_set(error, STATUS_CORRUPT,
+                         "the chunk of series %u from %lld on is not the one that its row names",
+                         id, (long long)first_ms);
+    }
+    if (first_ms < reader->low_ms || reader->decoded[*count - 1].time_ms > reader->high_ms) {
         return error_set(error, STATUS_CORRUPT, "chunks of series %u are out of order", id);
     }
     return STATUS_OK;

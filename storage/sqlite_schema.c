@@ -110,7 +110,7 @@ static const char *const statement_texts[SQL_STATEMENTS] = {
                      " first_ms <= ?2 ORDER BY first_ms DESC LIMIT 1",
     [SQL_CHUNK_AFTER] = "SELECT id, first_ms, count, data FROM chunk WHERE series = ?1 AND"
                         " first_ms > ?2 ORDER BY first_ms LIMIT 1",
-    [SQL_CHUNKS_DOWN] = "SELECT data FROM chunk WHERE series = ?1 AND first_ms < ?2"
+    [SQL_CHUNKS_DOWN] = "SELECT data, first_ms FROM chunk WHERE series = ?1 AND first_ms < ?2"
                         " ORDER BY first_ms DESC",
     /* From the chunk on that holds a time. */
     [SQL_CHUNKS_UP] = "SELECT id, first_ms, data FROM chunk WHERE series = ?1 AND first_ms >="
@@ -121,7 +121,9 @@ static const char *const statement_texts[SQL_STATEMENTS] = {
     [SQL_CHUNKS_DELETE] = "DELETE FROM chunk WHERE id > 0 AND series = ?1 AND first_ms >= ?2 AND"
                           " first_ms < ?3",
     [SQL_TRASH_ADD] = "INSERT OR IGNORE INTO trash(series) VALUES(?1)",
-    [SQL_TRASH_NEXT] = "SELECT series FROM trash LIMIT 1",
+    /* An id is never given twice: where there is such a series, the row is another table's. */
+    [SQL_TRASH_NEXT] = "SELECT series FROM trash WHERE NOT EXISTS"
+                       " (SELECT 1 FROM series WHERE id = trash.series) LIMIT 1",
     [SQL_TRASH_EMPTY] = "DELETE FROM chunk WHERE id IN"
                         " (SELECT id FROM chunk WHERE series = ?1 LIMIT ?2)",
     [SQL_TRASH_DONE] = "DELETE FROM trash WHERE series = ?1",

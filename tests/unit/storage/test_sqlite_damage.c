@@ -85,9 +85,52 @@ static void chunks_out_of_order_are_not_read(void **state)
     assert_int_equal(storage_reader_open(place->storage, &reader, &error), STATUS_OK);
     assert_int_equal(storage_read(reader, 1, 0, 20000, points, 20000, &count, &error),
                      STATUS_CORRUPT);
-    assert_non_null(strstr(error.text, "out of order"));
+    assert_non_null(strstr(error.text, "series 1"));
+    assert_non_null(strstr(error.text, "not the one that its row names"));
     assert_int_equal(storage_read_last(reader, 1, points, 20000, &count, &error), STATUS_CORRUPT);
     storage_reader_close(reader);
+}
+
+/* Sound chunks, each with its own time, but one begins before the one before ends. */
+static void chunks_that_overlap_are_not_read(void **state)
+{
+    struct place *place = *state;
+    struct error error = {0};
+    struct storage_reader *reader;
+    static struct point points[20000];
+    size_t count;
+    assert_int_equal(place_write(place, 0, 20000, &error), STATUS_OK);
+    assert_int_equal(writer_compact(place->writer, &error), STATUS_OK);
+    place_stop(place);
+    place_sql(place, "INSERT INTO chunk(series, first_ms, count, data)"
+                     " SELECT series, first_ms, count, data FROM chunk WHERE id = 2");
+    place_start(place);
+    assert_int_equal(storage_reader_open(place->storage, &reader, &error), STATUS_OK);
+    assert_int_equal(storage_read(reader, 1, 0, 20000, points, 20000, &count, &error),
+                     STATUS_CORRUPT);
+    assert_non_null(strstr(error.text, "chunks of series 1 are out of order"));
+    assert_int_equal(storage_read_last(reader, 1, points, 20000, &count, &error), STATUS_CORRUPT);
+    storage_reader_close(reader);
+}
+
+/* A row of another table in the place of the list of what is to be removed. */
+static void a_series_that_is_there_is_not_removed(void **state)
+{
+    struct place *place = *state;
+    struct error error = {0};
+    struct storage_stats stats;
+    int lines = 0;
+    assert_int_equal(place_write(place, 0, 3000, &error), STATUS_OK);
+    assert_int_equal(writer_compact(place->writer, &error), STATUS_OK);
+    place_stop(place);
+    place_sql(place, "INSERT INTO trash(series) VALUES(1)");
+    place_start(place);
+    assert_int_equal(writer_compact(place->writer, &error), STATUS_OK);
+    storage_stats(place->storage, &stats);
+    assert_int_equal(stats.points, 3000);
+    assert_true(place_sql_number(place, "SELECT count(*) FROM chunk WHERE series = 1") > 0);
+    assert_int_equal(storage_check(place->storage, count_lines, &lines, &error), STATUS_CORRUPT);
+    assert_true(lines >= 1);
 }
 
 /* The flush that meets the damage travels in a commit which has points for the same series. */
@@ -165,6 +208,10 @@ int main(void)
             points_of_a_series_that_was_never_made_keep_the_store_closed, place_setup,
             place_teardown),
         cmocka_unit_test_setup_teardown(chunks_out_of_order_are_not_read, place_setup,
+                                        place_teardown),
+        cmocka_unit_test_setup_teardown(chunks_that_overlap_are_not_read, place_setup,
+                                        place_teardown),
+        cmocka_unit_test_setup_teardown(a_series_that_is_there_is_not_removed, place_setup,
                                         place_teardown),
         cmocka_unit_test_setup_teardown(damage_met_by_a_commit, place_setup, place_teardown),
         cmocka_unit_test_setup_teardown(damaged_journal_rows_are_set_aside, place_setup,
