@@ -4,7 +4,7 @@
 #
 # usage: test.sh STEP...      a step is a make target, with its own variables behind commas:
 #                             check/gradient,DOUBLE=1
-# Every step's last line "N passed, N failed" is counted; a step that fails without such a line
+# Every step's last line "N passed, N failed", with ", N skipped" where there are any, is counted; a step that fails without such a line
 # counts as one failure. All steps run, whatever fails, and each says how long it took and how much
 # processor time, which other work on the machine hardly changes. The closing line is the total.
 set -u
@@ -12,6 +12,7 @@ set -u
 make=${MAKE:-make}
 passed=0
 failed=0
+skipped=0
 failures=
 begin=$(date +%s)
 log=$(mktemp)
@@ -42,19 +43,24 @@ for step in "$@"; do
     closing=$(grep -E '^[0-9]+ passed, [0-9]+ failed' "$log" | tail -n 1)
     good=$(printf '%s' "$closing" | sed 's/ passed.*//')
     bad=$(printf '%s' "$closing" | sed 's/.*passed, \([0-9]*\) failed.*/\1/')
+    left_out=$(printf '%s' "$closing" | sed -n 's/.* failed, \([0-9]*\) skipped.*/\1/p')
     good=${good:-0}
+    left_out=${left_out:-0}
     bad=${bad:-0}
     if [ "$code" -ne 0 ] && [ "$bad" -eq 0 ]; then bad=1; fi
     if [ "$code" -eq 0 ] && [ -z "$closing" ]; then good=1; fi
     if [ "$bad" -ne 0 ]; then failures="$failures $step"; fi
     passed=$((passed + good))
     failed=$((failed + bad))
+    skipped=$((skipped + left_out))
     measure
-    printf -- '-- %s: %s passed, %s failed, %s s, processor %s s\n' \
-        "$step" "$good" "$bad" $(($(date +%s) - start)) $((used - before))
+    printf -- '-- %s: %s passed, %s failed, %s skipped, %s s, processor %s s\n' \
+        "$step" "$good" "$bad" "$left_out" $(($(date +%s) - start)) $((used - before))
 done
 
 printf '\n%s s in all, processor %s s\n' $(($(date +%s) - begin)) "${used:-0}"
 [ -z "$failures" ] || printf 'failed:%s\n' "$failures"
-printf '%s passed, %s failed\n' "$passed" "$failed"
+closing="$passed passed, $failed failed"
+[ "$skipped" -eq 0 ] || closing="$closing, $skipped skipped"
+printf '%s\n' "$closing"
 [ "$failed" -eq 0 ]

@@ -2,7 +2,8 @@
 # Runs test programs, shows their output on failure, and counts; what a program skips is named.
 # SPDX-License-Identifier: Apache-2.0
 #
-# usage: run.sh PROGRAM...   Closing line: "N passed, N failed" (programs' own tests, as cmocka counts).
+# usage: run.sh PROGRAM...   Closing line: "N passed, N failed" (programs' own tests, as cmocka counts), and
+#                            ", N skipped" where some could not run here.
 #
 # TEST_JOBS programs run side by side, one where it is not set. TEST_UNDER is a command in front of
 # each program, such as valgrind's. TEST_TIMEOUT is the most that one may take, in seconds.
@@ -22,10 +23,10 @@ printf '%s\0' "$@" | COUNTS=$counts xargs -0 -P "${TEST_JOBS:-1}" -n 1 sh -c '
     ok=$(grep -c "^\[       OK \]" "$log")
     bad=$(sed -n "s/^\[  FAILED  \] \([0-9]*\) test(s), listed below:$/\1/p" "$log" | tail -n 1)
     bad=${bad:-0}
-    left_out=$(grep -c "^\[  SKIPPED \] [a-z_0-9]*$" "$log")
+    left_out=$(grep "^\[  SKIPPED \] [a-z_0-9]*$" "$log" | sort -u | wc -l)
     if [ "$code" -ne 0 ] && [ "$bad" -eq 0 ]; then bad=1; fi
     counts=$COUNTS/$(echo "$program" | tr / _)
-    echo "$ok $bad" >"$counts.count"
+    echo "$ok $bad $left_out" >"$counts.count"
     if [ "$code" -ne 0 ]; then
         printf "%s\nFAILED  %s (exit %s)\n" "$(tail -n 60 "$log")" "$program" "$code"
     else
@@ -39,8 +40,8 @@ printf '%s\0' "$@" | COUNTS=$counts xargs -0 -P "${TEST_JOBS:-1}" -n 1 sh -c '
 '
 
 cat "$counts"/*.count | awk '
-{ passed += $1; failed += $2 }
+{ passed += $1; failed += $2; skipped += $3 }
 END {
-    printf "%d passed, %d failed\n", passed, failed
+    printf("%d passed, %d failed%s\n", passed, failed, (skipped > 0 ? ", " skipped " skipped" : ""))
     exit failed > 0
 }'
