@@ -360,7 +360,9 @@ static enum status op_add(struct write_batch *batch, uint32_t series, struct poi
                          batch->points_max);
     }
     if (point.time_ms < -TIME_LIMIT_MS || point.time_ms > TIME_LIMIT_MS) {
-        error_set(error, STATUS_INVALID, "cannot store a point so far from now");
+        error_set(error, STATUS_INVALID,
+                  "cannot store a point at %lld ms: times lie within 2^62 ms of 1970",
+                  (long long)point.time_ms);
         return error_code(error, "bad_time", "timestamp");
     }
     batch->ops[batch->op_count++] =
