@@ -9,8 +9,6 @@
 
 #include <string.h>
 
-#define HORIZON_MAX 4096
-
 size_t backbone_count(void)
 {
     return backbone_table_count;
@@ -39,10 +37,10 @@ enum status model_config_check(const struct model_config *config, struct error *
         error_hint(error, "Known heads: quantile, gaussian.");
         return error_code(error, "bad_value", "head");
     }
-    if (config->horizon < 1 || config->horizon > HORIZON_MAX) {
+    if (config->horizon < 1 || config->horizon > MEMBER_HORIZON_MAX) {
         error_set(error, STATUS_INVALID, "cannot forecast %zu steps ahead", config->horizon);
         error_hint(error, "The horizon is 1 to %d steps; longer ones roll on from it.",
-                   HORIZON_MAX);
+                   MEMBER_HORIZON_MAX);
         return error_code(error, "out_of_bounds", "horizon");
     }
     struct member_config member;

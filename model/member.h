@@ -11,6 +11,10 @@
 #include "model/features.h"
 #include "model/layers/layers.h"
 
+/* Steps that one network forecasts at once; longer horizons roll on from it. Searching patterns and
+ * declaring parameters grow with it: so a model file has no more either. */
+#define MEMBER_HORIZON_MAX 4096
+
 enum member_head {
     HEAD_QUANTILE, /* direct: all levels of all horizon steps at once */
     HEAD_GAUSSIAN, /* one step ahead, mean and deviation; paths are sampled */

@@ -23,7 +23,6 @@
  * only the group's (1). */
 static const char *const older_formats[] = {"forecastd-model-3", "forecastd-model-2",
                                             "forecastd-model-1"};
-#define HORIZON_MAX 65536
 #define STEP_MS_MAX (INT64_C(400) * 86400000)
 
 /* ---------------------------------------------------------------- writing */
@@ -293,7 +292,7 @@ static enum status read_plan(const struct checkpoint *file, struct feature_plan 
     if (!read_int(file, "step_ms", 1, STEP_MS_MAX, &plan->step_ms)) {
         return corrupt(error, "step_ms");
     }
-    if (!read_int(file, "horizon", 1, HORIZON_MAX, &horizon)) {
+    if (!read_int(file, "horizon", 1, MEMBER_HORIZON_MAX, &horizon)) {
         return corrupt(error, "horizon");
     }
     plan->horizon = (size_t)horizon;

@@ -177,14 +177,16 @@ static enum status try_better(struct logsparse *self, const struct pattern_log_s
  * wide_shape; false in *found where none does. With a restart of a quarter of the length the window
  * that three layers need grows almost like the length, and so do the keys of a query; with one
  * level of restarts chosen freely they grow like its root, with two like its third root: about 39
- * at 4,096 tokens and 60 at 16,384. */
+ * at 4,096 tokens and 60 at 16,384. One layer closes none of them: each leaves the step behind its
+ * window out. */
 static enum status choose_wide(struct logsparse *self, bool *found, struct error *error)
 {
     static const size_t multiples[] = {2, 4, 8, 16, 32};
     struct best_pattern best = {.pairs = UINT64_MAX};
     size_t length = self->model.shape.length;
     enum status status = STATUS_OK;
-    for (size_t w = WINDOW_MIN; status == STATUS_OK && w <= length / 8; w += w / 16) {
+    size_t widest = self->model.layers > 1 ? length / 8 : 0;
+    for (size_t w = WINDOW_MIN; status == STATUS_OK && w <= widest; w += w / 16) {
         for (size_t m = 0; status == STATUS_OK && m < ARRAY_COUNT(multiples); m++) {
             struct pattern_log_sparse far = far_shape(self, w, multiples[m]);
             struct pattern_log_sparse wide = wide_shape(self, w, multiples[m]);

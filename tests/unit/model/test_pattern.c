@@ -4,6 +4,7 @@
 #include "model/ops/pattern.h"
 
 #include "base/check.h"
+#include "base/random.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -60,6 +61,67 @@ static void test_restart_is_the_written_set(void **state)
         assert_int_equal(pattern_allows(&pattern, length - 1, length - 1 - o), expected);
     }
     pattern_release(&pattern);
+}
+
+/* The sums of `layers` offsets, one by one. */
+static size_t plain_layers(const struct pattern *pattern, size_t length)
+{
+    static bool reach[2][8192];
+    assert_in_range(length, 1, 8192);
+    memset(reach, 0, sizeof(reach));
+    reach[0][0] = true;
+    for (size_t layers = 0; layers <= PATTERN_LAYERS_MAX; layers++) {
+        bool *before = reach[layers % 2];
+        bool *after = reach[(layers + 1) % 2];
+        if (memchr(before, false, length) == NULL) {
+            return layers;
+        }
+        memcpy(after, before, length);
+        for (size_t o = 0; o < pattern->offset_count; o++) {
+            for (size_t d = 0; d + pattern->offsets[o] < length; d++) {
+                after[d + pattern->offsets[o]] |= before[d];
+            }
+        }
+    }
+    return 0;
+}
+
+/* Windows, strides, restarts at one level and two, at lengths around those of words; also offsets
+ * that no rule made, and shorter sequences than the pattern was made for. */
+static void test_closure_is_that_of_sums(void **state)
+{
+    (void)state;
+    struct error error = {0};
+    struct random random;
+    size_t closed = 0;
+    random_init(&random, 5, 0);
+    for (int i = 0; i < 600; i++) {
+        size_t length = 2 + random_below(&random, i % 10 == 0 ? 1500 : 330);
+        length = i % 7 == 0 ? length / 64 * 64 + 64 + random_below(&random, 3) - 1 : length;
+        size_t window = 1 + random_below(&random, 20);
+        size_t restart = random_below(&random, 2) ? 1 + random_below(&random, 90) : 0;
+        size_t far = restart > 0 && random_below(&random, 3) == 0 ? restart * 3 : 0;
+        size_t first = random_below(&random, 2) ? window : 0;
+        struct pattern_log_sparse shape = {length, window, restart, i % 2 == 0, first, far};
+        struct pattern_window strided = {length, 3 * window, 1 + random_below(&random, 4), false};
+        struct pattern pattern;
+        assert_int_equal(i % 5 == 1 ? pattern_window(&strided, &pattern, &error)
+                                    : pattern_log_sparse(&shape, &pattern, &error),
+                         STATUS_OK);
+        for (size_t o = 1; i % 3 == 2 && o < pattern.offset_count; o++) { /* some are left out */
+            if (random_below(&random, 4) == 0) {
+                memmove(pattern.offsets + o, pattern.offsets + o + 1,
+                        (pattern.offset_count - o - 1) * sizeof(uint32_t));
+                pattern.offset_count--;
+            }
+        }
+        size_t shorter = i % 4 == 3 ? length / 2 + 1 : length;
+        size_t layers = shorter > 1 ? plain_layers(&pattern, shorter) : 1;
+        assert_int_equal(layers_to_close(&pattern, shorter), layers);
+        closed += layers > 1;
+        pattern_release(&pattern);
+    }
+    assert_in_range(closed, 200, 599);
 }
 
 /* Layers until full reach and mean keys a row: the table in Li et al.'s terms, checked by closure.
@@ -192,6 +254,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pure_log_offsets),
         cmocka_unit_test(test_restart_is_the_written_set),
+        cmocka_unit_test(test_closure_is_that_of_sums),
         cmocka_unit_test(test_closure_table),
         cmocka_unit_test(test_rows_hold_what_the_mask_says),
         cmocka_unit_test(test_dense_leaves_nothing_out),

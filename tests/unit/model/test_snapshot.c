@@ -342,6 +342,38 @@ static void refuses_a_newer_format_by_name(UNUSED void **state)
     assert_null(loaded);
 }
 
+/* As many steps as a configuration may have: more would be a long search for a pattern. */
+static void refuses_a_horizon_beyond_the_configurations(UNUSED void **state)
+{
+    static const char key[] = "\"horizon\":\"";
+    static unsigned char good[1u << 22], bad[1u << 22];
+    struct error error = {0};
+    assert_ok(snapshot_save(snapshot, path, &error));
+    size_t length = read_all(good, sizeof(good));
+    unsigned char *found = memmem(good, length, key, sizeof(key) - 1);
+    assert_non_null(found);
+    size_t until = (size_t)(found - good) + sizeof(key) - 1;
+    size_t digits = strspn((const char *)good + until, "0123456789");
+    for (int horizon = MEMBER_HORIZON_MAX; horizon <= MEMBER_HORIZON_MAX + 1; horizon++) {
+        char text[32];
+        uint64_t header = 0;
+        struct snapshot *loaded = NULL;
+        snprintf(text, sizeof(text), "%d\"", horizon);
+        memcpy(bad, good, until);
+        memset(bad + until, ' ', digits + 1 + 8); /* with its quote; still whole values */
+        memcpy(bad + until, text, strlen(text));
+        memcpy(bad + until + digits + 1 + 8, good + until + digits + 1,
+               length - until - digits - 1);
+        memcpy(&header, bad, sizeof(header));
+        header += 8;
+        memcpy(bad, &header, sizeof(header));
+        write_all(bad, length + 8);
+        assert_status(snapshot_load(path, NULL, &loaded, &error), STATUS_CORRUPT);
+        bool refused = strstr(error.text, "\"horizon\" is missing or out of bounds") != NULL;
+        assert_int_equal(refused, horizon > MEMBER_HORIZON_MAX); /* else its tensors do not fit */
+    }
+}
+
 static enum status parse(const char *header, size_t data_bytes)
 {
     struct error error = {0};
@@ -446,6 +478,7 @@ int main(void)
         cmocka_unit_test(loads_what_it_saved),
         cmocka_unit_test(survives_broken_files),
         cmocka_unit_test(refuses_a_newer_format_by_name),
+        cmocka_unit_test(refuses_a_horizon_beyond_the_configurations),
         cmocka_unit_test(refuses_hostile_headers),
         cmocka_unit_test(publishes_and_rolls_back),
     };
