@@ -120,11 +120,10 @@ static enum MHD_Result handle(void *context, struct MHD_Connection *connection, 
     (void)context;
     (void)connection;
     (void)url;
-    (void)version;
     if (*request == NULL) {
         return MHD_NO;
     }
-    return exchange_step(*request, method, bytes, length) ? MHD_YES : MHD_NO;
+    return exchange_step(*request, method, version, bytes, length) ? MHD_YES : MHD_NO;
 }
 
 static void request_over(void *context, struct MHD_Connection *connection, void **request,
@@ -303,10 +302,9 @@ static struct MHD_Daemon *start_library(struct http *http, const struct http_opt
         (unsigned int)options->connections, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
         (unsigned int)options->connections_per_address, MHD_OPTION_CONNECTION_TIMEOUT, 60U,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, POOL_BYTES, MHD_OPTION_THREAD_STACK_SIZE,
-        (size_t)1 << 20, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_NOTIFY_CONNECTION,
-        connection_changed, http, MHD_OPTION_NOTIFY_COMPLETED, request_over, http,
-        MHD_OPTION_URI_LOG_CALLBACK, request_line, http, MHD_OPTION_UNESCAPE_CALLBACK, keep_encoded,
-        http, MHD_OPTION_END);
+        (size_t)1 << 20, MHD_OPTION_NOTIFY_CONNECTION, connection_changed, http,
+        MHD_OPTION_NOTIFY_COMPLETED, request_over, http, MHD_OPTION_URI_LOG_CALLBACK, request_line,
+        http, MHD_OPTION_UNESCAPE_CALLBACK, keep_encoded, http, MHD_OPTION_END);
 }
 
 enum status http_start(const struct http_options *options, struct http **out, struct error *error)

@@ -300,27 +300,10 @@ struct exchange *exchange_head(struct client *client, const char *uri)
     return exchange;
 }
 
-/* Path and query out of the kept URI, in place; an absolute form loses scheme and authority. */
-static void split_uri(struct exchange *exchange)
-{
-    char *path = exchange->uri;
-    if (path[0] != '/' && strncasecmp(path, "http://", 7) == 0) {
-        char *slash = strchr(path + 7, '/');
-        if (slash != NULL) {
-            path = slash;
-        }
-    }
-    char *mark = strchr(path, '?');
-    if (mark != NULL) {
-        *mark = '\0';
-    }
-    exchange->request.path = path;
-    exchange->request.query = mark != NULL ? mark + 1 : "";
-}
-
-static void prepare_request(struct exchange *exchange, const char *method, const struct head *head)
+static void prepare_request(struct exchange *exchange, const char *method, struct head *head)
 {
     struct api_request *request = &exchange->request;
+    head_split_target(exchange->uri, head, &request->path, &request->query);
     request->method = head_method(method);
     request->content_type = head->content_type != NULL ? head->content_type : "";
     request->encoding = head_encoding(head->encoding);
@@ -335,7 +318,6 @@ static void prepare_request(struct exchange *exchange, const char *method, const
     request->resume = resume_request;
     request->response = &exchange->response;
     request->pending = NULL;
-    split_uri(exchange);
     head_request_id(exchange->http, head->request_id, request->request_id);
     struct api_response *response = &exchange->response;
     response->status = 0;
@@ -357,20 +339,21 @@ static bool changes_something(enum api_method method)
     return method != API_GET && method != API_HEAD;
 }
 
-static int begin(struct exchange *exchange, const char *method)
+static int begin(struct exchange *exchange, const char *method, const char *version)
 {
     struct head head = {0};
     if (atomic_load(&exchange->http->closing)) {
         return 0; /* the library closes the connection */
     }
-    head_gather(exchange->client->connection, &head);
+    head_gather(exchange->client->connection, version, &head);
     prepare_request(exchange, method, &head);
     bool has_body = exchange->body_declared > 0 || head.transfers > 0;
     bool decided = true;
     if (!head_framing_is_sound(&head)) {
-        fill_problem(
-            exchange, STATUS_INVALID, "bad_framing",
-            "host or length of the body is stated twice or in a form that is not supported");
+        fill_problem(exchange, STATUS_INVALID, "bad_framing",
+                     "a header is malformed, or the host or the length of the body is missing, "
+                     "stated twice, "
+                     "or in a form that is not supported");
         return answer_raw(exchange);
     }
     if (!head_host_allowed(exchange->http, head.host)) {
@@ -447,11 +430,12 @@ static int collect(struct exchange *exchange, const char *bytes, size_t length)
     return 1;
 }
 
-int exchange_step(struct exchange *exchange, const char *method, const char *bytes, size_t *length)
+int exchange_step(struct exchange *exchange, const char *method, const char *version,
+                  const char *bytes, size_t *length)
 {
     switch ((enum phase)atomic_load_explicit(&exchange->client->phase, memory_order_acquire)) {
     case PHASE_HEAD:
-        return begin(exchange, method);
+        return begin(exchange, method, version);
     case PHASE_BODY:
         if (*length > 0) {
             int go_on = collect(exchange, bytes, *length);

@@ -95,11 +95,18 @@ struct head {
     const char *content_type, *encoding, *length, *transfer, *request_id, *accept, *host, *expect;
     const char *authorization, *origin, *fetch_site;
     const char *accept_encoding, *if_none_match;
+    const char *version; /* "HTTP/1.1" */
     int lengths, transfers, hosts;
+    bool malformed; /* a name, value or target that is none */
 };
-void head_gather(struct MHD_Connection *connection, struct head *head);
-/* False for what would let two readers of one byte stream see different requests, and bad lengths.
- */
+void head_gather(struct MHD_Connection *connection, const char *version, struct head *head);
+/* One header more; key and value stay where they are. */
+void head_add(struct head *head, const char *key, const char *value);
+/* Path and query of the target, in place. The authority of an absolute form takes the place of
+ * Host, as RFC 9112 has it. */
+void head_split_target(char *uri, struct head *head, const char **path, const char **query);
+/* False for what would let two readers of one byte stream see different requests, for bad lengths,
+ * malformed headers, and 1.1 without a Host. */
 bool head_framing_is_sound(const struct head *head);
 enum api_method head_method(const char *method);
 enum api_encoding head_encoding(const char *encoding);
@@ -127,7 +134,8 @@ struct exchange *exchange_head(struct client *client, const char *uri);
 
 /* libmicrohttpd's handler, called for head, pieces of the body and its end: 1 to go on, 0 to close.
  */
-int exchange_step(struct exchange *exchange, const char *method, const char *bytes, size_t *length);
+int exchange_step(struct exchange *exchange, const char *method, const char *version,
+                  const char *bytes, size_t *length);
 
 /* The request is over, answered or not. Network thread. */
 void exchange_end(struct exchange *exchange);
