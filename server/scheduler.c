@@ -119,7 +119,11 @@ static void adopt_model(struct scheduler *scheduler, struct plan *plan, uint64_t
     if (champion == NULL) {
         return;
     }
-    int64_t age_ms = clock_wall_ms() - snapshot_record(champion)->trained_at_ms;
+    int64_t age_ms = 0; /* by clocks that may have been set: of the future is new */
+    if (__builtin_sub_overflow(clock_wall_ms(), snapshot_record(champion)->trained_at_ms,
+                               &age_ms)) {
+        age_ms = INT64_MAX;
+    }
     int64_t wait_ms =
         jitter(scheduler, settings_of(scheduler).every_ms) - (age_ms > 0 ? age_ms : 0);
     snapshot_release(champion);
