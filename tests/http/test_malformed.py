@@ -79,6 +79,13 @@ def test_objects_with_wrong_members(daemon):
 def test_too_deep(daemon):
     bad_points(daemon, '{"series":"a","value":' + "[" * 5000 + "]" * 5000 + "}")
     bad_points(daemon, "[" * 100000)
+    # 24 levels, the object's among them, are read, whatever is then said of the field; one more is refused by name
+    for path in ("/api/v1/points", "/v2/forecast", "/v1/metrics", "/api/v1/train"):
+        for levels in (24, 25):
+            nested = "[" * (levels - 1) + "1" + "]" * (levels - 1)
+            answer = daemon.request("POST", path, '{"x":' + nested + "}", JSON)
+            assert ("nested too deeply" in answer.text) == (levels == 25), (path, levels, answer)
+            assert answer.status == 400 or levels == 24, (path, answer)
 
 
 def test_too_many_labels(daemon):

@@ -148,7 +148,7 @@ struct answer fixture_ask(struct fixture *fixture, enum api_method method, const
                           const char *type, const char *body, size_t length,
                           enum api_encoding encoding)
 {
-    char path[8192];
+    char path[80 << 10];
     struct waiting waiting = {.is_done = false};
     struct api_response response = {0};
     snprintf(path, sizeof(path), "%s", target);

@@ -364,6 +364,34 @@ static void errors_name_the_place(UNUSED void **state)
 }
 
 /* Random edits of a good document: whatever comes, the reader ends and stays inside. */
+static void the_depth_has_a_bound(UNUSED void **state)
+{
+    for (size_t depth = JSON_DEPTH_MAX; depth <= JSON_DEPTH_MAX + 1; depth++) {
+        for (int objects = 0; objects < 2; objects++) {
+            char document[8 * (JSON_DEPTH_MAX + 1)];
+            size_t length = 0;
+            for (size_t i = 0; i < depth; i++) {
+                length += (size_t)snprintf(document + length, sizeof(document) - length, "%s",
+                                           objects ? "{\"a\":" : "[");
+            }
+            document[length++] = '1';
+            memset(document + length, objects ? '}' : ']', depth);
+            length += depth;
+            bool refused = depth > JSON_DEPTH_MAX;
+            assert_int_equal(read_all(document, length), refused ? JSON_BROKEN : JSON_END);
+            struct json_reader r;
+            struct error error = {0};
+            json_reader_init(&r, document, length);
+            enum json_token token = json_skip_value(&r); /* does not go around it */
+            assert_int_equal(token == JSON_BROKEN, refused);
+            if (refused) {
+                assert_int_equal(json_error(&r, &error), STATUS_INVALID);
+                assert_non_null(strstr(error.text, "nested too deeply"));
+            }
+        }
+    }
+}
+
 static void edited_documents_do_no_harm(UNUSED void **state)
 {
     static const char document[] =
@@ -395,6 +423,7 @@ int main(void)
         cmocka_unit_test(strings_fill_the_scratch_and_no_more),
         cmocka_unit_test(values_are_skipped),
         cmocka_unit_test(errors_name_the_place),
+        cmocka_unit_test(the_depth_has_a_bound),
         cmocka_unit_test(edited_documents_do_no_harm),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
