@@ -29,6 +29,7 @@ PARSERS = {
     "fuzz_chunk": ["storage/chunk.c", "storage/chunk_xor.c", "storage/journal.c"],
     "fuzz_config": ["server/config_yaml.c"],
     "fuzz_csv": ["api/csv.c"],
+    "fuzz_head": ["server/http_head.c"],
     "fuzz_line": ["api/line_reader.c", "api/line_scan.c"],
     "fuzz_mqtt": ["server/mqtt_packet.c", "api/mqtt_topic.c", "api/mqtt_payload.c"],
     "fuzz_neighbour_flux": ["api/neighbour_flux.c"],
