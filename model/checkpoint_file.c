@@ -247,5 +247,8 @@ enum status checkpoint_read(const char *path, const char *sha256, struct checkpo
         }
     }
     status = checkpoint_parse_take(bytes, length, out, error);
+    if (status == STATUS_CORRUPT && sha256 != NULL) {
+        error->status = STATUS_UNSUPPORTED;
+    }
     return status == STATUS_OK ? status : error_wrap(error, "%s", path);
 }

@@ -308,7 +308,8 @@ void snapshot_describe(const struct snapshot *snapshot, struct text *json);
 
 /* One safetensors file: written to a temporary name, synced, read back and verified, renamed,
  * folder synced. Load verifies the SHA-256 (`sha256` NULL: only the structure), bounds, order,
- * finiteness: STATUS_CORRUPT names what is wrong. */
+ * finiteness: STATUS_CORRUPT names what is wrong. What cannot be read although its SHA-256 is the
+ * given one is no damage but the work of another release: STATUS_UNSUPPORTED. */
 enum status snapshot_save(struct snapshot *snapshot, const char *path,
                           struct error *error) MUST_USE;
 enum status snapshot_load(const char *path, const char *sha256, struct snapshot **out,

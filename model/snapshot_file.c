@@ -543,6 +543,9 @@ enum status snapshot_load(const char *path, const char *sha256, struct snapshot 
         return status;
     }
     status = read_all(&file, out, error);
+    if (status == STATUS_CORRUPT && sha256 != NULL) {
+        status = error->status = STATUS_UNSUPPORTED;
+    }
     if (status == STATUS_OK && sha256 != NULL) {
         snprintf((*out)->record.sha256, sizeof((*out)->record.sha256), "%s", sha256);
     }

@@ -338,16 +338,20 @@ enum status catalogue_promote(struct catalogue *catalogue, const char *id, struc
         status = error_set(error, STATUS_NOT_FOUND, "no model is called '%.48s'", id);
         goto finish;
     }
-    if (entry->standing == STANDING_CHAMPION || entry->standing == STANDING_CORRUPT) {
-        status =
-            error_set(error, STATUS_CONFLICT, "model '%s' is %s", id,
-                      entry->standing == STANDING_CHAMPION ? "the champion already" : "corrupt");
+    if (entry->standing == STANDING_CHAMPION || entry->standing == STANDING_CORRUPT ||
+        entry->standing == STANDING_NEWER) {
+        status = error_set(error, STATUS_CONFLICT, "model '%s' is %s", id,
+                           entry->standing == STANDING_CHAMPION  ? "the champion already"
+                           : entry->standing == STANDING_CORRUPT ? "corrupt"
+                                                                 : "of a newer release");
         goto finish;
     }
     snapshot = catalogue_load(catalogue, entry, error);
     if (snapshot == NULL) {
         if (error->status == STATUS_NOT_FOUND) {
             error->status = STATUS_CORRUPT; /* the model is there, its file is not */
+        } else if (error->status == STATUS_UNSUPPORTED) {
+            error->status = STATUS_CONFLICT; /* of a newer release */
         }
         status = error_wrap(error, "model '%s' could not be loaded", id);
         goto finish;

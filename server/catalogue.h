@@ -2,10 +2,10 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * Files lie in DIRECTORY/<id>.safetensors. A record (kind "model", key id; model_entry.h) names
- * each and says where it stands: champion, previous, retired, kept_back or corrupt. Order of a
- * publication: file written, synced, verified and renamed; then all records that change, in one
- * transaction; then the registry. So after a crash there is at most a file that no record names,
- * never a record without its file.
+ * each and says where it stands: champion, previous, retired, kept_back, corrupt or newer. Order
+ * of a publication: file written, synced, verified and renamed; then all records that change, in
+ * one transaction; then the registry. So after a crash there is at most a file that no record
+ * names, never a record without its file.
  *
  * Threads: any; changes wait for each other (a ticket, no lock is held during I/O). Never on the
  * writer or HTTP thread.
@@ -18,7 +18,10 @@
 struct catalogue;
 
 /* Reads the records and publishes what serves: previous, then champion of each group. A file that
- * fails its check is renamed to *.corrupt, its record says so, and the previous one serves.
+ * fails its check is renamed to *.corrupt, its record says so, and the previous one serves. So it
+ * does where the file is whole but of a newer release; that one keeps its name and is looked at
+ * anew by every start. A release that reads it lets it serve again, unless a training has found a
+ * new champion meanwhile.
  * `writer` NULL: read only, nothing is changed. */
 enum status catalogue_open(struct storage *storage, struct writer *writer,
                            struct registry *registry, const char *directory, struct catalogue **out,

@@ -48,8 +48,8 @@ enum status catalogue_write(struct catalogue *catalogue, struct model_entry *con
                             size_t removed_count, struct error *error) MUST_USE;
 
 /* NULL where it cannot be loaded, and *error says why: what fails its check (STATUS_CORRUPT) is
- * renamed aside, what is missing (STATUS_NOT_FOUND) is not, and the entry says so; where memory or
- * disk failed, nothing changes. */
+ * renamed aside, what is missing (STATUS_NOT_FOUND) or of a newer release (STATUS_UNSUPPORTED) is
+ * not, and the entry says so; where memory or disk failed, nothing changes. */
 struct snapshot *catalogue_load(struct catalogue *catalogue, struct model_entry *entry,
                                 struct error *error);
 

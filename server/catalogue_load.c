@@ -48,34 +48,49 @@ static enum status read_records(struct catalogue *catalogue, struct error *error
     return status;
 }
 
+/* A new standing for what cannot be loaded, and its record. */
+static void not_loaded(struct catalogue *catalogue, struct model_entry *entry,
+                       enum standing standing, const char *why)
+{
+    struct error error = {0};
+    model_entry_decide(entry, standing, "start", "not loaded: %.140s", why);
+    if (catalogue_write(catalogue, &entry, 1, NULL, 0, &error) != STATUS_OK) {
+        log_error("catalogue", "could not record a model that was not loaded", "model=%s reason=%s",
+                  entry->id, QUOTED(error.text));
+    }
+}
+
 struct snapshot *catalogue_load(struct catalogue *catalogue, struct model_entry *entry,
                                 struct error *error)
 {
     char path[PATH_BYTES], aside[PATH_BYTES + 16];
     struct snapshot *snapshot = NULL;
-    struct error unrecorded = {0};
     catalogue_path(catalogue->directory, entry->file, path);
-    if (snapshot_load(path, entry->sha256, &snapshot, error) == STATUS_OK) {
+    enum status status = snapshot_load(path, entry->sha256, &snapshot, error);
+    if (status == STATUS_OK) {
         return snapshot;
+    }
+    if (status == STATUS_UNSUPPORTED && entry->standing == STANDING_NEWER) {
+        return NULL; /* said before */
     }
     log_error("catalogue", "model not loaded", "model=%s file=%s reason=%s", entry->id, entry->file,
               QUOTED(error->text));
-    if (error->status != STATUS_CORRUPT && error->status != STATUS_NOT_FOUND) {
+    if (status == STATUS_UNSUPPORTED) {
+        not_loaded(catalogue, entry, STANDING_NEWER, error->text);
+        return NULL;
+    }
+    if (status != STATUS_CORRUPT && status != STATUS_NOT_FOUND) {
         return NULL; /* memory or disk failed us for now; the file may be as good as ever */
     }
     atomic_fetch_add(&catalogue->damaged, 1);
-    if (error->status == STATUS_CORRUPT && catalogue->writer != NULL) {
+    if (status == STATUS_CORRUPT && catalogue->writer != NULL) {
         snprintf(aside, sizeof(aside), "%s.corrupt", path);
         if (file_system()->rename(path, aside) != 0) {
             log_error("catalogue", "could not rename aside", "file=%s reason=%s", entry->file,
                       QUOTED(strerror(errno)));
         }
     }
-    model_entry_decide(entry, STANDING_CORRUPT, "start", "not loaded: %.140s", error->text);
-    if (catalogue_write(catalogue, &entry, 1, NULL, 0, &unrecorded) != STATUS_OK) {
-        log_error("catalogue", "could not record a corrupt model", "model=%s reason=%s", entry->id,
-                  QUOTED(unrecorded.text));
-    }
+    not_loaded(catalogue, entry, STANDING_CORRUPT, error->text);
     return NULL;
 }
 
@@ -93,10 +108,61 @@ static void publish_entry(struct catalogue *catalogue, struct model_entry *entry
     snapshot_release(snapshot);
 }
 
+/* Where a model stands that an older release could not read: where it stood before, unless a
+ * training has filled that place. A champion by the check at start was only its deputy. */
+static enum standing standing_again(struct catalogue *catalogue, const struct model_entry *entry,
+                                    struct model_entry **deputy)
+{
+    enum standing before = STANDING_RETIRED;
+    for (size_t i = 0; i < entry->decision_count; i++) {
+        if (entry->decisions[i].standing != STANDING_NEWER) {
+            before = entry->decisions[i].standing;
+        }
+    }
+    struct model_entry *holder = catalogue_find(catalogue, entry->step_ms, before);
+    *deputy = NULL;
+    if (before == STANDING_CHAMPION && holder != NULL) {
+        bool stands_in = strcmp(holder->decisions[holder->decision_count - 1].by, "start") == 0;
+        *deputy = stands_in ? holder : NULL;
+        return stands_in ? before : STANDING_RETIRED;
+    }
+    return before == STANDING_PREVIOUS && holder != NULL ? STANDING_RETIRED : before;
+}
+
+/* Forward again: what waits for a newer release is loaded where this is one. */
+static void take_back(struct catalogue *catalogue)
+{
+    for (size_t i = 0; i < catalogue->count; i++) {
+        struct model_entry *entry = &catalogue->entries[i], *deputy = NULL;
+        struct error error = {0};
+        struct snapshot *snapshot =
+            entry->standing == STANDING_NEWER ? catalogue_load(catalogue, entry, &error) : NULL;
+        if (snapshot == NULL) {
+            continue;
+        }
+        snapshot_release(snapshot);
+        enum standing standing = standing_again(catalogue, entry, &deputy);
+        model_entry_decide(entry, standing, "start", "can be read again");
+        if (deputy != NULL) {
+            model_entry_decide(deputy, STANDING_PREVIOUS, "start", "%s can be read again",
+                               entry->id);
+        }
+        log_info("catalogue", "model can be read again", "model=%s standing=%s", entry->id,
+                 standing_name(standing));
+        struct model_entry *changed[] = {entry, deputy};
+        if (catalogue_write(catalogue, changed, ARRAY_COUNT(changed), NULL, 0, &error) !=
+            STATUS_OK) {
+            log_error("catalogue", "could not record who serves", "model=%s reason=%s", entry->id,
+                      QUOTED(error.text));
+        }
+    }
+}
+
 /* Previous ones first, so that publishing the champions makes them the previous again. */
 static void publish_all(struct catalogue *catalogue)
 {
     static const enum standing order[] = {STANDING_PREVIOUS, STANDING_CHAMPION};
+    take_back(catalogue);
     for (size_t pass = 0; pass < ARRAY_COUNT(order); pass++) {
         for (size_t i = 0; i < catalogue->count; i++) {
             if (catalogue->entries[i].standing == order[pass]) {
@@ -104,8 +170,8 @@ static void publish_all(struct catalogue *catalogue)
             }
         }
     }
-    /* Where a champion was corrupt the previous one serves now: entries and records shall say so.
-     */
+    /* Where a champion could not be read the previous one serves now: entries and records shall
+     * say so. */
     for (size_t i = 0; i < catalogue->count; i++) {
         struct model_entry *entry = &catalogue->entries[i];
         struct error error = {0};
@@ -114,7 +180,7 @@ static void publish_all(struct catalogue *catalogue)
             continue;
         }
         model_entry_decide(entry, STANDING_CHAMPION, "start",
-                           "serves again: the champion was damaged");
+                           "serves again: the champion cannot be read");
         log_warning("catalogue", "previous model serves", "model=%s", entry->id);
         if (catalogue_write(catalogue, &entry, 1, NULL, 0, &error) != STATUS_OK) {
             log_error("catalogue", "could not record who serves", "model=%s reason=%s", entry->id,
@@ -198,13 +264,17 @@ enum status catalogue_check(struct storage *storage, const char *directory, stor
         struct snapshot *snapshot = NULL;
         struct error why = {0};
         catalogue_path(directory, entry->file, path);
-        if (entry->standing != STANDING_CORRUPT) {
-            (void)!snapshot_load(path, entry->sha256, &snapshot, &why);
-        }
-        if (why.status == STATUS_NO_MEMORY || why.status == STATUS_IO) {
+        enum status found = entry->standing != STANDING_CORRUPT
+                                ? snapshot_load(path, entry->sha256, &snapshot, &why)
+                                : STATUS_OK;
+        if (found == STATUS_NO_MEMORY || found == STATUS_IO) {
             *error = why; /* nothing is known about the file */
             status = error_wrap(error, "could not check model %s", entry->id);
-        } else if (why.status != STATUS_OK) {
+        } else if (found == STATUS_UNSUPPORTED) {
+            snprintf(line, sizeof(line), "model %s: of a newer release, whole and left as it is",
+                     entry->id);
+            report(context, line);
+        } else if (found != STATUS_OK) {
             snprintf(line, sizeof(line),
                      "model %s: %s; the daemon sets it aside and the previous one serves, the next "
                      "training replaces it",

@@ -12,8 +12,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *const standing_names[] = {"champion", "previous", "retired", "kept_back",
-                                             "corrupt"};
+static const char *const standing_names[] = {"champion",  "previous", "retired",
+                                             "kept_back", "corrupt",  "newer"};
 
 const char *standing_name(enum standing standing)
 {

@@ -19,12 +19,14 @@ enum standing {
     STANDING_RETIRED,
     STANDING_KEPT_BACK,
     STANDING_CORRUPT,
+    STANDING_NEWER, /* of a newer release: its file waits, as it is, for one that reads it */
 };
 
 #define DECISIONS_MAX 8
 
 /* Who decides: "gate" (the comparison after a training), "request" (promote and rollback by hand),
- * "regret" (live losses), "start" (a damaged file found at start). */
+ * "regret" (live losses), "start" (files that cannot be
+ * loaded, or can be again). */
 struct decision {
     int64_t at_ms;
     enum standing standing;

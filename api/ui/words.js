@@ -39,6 +39,7 @@ export const warningWords = (code) => WARNINGS[code] ?? plain(code);
 
 const STANDINGS = {
   champion: "champion", previous: "previous", retired: "retired", kept_back: "kept back", corrupt: "damaged",
+  newer: "of a newer release",
 };
 export const standingName = (standing) => STANDINGS[standing] ?? plain(standing);
 

@@ -226,9 +226,9 @@ static void a_truncated_champion_is_put_aside_too(void **state)
     }
 }
 
-/* What a newer release would have written: another format in a file that is whole, and its hash in
- * the record. */
-static void make_newer(const char *id, const char *path)
+/* What a release with format `release` of models would have written: a file that is whole, and its
+ * hash in the record. */
+static void set_format(const char *id, const char *path, char release)
 {
     static const char format[] = "\"format\":\"forecastd-model-";
     static const char key[] = "\"sha256\":\"";
@@ -245,7 +245,7 @@ static void make_newer(const char *id, const char *path)
     size_t length = fread(bytes, 1, sizeof(bytes), file);
     char *at = memmem(bytes, length, format, sizeof(format) - 1);
     assert_non_null(at);
-    at[sizeof(format) - 1] = '9';
+    at[sizeof(format) - 1] = release;
     rewind(file);
     assert_int_equal(fwrite(bytes, 1, length, file), length);
     fclose(file);
@@ -265,21 +265,54 @@ static void make_newer(const char *id, const char *path)
     assert_int_equal(writer_write_take(services.writer, batch, &result, &error), STATUS_OK);
 }
 
-/* Back to an older release: it cannot read the champion, says why, and goes on with what it can. */
-static void a_model_of_a_newer_release_is_put_aside(void **state)
+static void expect_champion(const char *id)
 {
-    char id[48], path[128], serving[48], before[48];
+    char serving[48];
+    waves_close();
+    waves_open();
+    assert_string_equal(champion_id(serving), id);
+    assert_int_equal(catalogue_damaged(catalogue), 0);
+}
+
+static void note_line(void *context, const char *line)
+{
+    snprintf(context, 256, "%s", line);
+}
+
+/* Back to an older release: it cannot read the champion, says why, and goes on with what it can.
+ * The file keeps its name, so that the newer release finds it. */
+static void a_model_of_a_newer_release_waits_for_it(void **state)
+{
+    char id[48], path[128], serving[48], before[48], line[256] = "";
+    size_t checked = 0, aside = count_files(".corrupt");
+    struct error error = {0};
     (void)state;
     champion_id(before);
     admit(40, true, id);
     snprintf(path, sizeof(path), "%s/%s.safetensors", models, id);
-    size_t aside = count_files(".corrupt");
-    make_newer(id, path);
-    waves_close();
-    waves_open();
-    assert_string_equal(champion_id(serving), before);
+    set_format(id, path, '9');
+    expect_champion(before);
+    expect_record(id, "\"standing\":\"newer\",\"champion\":false");
     expect_record(id, "it is not of format forecastd-model-");
-    assert_int_equal(count_files(".corrupt"), aside + 1); /* kept, for whoever goes on again */
+    expect_record(before, "\"reason\":\"serves again: the champion cannot be read\"");
+    expect_champion(before); /* and it stays so */
+    assert_int_equal(count_files(".corrupt"), aside);
+    assert_int_equal(access(path, F_OK), 0);
+    assert_int_equal(catalogue_promote(catalogue, id, &error), STATUS_CONFLICT);
+    assert_int_equal(catalogue_check(services.storage, models, note_line, line, &checked, &error),
+                     STATUS_OK);
+    assert_non_null(strstr(line, "newer release"));
+    /* Forward again, and at once or after a training of the older one. */
+    set_format(id, path, '3');
+    expect_champion(id);
+    expect_record(before, "\"standing\":\"previous\"");
+    set_format(id, path, '9');
+    expect_champion(before);
+    admit(41, true, serving);
+    set_format(id, path, '3');
+    expect_champion(serving);
+    expect_record(id, "\"standing\":\"retired\"");
+    assert_int_equal(catalogue_promote(catalogue, id, &error), STATUS_OK);
 }
 
 static void count_published(void *context)
@@ -540,7 +573,7 @@ int main(void)
         cmocka_unit_test(a_trainer_that_hangs_is_stopped),
         cmocka_unit_test(a_trainer_that_diverges_fails),
         cmocka_unit_test(a_truncated_champion_is_put_aside_too),
-        cmocka_unit_test(a_model_of_a_newer_release_is_put_aside),
+        cmocka_unit_test(a_model_of_a_newer_release_waits_for_it),
         cmocka_unit_test(a_new_group_gets_its_first_model_by_itself),
     };
     return cmocka_run_group_tests(tests, waves_prepare, waves_clean_up);
