@@ -70,19 +70,19 @@ static bool is_multiple(int64_t gap, int64_t step)
 }
 
 /* Where more than half of the points are missing the median is a multiple of the step: the shorter
- * gap that a tenth of them have, nearly all are multiples of, and that a third of the cells fill.
- */
+ * gap that a tenth of them have, nearly all are multiples of, and that a third of the cells fill,
+ * outages (the longest tenth of the gaps) left out. */
 static int64_t shorter_step(const int64_t *gaps, size_t count, int64_t median)
 {
     int64_t step = snap(gaps[count / 10]);
     int64_t span = 0;
-    size_t multiples = 0;
+    size_t multiples = 0, inner = count - count / 10;
     for (size_t i = 0; i < count; i++) {
         multiples += is_multiple(gaps[i], step) ? 1 : 0;
-        span += gaps[i];
+        span += i < inner ? gaps[i] : 0;
     }
-    bool fits = step < median && median % step == 0 && 10 * multiples >= 9 * count;
-    return fits && span / step <= 3 * (int64_t)count ? step : median;
+    bool fits = step < median && is_multiple(median, step) && 10 * multiples >= 9 * count;
+    return fits && span / step <= 3 * (int64_t)inner ? step : median;
 }
 
 int64_t grid_coarser(int64_t step_ms, int64_t least_ms)

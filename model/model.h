@@ -50,7 +50,8 @@ uint64_t series_key(const char *name, size_t length);
 /* The grid interval of sorted points: median gap (or the shorter one that nearly all gaps are
  * multiples of, where points are missing) snapped to a canonical interval (1, 2, 5, 10, 15,
  * 20, 30 s, 1 ... 30 min, 1, 2, 3, 4, 6, 8, 12 h, 1 d, 7 d; below 1 s: 100 ms multiples) where it
- * is within 10 %; 0 below two distinct times. */
+ * is within 10 %; 0 below two distinct times. Right with up to two thirds of the points missing
+ * here and there, and outages besides; where more are, a sparse series is one of a longer step. */
 int64_t grid_step(const struct point *points, size_t count);
 
 /* The shortest canonical interval up to a day that is a multiple of `step_ms` and at least

@@ -146,14 +146,16 @@ static int by_time(const void *a, const void *b)
 }
 
 /* Row "Step inference": every canonical step through jitter, duplicates, holes and long gaps; up to
- * half of the points may be missing, and the origin may lie anywhere. */
+ * 65 % of the points may be missing, and the origin may lie anywhere. */
 static void infers_the_step_of_ragged_points(UNUSED void **state)
 {
     static const int64_t steps_ms[] = {
         1000,        5000,        10000,       15000,       30000,        MINUTE,       5 * MINUTE,
         10 * MINUTE, 15 * MINUTE, 30 * MINUTE, 60 * MINUTE, 360 * MINUTE, 1440 * MINUTE};
     for (size_t s = 0; s < sizeof(steps_ms) / sizeof(steps_ms[0]); s++) {
-        for (int lost = 0; lost <= 50; lost += 25) {
+        static const int losses[] = {0, 25, 50, 60, 65};
+        for (size_t l = 0; l < sizeof(losses) / sizeof(losses[0]); l++) {
+            int lost = losses[l];
             struct random random;
             struct point points[500];
             size_t count = 0;
