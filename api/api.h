@@ -191,6 +191,7 @@ struct api_services {
      */
     enum status (*promote)(void *context, const char *model_id, struct error *error);
     enum status (*rollback)(void *context, int64_t step_ms, struct error *error);
+    atomic_int_fast64_t train_every_ms;        /* for metrics, set by the server; 0: not known */
     uint64_t (*models_damaged)(void *context); /* files set aside since the start, for metrics */
     void *context;
 };

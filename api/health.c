@@ -166,6 +166,39 @@ static void add_storage(struct api_services *services, bool openmetrics, struct 
                   (double)writer_queue_length(services->writer));
 }
 
+static void add_instants(const struct champion_age *ages, size_t count, bool trained,
+                         struct text *text)
+{
+    const char *family =
+        trained ? "model_trained_timestamp_seconds" : "model_data_timestamp_seconds";
+    metrics_gauge_head(text, family,
+                       trained ? "When the champion of a step was trained."
+                               : "The newest step that the champion of a step was trained on.");
+    for (size_t i = 0; i < count; i++) {
+        int64_t at_ms = trained ? ages[i].trained_at_ms : ages[i].newest_ms;
+        text_add_format(text, "forecastd_%s{step=\"%s\"} ", family, ages[i].step);
+        text_add_double(text, (double)at_ms / 1e3);
+        text_add_char(text, '\n');
+    }
+}
+
+/* How old the models are: a champion that no training replaces any more shows here only. */
+static void add_models(struct api_services *services, struct text *text)
+{
+    size_t room = registry_ages(services->registry, NULL, 0);
+    struct champion_age *ages = mem_array(room + 1, sizeof(*ages));
+    size_t count = ages != NULL ? registry_ages(services->registry, ages, room) : 0;
+    count = count < room ? count : room;
+    add_instants(ages, count, true, text);
+    add_instants(ages, count, false, text);
+    mem_free(ages);
+    int64_t every_ms = atomic_load(&services->train_every_ms);
+    if (every_ms > 0) {
+        metrics_gauge(text, "training_interval_seconds",
+                      "Between two trainings of a step: train.every.", (double)every_ms / 1e3);
+    }
+}
+
 static void add_serving(struct api_services *services, bool openmetrics, struct text *text)
 {
     struct live_stats live;
@@ -213,6 +246,7 @@ enum status metrics_fast(struct call *call, struct error *error)
     metrics_write(call->services->metrics, openmetrics, &text);
     add_storage(call->services, openmetrics, &text);
     add_serving(call->services, openmetrics, &text);
+    add_models(call->services, &text);
     process_write(openmetrics, &text);
     if (openmetrics) {
         text_add_string(&text, "# EOF\n");

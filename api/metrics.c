@@ -117,9 +117,14 @@ static void write_head(struct text *text, const char *family, const char *suffix
                     help, "forecastd_", family, suffix, type);
 }
 
-void metrics_gauge(struct text *text, const char *family, const char *help, double value)
+void metrics_gauge_head(struct text *text, const char *family, const char *help)
 {
     write_head(text, family, "", "gauge", help);
+}
+
+void metrics_gauge(struct text *text, const char *family, const char *help, double value)
+{
+    metrics_gauge_head(text, family, help);
     text_add_format(text, "forecastd_%s ", family);
     text_add_double(text, value);
     text_add_char(text, '\n');

@@ -503,6 +503,14 @@ enum status registry_next_id(struct registry *registry, int64_t step_ms, char id
 enum status registry_rollback(struct registry *registry, int64_t step_ms,
                               struct error *error) MUST_USE;
 
+/* How old the champions are, for metrics: up to `maximum` of them are written. Returns how many
+ * there are. */
+struct champion_age {
+    char step[24];                    /* of the group: "1h" */
+    int64_t trained_at_ms, newest_ms; /* of the newest step trained on */
+};
+size_t registry_ages(struct registry *registry, struct champion_age *ages, size_t maximum);
+
 /* Grows with each publish and rollback of any group: a cheap test for "is my cache still good". */
 uint64_t registry_generation(struct registry *registry);
 

@@ -260,6 +260,7 @@ static enum status start_services(struct daemon *daemon, struct error *error)
     services->promote = promote;
     services->rollback = rollback;
     services->models_damaged = models_damaged;
+    atomic_store(&services->train_every_ms, daemon->config.every_ms);
     services->context = daemon;
     config_model(&daemon->config, &services->model_config);
     config_limits(&daemon->config, &daemon->limits[0]);
@@ -403,6 +404,7 @@ void daemon_reload(struct daemon *daemon, const struct config *next)
     atomic_store(&daemon->services.limits, limits);
     training_of(&daemon->config, &settings);
     scheduler_configure(daemon->scheduler, &settings);
+    atomic_store(&daemon->services.train_every_ms, settings.every_ms);
     log_info("daemon", "configuration read again", "changed=%zu", changed);
     guard_reload(daemon->guard);
 }

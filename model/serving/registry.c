@@ -211,6 +211,27 @@ enum status registry_withdraw(struct registry *registry, int64_t step_ms, struct
     return status;
 }
 
+size_t registry_ages(struct registry *registry, struct champion_age *ages, size_t maximum)
+{
+    size_t count = 0;
+    lock_acquire(&registry->lock);
+    for (size_t i = 0; i < registry->count; i++) {
+        const struct snapshot *champion = registry->groups[i].champion;
+        if (champion == NULL) {
+            continue;
+        }
+        if (count < maximum) {
+            struct champion_age *age = &ages[count];
+            snapshot_step_text(champion->record.step_ms, age->step, sizeof(age->step));
+            age->trained_at_ms = champion->record.trained_at_ms;
+            age->newest_ms = champion->record.window_end_ms;
+        }
+        count++;
+    }
+    lock_release(&registry->lock);
+    return count;
+}
+
 uint64_t registry_generation(struct registry *registry)
 {
     return atomic_load(&registry->generation);

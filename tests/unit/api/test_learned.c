@@ -82,6 +82,37 @@ static void test_learned(void **state)
     expect(&fixture, API_GET, "/readyz", NULL, 200, "\"models\":true");
 }
 
+/* A champion that nothing replaces gets old: that can be seen, by group. */
+static void test_age_is_shown(void **state)
+{
+    (void)state;
+    struct error error = {0};
+    char line[120];
+    expect(&fixture, API_GET, "/metrics", NULL, 200,
+           "\n# TYPE forecastd_model_trained_timestamp_seconds gauge\n# HELP");
+    struct snapshot *models[] = {train(HOUR), train(MINUTE)};
+    for (size_t i = 0; i < 2; i++) {
+        models[i]->record.trained_at_ms = (int64_t)(i + 1) * 1000000500;
+        assert_int_equal(registry_publish(fixture.services.registry, models[i], &error), STATUS_OK);
+    }
+    expect(&fixture, API_GET, "/metrics", NULL, 200,
+           "\nforecastd_model_trained_timestamp_seconds{step=\"1h\"} 1000000.5\n"
+           "forecastd_model_trained_timestamp_seconds{step=\"1m\"} 2000001\n#");
+    snprintf(line, sizeof(line), "\nforecastd_model_data_timestamp_seconds{step=\"1h\"} %lld\n",
+             (long long)(models[0]->record.window_end_ms / 1000));
+    assert_true(models[0]->record.window_end_ms > 0);
+    expect(&fixture, API_GET, "/metrics", NULL, 200, line);
+    atomic_store(&fixture.services.train_every_ms, 3600000);
+    expect(&fixture, API_GET, "/metrics", NULL, 200,
+           "\nforecastd_training_interval_seconds 3600\n");
+    assert_int_equal(registry_withdraw(fixture.services.registry, HOUR, &error), STATUS_OK);
+    expect(&fixture, API_GET, "/metrics", NULL, 200,
+           "gauge\nforecastd_model_trained_timestamp_seconds{step=\"1m\"} 2000001\n#");
+    for (size_t i = 0; i < 2; i++) {
+        snapshot_release(models[i]);
+    }
+}
+
 static void spoil(struct snapshot *snapshot, float weight)
 {
     for (size_t m = 0; m < snapshot->member_count; m++) {
@@ -144,6 +175,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_fixture, close_fixture)
     const struct CMUnitTest tests[] = {
         TEST(test_learned),
+        TEST(test_age_is_shown),
         TEST(test_not_finite),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
