@@ -101,6 +101,18 @@ static int64_t resident_bytes(void)
     return (int64_t)resident * sysconf(_SC_PAGESIZE);
 }
 
+/* 0 is no instant. */
+static void add_instant(struct text *json, int64_t at_ms)
+{
+    if (at_ms == 0) {
+        text_add_string(json, "null");
+        return;
+    }
+    text_add_char(json, '"');
+    text_add_time(json, at_ms);
+    text_add_char(json, '"');
+}
+
 /* Members of GET /api/v1/status: short locks and one read of /proc, so it may run on the network
  * thread. */
 static void describe(void *context, struct text *json)
@@ -125,13 +137,9 @@ static void describe(void *context, struct text *json)
                     (unsigned long long)training.promoted, (unsigned long long)training.kept_back,
                     (unsigned long long)training.rolled_back);
     text_add_format(json, "\"failed\":%llu,\"last_ended\":", (unsigned long long)training.failed);
-    if (training.last_ended_ms > 0) {
-        text_add_char(json, '"');
-        text_add_time(json, training.last_ended_ms);
-        text_add_char(json, '"');
-    } else {
-        text_add_string(json, "null");
-    }
+    add_instant(json, training.last_ended_ms);
+    text_add_string(json, ",\"next_due\":");
+    add_instant(json, training.next_due_ms);
     text_add_format(json, ",\"last_seconds\":%.3f,\"last_sampled\":%s,\"last_series\":%zu,",
                     training.last_seconds, training.last_sampled ? "true" : "false",
                     training.last_series);

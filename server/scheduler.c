@@ -178,6 +178,22 @@ static void find_groups(struct scheduler *scheduler, uint64_t points)
     scheduler->next_search_ms = now_ms() + 20 * (now_ms() - begin_ms);
 }
 
+/* When the clock asks for the next training, for whoever looks. */
+static void note_next_due(struct scheduler *scheduler)
+{
+    int64_t first_ms = INT64_MAX;
+    for (size_t i = 0; i < scheduler->plan_count; i++) {
+        const struct plan *plan = &scheduler->plans[i];
+        if (plan->present && plan->has_model && plan->due_ms < first_ms) {
+            first_ms = plan->due_ms;
+        }
+    }
+    lock_acquire(&scheduler->lock);
+    scheduler->stats.next_due_ms =
+        first_ms < INT64_MAX ? clock_wall_ms() + (first_ms - now_ms()) : 0;
+    lock_release(&scheduler->lock);
+}
+
 /* Champions that live losses speak against. */
 static void look_at_regret(struct scheduler *scheduler)
 {
@@ -212,6 +228,7 @@ static void look_at_plan(struct scheduler *scheduler)
     uint64_t points = stored_points(scheduler);
     struct training_settings settings = settings_of(scheduler);
     find_groups(scheduler, points);
+    note_next_due(scheduler);
     look_at_regret(scheduler);
     for (size_t i = 0; i < scheduler->plan_count; i++) {
         const struct plan *plan = &scheduler->plans[i];

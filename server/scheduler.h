@@ -50,6 +50,7 @@ struct scheduler_stats {
     int64_t group_step_ms; /* of the training now under way; 0 = none */
     uint64_t trained, promoted, kept_back, failed, rolled_back;
     int64_t last_ended_ms; /* wall clock; 0 = never */
+    int64_t next_due_ms;   /* the first group's by the clock, if points come; 0 = none yet */
     double last_seconds;
     size_t last_series, last_series_total; /* trained on; of the group */
     uint64_t last_windows, last_windows_total;
