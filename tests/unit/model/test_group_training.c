@@ -1,5 +1,5 @@
 /* Tests of training a group as it really is: ten thousand series by sampling, many kinds at once,
- * one poisoned series among good ones.
+ * poisoned series among good ones.
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "base/clock.h"
@@ -10,9 +10,25 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #define HOUR    INT64_C(3600000)
 #define HORIZON 12
+
+static double processor_seconds(clockid_t clock)
+{
+    struct timespec now;
+    clock_gettime(clock, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+/* What has been computed so far as a machine of its own takes for it: the calling thread's part,
+ * which is done while lanes wait or are not there, and the lanes' side by side. */
+static double quiet_seconds(unsigned lanes)
+{
+    double own = processor_seconds(CLOCK_THREAD_CPUTIME_ID);
+    return own + (processor_seconds(CLOCK_PROCESS_CPUTIME_ID) - own) / lanes;
+}
 
 static struct train_request request_of(const struct model_series *series, size_t count)
 {
@@ -77,14 +93,17 @@ static void ten_thousand_series_within_the_budget(UNUSED void **state)
     request.series_total = 12000;
     request.memory_max = (size_t)64 << 20;
     int64_t began_ns = clock_monotonic_ns();
+    double began = quiet_seconds(request.lanes);
     assert_ok(model_train(&request, &snapshot, &error));
     double seconds = (double)(clock_monotonic_ns() - began_ns) * 1e-9;
+    double quiet = quiet_seconds(request.lanes) - began;
     const struct snapshot_record *record = snapshot_record(snapshot);
-    print_message("%.1f s, %llu of %llu windows, %.0f MB more\n", seconds,
-                  (unsigned long long)record->windows, (unsigned long long)record->windows_total,
+    print_message("%.1f s, %.1f s of it computing, %llu of %llu windows, %.0f MB more\n", seconds,
+                  quiet, (unsigned long long)record->windows,
+                  (unsigned long long)record->windows_total,
                   (double)(mem_bytes_peak() - before) / 1e6);
-    /* Closing is single-threaded and the machine may be busy. */
-    assert_true(seconds < 4.0 * request.seconds);
+    assert_true(quiet < 1.3 * request.seconds); /* the machine may be busy with others */
+    assert_true(fabs(record->seconds - seconds) < 0.1 + 0.01 * seconds);
     assert_true(mem_bytes_peak() - before < (size_t)192 << 20);
     assert_true(snapshot_sampled(record));
     assert_int_equal(record->series_total, 12000);
@@ -93,8 +112,13 @@ static void ten_thousand_series_within_the_budget(UNUSED void **state)
     struct text json;
     text_init(&json, 1u << 16);
     snapshot_describe(snapshot, &json);
-    assert_non_null(strstr(json.bytes, "\"series_total\":12000"));
-    assert_non_null(strstr(json.bytes, "\"sampled\":true"));
+    char sampling[200];
+    snprintf(sampling, sizeof(sampling),
+             "\"sampling\":{\"series\":%zu,\"series_total\":12000,\"windows\":%llu,"
+             "\"windows_total\":%llu,\"sampled\":true}",
+             record->series, (unsigned long long)record->windows,
+             (unsigned long long)record->windows_total);
+    assert_non_null(strstr(json.bytes, sampling)); /* what was left out is the difference */
     text_release(&json);
     snapshot_release(snapshot);
     mem_free(series);
@@ -123,71 +147,113 @@ static double error_of(struct forecaster *forecaster, const struct model_series 
     return sum / HORIZON;
 }
 
-static struct forecaster *train(const struct model_series *series, size_t count, uint64_t steps,
-                                struct snapshot **snapshot)
+/* Without each series' newest horizon. */
+static struct forecaster *train(const struct model_series *series, size_t count,
+                                struct train_request request, struct snapshot **snapshot)
 {
     struct error error = {0};
     struct forecaster *forecaster = NULL;
-    struct model_series cut[70];
+    struct model_series *cut = mem_array(count, sizeof(*cut));
+    assert_non_null(cut);
     for (size_t i = 0; i < count; i++) {
         cut[i] = series[i];
         cut[i].count -= HORIZON;
     }
-    struct train_request request = request_of(cut, count);
-    request.steps = steps;
+    request.series = cut;
     assert_ok(model_train(&request, snapshot, &error));
     assert_ok(forecaster_new(*snapshot, 1, &forecaster, &error));
+    mem_free(cut);
     return forecaster;
 }
 
-/* Seasons, walks, counts, constants, 1e-12 and 1e12, gaps: one model, each forecast as it should
- * be. */
+/* Hundreds of seasons, walks, counts, constants, 1e-12 and 1e12, gaps: one model, each forecast as
+ * it should be. */
 static void kinds_train_together(UNUSED void **state)
 {
     static const double units[7] = {20.0, 10.0, 1.0, 42.0, 1e-12, 1e12, 5.0};
     static const double allowed[7] = {0.2, 0.6, 0.6, 1e-3, 0.4, 0.4, 0.4};
+    enum { COUNT = WATCHED_OR(70, 350), EACH = COUNT / 7 };
     struct snapshot *snapshot = NULL;
     double *memory;
-    struct model_series *series = make_group(70, 300, 7, &memory);
-    struct forecaster *forecaster = train(series, 70, 6, &snapshot);
+    struct model_series *series = make_group(COUNT, 300, 7, &memory);
+    struct train_request request = request_of(NULL, COUNT);
+    request.steps = 6;
+    double began = quiet_seconds(request.lanes);
+    struct forecaster *forecaster = train(series, COUNT, request, &snapshot);
     double errors[7] = {0.0};
-    for (size_t i = 0; i < 70; i++) {
-        errors[i % 7] += 0.1 * error_of(forecaster, &series[i], units[i % 7]);
+    for (size_t i = 0; i < COUNT; i++) {
+        errors[i % 7] += error_of(forecaster, &series[i], units[i % 7]) / EACH;
     }
+    print_message("%.1f s of computing; errors", quiet_seconds(request.lanes) - began);
+    for (size_t kind = 0; kind < 7; kind++) {
+        print_message(" %.2g", errors[kind]);
+    }
+    print_message("\n");
     for (size_t kind = 0; kind < 7; kind++) {
         if (!(errors[kind] < allowed[kind])) {
             fail_msg("kind %zu: error %.3g of the unit", kind, errors[kind]);
         }
     }
+    assert_int_equal(snapshot_record(snapshot)->series, COUNT);
     forecaster_free(forecaster);
     snapshot_release(snapshot);
     mem_free(series);
     mem_free(memory);
 }
 
-/* Row "one poisoned series": wild values in one of ten leave the others within a tenth. */
-static void one_poisoned_series_hurts_nobody(UNUSED void **state)
+/* Ways to be poisoned. */
+static double poison(size_t way, size_t t)
 {
-    double clean = 0.0, poisoned = 0.0;
-    for (int wild = 0; wild < 2; wild++) {
-        struct snapshot *snapshot = NULL;
-        double *memory;
-        struct model_series *series = make_group(10, 300, 1, &memory);
-        for (size_t t = 0; t < 300 && wild; t++) {
-            memory[9 * 300 + t] = t % 5 == 0 ? 1e30 : (t % 3 == 0 ? -1e25 : 1e-30 * (double)t);
+    const double values[] = {
+        t % 5 == 0 ? 1e30 : (t % 3 == 0 ? -1e25 : 1e-30 * (double)t), /* wild */
+        t % 2 == 0 ? 1e12 : 1e-12,                                    /* to and fro */
+        t % 29 == 0 ? (double)t : (double)NAN,                        /* hardly there */
+        -7e8,                                                         /* constant */
+    };
+    return values[way];
+}
+
+#define GOOD   9
+#define POISON 4
+
+/* Mean error of the good ones, of a group whose last ones are poisoned or good as well. */
+static double error_beside(bool poisoned, bool without_blend)
+{
+    struct snapshot *snapshot = NULL;
+    double *memory, error = 0.0;
+    struct model_series *series = make_group(GOOD + POISON, 300, 1, &memory);
+    for (size_t i = 0; i < POISON && poisoned; i++) {
+        for (size_t t = 0; t < 300; t++) {
+            memory[(GOOD + i) * 300 + t] = poison(i, t);
         }
-        struct forecaster *forecaster = train(series, 10, 10, &snapshot);
-        for (size_t i = 0; i < 9; i++) {
-            *(wild ? &poisoned : &clean) += error_of(forecaster, &series[i], 20.0) / 9.0;
-        }
-        (void)error_of(forecaster, &series[9], 1e30); /* finite and in order as well */
-        forecaster_free(forecaster);
-        snapshot_release(snapshot);
-        mem_free(series);
-        mem_free(memory);
     }
-    print_message("error of the others: %.4f, with a poisoned one %.4f\n", clean, poisoned);
-    assert_true(poisoned < 1.1 * clean + 0.002);
+    struct train_request request = request_of(NULL, GOOD + POISON);
+    request.steps = 10;
+    request.config.without_blend = without_blend;
+    struct forecaster *forecaster = train(series, GOOD + POISON, request, &snapshot);
+    for (size_t i = 0; i < GOOD; i++) {
+        error += error_of(forecaster, &series[i], 20.0) / GOOD;
+    }
+    for (size_t i = GOOD; i < GOOD + POISON; i++) {
+        (void)error_of(forecaster, &series[i], 1e30); /* finite and in order as well */
+    }
+    forecaster_free(forecaster);
+    snapshot_release(snapshot);
+    mem_free(series);
+    mem_free(memory);
+    return error;
+}
+
+/* Row "one poisoned series", and four of them: wild values, jumps over 24 decades, holes and
+ * constants leave the others within a tenth, with the baselines and of the networks alone. */
+static void poisoned_series_hurt_nobody(UNUSED void **state)
+{
+    for (int without_blend = 0; without_blend < 2; without_blend++) {
+        double clean = error_beside(false, without_blend != 0);
+        double poisoned = error_beside(true, without_blend != 0);
+        print_message("error of the others: %.4f, with poisoned ones %.4f\n", clean, poisoned);
+        assert_true(poisoned < 1.1 * clean + 0.002);
+    }
 }
 
 int main(void)
@@ -195,7 +261,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ten_thousand_series_within_the_budget),
         cmocka_unit_test(kinds_train_together),
-        cmocka_unit_test(one_poisoned_series_hurts_nobody),
+        cmocka_unit_test(poisoned_series_hurt_nobody),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
