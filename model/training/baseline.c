@@ -172,14 +172,15 @@ static double drift_slope(const double *values, size_t count)
     return last > first + 1 ? (values[last - 1] - values[first]) / (double)(last - 1 - first) : 0.0;
 }
 
-/* Two observed values: without them there is no error to learn a spread from. */
-static bool enough(const struct model_series *series)
+/* Two observed values: without them there is no error to learn a spread from. A drift through two
+ * is nothing but their noise, so it needs three. */
+static bool enough(const struct model_series *series, enum baseline baseline)
 {
-    size_t seen = 0;
-    for (size_t i = series->count; i > 0 && seen < 2; i--) {
+    size_t seen = 0, least = baseline == BASELINE_DRIFT ? 3 : 2;
+    for (size_t i = series->count; i > 0 && seen < least; i--) {
         seen += isnan(series->values[i - 1]) ? 0 : 1;
     }
-    return seen == 2;
+    return seen == least;
 }
 
 static bool forecast_by_steps(enum baseline baseline, const struct model_series *series,
@@ -221,7 +222,7 @@ static bool forecast_by_clock(enum baseline baseline, const struct model_series 
 bool baseline_forecast(enum baseline baseline, const struct model_series *series, double *scratch,
                        struct forecast *out)
 {
-    if (!enough(series) || !forecast_by_clock(baseline, series, scratch, out)) {
+    if (!enough(series, baseline) || !forecast_by_clock(baseline, series, scratch, out)) {
         return false;
     }
     forecast_finish(series, forecast_last_seen(series->values, series->count), out);

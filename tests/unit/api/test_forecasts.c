@@ -255,9 +255,25 @@ static void test_chain_of_baselines(void **state)
     snprintf(body, sizeof(body), "{\"series\":\"few\",\"points\":[[%lld,1],[%lld,2],[%lld,4]]}",
              (long long)(NOW_MS - 2 * MINUTE), (long long)(NOW_MS - MINUTE), (long long)NOW_MS);
     expect(&fixture, API_POST, "/api/v1/points", body, 200, NULL);
+    snprintf(body, sizeof(body), "{\"series\":\"two\",\"points\":[[%lld,1],[%lld,2]]}",
+             (long long)(NOW_MS - MINUTE), (long long)NOW_MS);
+    expect(&fixture, API_POST, "/api/v1/points", body, 200, NULL);
     served_by("plain", "seasonal_naive", "no_model");
     served_by("walk", "damped_trend", "no_model,no_season");
     served_by("few", "drift", "no_model,no_season,no_trend");
+    served_by("two", "last_value", "no_model,no_season,no_trend,no_drift");
+    static const char *const counted[] = {
+        "forecasts_total{served_by=\"seasonal_naive\"} 1",
+        "forecasts_total{served_by=\"damped_trend\"} 1",
+        "forecasts_total{served_by=\"drift\"} 1",
+        "forecasts_total{served_by=\"last_value\"} 1",
+        "forecast_fallbacks_total{reason=\"no_model\"} 4",
+    };
+    for (size_t i = 0; i < sizeof(counted) / sizeof(counted[0]); i++) {
+        char line[100];
+        snprintf(line, sizeof(line), "\nforecastd_%s\n", counted[i]);
+        expect(&fixture, API_GET, "/metrics", NULL, 200, line);
+    }
 }
 
 /* Several points make a cell: the open cell is left out until it is over. */

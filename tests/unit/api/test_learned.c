@@ -3,6 +3,7 @@
  */
 #include "fixture.h"
 
+#include "base/memory.h"
 #include "model/snapshot.h"
 
 #include <jansson.h>
@@ -170,6 +171,74 @@ static void test_not_finite(void **state)
     snapshot_release(good);
 }
 
+static void end_fault(void)
+{
+    mem_fault_set(0, 0);
+    fixture_answered = NULL;
+}
+
+/* A new process with `champion`, and `previous` where there is one; its nth allocation while it
+ * answers fails. */
+static json_t *answer_with_fault(struct snapshot *previous, struct snapshot *champion, uint64_t nth)
+{
+    json_error_t cause;
+    fixture_close(&fixture);
+    fixture_open(&fixture);
+    fixture_fill(&fixture, "plain", 500, MINUTE);
+    if (previous != NULL) {
+        publish(previous);
+    }
+    publish(champion);
+    fixture_answered = end_fault;
+    mem_fault_set(nth, 0);
+    struct answer answer = get(&fixture, "/api/v1/forecast?series=plain&steps=24");
+    json_t *document =
+        answer.status == 200 ? json_loadb(answer.body, answer.length, 0, &cause) : NULL;
+    fixture_answer_release(&answer);
+    return document;
+}
+
+/* A model that cannot be run for want of memory: the previous one serves, or a baseline, and that
+ * is said and counted; with memory the model is back. */
+static void test_model_failed(void **state)
+{
+    (void)state;
+    struct snapshot *previous = train(MINUTE), *champion = train(MINUTE);
+    struct error error = {0};
+    assert_int_equal(
+        registry_next_id(fixture.services.registry, MINUTE, previous->record.id, &error),
+        STATUS_OK);
+    uint64_t failed = 0; /* which allocation it is */
+    for (uint64_t nth = 1; nth < 200 && failed == 0; nth++) {
+        json_t *document = answer_with_fault(NULL, champion, nth);
+        const json_t *forecast = document != NULL ? fixture_forecast(document, 0) : NULL;
+        if (strncmp(word(forecast, "fallback_reason"), "model_failed", 12) == 0) {
+            failed = nth;
+            fixture_check_forecast(forecast, 24, MINUTE, -1e9, 1e9);
+            assert_string_equal(word(forecast, "served_by"), "seasonal_naive");
+            assert_true(json_is_null(json_object_get(forecast, "model")));
+            expect(&fixture, API_GET, "/metrics", NULL, 200,
+                   "\nforecastd_forecast_fallbacks_total{reason=\"model_failed\"} 1\n");
+        }
+        json_decref(document);
+    }
+    assert_true(failed > 0);
+    json_t *document = fixture_json(&fixture, "/api/v1/forecast?series=plain&steps=23");
+    assert_string_equal(word(fixture_forecast(document, 0), "served_by"), "logsparse");
+    assert_string_equal(word(fixture_forecast(document, 0), "fallback_reason"), "");
+    json_decref(document);
+    document = answer_with_fault(previous, champion, failed);
+    const json_t *forecast = fixture_forecast(document, 0);
+    assert_string_equal(word(forecast, "served_by"), "logsparse");
+    assert_string_equal(word(forecast, "fallback_reason"), "model_failed");
+    assert_string_equal(word(json_object_get(forecast, "model"), "id"), previous->record.id);
+    expect(&fixture, API_GET, "/metrics", NULL, 200,
+           "\nforecastd_forecasts_total{served_by=\"previous_champion\"} 1\n");
+    json_decref(document);
+    snapshot_release(previous);
+    snapshot_release(champion);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_fixture, close_fixture)
@@ -177,6 +246,7 @@ int main(void)
         TEST(test_learned),
         TEST(test_age_is_shown),
         TEST(test_not_finite),
+        TEST(test_model_failed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

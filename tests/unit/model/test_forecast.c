@@ -173,15 +173,22 @@ static void the_least_band_stays_below_a_real_one(UNUSED void **state)
     }
 }
 
+/* Two are no direction either: a line through three has a band, too. */
 static void two_points_are_no_certainty(UNUSED void **state)
 {
     struct forecast forecast = blank();
-    double values[] = {5.0, 6.0};
+    double values[] = {5.0, 6.0, 7.0};
     struct model_series series = plain_series(values, 2, 1000);
+    assert_false(baseline_forecast(BASELINE_DRIFT, &series, scratch, &forecast));
+    assert_true(baseline_forecast(BASELINE_LAST_VALUE, &series, scratch, &forecast));
+    assert_close(mean[0], 6.0, 1e-6);
+    assert_true((double)quantiles[HORIZON] < 5.7);
+    assert_true((double)quantiles[9 * HORIZON] > 6.3);
+    series = plain_series(values, 3, 1000);
     assert_true(baseline_forecast(BASELINE_DRIFT, &series, scratch, &forecast));
-    assert_close(mean[0], 7.0, 1e-6);
-    assert_true((double)quantiles[HORIZON] < 6.7);
-    assert_true((double)quantiles[9 * HORIZON] > 7.3);
+    assert_close(mean[0], 8.0, 1e-6);
+    assert_true((double)quantiles[HORIZON] < 7.7);
+    assert_true((double)quantiles[9 * HORIZON] > 8.3);
 }
 
 static void seasonal_naive_has_the_empirical_spread(UNUSED void **state)
