@@ -256,12 +256,87 @@ static void poisoned_series_hurt_nobody(UNUSED void **state)
     }
 }
 
+#define BURST 20
+
+/* A daily curve with noise of size 1, and twenty values 50 beside it, ending `back` steps before
+ * the forecast; 0: none. */
+static void make_with_burst(double *values, size_t count, size_t back)
+{
+    make(values, count, 0, 1);
+    size_t end = count - HORIZON - back;
+    for (size_t i = 0; i < BURST && back > 0; i++) {
+        values[end - 1 - i] += i % 2 == 0 ? 50.0 : -50.0;
+    }
+}
+
+struct fan {
+    double band;  /* mean width of 80 % */
+    double worst; /* median's largest distance from the curve */
+};
+
+static struct fan fan_of(struct forecaster *forecaster, const struct model_series *whole)
+{
+    struct error error = {0};
+    struct fan fan = {0.0, 0.0};
+    float mean[HORIZON], quantiles[HORIZON * QUANTILE_COUNT];
+    struct forecast out = {HORIZON, mean, quantiles};
+    struct model_series seen = *whole;
+    seen.count -= HORIZON;
+    assert_ok(forecaster_run(forecaster, &seen, 1, &out, &error));
+    for (size_t h = 0; h < HORIZON; h++) {
+        double t = (double)(seen.count + h + 1);
+        double away =
+            (double)quantiles[5 * HORIZON + h] - 100.0 - 20.0 * sin(2.0 * M_PI * t / 24.0);
+        fan.band += (double)(quantiles[9 * HORIZON + h] - quantiles[1 * HORIZON + h]) / HORIZON;
+        fan.worst = fmax(fan.worst, fabs(away));
+    }
+    return fan;
+}
+
+/* Row "Anomalies in the training window": a model that was trained on a burst forecasts what is
+ * clean as if it had not been, and a burst behind its window leaves the median right and the band
+ * below one and a half. One within the window is in its scale: below twice. */
+static void a_burst_is_not_remembered(UNUSED void **state)
+{
+    enum { LENGTH = 400 };
+    struct snapshot *snapshots[2] = {NULL, NULL};
+    struct forecaster *forecasters[2]; /* taught without and with a burst a day back */
+    double values[LENGTH];
+    struct model_series series = plain_series(values, LENGTH, HOUR);
+    struct train_request request = request_of(NULL, 1);
+    series.seasons[0] = 24;
+    series.key = 1;
+    request.steps = 6;
+    for (size_t i = 0; i < 2; i++) {
+        make_with_burst(values, LENGTH, i * 24);
+        forecasters[i] = train(&series, 1, request, &snapshots[i]);
+    }
+    struct fan near = fan_of(forecasters[1], &series);
+    make_with_burst(values, LENGTH, 100);
+    struct fan behind = fan_of(forecasters[1], &series);
+    make_with_burst(values, LENGTH, 0);
+    struct fan clean = fan_of(forecasters[0], &series);
+    struct fan after = fan_of(forecasters[1], &series);
+    print_message("band %.2f clean, %.2f after, %.2f behind, %.2f near; median off by %.2f, %.2f, "
+                  "%.2f, %.2f\n",
+                  clean.band, after.band, behind.band, near.band, clean.worst, after.worst,
+                  behind.worst, near.worst);
+    assert_true(after.band < 1.15 * clean.band && after.worst < clean.worst + 1.0);
+    assert_true(behind.band < 1.5 * clean.band && behind.worst < clean.worst + 5.0);
+    assert_true(near.band < 2.0 * clean.band);
+    for (size_t i = 0; i < 2; i++) {
+        forecaster_free(forecasters[i]);
+        snapshot_release(snapshots[i]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ten_thousand_series_within_the_budget),
         cmocka_unit_test(kinds_train_together),
         cmocka_unit_test(poisoned_series_hurt_nobody),
+        cmocka_unit_test(a_burst_is_not_remembered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
