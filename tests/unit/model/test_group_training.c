@@ -248,7 +248,7 @@ static double error_beside(bool poisoned, bool without_blend)
  * constants leave the others within a tenth, with the baselines and of the networks alone. */
 static void poisoned_series_hurt_nobody(UNUSED void **state)
 {
-    for (int without_blend = 0; without_blend < 2; without_blend++) {
+    for (int without_blend = WATCHED_OR(1, 0); without_blend < 2; without_blend++) {
         double clean = error_beside(false, without_blend != 0);
         double poisoned = error_beside(true, without_blend != 0);
         print_message("error of the others: %.4f, with poisoned ones %.4f\n", clean, poisoned);
@@ -298,6 +298,9 @@ static struct fan fan_of(struct forecaster *forecaster, const struct model_serie
  * below one and a half. One within the window is in its scale: below twice. */
 static void a_burst_is_not_remembered(UNUSED void **state)
 {
+    if (WATCHED) {
+        skip();
+    }
     enum { LENGTH = 400 };
     struct snapshot *snapshots[2] = {NULL, NULL};
     struct forecaster *forecasters[2]; /* taught without and with a burst a day back */
