@@ -4,8 +4,8 @@
 #
 # usage: test.sh STEP...      a step is a make target, with its own variables behind commas:
 #                             check/gradient,DOUBLE=1
-# Every step's last line "N passed, N failed", with ", N skipped" where there are any, is counted; a step that fails without such a line
-# counts as one failure. All steps run, whatever fails, and each says how long it took and how much
+# Every step's last line "N passed, N failed", with ", N skipped" where there are any, is counted; a
+# step that fails without such a line counts as one failure. All steps run, whatever fails, and each says how long it took and how much
 # processor time, which other work on the machine hardly changes. The closing line is the total.
 set -u
 
