@@ -5,8 +5,9 @@
 # usage: test.sh STEP...      a step is a make target, with its own variables behind commas:
 #                             check/gradient,DOUBLE=1
 # Every step's last line "N passed, N failed", with ", N skipped" where there are any, is counted; a
-# step that fails without such a line counts as one failure. All steps run, whatever fails, and each says how long it took and how much
-# processor time, which other work on the machine hardly changes. The closing line is the total.
+# step that fails without such a line counts as one failure. All steps run, whatever fails, and each
+# says how long it took and how much processor time, which other work on the machine hardly changes.
+# The closing line is the total; how many were skipped stands before it.
 set -u
 
 make=${MAKE:-make}
@@ -60,7 +61,6 @@ done
 
 printf '\n%s s in all, processor %s s\n' $(($(date +%s) - begin)) "${used:-0}"
 [ -z "$failures" ] || printf 'failed:%s\n' "$failures"
-closing="$passed passed, $failed failed"
-[ "$skipped" -eq 0 ] || closing="$closing, $skipped skipped"
-printf '%s\n' "$closing"
+[ "$skipped" -eq 0 ] || printf 'skipped: %s\n' "$skipped"
+printf '%s passed, %s failed\n' "$passed" "$failed"
 [ "$failed" -eq 0 ]
