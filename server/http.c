@@ -19,6 +19,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -28,6 +29,7 @@
 #define IDLE_SECONDS       65
 #define RATE_AFTER_SECONDS 10
 #define RATE_BYTES         1000 /* a second, for bodies and for answers */
+#define LIBRARY_SECONDS    120U /* without a byte: behind all deadlines of the sweep */
 #define LINGER_SECONDS     2
 #define SWEEP_SLICE        64
 #define SWEEP_PAUSE_MS     1
@@ -160,6 +162,13 @@ static void library_log(void *context, const char *format, va_list list)
 
 /* ---------------------------------------------------------------- deadlines */
 
+/* Whether something came that the network thread has not read yet. */
+static bool has_unread(const struct client *client)
+{
+    int count = 0;
+    return ioctl(client->fd, FIONREAD, &count) == 0 && count > 0;
+}
+
 static bool beyond_deadline(const struct client *client, int64_t now_ns)
 {
     int64_t since = atomic_load_explicit(&client->since_ns, memory_order_relaxed);
@@ -176,7 +185,8 @@ static bool beyond_deadline(const struct client *client, int64_t now_ns)
         earned = (int64_t)atomic_load(&client->answer_bytes) / RATE_BYTES;
         return age >= REQUEST_SECONDS + earned;
     case PHASE_IDLE:
-        return age >= IDLE_SECONDS;
+        /* A request that came just in time is not lost for its client. */
+        return age >= IDLE_SECONDS && !has_unread(client);
     case PHASE_WORKING:
         break;
     }
@@ -300,11 +310,12 @@ static struct MHD_Daemon *start_library(struct http *http, const struct http_opt
         MHD_OPTION_EXTERNAL_LOGGER, library_log, NULL, MHD_OPTION_ARRAY, http->tls ? tls : none,
         MHD_OPTION_LISTEN_SOCKET, http->listen_fd, MHD_OPTION_CONNECTION_LIMIT,
         (unsigned int)options->connections, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
-        (unsigned int)options->connections_per_address, MHD_OPTION_CONNECTION_TIMEOUT, 60U,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, POOL_BYTES, MHD_OPTION_THREAD_STACK_SIZE,
-        (size_t)1 << 20, MHD_OPTION_NOTIFY_CONNECTION, connection_changed, http,
-        MHD_OPTION_NOTIFY_COMPLETED, request_over, http, MHD_OPTION_URI_LOG_CALLBACK, request_line,
-        http, MHD_OPTION_UNESCAPE_CALLBACK, keep_encoded, http, MHD_OPTION_END);
+        (unsigned int)options->connections_per_address, MHD_OPTION_CONNECTION_TIMEOUT,
+        LIBRARY_SECONDS, MHD_OPTION_CONNECTION_MEMORY_LIMIT, POOL_BYTES,
+        MHD_OPTION_THREAD_STACK_SIZE, (size_t)1 << 20, MHD_OPTION_NOTIFY_CONNECTION,
+        connection_changed, http, MHD_OPTION_NOTIFY_COMPLETED, request_over, http,
+        MHD_OPTION_URI_LOG_CALLBACK, request_line, http, MHD_OPTION_UNESCAPE_CALLBACK, keep_encoded,
+        http, MHD_OPTION_END);
 }
 
 enum status http_start(const struct http_options *options, struct http **out, struct error *error)

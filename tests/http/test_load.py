@@ -6,6 +6,7 @@ Latencies are held against those of the same run without the crowd, because othe
 """
 import asyncio
 import contextlib
+import http.client
 import json
 import re
 import socket
@@ -136,6 +137,21 @@ def answered(port, source):
         return one, one.recv(12) == b"HTTP/1.1 200"
     except ConnectionError:
         return one, False
+
+
+def test_a_connection_may_wait_as_long_as_a_proxy_keeps_it():
+    """Proxies and load balancers keep a connection for up to 60 s: what they send on it by then is answered."""
+    with running() as daemon:
+        waiting = [http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=5 * SLOWNESS) for _ in range(8)]
+        for seconds in (61, 0):
+            for one in waiting:
+                one.request("GET", "/healthz")
+                answer = one.getresponse()
+                assert answer.status == 200 and not answer.will_close, answer.getheaders()
+                answer.read()
+            time.sleep(seconds)
+        for one in waiting:
+            one.close()
 
 
 def test_one_address_takes_no_more_than_its_share():
