@@ -13,7 +13,6 @@
 #include <string.h>
 
 #define VALUES_MIN     1024 /* on the grid, where the series has them */
-#define VALUES_MAX     4096
 #define SHIFT_VALUES   1024 /* newest ones among which a level shift is looked for */
 #define OUTAGE_RUN     24   /* missing values in a row: single holes are none */
 #define GAPS_WIDEN     0.5  /* of a band, where all newest values are missing */
@@ -44,8 +43,7 @@ static enum status name_series(struct forecast_desk *desk, uint32_t id, struct e
     return error_wrap(error, "series \"%.*s\"", (int)(length < 200 ? length : 200), text);
 }
 
-/* Values that the model of the step and the seasonal naive want to see. */
-static size_t values_wanted(struct api_services *services, const struct series_facts *facts)
+size_t forecast_values(struct api_services *services, const struct series_facts *facts)
 {
     size_t wanted = VALUES_MIN;
     for (size_t i = 0; i < SEASONS_MAX; i++) {
@@ -53,11 +51,11 @@ static size_t values_wanted(struct api_services *services, const struct series_f
     }
     struct snapshot *champion = registry_acquire(services->registry, facts->step_ms);
     if (champion) {
-        size_t context = snapshot_context(champion);
-        wanted = context > wanted ? context : wanted;
+        size_t seen = snapshot_values(champion);
+        wanted = seen > wanted ? seen : wanted;
         snapshot_release(champion);
     }
-    return wanted < VALUES_MAX ? wanted : VALUES_MAX;
+    return wanted < SERIES_VALUES_MAX ? wanted : SERIES_VALUES_MAX;
 }
 
 /* The grid to forecast on: that of the step, or a coarser one, see struct forecast_order. */
@@ -231,13 +229,13 @@ static enum status prepare(struct forecast_desk *desk, const struct forecast_ord
         return error->status;
     }
     facts = own;
-    size_t maximum = VALUES_MAX;
+    size_t maximum = SERIES_VALUES_MAX;
     int64_t step_ms = choose_step(order, own.step_ms);
     if (step_ms != own.step_ms &&
         forecast_facts_coarser(desk, &made->info, step_ms, &facts, &maximum, error) != STATUS_OK) {
         return error->status;
     }
-    size_t wanted = values_wanted(services, &facts);
+    size_t wanted = forecast_values(services, &facts);
     struct grid_order grid = {.maximum = wanted < maximum ? wanted : maximum, .facts = &facts};
     if (forecast_grid(desk, &made->info, &grid, &made->values, series, &made->facts, error) !=
             STATUS_OK ||

@@ -142,6 +142,10 @@ struct forecast_evidence forecast_evidence_of(const struct conformal *calibratio
  */
 struct model_series forecast_bounds(const struct model_series *series);
 
+/* Newest values of a series that a forecast is made from, at most SERIES_VALUES_MAX: what the model
+ * of its step sees, and three seasons. */
+size_t forecast_values(struct api_services *services, const struct series_facts *facts);
+
 /* The forecasts as they stood at `at_ms`, from the vintages; `steps` and the rest as for
  * forecast_make. STATUS_NOT_FOUND with no_vintage where a series has none, or with `skip_short`
  * marked as skipped. */

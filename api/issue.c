@@ -22,9 +22,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define VALUES_MIN 1024
-#define VALUES_MAX 4096
-
 static void issue_release(struct issue *issue)
 {
     snapshot_release(issue->champion);
@@ -73,12 +70,17 @@ static bool prepare(struct issue *issue, struct error *error)
     struct api_services *services = issue->desk->services;
     const struct api_limits *limits = atomic_load(&services->limits);
     issue->horizon = limits->horizon_default;
-    size_t wanted = VALUES_MIN + (HELD_BACK + 2) * issue->horizon;
-    wanted = wanted < VALUES_MAX ? wanted : VALUES_MAX;
+    struct series_facts facts;
     if (storage_series_info(services->storage, issue->id, &issue->info, error) != STATUS_OK ||
         !forecast_track(issue->desk, issue->id, &issue->track) ||
-        forecast_grid(issue->desk, &issue->info, &(struct grid_order){.maximum = wanted},
-                      &issue->values, &issue->series, &issue->facts, error) != STATUS_OK ||
+        forecast_facts(issue->desk, &issue->info, false, &facts, error) != STATUS_OK) {
+        return false;
+    }
+    /* As many as an answer is made from, at the earliest of the origins that are looked at. */
+    size_t wanted = forecast_values(services, &facts) + (HELD_BACK + 2) * issue->horizon;
+    struct grid_order order = {.maximum = wanted, .facts = &facts};
+    if (forecast_grid(issue->desk, &issue->info, &order, &issue->values, &issue->series,
+                      &issue->facts, error) != STATUS_OK ||
         issue->series.count < SHORT_HISTORY) {
         return false;
     }

@@ -29,7 +29,8 @@ enum status model_prepare(struct error *error) MUST_USE;
 
 /* ---------------------------------------------------------------- series on a grid */
 
-#define SEASONS_MAX 3
+#define SEASONS_MAX       3
+#define SERIES_VALUES_MAX ((size_t)32768) /* newest ones that trainings and forecasts look at */
 
 /* One series on its grid, as the model sees it. Values are borrowed. NaN = missing. */
 struct model_series {
@@ -328,6 +329,10 @@ void forecaster_free(struct forecaster *forecaster);
 
 /* Values that one series must offer for a full context (fewer are padded as missing). */
 size_t snapshot_context(const struct snapshot *snapshot);
+
+/* Newest values that a forecast looks at: full contexts, and what the baselines of the blend see.
+ */
+size_t snapshot_values(const struct snapshot *snapshot);
 
 /* Forecasts `count` series; out[i].horizon may differ from the trained one: shorter is cut, longer
  * rolls on in blocks. Works with holes and short series. Where the model's numbers for a series are

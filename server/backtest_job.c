@@ -64,7 +64,7 @@ static enum status load(struct api_worker *worker, const struct job *job,
         return status;
     }
     struct api_group_order order = {.only = only,
-                                    .values_max = TRAIN_VALUES_MAX,
+                                    .values_max = SERIES_VALUES_MAX,
                                     .bytes_max = train_group_bytes(train->memory_max),
                                     .cancel = train->cancel};
     order.step_ms = api_group_step(worker, only, &stored->others);

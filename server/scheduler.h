@@ -80,7 +80,6 @@ struct train_outcome {
 
 /* Of what one training may take (0 = 512 MiB), the values of the group get half, and 256 MiB at
  * most; the tapes get what they leave. */
-#define TRAIN_VALUES_MAX ((size_t)32768) /* newest values of a series */
 size_t train_group_bytes(size_t memory_max);
 size_t train_tape_bytes(size_t memory_max, const struct api_group *group);
 

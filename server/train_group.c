@@ -32,7 +32,7 @@ enum status train_group(struct api_worker *worker, struct registry *registry,
     struct gate_result gate = {0};
     int64_t begin_ns = clock_monotonic_ns();
     struct api_group_order order = {.step_ms = step_ms,
-                                    .values_max = TRAIN_VALUES_MAX,
+                                    .values_max = SERIES_VALUES_MAX,
                                     .bytes_max = train_group_bytes(train->memory_max),
                                     .cancel = train->cancel};
     enum status status = api_group_load(worker, &order, &group, error);

@@ -127,6 +127,12 @@ static size_t baseline_values(const struct snapshot *snapshot)
     return wanted > BASELINE_VALUES_MIN ? wanted : BASELINE_VALUES_MIN;
 }
 
+size_t snapshot_values(const struct snapshot *snapshot)
+{
+    size_t context = snapshot_context(snapshot), baseline = baseline_values(snapshot);
+    return context > baseline ? context : baseline;
+}
+
 enum status forecaster_new(const struct snapshot *snapshot, size_t batch_max,
                            struct forecaster **out, struct error *error)
 {

@@ -239,14 +239,39 @@ static void test_model_failed(void **state)
     snapshot_release(champion);
 }
 
+/* Answers are made from as many values as the model and its baselines see when they are judged: a
+ * season of 5,000 steps is repeated, as it is in a backtest. */
+static void test_long_seasons_are_seen(void **state)
+{
+    (void)state;
+    enum { SEASON = 5000, STEP_MS = 10000 };
+    char body[160];
+    fixture_fill(&fixture, "long", SEASON + 200, STEP_MS);
+    struct snapshot *snapshot = train(STEP_MS);
+    snapshot->blend.group = (struct blend_mixture){
+        .parts = {{.baseline = BASELINE_SEASONAL_NAIVE, .season = SEASON, .share = 1.0f}}};
+    snapshot->blend.count = 0; /* no series has a share of its own */
+    publish(snapshot);
+    int64_t origin_ms = NOW_MS - NOW_MS % STEP_MS;
+    snprintf(body, sizeof(body), "{\"series\":\"long\",\"points\":[[%lld,777]]}",
+             (long long)(origin_ms - (int64_t)(SEASON - 1) * STEP_MS));
+    expect(&fixture, API_POST, "/api/v1/points", body, 200, "\"updated\":1");
+    json_t *document = fixture_json(&fixture, "/api/v1/forecast?series=long&steps=3");
+    const json_t *forecast = fixture_forecast(document, 0);
+    const json_t *mean = json_object_get(forecast, "mean");
+    assert_string_equal(word(forecast, "served_by"), "logsparse");
+    assert_true(json_number_value(json_array_get(mean, 0)) > 700.0);
+    assert_true(json_number_value(json_array_get(mean, 1)) < 30.0);
+    json_decref(document);
+    snapshot_release(snapshot);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_fixture, close_fixture)
     const struct CMUnitTest tests[] = {
-        TEST(test_learned),
-        TEST(test_age_is_shown),
-        TEST(test_not_finite),
-        TEST(test_model_failed),
+        TEST(test_learned),      TEST(test_age_is_shown),          TEST(test_not_finite),
+        TEST(test_model_failed), TEST(test_long_seasons_are_seen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
