@@ -336,8 +336,8 @@ bench-backbones: ## cost and accuracy of every backbone: docs/backbones.md and i
 	    --seconds $(ACCURACY_SECONDS))
 	$(Q)$(PYTHON) tests/bench/backbones.py page docs/backbones.csv docs/backbones.md
 
-# Each harness under ASan and UBSan for FUZZ_SECONDS; corpora are kept, findings fail. FUZZ_RUNS=N: N inputs
-# from one seed instead, the same each time.
+# Each harness under ASan and UBSan for FUZZ_SECONDS; corpora are kept, findings fail. FUZZ_RUNS=N: from one
+# seed, the same inputs each time, and at most N of them.
 FUZZ_SECONDS ?= 60
 FUZZERS = $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 .PHONY: fuzz

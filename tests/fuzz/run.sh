@@ -4,9 +4,9 @@
 #
 # usage: run.sh BUILD-FOLDER SECONDS HARNESS...   Closing line: "N passed, N failed".
 #
-# With FUZZ_RUNS=N in the environment each makes N inputs from one seed, however long that takes:
-# the same inputs each time, as long as corpus and program are the same. The fuzzer also learns from
-# what is compared, addresses among it, so these are held still where the system lets us.
+# With FUZZ_RUNS=N in the environment each makes N inputs from one seed, or as many as there is time
+# for: the same ones each time, as long as corpus and program are the same. The fuzzer also learns
+# from what is compared, addresses among it, so these are held still where the system lets us.
 #
 # Inputs are as long as the grammar needs, which is where thousands a second come from: the few long
 # ones of a corpus, at the limits of a parser, are cut here and run whole in `make check/corpora`.
@@ -28,7 +28,7 @@ bytes_max() {
 
 until="-max_total_time=$seconds" still=
 if [ -n "${FUZZ_RUNS:-}" ]; then
-    until="-seed=1 -runs=$FUZZ_RUNS"
+    until="-seed=1 -runs=$FUZZ_RUNS $until"
     setarch -R true 2>/dev/null && still='setarch -R'
 fi
 export ASAN_OPTIONS="quarantine_size_mb=16${ASAN_OPTIONS:+:$ASAN_OPTIONS}"
