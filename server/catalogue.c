@@ -164,7 +164,8 @@ enum status catalogue_write(struct catalogue *catalogue, struct model_entry *con
 
 /* ---------------------------------------------------------------- admission */
 
-/* Entries of a group beyond what is kept, oldest first. */
+/* Entries of a group beyond what is kept, oldest first. Those of a newer release stay: they wait
+ * for it, and stood where no training of this one could judge them. */
 static size_t choose_removed(struct catalogue *catalogue, int64_t step_ms,
                              struct model_entry **removed, size_t most)
 {
@@ -173,7 +174,7 @@ static size_t choose_removed(struct catalogue *catalogue, int64_t step_ms,
         struct model_entry *entry = &catalogue->entries[i];
         size_t newer = 0;
         if (entry->step_ms != step_ms || entry->standing == STANDING_CHAMPION ||
-            entry->standing == STANDING_PREVIOUS) {
+            entry->standing == STANDING_PREVIOUS || entry->standing == STANDING_NEWER) {
             continue;
         }
         for (size_t k = 0; k < catalogue->count; k++) {

@@ -6,7 +6,6 @@
 #include "api/jobs.h"
 #include "api/regret.h"
 #include "base/clock.h"
-#include "base/hash.h"
 #include "base/random.h"
 #include "tests/unit/server/waves.h"
 
@@ -62,34 +61,6 @@ static void promotion_and_rollback_are_recorded(void **state)
     waves_close();
     waves_open();
     assert_string_equal(champion_id(serving), "1h-1");
-}
-
-struct lookup {
-    const char *key;
-    char json[8192];
-};
-
-static bool find_record(void *context, const char *key, const char *json, size_t length)
-{
-    struct lookup *lookup = context;
-    if (strcmp(key, lookup->key) == 0 && length < sizeof(lookup->json)) {
-        memcpy(lookup->json, json, length);
-        lookup->json[length] = '\0';
-    }
-    return true;
-}
-
-static void expect_record(const char *id, const char *part)
-{
-    struct lookup lookup = {.key = id};
-    struct storage_reader *reader = NULL;
-    struct error error = {0};
-    assert_int_equal(storage_reader_open(services.storage, &reader, &error), STATUS_OK);
-    assert_int_equal(storage_records(reader, "model", find_record, &lookup, &error), STATUS_OK);
-    storage_reader_close(reader);
-    if (strstr(lookup.json, part) == NULL) {
-        fail_msg("%s lacks %s: %s", id, part, lookup.json);
-    }
 }
 
 /* After the test before: 1h-1 serves, 1h-2 is kept back. */
@@ -224,95 +195,6 @@ static void a_truncated_champion_is_put_aside_too(void **state)
         assert_int_equal(catalogue_damaged(catalogue), 1);
         assert_int_equal(access(path, F_OK), -1);
     }
-}
-
-/* What a release with format `release` of models would have written: a file that is whole, and its
- * hash in the record. */
-static void set_format(const char *id, const char *path, char release)
-{
-    static const char format[] = "\"format\":\"forecastd-model-";
-    static const char key[] = "\"sha256\":\"";
-    static char bytes[1 << 20];
-    struct lookup lookup = {.key = id};
-    struct storage_reader *reader = NULL;
-    struct write_batch *batch = NULL;
-    struct write_result result;
-    struct error error = {0};
-    struct sha256 hash;
-    char hex[65];
-    FILE *file = fopen(path, "r+b");
-    assert_non_null(file);
-    size_t length = fread(bytes, 1, sizeof(bytes), file);
-    char *at = memmem(bytes, length, format, sizeof(format) - 1);
-    assert_non_null(at);
-    at[sizeof(format) - 1] = release;
-    rewind(file);
-    assert_int_equal(fwrite(bytes, 1, length, file), length);
-    fclose(file);
-    sha256_init(&hash);
-    sha256_add(&hash, bytes, length);
-    sha256_hex(&hash, hex);
-    assert_int_equal(storage_reader_open(services.storage, &reader, &error), STATUS_OK);
-    assert_int_equal(storage_records(reader, "model", find_record, &lookup, &error), STATUS_OK);
-    storage_reader_close(reader);
-    at = strstr(lookup.json, key);
-    assert_non_null(at);
-    memcpy(at + sizeof(key) - 1, hex, 64);
-    assert_int_equal(write_batch_new(services.storage, 0, &batch, &error), STATUS_OK);
-    assert_int_equal(
-        write_batch_record(batch, "model", id, lookup.json, strlen(lookup.json), &error),
-        STATUS_OK);
-    assert_int_equal(writer_write_take(services.writer, batch, &result, &error), STATUS_OK);
-}
-
-static void expect_champion(const char *id)
-{
-    char serving[48];
-    waves_close();
-    waves_open();
-    assert_string_equal(champion_id(serving), id);
-    assert_int_equal(catalogue_damaged(catalogue), 0);
-}
-
-static void note_line(void *context, const char *line)
-{
-    snprintf(context, 256, "%s", line);
-}
-
-/* Back to an older release: it cannot read the champion, says why, and goes on with what it can.
- * The file keeps its name, so that the newer release finds it. */
-static void a_model_of_a_newer_release_waits_for_it(void **state)
-{
-    char id[48], path[128], serving[48], before[48], line[256] = "";
-    size_t checked = 0, aside = count_files(".corrupt");
-    struct error error = {0};
-    (void)state;
-    champion_id(before);
-    admit(40, true, id);
-    snprintf(path, sizeof(path), "%s/%s.safetensors", models, id);
-    set_format(id, path, '9');
-    expect_champion(before);
-    expect_record(id, "\"standing\":\"newer\",\"champion\":false");
-    expect_record(id, "it is not of format forecastd-model-");
-    expect_record(before, "\"reason\":\"serves again: the champion cannot be read\"");
-    expect_champion(before); /* and it stays so */
-    assert_int_equal(count_files(".corrupt"), aside);
-    assert_int_equal(access(path, F_OK), 0);
-    assert_int_equal(catalogue_promote(catalogue, id, &error), STATUS_CONFLICT);
-    assert_int_equal(catalogue_check(services.storage, models, note_line, line, &checked, &error),
-                     STATUS_OK);
-    assert_non_null(strstr(line, "newer release"));
-    /* Forward again, and at once or after a training of the older one. */
-    set_format(id, path, '3');
-    expect_champion(id);
-    expect_record(before, "\"standing\":\"previous\"");
-    set_format(id, path, '9');
-    expect_champion(before);
-    admit(41, true, serving);
-    set_format(id, path, '3');
-    expect_champion(serving);
-    expect_record(id, "\"standing\":\"retired\"");
-    assert_int_equal(catalogue_promote(catalogue, id, &error), STATUS_OK);
 }
 
 static void count_published(void *context)
@@ -573,7 +455,6 @@ int main(void)
         cmocka_unit_test(a_trainer_that_hangs_is_stopped),
         cmocka_unit_test(a_trainer_that_diverges_fails),
         cmocka_unit_test(a_truncated_champion_is_put_aside_too),
-        cmocka_unit_test(a_model_of_a_newer_release_waits_for_it),
         cmocka_unit_test(a_new_group_gets_its_first_model_by_itself),
     };
     return cmocka_run_group_tests(tests, waves_prepare, waves_clean_up);

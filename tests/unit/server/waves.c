@@ -181,3 +181,38 @@ void admit(uint64_t seed, bool promote, char id[48])
     assert_int_equal(catalogue_admit(catalogue, snapshot, &gate, id, &error), STATUS_OK);
     snapshot_release(snapshot);
 }
+
+struct lookup {
+    const char *key;
+    struct waves_record *record;
+};
+
+static bool keep_record(void *context, const char *key, const char *json, size_t length)
+{
+    struct lookup *lookup = context;
+    if (strcmp(key, lookup->key) == 0 && length < sizeof(lookup->record->json)) {
+        memcpy(lookup->record->json, json, length);
+        lookup->record->json[length] = '\0';
+    }
+    return true;
+}
+
+void find_record(const char *id, struct waves_record *record)
+{
+    struct lookup lookup = {.key = id, .record = record};
+    struct storage_reader *reader = NULL;
+    struct error error = {0};
+    record->json[0] = '\0';
+    assert_int_equal(storage_reader_open(services.storage, &reader, &error), STATUS_OK);
+    assert_int_equal(storage_records(reader, "model", keep_record, &lookup, &error), STATUS_OK);
+    storage_reader_close(reader);
+}
+
+void expect_record(const char *id, const char *part)
+{
+    struct waves_record record;
+    find_record(id, &record);
+    if (strstr(record.json, part) == NULL) {
+        fail_msg("%s lacks %s: %s", id, part, record.json);
+    }
+}

@@ -36,4 +36,13 @@ const char *champion_id(char id[48]);
 struct snapshot *train_small(uint64_t seed);
 void admit(uint64_t seed, bool promote, char id[48]);
 
+/* The record of a model in the store; "" where there is none. */
+struct waves_record {
+    char json[8192];
+};
+void find_record(const char *id, struct waves_record *record);
+
+/* Fails unless the record has this part. */
+void expect_record(const char *id, const char *part);
+
 #endif
