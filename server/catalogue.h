@@ -21,7 +21,8 @@ struct catalogue;
  * fails its check is renamed to *.corrupt, its record says so, and the previous one serves. So it
  * does where the file is whole but of a newer release; that one keeps its name and is looked at
  * anew by every start, and never removed. A release that reads it lets it serve again, unless a
- * training has found a new champion meanwhile. `writer` NULL: read only, nothing is changed. */
+ * training or a person has chosen another champion meanwhile: then it is the previous one, or
+ * retired where there is one. `writer` NULL: read only, nothing is changed. */
 enum status catalogue_open(struct storage *storage, struct writer *writer,
                            struct registry *registry, const char *directory, struct catalogue **out,
                            struct error *error) MUST_USE;

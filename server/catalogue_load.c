@@ -108,10 +108,23 @@ static void publish_entry(struct catalogue *catalogue, struct model_entry *entry
     snapshot_release(snapshot);
 }
 
-/* Where a model stands that an older release could not read: where it stood before, unless a
- * training has filled that place. A champion by the check at start was only its deputy. */
-static enum standing standing_again(struct catalogue *catalogue, const struct model_entry *entry,
-                                    struct model_entry **deputy)
+/* When a training or a person last made it the champion. */
+static int64_t chosen_ms(const struct model_entry *entry)
+{
+    int64_t at_ms = entry->published_ms;
+    for (size_t i = 0; i < entry->decision_count; i++) {
+        const struct decision *decision = &entry->decisions[i];
+        if (decision->standing == STANDING_CHAMPION && strcmp(decision->by, "start") != 0) {
+            at_ms = decision->at_ms;
+        }
+    }
+    return at_ms;
+}
+
+/* Where a model stands that an older release could not read: where it stood before, except that of
+ * two champions the one serves that was chosen last. So a deputy gives way, and what has filled the
+ * place since does not, whichever of several is looked at first. */
+static enum standing standing_again(struct catalogue *catalogue, const struct model_entry *entry)
 {
     enum standing before = STANDING_RETIRED;
     for (size_t i = 0; i < entry->decision_count; i++) {
@@ -119,41 +132,56 @@ static enum standing standing_again(struct catalogue *catalogue, const struct mo
             before = entry->decisions[i].standing;
         }
     }
-    struct model_entry *holder = catalogue_find(catalogue, entry->step_ms, before);
-    *deputy = NULL;
-    if (before == STANDING_CHAMPION && holder != NULL) {
-        bool stands_in = strcmp(holder->decisions[holder->decision_count - 1].by, "start") == 0;
-        *deputy = stands_in ? holder : NULL;
-        return stands_in ? before : STANDING_RETIRED;
+    struct model_entry *champion = catalogue_find(catalogue, entry->step_ms, STANDING_CHAMPION);
+    if (before == STANDING_CHAMPION &&
+        (champion == NULL || chosen_ms(champion) < chosen_ms(entry))) {
+        return STANDING_CHAMPION;
     }
-    return before == STANDING_PREVIOUS && holder != NULL ? STANDING_RETIRED : before;
+    if (before != STANDING_CHAMPION && before != STANDING_PREVIOUS) {
+        return before;
+    }
+    return catalogue_find(catalogue, entry->step_ms, STANDING_PREVIOUS) == NULL ? STANDING_PREVIOUS
+                                                                                : STANDING_RETIRED;
+}
+
+/* The decision, and those on the champion and the previous one that it moves. */
+static void stand_again(struct catalogue *catalogue, struct model_entry *entry)
+{
+    struct error error = {0};
+    struct model_entry *champion = NULL, *previous = NULL;
+    enum standing standing = standing_again(catalogue, entry);
+    if (standing == STANDING_CHAMPION) {
+        champion = catalogue_find(catalogue, entry->step_ms, STANDING_CHAMPION);
+        previous =
+            champion != NULL ? catalogue_find(catalogue, entry->step_ms, STANDING_PREVIOUS) : NULL;
+    }
+    model_entry_decide(entry, standing, "start", "can be read again");
+    if (champion != NULL) {
+        model_entry_decide(champion, STANDING_PREVIOUS, "start", "%s can be read again", entry->id);
+    }
+    if (previous != NULL) {
+        model_entry_decide(previous, STANDING_RETIRED, "start", "two champions have come after it");
+    }
+    log_info("catalogue", "model can be read again", "model=%s standing=%s", entry->id,
+             standing_name(standing));
+    struct model_entry *changed[] = {entry, champion, previous};
+    if (catalogue_write(catalogue, changed, ARRAY_COUNT(changed), NULL, 0, &error) != STATUS_OK) {
+        log_error("catalogue", "could not record who serves", "model=%s reason=%s", entry->id,
+                  QUOTED(error.text));
+    }
 }
 
 /* Forward again: what waits for a newer release is loaded where this is one. */
 static void take_back(struct catalogue *catalogue)
 {
     for (size_t i = 0; i < catalogue->count; i++) {
-        struct model_entry *entry = &catalogue->entries[i], *deputy = NULL;
+        struct model_entry *entry = &catalogue->entries[i];
         struct error error = {0};
         struct snapshot *snapshot =
             entry->standing == STANDING_NEWER ? catalogue_load(catalogue, entry, &error) : NULL;
-        if (snapshot == NULL) {
-            continue;
-        }
-        snapshot_release(snapshot);
-        enum standing standing = standing_again(catalogue, entry, &deputy);
-        model_entry_decide(entry, standing, "start", "can be read again");
-        if (deputy != NULL) {
-            model_entry_decide(deputy, STANDING_PREVIOUS, "start", "%s can be read again",
-                               entry->id);
-        }
-        log_info("catalogue", "model can be read again", "model=%s standing=%s", entry->id,
-                 standing_name(standing));
-        struct model_entry *changed[] = {entry, deputy};
-        if (catalogue_write(catalogue, changed, ARRAY_COUNT(changed), NULL, 0, &error) !=
-            STATUS_OK) {
-            log_error("catalogue", "could not record who serves", "model=%s reason=%s", entry->id,
-                      QUOTED(error.text));
+        if (snapshot != NULL) {
+            snapshot_release(snapshot);
+            stand_again(catalogue, entry);
         }
     }
 }
@@ -271,8 +299,11 @@ enum status catalogue_check(struct storage *storage, const char *directory, stor
             *error = why; /* nothing is known about the file */
             status = error_wrap(error, "could not check model %s", entry->id);
         } else if (found == STATUS_UNSUPPORTED) {
-            snprintf(line, sizeof(line), "model %s: of a newer release, whole and left as it is",
-                     entry->id);
+            snprintf(
+                line, sizeof(line),
+                "model %s: of a newer release, whole and left as it is; nothing is to be done, "
+                "it comes back with that release",
+                entry->id);
             report(context, line);
         } else if (found != STATUS_OK) {
             snprintf(line, sizeof(line),

@@ -156,6 +156,7 @@ static void it_waits_for_its_release(void **state)
     assert_int_equal(catalogue_check(services.storage, models, note_line, line, &checked, &error),
                      STATUS_OK);
     assert_non_null(strstr(line, "newer release"));
+    assert_non_null(strstr(line, "; nothing is to be done"));
     /* Forward again, and at once or after a training of the older one. */
     set_format("1h-2", READ);
     expect_champion("1h-2");
@@ -200,11 +201,89 @@ static void trainings_of_the_older_release_remove_none(void **state)
     expect_standing("1h-4", "kept_back");
 }
 
+/* The older release has trained two, and the second is damaged: the first serves by the check at
+ * start, and yet was put there by a training. */
+static void a_trained_one_is_not_displaced(void **state)
+{
+    char path[128];
+    (void)state;
+    add_model(true, "1h-1");
+    add_model(true, "1h-2");
+    set_format("1h-2", NEWER);
+    expect_champion("1h-1");
+    add_model(true, "1h-3");
+    add_model(true, "1h-4");
+    path_of("1h-4", path);
+    assert_int_equal(truncate(path, 1000), 0);
+    expect_champion("1h-3");
+    set_format("1h-2", READ);
+    expect_champion("1h-3");
+    expect_standing("1h-2", "previous");
+    expect_standing("1h-1", "retired");
+}
+
+/* Two steps back: the deputy cannot be read either. It comes back behind whom it stood in for,
+ * though 1h-10 is looked at before 1h-9. */
+static void a_deputy_stays_one(void **state)
+{
+    char id[48];
+    (void)state;
+    for (int i = 1; i <= 10; i++) {
+        snprintf(id, sizeof(id), "1h-%d", i);
+        add_model(i >= 9, id);
+    }
+    set_format("1h-10", NEWER);
+    expect_champion("1h-9");
+    set_format("1h-9", NEWER);
+    expect_champion("");
+    set_format("1h-9", READ);
+    set_format("1h-10", READ);
+    expect_champion("1h-10");
+    expect_standing("1h-9", "previous");
+}
+
+/* Two steps back with a training in between: of two former champions the later one serves, and one
+ * is the previous, in both orders of looking at them. */
+static void of_two_champions_the_later_serves(void **state)
+{
+    char id[48];
+    (void)state;
+    for (int i = 1; i <= 9; i++) {
+        snprintf(id, sizeof(id), "1h-%d", i);
+        add_model(i >= 8, id);
+    }
+    set_format("1h-9", NEWER);
+    expect_champion("1h-8");
+    add_model(true, "1h-10");
+    set_format("1h-10", NEWER);
+    expect_champion("1h-8");
+    set_format("1h-9", READ);
+    set_format("1h-10", READ);
+    expect_champion("1h-10");
+    expect_standing("1h-9", "retired");
+    expect_standing("1h-8", "previous");
+
+    add_model(true, "1h-11");
+    set_format("1h-11", NEWER);
+    expect_champion("1h-10");
+    add_model(true, "1h-12");
+    set_format("1h-12", NEWER);
+    expect_champion("1h-10");
+    set_format("1h-11", READ);
+    set_format("1h-12", READ);
+    expect_champion("1h-12");
+    expect_standing("1h-11", "previous");
+    expect_standing("1h-10", "retired");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(it_waits_for_its_release, forget_models),
         cmocka_unit_test_setup(trainings_of_the_older_release_remove_none, forget_models),
+        cmocka_unit_test_setup(a_trained_one_is_not_displaced, forget_models),
+        cmocka_unit_test_setup(a_deputy_stays_one, forget_models),
+        cmocka_unit_test_setup(of_two_champions_the_later_serves, forget_models),
     };
     return cmocka_run_group_tests(tests, prepare, waves_clean_up);
 }
