@@ -52,9 +52,9 @@ static void finding(struct check *check, const char *format, ...)
     }
 }
 
-/* Calls for each row of a query. What SQLite calls damage is a finding; that memory or the disk
- * failed says nothing about the store. */
-static void each(struct check *check, const char *text,
+/* Calls for each row of a query; false where not all were seen. What SQLite calls damage is a
+ * finding; that memory or the disk failed, or was full, says nothing about the store. */
+static bool each(struct check *check, const char *text,
                  void (*visit)(struct check *, struct sqlite3_stmt *))
 {
     struct sqlite3_stmt *statement = NULL;
@@ -66,12 +66,14 @@ static void each(struct check *check, const char *text,
     struct error error = {0};
     enum status status =
         code == SQLITE_DONE ? STATUS_OK : sqlite_status(check->db, code, "read the store", &error);
-    if (status == STATUS_IO || status == STATUS_NO_MEMORY || status == STATUS_BUSY) {
+    if (status == STATUS_IO || status == STATUS_NO_MEMORY || status == STATUS_BUSY ||
+        status == STATUS_NO_SPACE) {
         check->failed = error;
     } else if (status != STATUS_OK) {
         finding(check, "database: cannot read: %s; " DO_RESTORE, sqlite3_errmsg(check->db));
     }
     sqlite3_finalize(statement);
+    return status == STATUS_OK;
 }
 
 static void integrity_row(struct check *check, struct sqlite3_stmt *statement)
@@ -99,7 +101,7 @@ static void series_end(struct check *check)
     }
 }
 
-/* The time and retention of each series against the newest point of all. */
+/* The newest point of all. */
 static void newest_row(struct check *check, struct sqlite3_stmt *statement)
 {
     struct sqlite_series state = {0};
@@ -255,6 +257,19 @@ static const char objects_text[] =
     " SELECT type, name FROM wanted WHERE since <= (SELECT user_version FROM pragma_user_version)"
     " AND NOT EXISTS(SELECT 1 FROM sqlite_schema WHERE type = wanted.type AND name = wanted.name)";
 
+/* The time and retention of each series; nothing is said where the newest point is not known. */
+static void retention_check(struct check *check)
+{
+    bool known = each(check, "SELECT state FROM chunk WHERE id < 0", newest_row);
+    if (known && check->newest_ms > INT64_MIN) {
+        each(check,
+             "SELECT series.id, min(chunk.first_ms), series.retention_ms FROM series"
+             " JOIN chunk ON chunk.series = series.id WHERE chunk.first_ms IS NOT NULL"
+             " GROUP BY series.id",
+             retention_row);
+    }
+}
+
 static void tables_check(struct check *check, bool aside)
 {
     each(check, "PRAGMA integrity_check(20)", integrity_row);
@@ -263,21 +278,18 @@ static void tables_check(struct check *check, bool aside)
     if (check->findings > before) {
         return; /* the rest would say the same again */
     }
-    each(check,
-         "SELECT id, series, first_ms, count, state, data FROM chunk"
-         " WHERE series NOT IN (SELECT series FROM trash) ORDER BY series, first_ms",
-         chunk_row);
-    series_end(check);
+    if (each(check,
+             "SELECT id, series, first_ms, count, state, data FROM chunk"
+             " WHERE series NOT IN (SELECT series FROM trash) ORDER BY series, first_ms",
+             chunk_row)) {
+        series_end(check); /* the last one's: all of its chunks have been counted */
+    }
     each(check,
          "SELECT series, count(*) FROM chunk WHERE series NOT IN (SELECT id FROM series)"
          " AND series NOT IN (SELECT series FROM trash) GROUP BY series",
          orphan_row);
     each(check, "SELECT series FROM trash WHERE series IN (SELECT id FROM series)", trash_row);
-    each(check, "SELECT state FROM chunk WHERE id < 0", newest_row);
-    each(check,
-         "SELECT series.id, min(chunk.first_ms), series.retention_ms FROM series JOIN chunk"
-         " ON chunk.series = series.id WHERE chunk.first_ms IS NOT NULL GROUP BY series.id",
-         retention_row);
+    retention_check(check);
     each(check, "SELECT seq, data FROM journal ORDER BY seq", journal_row);
     /* A store of version 1, read without migrating it, has no such table. */
     each(check, "SELECT 1 FROM sqlite_schema WHERE name = 'vintage'", vintage_table);

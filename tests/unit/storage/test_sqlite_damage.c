@@ -200,6 +200,60 @@ static void damaged_journal_rows_are_set_aside(void **state)
     assert_int_equal(stats.damaged, 0);
 }
 
+static void refuse(struct sqlite3_context *context, int count, struct sqlite3_value **values)
+{
+    (void)count;
+    sqlite3_result_error_code(context, sqlite3_value_int(values[0]));
+}
+
+/* Of a check where that column of those chunks cannot be read, for each of the reasons that say
+ * nothing about the store. */
+static void expect_no_finding(struct place *place, const char *column, const char *where)
+{
+    static const struct {
+        int code;
+        enum status status;
+    } reasons[] = {{SQLITE_NOMEM, STATUS_NO_MEMORY},
+                   {SQLITE_IOERR, STATUS_IO},
+                   {SQLITE_BUSY, STATUS_BUSY},
+                   {SQLITE_FULL, STATUS_NO_SPACE}};
+    struct check_options options = {.retention_ms = 1000};
+    for (size_t i = 0; i < sizeof reasons / sizeof reasons[0]; i++) {
+        char text[400];
+        int lines = 0;
+        struct error error = {0};
+        struct sqlite3 *db = place_sql_reader(place);
+        snprintf(text, sizeof text,
+                 "CREATE TEMP VIEW chunk AS SELECT id, series, first_ms, count, %s, CASE WHEN %s"
+                 " THEN refuse(%d) ELSE %s END AS %s FROM main.chunk",
+                 strcmp(column, "data") == 0 ? "state" : "data", where, reasons[i].code, column,
+                 column);
+        assert_int_equal(
+            sqlite3_create_function(db, "refuse", 1, SQLITE_UTF8, NULL, refuse, NULL, NULL),
+            SQLITE_OK);
+        assert_int_equal(sqlite3_exec(db, text, NULL, NULL, NULL), SQLITE_OK);
+        assert_int_equal(sqlite_check_database(db, &options, count_lines, &lines, &error),
+                         reasons[i].status);
+        assert_int_equal(lines, 0);
+        assert_int_equal(sqlite3_close(db), SQLITE_OK);
+    }
+}
+
+/* A check that memory or the disk does not let see all tells of nothing that it has not seen. */
+static void what_was_not_seen_is_not_damaged(void **state)
+{
+    struct place *place = *state;
+    struct error error = {0};
+    assert_int_equal(place_write(place, 0, 20000, &error), STATUS_OK);
+    assert_int_equal(writer_compact(place->writer, &error), STATUS_OK);
+    place_stop(place);
+    /* No newest point: nothing can be older than the retention. */
+    expect_no_finding(place, "state", "id < 0");
+    /* The statistics come before all chunks that they are about. */
+    place_sql(place, "UPDATE chunk SET first_ms = NULL, count = 0, data = x'' WHERE id < 0");
+    expect_no_finding(place, "data", "id > 0");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -215,6 +269,8 @@ int main(void)
                                         place_teardown),
         cmocka_unit_test_setup_teardown(damage_met_by_a_commit, place_setup, place_teardown),
         cmocka_unit_test_setup_teardown(damaged_journal_rows_are_set_aside, place_setup,
+                                        place_teardown),
+        cmocka_unit_test_setup_teardown(what_was_not_seen_is_not_damaged, place_setup,
                                         place_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
