@@ -429,7 +429,8 @@ static enum status sqlite_open_store(struct storage *storage, const char *path, 
     if (scratch_make(state, error) != STATUS_OK) {
         goto failed;
     }
-    if (read_only && file_system()->size(state->file) < 0 && errno == ENOENT) {
+    if (read_only && file_system()->size(state->file) < 0 &&
+        (errno == ENOENT || errno == ENOTDIR)) {
         error_set(error, STATUS_NOT_FOUND, "there is no store in \"%.200s\"", path);
         goto failed;
     }

@@ -55,6 +55,9 @@ static void read_only_makes_nothing(void **state)
     assert_int_equal(place_open_status(&nowhere, true, &error), STATUS_NOT_FOUND);
     snprintf(nowhere.directory, sizeof nowhere.directory, "%.100s/none", place->directory);
     assert_int_not_equal(access(nowhere.directory, F_OK), 0);
+    snprintf(nowhere.url, sizeof nowhere.url, "%.120s/forecastd.db", place->url); /* a file */
+    assert_int_equal(place_open_status(&nowhere, true, &error), STATUS_NOT_FOUND);
+    assert_non_null(strstr(error.text, "there is no store in"));
 }
 
 /* A creation that was killed, and the log of a database that is gone: neither is taken for the new
