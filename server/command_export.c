@@ -189,6 +189,15 @@ static void print_finding(void *context, const char *line)
     puts(line);
 }
 
+/* Want of memory and a disk that fails say nothing about what was not looked at. */
+static const char *verdict(enum status points, enum status files)
+{
+    if (points == STATUS_CORRUPT || files == STATUS_CORRUPT) {
+        return "damaged";
+    }
+    return points == STATUS_OK && files == STATUS_OK ? "sound" : "not checked to the end";
+}
+
 int command_check(int argc, char **argv)
 {
     static const struct command_option options[] = {COMMAND_STORE_OPTIONS};
@@ -243,8 +252,7 @@ int command_check(int argc, char **argv)
         catalogue_check(store.storage, directory, print_finding, NULL, &checked, &error);
     command_store_close(&store);
     fprintf(stderr, "%u series, %llu points, %zu models: %s\n", stats.series,
-            (unsigned long long)stats.points, checked,
-            points == STATUS_OK && files == STATUS_OK ? "sound" : "damaged");
+            (unsigned long long)stats.points, checked, verdict(points, files));
     if (files != STATUS_OK) {
         command_fail(&error);
     }

@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -242,6 +244,46 @@ static void a_file_goes_in_and_comes_out(void **state)
         EXIT_FAILED);
 }
 
+/* A model whose file leads to itself: nobody can say what is in it. */
+static void what_cannot_be_looked_at_is_not_called_damaged(void **state)
+{
+    static const char record[] =
+        "{\"file\":\"1h-1.safetensors\",\"standing\":\"champion\",\"published_ms\":1,"
+        "\"verdict\":\"\",\"id\":\"1h-1\",\"step_ms\":3600000,\"sha256\":\"\"}";
+    char url[80], path[120];
+    struct error error = {0};
+    struct storage *storage = NULL;
+    struct writer *writer = NULL;
+    struct write_batch *batch = NULL;
+    struct write_result result;
+    (void)state;
+    snprintf(url, sizeof(url), "sqlite:%s", store);
+    struct storage_options options = {.url = url};
+    struct writer_options writing = {0};
+    assert_int_equal(storage_open(&options, &storage, &error), STATUS_OK);
+    assert_int_equal(writer_start(storage, &writing, &writer, &error), STATUS_OK);
+    assert_int_equal(write_batch_new(storage, 0, &batch, &error), STATUS_OK);
+    assert_int_equal(write_batch_record(batch, "model", "1h-1", record, strlen(record), &error),
+                     STATUS_OK);
+    assert_int_equal(writer_write_take(writer, batch, &result, &error), STATUS_OK);
+    writer_stop(writer);
+    storage_close(storage);
+    snprintf(path, sizeof(path), "%s/models", store);
+    (void)mkdir(path, 0700);
+    snprintf(path, sizeof(path), "%s/models/1h-1.safetensors", store);
+    assert_int_equal(symlink(path, path), 0);
+    assert_int_equal(shell_run(&shell, command_check, "--data", store, NULL), EXIT_FAILED);
+    assert_string_equal(shell.out, "");
+    assert_non_null(strstr(shell.err, " models: not checked to the end\n"));
+    assert_non_null(strstr(shell.err, "could not check model 1h-1"));
+    assert_null(strstr(shell.err, "damaged"));
+    /* Gone, it is a finding. */
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(shell_run(&shell, command_check, "--data", store, NULL), EXIT_FAILED);
+    assert_non_null(strstr(shell.out, "model 1h-1: "));
+    assert_non_null(strstr(shell.err, " models: damaged\n"));
+}
+
 static void a_backtest_prints_the_keys_of_the_contract(void **state)
 {
     static const char *const keys[] = {
@@ -302,6 +344,7 @@ int main(void)
         cmocka_unit_test(failures_leave_with_one),
         cmocka_unit_test(configuration_is_printed_and_checked),
         cmocka_unit_test(a_file_goes_in_and_comes_out),
+        cmocka_unit_test(what_cannot_be_looked_at_is_not_called_damaged),
         cmocka_unit_test(a_backtest_prints_the_keys_of_the_contract),
         cmocka_unit_test(the_same_steps_give_the_same_numbers),
     };
