@@ -4,9 +4,7 @@
 #include "model/feature_rows.h"
 
 #include <math.h>
-#include <string.h>
 
-#define DAY_MS  INT64_C(86400000)
 #define ROW_MAX 256 /* steps handled at once, on the stack */
 
 /* ---------------------------------------------------------------- values into columns */
@@ -76,14 +74,26 @@ static void write_row(const struct window_scale *scale, const double *restrict v
     }
 }
 
-void feature_values(const struct window_source *source, const struct window_scale *scale,
-                    int64_t from, size_t count, real *column, size_t width)
+static size_t total_steps(const struct feature_window *window) /* C + Hp */
+{
+    return window->shape->context + window->shape->steps;
+}
+
+static int64_t first_index(const struct feature_window *window)
+{
+    return (int64_t)window->source->origin - (int64_t)window->shape->context;
+}
+
+void feature_values(const struct feature_window *window, real *column)
 {
     double values[ROW_MAX];
-    for (size_t done = 0; done < count; done += ROW_MAX) {
-        size_t part = count - done < ROW_MAX ? count - done : ROW_MAX;
-        read_values(source, from + (int64_t)done, part, values);
-        write_row(scale, values, part, column + done * width, width);
+    size_t width = feature_count(window->plan, window->shape);
+    size_t total = total_steps(window);
+    int64_t from = first_index(window) - (int64_t)window->shape->delay;
+    for (size_t done = 0; done < total; done += ROW_MAX) {
+        size_t part = total - done < ROW_MAX ? total - done : ROW_MAX;
+        read_values(window->source, from + (int64_t)done, part, values);
+        write_row(window->scale, values, part, column + done * width, width);
     }
 }
 
@@ -119,9 +129,11 @@ static size_t steps_until(const struct feature_plan *plan, int64_t change_ms, in
 /* ---------------------------------------------------------------- lags */
 
 /* A lag of whole days by the local clock: in stretches in which both ends keep theirs. */
-static void read_local_lag(const struct feature_plan *plan, const struct window_source *source,
-                           size_t lag, int64_t from, size_t count, double *out)
+static void read_local_lag(const struct feature_window *window, size_t lag, int64_t from,
+                           size_t count, double *out)
 {
+    const struct feature_plan *plan = window->plan;
+    const struct window_source *source = window->source;
     int64_t lag_ms = (int64_t)lag * plan->step_ms;
     int64_t first = source->origin_step - (int64_t)source->origin; /* of values[0] */
     for (size_t done = 0; done < count;) {
@@ -139,13 +151,13 @@ static void read_local_lag(const struct feature_plan *plan, const struct window_
     }
 }
 
-static void read_lag(const struct feature_plan *plan, const struct window_source *source,
-                     size_t lag, int64_t from, size_t count, double *out)
+static void read_lag(const struct feature_window *window, size_t lag, int64_t from, size_t count,
+                     double *out)
 {
-    if (source->zone != NULL && follows_clock(plan, lag)) {
-        read_local_lag(plan, source, lag, from, count, out);
+    if (window->source->zone != NULL && follows_clock(window->plan, lag)) {
+        read_local_lag(window, lag, from, count, out);
     } else {
-        read_values(source, from - (int64_t)lag, count, out);
+        read_values(window->source, from - (int64_t)lag, count, out);
     }
 }
 
@@ -191,22 +203,20 @@ static void means_end(const struct means *means, size_t count, double *out)
 }
 
 /* Piece by piece where it folds. */
-void feature_lag(const struct feature_plan *plan, const struct feature_shape *shape,
-                 const struct window_source *source, const struct window_scale *scale, size_t i,
-                 real *column)
+void feature_lag(const struct feature_window *window, size_t i, real *column)
 {
     double values[ROW_MAX];
-    size_t width = feature_count(plan, shape);
-    size_t total = shape->context + shape->steps;
-    int64_t first = (int64_t)source->origin - (int64_t)shape->context;
-    size_t lag = plan->lags[i];
-    size_t fold = plan->folds[i];
-    size_t end = fold > 0 ? shape->context + fold : total; /* of what has the same lag */
+    size_t width = feature_count(window->plan, window->shape);
+    size_t total = total_steps(window);
+    int64_t first = first_index(window);
+    size_t lag = window->plan->lags[i];
+    size_t fold = window->plan->folds[i];
+    size_t end = fold > 0 ? window->shape->context + fold : total; /* of what has the same lag */
     for (size_t done = 0; done < total;) {
         size_t left = (end < total ? end : total) - done;
         size_t part = left < ROW_MAX ? left : ROW_MAX;
-        read_lag(plan, source, lag, first + (int64_t)done, part, values);
-        write_row(scale, values, part, column + done * width, width);
+        read_lag(window, lag, first + (int64_t)done, part, values);
+        write_row(window->scale, values, part, column + done * width, width);
         done += part;
         if (done == end) {
             lag += fold;
@@ -215,9 +225,9 @@ void feature_lag(const struct feature_plan *plan, const struct feature_shape *sh
     }
 }
 
-void feature_mean(const struct feature_plan *plan, const struct window_source *source,
-                  const struct window_scale *scale, size_t i, real *out)
+void feature_mean(const struct feature_window *window, size_t i, real *out)
 {
+    const struct feature_plan *plan = window->plan;
     struct means means;
     double values[ROW_MAX];
     real pairs[2 * ROW_MAX];
@@ -228,12 +238,12 @@ void feature_mean(const struct feature_plan *plan, const struct window_source *s
         size_t part = end - done < ROW_MAX ? end - done : ROW_MAX;
         means_begin(&means, part);
         for (size_t k = 0; k < plan->depths[i]; k++) {
-            int64_t from = (int64_t)(source->origin + done);
-            read_lag(plan, source, newest + k * season, from, part, values);
+            int64_t from = (int64_t)(window->source->origin + done);
+            read_lag(window, newest + k * season, from, part, values);
             means_add(&means, values, part);
         }
         means_end(&means, part, values);
-        write_row(scale, values, part, pairs, 2);
+        write_row(window->scale, values, part, pairs, 2);
         for (size_t h = 0; h < part; h++) {
             out[done + h] = pairs[2 * h + 1] > (real)0 ? pairs[2 * h] : out[done + h];
         }
@@ -243,36 +253,40 @@ void feature_mean(const struct feature_plan *plan, const struct window_source *s
 
 /* ---------------------------------------------------------------- phases */
 
-static void write_phases(const real *table, size_t period, int64_t first, size_t count,
-                         real *column, size_t width)
+/* Of `count` steps, the first of which is `first` on the clock that the period follows. */
+static void write_phases(const struct feature_window *window, size_t i, int64_t first, size_t count,
+                         real *column)
 {
+    const real *table = window->plan->phases[i];
+    size_t width = feature_count(window->plan, window->shape);
+    size_t period = window->plan->periods[i];
     int64_t phase = first % (int64_t)period;
     size_t at = (size_t)(phase < 0 ? phase + (int64_t)period : phase);
-    for (size_t i = 0; i < count; i++) {
-        column[i * width] = table[2 * at];
-        column[i * width + 1] = table[2 * at + 1];
+    for (size_t t = 0; t < count; t++) {
+        column[t * width] = table[2 * at];
+        column[t * width + 1] = table[2 * at + 1];
         at = at + 1 < period ? at + 1 : 0;
     }
 }
 
-void feature_phase(const struct feature_plan *plan, const struct feature_shape *shape,
-                   const struct window_source *source, size_t i, real *column)
+void feature_phase(const struct feature_window *window, size_t i, real *column)
 {
-    size_t width = feature_count(plan, shape);
-    size_t total = shape->context + shape->steps;
-    int64_t first = source->origin_step - (int64_t)shape->context;
-    bool local = source->zone != NULL && follows_clock(plan, plan->periods[i]);
+    const struct feature_plan *plan = window->plan;
+    const struct time_zone *zone = window->source->zone;
+    size_t width = feature_count(plan, window->shape);
+    size_t total = total_steps(window);
+    int64_t first = window->source->origin_step - (int64_t)window->shape->context;
+    bool local = zone != NULL && follows_clock(plan, plan->periods[i]);
     for (size_t done = 0; done < total;) {
         int64_t step = first + (int64_t)done;
         size_t part = total;
         if (local) {
             int64_t time_ms = step * plan->step_ms;
-            int64_t offset_ms = time_zone_offset_ms(source->zone, time_ms);
-            part = steps_until(plan, time_zone_next_change_ms(source->zone, time_ms), step,
-                               total - done);
+            int64_t offset_ms = time_zone_offset_ms(zone, time_ms);
+            part = steps_until(plan, time_zone_next_change_ms(zone, time_ms), step, total - done);
             step = floor_div(time_ms + offset_ms, plan->step_ms);
         }
-        write_phases(plan->phases[i], plan->periods[i], step, part, column + done * width, width);
+        write_phases(window, i, step, part, column + done * width);
         done += part;
     }
 }

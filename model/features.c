@@ -10,7 +10,6 @@
 #include <math.h>
 #include <string.h>
 
-#define DAY_MS         INT64_C(86400000)
 #define LONGEST_REACH  0.6
 #define MEAN_LEAST     3
 #define INPUT_LIMIT    (real)30
@@ -260,12 +259,12 @@ double window_restored(const struct window_scale *scale, double scaled)
 
 /* The skip's inputs: context with gaps filled by the base, lags and means of the horizon's steps.
  */
-static void fill_skip(const struct feature_plan *plan, const struct feature_shape *shape,
-                      const struct window_source *source, const struct window_scale *scale,
-                      struct window_inputs *out)
+static void fill_skip(const struct feature_window *window, struct window_inputs *out)
 {
+    const struct feature_plan *plan = window->plan;
+    const struct feature_shape *shape = window->shape;
     size_t width = feature_count(plan, shape);
-    real base = (real)scale->base;
+    real base = (real)window->scale->base;
     for (size_t i = 0; i < shape->context; i++) {
         const real *step = out->steps + i * width;
         out->context[i] = step[1] > (real)0 ? step[0] : base;
@@ -291,7 +290,7 @@ static void fill_skip(const struct feature_plan *plan, const struct feature_shap
         }
     }
     for (size_t i = 0; i < plan->mean_count; i++) {
-        feature_mean(plan, source, scale, i, out->lags + (plan->lag_count + i) * horizon);
+        feature_mean(window, i, out->lags + (plan->lag_count + i) * horizon);
     }
 }
 
@@ -319,21 +318,21 @@ void window_fill(const struct feature_plan *plan, const struct feature_shape *sh
                  struct window_inputs *out)
 {
     size_t width = feature_count(plan, shape);
-    size_t total = shape->context + shape->steps;
-    int64_t from = (int64_t)source->origin - (int64_t)shape->context;
-    feature_values(source, scale, from - (int64_t)shape->delay, total, out->steps, width);
+    struct feature_window window = {plan, shape, source, scale};
+    feature_values(&window, out->steps);
     size_t column = 2;
     for (size_t i = 0; shape->use_lags && i < plan->lag_count; i++) {
-        feature_lag(plan, shape, source, scale, i, out->steps + column);
+        feature_lag(&window, i, out->steps + column);
         column += 2;
     }
     for (size_t i = 0; shape->use_periods && i < plan->period_count; i++) {
-        feature_phase(plan, shape, source, i, out->steps + column);
+        feature_phase(&window, i, out->steps + column);
         column += 2;
     }
     CHECK(column == width);
     if (out->context != NULL) {
-        fill_skip(plan, shape, source, scale, out);
+        fill_skip(&window, out);
     }
-    limit_inputs(out->steps, total, shape->use_lags ? 1 + plan->lag_count : 1, width);
+    limit_inputs(out->steps, shape->context + shape->steps,
+                 shape->use_lags ? 1 + plan->lag_count : 1, width);
 }
