@@ -6,7 +6,6 @@
 #include "base/check.h"
 #include "server/command.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -15,18 +14,7 @@
 static int answer;             /* of the command that was run last */
 static uint32_t source_digest; /* of what was to be copied */
 static size_t source_models;
-static bool model_cut; /* a model's file seemed to end early: then it is left out, and named */
-
-static bool wrong(struct history *history, const char *format, ...) PRINTF_LIKE(2, 3);
-
-static bool wrong(struct history *history, const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(history->why, sizeof history->why, format, arguments);
-    va_end(arguments);
-    return false;
-}
+static size_t models_cut; /* whose files seemed to end early: they are left out, and named */
 
 static void path_in(const struct history *history, const char *name, char path[DISK_PATH_MAX])
 {
@@ -66,13 +54,14 @@ static bool models_count(struct history *history, size_t *count)
     struct error error = {0};
     *count = 0;
     path_in(history, "models", models);
-    return catalogue_check(history->storage, models, NULL, NULL, count, &error) == STATUS_OK ||
-           wrong(history, "models: %s", error.text);
+    return catalogue_check(history->storage, models, history_finding, history, count, &error) ==
+               STATUS_OK ||
+           history_wrong(history, "models: %s", error.text);
 }
 
 static void prepare(struct history *history)
 {
-    model_cut = false;
+    models_cut = 0;
     history_compact(history);
     for (int i = 0; i < 2; i++) {
         history_publish(history);
@@ -94,19 +83,21 @@ static bool restored_is_whole(struct history *history)
     uint32_t digest = 0;
     size_t models = 0;
     path_in(history, "restored", directory);
-    bool good = history_open(&copy, &error) || wrong(&copy, "cannot open it: %s", error.text);
+    bool good =
+        history_open(&copy, &error) || history_wrong(&copy, "cannot open it: %s", error.text);
     good = good && history_read(&copy, &digest) && models_count(&copy, &models);
     if (good && digest != source_digest) {
-        good = wrong(&copy, "it holds other points");
+        good = history_wrong(&copy, "it holds other points");
     }
-    if (good && models != source_models && !model_cut) {
-        good = wrong(&copy, "it has %zu models of %zu", models, source_models);
+    if (good && models + models_cut != source_models) {
+        good = history_wrong(&copy, "it has %zu models of %zu, %zu were cut", models, source_models,
+                             models_cut);
     }
-    if (good && storage_check(copy.storage, NULL, NULL, &error) != STATUS_OK) {
-        good = wrong(&copy, "check: %s", error.text);
+    if (good && storage_check(copy.storage, history_finding, &copy, &error) != STATUS_OK) {
+        good = history_wrong(&copy, "check: %s", error.text);
     }
     history_close(&copy);
-    return good || wrong(history, "the restored store: %.300s", copy.why);
+    return good || history_wrong(history, "the restored store: %.300s", copy.why);
 }
 
 /* ---------------------------------------------------------------- backup */
@@ -120,19 +111,24 @@ void copies_prepare_backup(struct history *history)
 void copies_backup(struct history *history)
 {
     answer = run_backup(history);
-    model_cut = history->disk->struck && history->disk->fault == DISK_END;
+    const struct disk *disk = history->disk;
+    char models[DISK_PATH_MAX];
+    path_in(history, "models/", models);
+    bool cut = disk->struck && disk->fault == DISK_END &&
+               strncmp(disk->struck_path, models, strlen(models)) == 0;
+    models_cut = cut && there(history, "copy");
 }
 
 bool copies_judge_backup(struct history *history)
 {
     if (answer == EXIT_DONE && !there(history, "copy")) {
-        return wrong(history, "the backup was made and is not there");
+        return history_wrong(history, "the backup was made and is not there");
     }
     if (!there(history, "copy") && run_backup(history) != EXIT_DONE) {
-        return wrong(history, "the next backup failed");
+        return history_wrong(history, "the next backup failed");
     }
     return run_restore(history) == EXIT_DONE ? restored_is_whole(history)
-                                             : wrong(history, "what is there is no backup");
+                                             : history_wrong(history, "what is there is no backup");
 }
 
 /* ---------------------------------------------------------------- restore */
@@ -153,10 +149,10 @@ bool copies_judge_restore(struct history *history)
 {
     bool made = there(history, "restored/forecastd.db");
     if (answer == EXIT_DONE && !made) {
-        return wrong(history, "the store was restored and is not there");
+        return history_wrong(history, "the store was restored and is not there");
     }
     if (!made && run_restore(history) != EXIT_DONE) {
-        return wrong(history, "the next restore failed");
+        return history_wrong(history, "the next restore failed");
     }
     return restored_is_whole(history);
 }

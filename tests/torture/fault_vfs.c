@@ -485,7 +485,8 @@ static ssize_t own_read(int number, void *bytes, size_t length)
     } else if (fault != DISK_NO_FAULT) {
         return fail(EIO);
     }
-    if (disk_ends(mounted, handles[i].file->path)) {
+    bool more = handles[i].at < handles[i].file->now.length; /* else it ends anyway */
+    if (more && disk_ends(mounted, handles[i].file->path)) {
         length = 0;
     }
     int64_t count = disk_read(handles[i].file, handles[i].at, bytes, (int64_t)length);

@@ -10,6 +10,7 @@
 #include "storage/writer.h"
 
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -372,9 +373,7 @@ void history_act(struct history *history)
 
 /* ---------------------------------------------------------------- the truth */
 
-static bool wrong(struct history *history, const char *format, ...) PRINTF_LIKE(2, 3);
-
-static bool wrong(struct history *history, const char *format, ...)
+bool history_wrong(struct history *history, const char *format, ...)
 {
     va_list arguments;
     if (history->why[0] == '\0') {
@@ -383,6 +382,11 @@ static bool wrong(struct history *history, const char *format, ...)
         va_end(arguments);
     }
     return false;
+}
+
+void history_finding(void *history, const char *line)
+{
+    (void)history_wrong(history, "check: %s", line);
 }
 
 /* What the retention in force may have removed up to a moment. */
@@ -425,11 +429,11 @@ static bool read_all(struct history *history, int series, struct point *points, 
     if (storage_read(history->reader, id, INT64_MIN, INT64_MAX, points, maximum, count, &error) !=
             STATUS_OK ||
         storage_series_info(history->storage, id, &info, &error) != STATUS_OK) {
-        return wrong(history, "series %d: %s", series, error.text);
+        return history_wrong(history, "series %d: %s", series, error.text);
     }
     if (info.points != *count) {
-        return wrong(history, "series %d: %zu points, its statistics say %llu", series, *count,
-                     (unsigned long long)info.points);
+        return history_wrong(history, "series %d: %zu points, its statistics say %llu", series,
+                             *count, (unsigned long long)info.points);
     }
     return true;
 }
@@ -451,7 +455,7 @@ static bool settle(struct history *history)
                 attempt_apply(history, attempt);
             }
         } else if (!there && attempt->answered && attempt->status == STATUS_OK) {
-            return wrong(history, "batch %zu was acknowledged and is lost", n);
+            return history_wrong(history, "batch %zu was acknowledged and is lost", n);
         }
         history->acknowledged +=
             n >= history->settled && attempt->answered && attempt->status == STATUS_OK
@@ -459,7 +463,7 @@ static bool settle(struct history *history)
                 : 0;
     }
     history->settled = history->attempt_count;
-    return at == count || wrong(history, "a batch is there that was never sent");
+    return at == count || history_wrong(history, "a batch is there that was never sent");
 }
 
 static bool same_value(double a, double b)
@@ -476,7 +480,7 @@ static bool series_verify(struct history *history, int series)
     uint32_t id = series_id(history, series);
     retention_note(truth, latest_ms);
     if (truth->exists != (id != 0)) {
-        return wrong(history, "series %d %s", series, id != 0 ? "came back" : "is lost");
+        return history_wrong(history, "series %d %s", series, id != 0 ? "came back" : "is lost");
     }
     if (!read_all(history, series, points, HISTORY_SLOTS, &count)) {
         return false;
@@ -485,38 +489,35 @@ static bool series_verify(struct history *history, int series)
         struct cell *cell = &truth->cells[slot];
         bool there = at < count && points[at].time_ms == time_of(slot);
         if (there && (!cell->there || !same_value(cell->value, points[at].value))) {
-            return wrong(history, "series %d, slot %d: %.17g is there, %s%.17g was written", series,
-                         slot, points[at].value, cell->there ? "" : "nothing or ", cell->value);
+            return history_wrong(history, "series %d, slot %d: %.17g is there, %s%.17g was written",
+                                 series, slot, points[at].value, cell->there ? "" : "nothing or ",
+                                 cell->value);
         }
         if (!there && cell->there && time_of(slot) >= truth->gone_until_ms) {
-            return wrong(history, "series %d, slot %d: %.17g is lost", series, slot, cell->value);
+            return history_wrong(history, "series %d, slot %d: %.17g is lost", series, slot,
+                                 cell->value);
         }
         cell->there = there;
         at += there;
     }
     if (at != count) {
-        return wrong(history, "series %d: a point twice, or of no known time", series);
+        return history_wrong(history, "series %d: a point twice, or of no known time", series);
     }
     if (id != 0 && storage_read_last(history->reader, id, newest, HISTORY_SLOTS, &newest_count,
                                      &error) != STATUS_OK) {
-        return wrong(history, "series %d: %s", series, error.text);
+        return history_wrong(history, "series %d: %s", series, error.text);
     }
     if (newest_count != count) {
-        return wrong(history, "series %d: %zu points forwards, %zu backwards", series, count,
-                     newest_count);
+        return history_wrong(history, "series %d: %zu points forwards, %zu backwards", series,
+                             count, newest_count);
     }
     for (size_t i = 0; i < count; i++) {
         if (newest[i].time_ms != points[i].time_ms ||
             !same_value(newest[i].value, points[i].value)) {
-            return wrong(history, "series %d: point %zu differs backwards", series, i);
+            return history_wrong(history, "series %d: point %zu differs backwards", series, i);
         }
     }
     return true;
-}
-
-static void note_finding(void *context, const char *line)
-{
-    (void)wrong(context, "check: %s", line);
 }
 
 bool history_verify(struct history *history)
@@ -529,13 +530,13 @@ bool history_verify(struct history *history)
     for (int series = 0; good && series < HISTORY_SERIES; series++) {
         good = series_verify(history, series);
     }
-    if (good && storage_check(history->storage, note_finding, history, &error) != STATUS_OK) {
-        good = wrong(history, "check: %s", error.text);
+    if (good && storage_check(history->storage, history_finding, history, &error) != STATUS_OK) {
+        good = history_wrong(history, "check: %s", error.text);
     }
     snprintf(models, sizeof models, "%s/models", history->directory);
-    if (good && catalogue_check(history->storage, models, note_finding, history, &checked,
+    if (good && catalogue_check(history->storage, models, history_finding, history, &checked,
                                 &error) != STATUS_OK) {
-        good = wrong(history, "models: %s", error.text);
+        good = history_wrong(history, "models: %s", error.text);
     }
     return good;
 }

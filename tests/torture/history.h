@@ -80,6 +80,11 @@ struct history {
     char why[400];                 /* the first thing that was wrong */
 };
 
+/* Notes the first thing that was wrong; false, always. */
+bool history_wrong(struct history *history, const char *format, ...) PRINTF_LIKE(2, 3);
+/* The same, as a check reports it. */
+void history_finding(void *history, const char *line);
+
 /* Mounts a new disk for the seed. */
 void history_init(struct history *history, uint64_t seed, const char *directory);
 void history_release(struct history *history);

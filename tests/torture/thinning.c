@@ -8,7 +8,6 @@
 #include "storage/store.h"
 #include "storage/writer.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -24,17 +23,6 @@ static const char *const names[] = {"thin", "thin.counter"};
 
 static int64_t start_ms;
 static int64_t retained_ms; /* what is older may be gone */
-
-static bool wrong(struct history *history, const char *format, ...) PRINTF_LIKE(2, 3);
-
-static bool wrong(struct history *history, const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(history->why, sizeof history->why, format, arguments);
-    va_end(arguments);
-    return false;
-}
 
 /* ---------------------------------------------------------------- the points */
 
@@ -211,18 +199,18 @@ static bool cells_read(struct history *history, bool counter, struct cells *cell
     if (storage_read(history->reader, id, INT64_MIN, INT64_MAX, points, POINTS + 1, &count,
                      &error) != STATUS_OK ||
         storage_series_info(history->storage, id, &info, &error) != STATUS_OK) {
-        return wrong(history, "%s: %s", name, error.text);
+        return history_wrong(history, "%s: %s", name, error.text);
     }
     const struct point *at = points, *end = points + count;
     while (number < POINTS) {
         if (!cell_take(&at, end, counter, &number, cells)) {
-            return wrong(history, "%s: hour %d is neither whole nor its mean", name,
-                         number / IN_HOUR);
+            return history_wrong(history, "%s: hour %d is neither whole nor its mean", name,
+                                 number / IN_HOUR);
         }
     }
     if (at != end || info.points != count) {
-        return wrong(history, "%s: %zu points, %td too many, its statistics say %llu", name, count,
-                     end - at, (unsigned long long)info.points);
+        return history_wrong(history, "%s: %zu points, %td too many, its statistics say %llu", name,
+                             count, end - at, (unsigned long long)info.points);
     }
     return true;
 }
@@ -243,8 +231,8 @@ bool thinning_judge(struct history *history)
         /* The hour with the newest point waits. */
         if (cells.blocks != blocks || cells.whole != 1 ||
             cells.hours != HOURS - 1 - IN_BLOCK * blocks) {
-            return wrong(history, "%s: the next attempt left %zu hours whole, %zu thinned",
-                         names[counter], cells.whole, cells.hours);
+            return history_wrong(history, "%s: the next attempt left %zu hours whole, %zu thinned",
+                                 names[counter], cells.whole, cells.hours);
         }
     }
     return true;
@@ -260,5 +248,5 @@ bool thinning_judge_retained(struct history *history)
     if (!cells_read(history, false, &cells)) {
         return false;
     }
-    return cells.gone > 0 || wrong(history, "the next attempt removed nothing");
+    return cells.gone > 0 || history_wrong(history, "the next attempt removed nothing");
 }
