@@ -142,7 +142,7 @@ def answered(port, source):
 def test_a_connection_may_wait_as_long_as_a_proxy_keeps_it():
     """Proxies and load balancers keep a connection for up to 60 s: what they send on it by then is answered."""
     with running() as daemon:
-        waiting = [http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=5 * SLOWNESS) for _ in range(8)]
+        waiting = [http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=5 * SLOWNESS) for _ in range(4)]
         for seconds in (61, 0):
             for one in waiting:
                 one.request("GET", "/healthz")
@@ -152,6 +152,9 @@ def test_a_connection_may_wait_as_long_as_a_proxy_keeps_it():
             time.sleep(seconds)
         for one in waiting:
             one.close()
+
+
+test_a_connection_may_wait_as_long_as_a_proxy_keeps_it.slow = True  # and 4 s short of what the daemon allows
 
 
 def test_one_address_takes_no_more_than_its_share():
