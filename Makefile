@@ -298,7 +298,8 @@ coverage/report:
 VALGRIND_SUITES = unit/base unit/storage unit/api unit/server unit/model contract torture
 VALGRIND_LEAVES = $(addprefix $(BUILD)/tests/unit/model/test_,synthetic group_training train gate streams recompute blas \
     snapshot seasonal_drift smoothing kernels blend yardstick forecast) \
-    $(addprefix $(BUILD)/tests/unit/server/test_,scheduler scheduler_clock newer_models command daemon) \
+    $(addprefix $(BUILD)/tests/unit/server/test_,scheduler scheduler_clock newer_models training_manners \
+    command daemon) \
     $(addprefix $(BUILD)/tests/unit/api/test_,live_model no_memory)
 .PHONY: check/valgrind check/memcheck
 check/valgrind: ## unit, contract and torture programs under valgrind's memcheck
