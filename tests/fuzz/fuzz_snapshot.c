@@ -165,15 +165,23 @@ static const struct file_system memory = {.open = disk_open,
 
 /* ---------------------------------------------------------------- the oracle */
 
+static bool same_plan(const struct feature_plan *one, const struct feature_plan *other)
+{
+    return one->step_ms == other->step_ms && one->horizon == other->horizon &&
+           one->lag_count == other->lag_count && one->mean_count == other->mean_count &&
+           one->period_count == other->period_count &&
+           memcmp(one->lags, other->lags, sizeof(one->lags)) == 0 &&
+           memcmp(one->folds, other->folds, sizeof(one->folds)) == 0 &&
+           memcmp(one->means, other->means, sizeof(one->means)) == 0 &&
+           memcmp(one->depths, other->depths, sizeof(one->depths)) == 0 &&
+           memcmp(one->periods, other->periods, sizeof(one->periods)) == 0;
+}
+
 static void compare(const struct snapshot *one, const struct snapshot *other)
 {
     if (one->member_count != other->member_count ||
         memcmp(one->seasons, other->seasons, sizeof(one->seasons)) != 0 ||
-        one->plan.step_ms != other->plan.step_ms || one->plan.horizon != other->plan.horizon ||
-        one->plan.lag_count != other->plan.lag_count ||
-        one->plan.mean_count != other->plan.mean_count ||
-        one->plan.period_count != other->plan.period_count ||
-        one->blend.count != other->blend.count ||
+        !same_plan(&one->plan, &other->plan) || one->blend.count != other->blend.count ||
         memcmp(&one->blend.group, &other->blend.group, sizeof(one->blend.group)) != 0 ||
         memcmp(one->spread, other->spread, QUANTILE_COUNT * one->plan.horizon * sizeof(float)) !=
             0) {
