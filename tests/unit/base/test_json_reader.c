@@ -363,7 +363,6 @@ static void errors_name_the_place(UNUSED void **state)
     assert_non_null(strstr(error.text, "the document ends too early"));
 }
 
-/* Random edits of a good document: whatever comes, the reader ends and stays inside. */
 static void the_depth_has_a_bound(UNUSED void **state)
 {
     for (size_t depth = JSON_DEPTH_MAX; depth <= JSON_DEPTH_MAX + 1; depth++) {
@@ -392,6 +391,7 @@ static void the_depth_has_a_bound(UNUSED void **state)
     }
 }
 
+/* Random edits of a good document: whatever comes, the reader ends and stays inside. */
 static void edited_documents_do_no_harm(UNUSED void **state)
 {
     static const char document[] =
