@@ -34,8 +34,8 @@ static const struct problem_code codes[] = {
     {"unsupported_encoding", 415, "Unsupported content encoding",
      "Send the body as it is, or with Content-Encoding: gzip or zstd where the route takes "
      "points."},
-    {"bad_framing", 400, "Unclear host or length of the body",
-     "Send one Host, and one Content-Length or chunked."},
+    {"bad_framing", 400, "Malformed or ambiguous head of a request",
+     "Send one Host, one Content-Length or (in HTTP/1.1) chunked, and no blanks in the target."},
     {"bad_host", 400, "Host not known", "Ask by address, or name the host in server.hosts."},
     {"unauthorized", 401, "Token needed", NULL},
     {"forbidden", 403, "The token does not allow this", NULL},
