@@ -352,8 +352,7 @@ static int begin(struct exchange *exchange, const char *method, const char *vers
     if (!head_framing_is_sound(&head)) {
         fill_problem(exchange, STATUS_INVALID, "bad_framing",
                      "a header is malformed, or the host or the length of the body is missing, "
-                     "stated twice, "
-                     "or in a form that is not supported");
+                     "stated twice, or in a form that is not supported");
         return answer_raw(exchange);
     }
     if (!head_host_allowed(exchange->http, head.host)) {

@@ -25,8 +25,7 @@ enum standing {
 #define DECISIONS_MAX 8
 
 /* Who decides: "gate" (the comparison after a training), "request" (promote and rollback by hand),
- * "regret" (live losses), "start" (files that cannot be
- * loaded, or can be again). */
+ * "regret" (live losses), "start" (files that cannot be loaded, or can be again). */
 struct decision {
     int64_t at_ms;
     enum standing standing;

@@ -3,8 +3,8 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * All of the process: the product's, SQLite's, libc's (fault_malloc.h). STRIDE=1 looks at every
- * one; the short form at every 97th, or 485th where a scenario is
- * long, with another offset for each scenario.
+ * one; the short form at every 97th, or 485th where a scenario is long, with another offset for
+ * each scenario.
  */
 #include "tests/torture/copies.h"
 #include "tests/torture/fault_malloc.h"
