@@ -238,7 +238,8 @@ int command_backup(int argc, char **argv)
     static struct request request; /* large */
     struct error error = {0};
     int code;
-    request = (struct request){.rate_mib = RATE_DEFAULT_MIB};
+    memset(&request, 0, sizeof(request));
+    request.rate_mib = RATE_DEFAULT_MIB;
     if (!request_read(&line, "the file to write is missing", &request, &code)) {
         return code;
     }
@@ -265,7 +266,7 @@ static enum status failed(const char *doing, const char *path, struct error *err
 /* Where it fails the next step says so. */
 static void folder_remove(const char *folder)
 {
-    (void)!file_system()->remove_folder(folder);
+    (void)file_system()->remove_folder(folder);
 }
 
 static enum status folder_make(const char *folder, struct error *error)
@@ -429,7 +430,7 @@ int command_restore(int argc, char **argv)
     static struct request request; /* large */
     struct error error = {0};
     int code;
-    request = (struct request){0};
+    memset(&request, 0, sizeof(request));
     if (!request_read(&line, "the file to restore is missing", &request, &code)) {
         return code;
     }
