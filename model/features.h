@@ -38,8 +38,8 @@ struct feature_plan {
                                  each season of the horizon, so that it is always known */
     size_t lag_count;
     /* The skip alone also sees means over the newest `depths` seasons of the same phase, without
-     * the least and the largest: what an anomaly did to one season need not
-     * come back. They fold. */
+     * the least and the largest: what an anomaly did to one season need not come back. They fold.
+     */
     uint32_t means[SEASONS_MAX]; /* the season, in steps */
     uint32_t depths[SEASONS_MAX];
     size_t mean_count;

@@ -29,7 +29,7 @@
 #define IDLE_SECONDS       65
 #define RATE_AFTER_SECONDS 10
 #define RATE_BYTES         1000 /* a second, for bodies and for answers */
-#define LIBRARY_SECONDS    120U /* without a byte: behind all deadlines of the sweep */
+#define LIBRARY_SECONDS    120U /* without a byte: behind what the sweep allows between requests */
 #define LINGER_SECONDS     2
 #define SWEEP_SLICE        64
 #define SWEEP_PAUSE_MS     1
