@@ -301,14 +301,14 @@ VALGRIND_LEAVES = $(addprefix $(BUILD)/tests/unit/model/test_,synthetic group_tr
     $(addprefix $(BUILD)/tests/unit/server/test_,scheduler scheduler_clock newer_models training_manners \
     command daemon) \
     $(addprefix $(BUILD)/tests/unit/api/test_,live_model no_memory)
+MEMCHECK = valgrind -q --error-exitcode=9 --leak-check=full --suppressions=tests/valgrind.supp
 .PHONY: check/valgrind check/memcheck
 check/valgrind: ## unit, contract and torture programs under valgrind's memcheck
 	$(Q)sh deploy/install-deps.sh build test valgrind
 	$(Q)$(MAKE) --no-print-directory -j$(CORES) VALGRIND=1 $(addprefix build/,$(VALGRIND_SUITES))
 	$(Q)$(MAKE) --no-print-directory VALGRIND=1 check/memcheck
 check/memcheck:
-	$(Q)TEST_JOBS=$(CORES) TEST_TIMEOUT=1800 TEST_UNDER='valgrind -q --error-exitcode=9 --leak-check=full \
-	    --suppressions=tests/valgrind.supp' \
+	$(Q)TEST_JOBS=$(CORES) TEST_TIMEOUT=1800 TEST_UNDER='$(MEMCHECK)' \
 	    sh tests/run.sh $(filter-out $(VALGRIND_LEAVES),$(foreach suite,$(VALGRIND_SUITES),$(PROGRAMS_$(suite))))
 
 .PHONY: golden
