@@ -9,12 +9,14 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #define LATENCIES_MAX 2000000u
@@ -228,10 +230,16 @@ static void receive(struct loop *loop, struct line *line)
     }
 }
 
-static void serve(struct loop *loop, int timeout_ms)
+/* Sleeps until the next arrival is due, and no less: epoll_wait's milliseconds would make the
+ * generator spin at a thousand requests a second, on a processor that the daemon is to have. */
+static void serve(struct loop *loop, double wait_seconds)
 {
     struct epoll_event events[256];
-    int n = epoll_wait(loop->epoll, events, 256, timeout_ms);
+    double wait = wait_seconds < 0 ? 0 : wait_seconds > 0.02 ? 0.02 : wait_seconds;
+    struct timespec timeout = {.tv_nsec = (long)(wait * 1e9)};
+    struct pollfd ready = {.fd = loop->epoll, .events = POLLIN};
+    ppoll(&ready, 1, &timeout, NULL);
+    int n = epoll_wait(loop->epoll, events, 256, 0);
     for (int i = 0; i < n; i++) {
         struct line *line = &loop->lines[events[i].data.u64];
         if (line->fd >= 0 && line->busy && (events[i].events & EPOLLOUT)) {
@@ -308,8 +316,7 @@ struct arrivals_result arrivals_run(const struct arrivals_options *options)
             (passed >= options->seconds && loop.busy_count == 0)) {
             break;
         }
-        double wait_ms = 1e3 * ((double)number / options->rate - passed);
-        serve(&loop, wait_ms > 20 ? 20 : wait_ms < 1 ? 0 : (int)wait_ms);
+        serve(&loop, (double)number / options->rate - passed);
     }
     for (size_t i = 0; i < loop.line_count; i++) {
         if (loop.lines[i].fd >= 0) {

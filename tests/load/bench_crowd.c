@@ -50,7 +50,7 @@ static size_t make(void *context, uint64_t number, const char **bytes, unsigned 
                            "/api/v1/forecast?series=load_value%7Bsensor%3D%2200007%22%7D");
     default:
         ordinary->next_ms += 10;
-        return traffic_tick(ordinary->text, 10, ordinary->next_ms);
+        return traffic_tick(ordinary->text, "load", 10, ordinary->next_ms);
     }
 }
 

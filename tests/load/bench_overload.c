@@ -230,7 +230,7 @@ int main(int argc, char **argv)
     }
     /* Long ago, so that no tick comes to lie in the future, and each is newer than the last. */
     overload.next_ms = ((int64_t)time(NULL) - 300 * 86400) * 1000;
-    overload.tick_length = traffic_tick(overload.tick, SERIES, overload.next_ms);
+    overload.tick_length = traffic_tick(overload.tick, "load", SERIES, overload.next_ms);
     measure(&overload, &daemon, seconds);
     bench_daemon_stop(&daemon);
     bench_folder_remove(folder);

@@ -17,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SERIES      200
+#define SERIES      1000
 #define TICKS       3000
 #define RATE        400
 #define CONNECTIONS 4
@@ -25,6 +25,7 @@
 
 struct ingest {
     char texts[CONNECTIONS][TRAFFIC_HEAD + SERIES * TRAFFIC_LINE];
+    size_t length;
     int64_t next_ms;
 };
 
@@ -44,7 +45,8 @@ static size_t make_points(void *context, size_t connection, uint64_t number, con
     (void)number;
     ingest->next_ms += TRAFFIC_STEP_MS;
     *bytes = ingest->texts[connection];
-    return traffic_tick(ingest->texts[connection], SERIES, ingest->next_ms);
+    traffic_again(ingest->texts[connection], ingest->length, ingest->next_ms);
+    return ingest->length;
 }
 
 struct phase {
@@ -113,8 +115,12 @@ int main(int argc, char **argv)
     bench_folder(folder);
     struct bench_daemon daemon = bench_daemon_start(argv[1], folder, settings);
     traffic_feed(daemon.port, SERIES, TICKS);
-    /* A series of its own for writes: live answers of the one that is read stay as they are. */
-    ingest.next_ms = ((int64_t)time(NULL) - 60 * 86400) * 1000;
+    /* Series of their own for writes, each point newer than the last: live answers of the one
+     * that is read stay as they are, and what is measured is what sensors send, not late points. */
+    ingest.next_ms = ((int64_t)time(NULL) - 300 * 86400) * 1000;
+    for (size_t i = 0; i < CONNECTIONS; i++) {
+        ingest.length = traffic_tick(ingest.texts[i], "sent", SERIES, ingest.next_ms);
+    }
     double latencies[ROUNDS], rates[ROUNDS];
     for (int round = 0; round < ROUNDS; round++) {
         wait_for(daemon.port, 0);

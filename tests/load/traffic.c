@@ -24,24 +24,23 @@ static size_t post_head(char *out, size_t capacity, const char *target, size_t l
                             target, target[1] == 'w' ? "text/plain" : "application/json", length);
 }
 
-static size_t tick_lines(char *out, size_t series, int64_t time_ms)
+static size_t tick_lines(char *out, const char *name, size_t series, int64_t time_ms)
 {
     double phase = 2 * M_PI * (double)(time_ms / TRAFFIC_STEP_MS) / 8640;
     size_t length = 0;
     for (size_t i = 0; i < series; i++) {
         double value =
             50 + 20 * sin(phase + (double)i) + (double)((time_ms / 1000 + (long)i * 37) % 89) / 50;
-        length +=
-            (size_t)snprintf(out + length, TRAFFIC_LINE, "load,sensor=%05zu value=%.2f %lld\n", i,
-                             value, (long long)time_ms);
+        length += (size_t)snprintf(out + length, TRAFFIC_LINE, "%s,sensor=%05zu value=%.2f %lld\n",
+                                   name, i, value, (long long)time_ms);
     }
     return length;
 }
 
-size_t traffic_tick(char *out, size_t series, int64_t time_ms)
+size_t traffic_tick(char *out, const char *name, size_t series, int64_t time_ms)
 {
     char head[TRAFFIC_HEAD];
-    size_t body = tick_lines(out + TRAFFIC_HEAD, series, time_ms);
+    size_t body = tick_lines(out + TRAFFIC_HEAD, name, series, time_ms);
     size_t length = post_head(head, sizeof(head), "/write?precision=ms", body);
     memcpy(out, head, length);
     memmove(out + length, out + TRAFFIC_HEAD, body);
@@ -86,8 +85,8 @@ void traffic_feed(int port, size_t series, size_t ticks)
     char *lines = malloc(series * TRAFFIC_LINE + 1);
     int64_t now_ms = (int64_t)time(NULL) * 1000 / TRAFFIC_STEP_MS * TRAFFIC_STEP_MS;
     for (size_t tick = 0; tick < ticks; tick++) {
-        size_t length =
-            tick_lines(lines, series, now_ms - (int64_t)(ticks - 1 - tick) * TRAFFIC_STEP_MS);
+        size_t length = tick_lines(lines, "load", series,
+                                   now_ms - (int64_t)(ticks - 1 - tick) * TRAFFIC_STEP_MS);
         char text[2048];
         int status = load_request(port, "POST", "/write?precision=ms", "text/plain", lines, length,
                                   text, sizeof(text), NULL);
@@ -108,7 +107,7 @@ void traffic_mix_begin(struct traffic_mix *mix, int port, size_t ticks, double s
     int64_t whole = (int64_t)(seconds * TRAFFIC_MIX_WRITES) + (int64_t)ticks;
     mix->next_ms = (int64_t)time(NULL) * 1000 - whole * TRAFFIC_STEP_MS;
     for (size_t i = 0; i < ticks; i++, mix->next_ms += TRAFFIC_STEP_MS) {
-        size_t length = traffic_tick(mix->text, TRAFFIC_MIX_SERIES, mix->next_ms);
+        size_t length = traffic_tick(mix->text, "load", TRAFFIC_MIX_SERIES, mix->next_ms);
         const char *body = strstr(mix->text, "\r\n\r\n") + 4;
         load_request(port, "POST", "/write?precision=ms", "text/plain", body,
                      length - (size_t)(body - mix->text), NULL, 0, NULL);
@@ -122,7 +121,7 @@ size_t traffic_mix_make(void *context, uint64_t number, const char **bytes, unsi
     *bytes = mix->text;
     if (number % 3 == 0) {
         *kind = TRAFFIC_WRITE;
-        size_t length = traffic_tick(mix->text, TRAFFIC_MIX_SERIES, mix->next_ms);
+        size_t length = traffic_tick(mix->text, "load", TRAFFIC_MIX_SERIES, mix->next_ms);
         mix->next_ms += TRAFFIC_STEP_MS;
         return length;
     }

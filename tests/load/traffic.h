@@ -12,11 +12,11 @@
 /* A request of GET `target`, formatted into `out`. */
 size_t traffic_get(char *out, size_t capacity, const char *target);
 
-/* A whole POST /write of one tick of `series` series (load,sensor=NNNNN value=...); `out` has room
- * for TRAFFIC_HEAD + series * TRAFFIC_LINE bytes. */
+/* A whole POST /write of one tick of `series` series (NAME,sensor=NNNNN value=...); `out` has room
+ * for TRAFFIC_HEAD + series * TRAFFIC_LINE bytes, `name` at most 8 characters. */
 #define TRAFFIC_HEAD 256
 #define TRAFFIC_LINE 64
-size_t traffic_tick(char *out, size_t series, int64_t time_ms);
+size_t traffic_tick(char *out, const char *name, size_t series, int64_t time_ms);
 
 /* Writes another time into such a request: cheap, where the generator must not be what is measured.
  */
