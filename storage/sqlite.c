@@ -227,6 +227,9 @@ static enum status sqlite_commit(struct storage *storage, struct write_group *gr
                                  struct error *error)
 {
     struct sqlite_state *state = storage->state;
+    if (sqlite_usable(state, error) != STATUS_OK) {
+        return error->status;
+    }
     sqlite_flush_choose(state, flush_share(state, group->ops));
     uint64_t seq = state->last_seq + 1;
     size_t pending = state->pending;
@@ -500,6 +503,9 @@ static enum status memory_reload(struct sqlite_state *state, struct error *error
         storage->counters.damaged += anew->counters.damaged;
         lock_release(&storage->lock);
         anew->directory = directory;
+    } else {
+        state->dirty_head = state->dirty_last = NULL; /* they are freed below */
+        state->pending = 0;
     }
     entries_release(&anew->directory);
     text_table_release(&anew->names);

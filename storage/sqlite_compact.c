@@ -269,8 +269,11 @@ enum status sqlite_compact(struct storage *storage, enum driver_effort effort, b
                            struct error *error)
 {
     struct sqlite_state *state = storage->state;
-    warm_wanted(state);
     *more = false;
+    if (sqlite_usable(state, error) != STATUS_OK) {
+        return error->status;
+    }
+    warm_wanted(state);
     if (effort == DRIVER_ALL) {
         return compact_all(state, error);
     }
@@ -318,6 +321,9 @@ enum status sqlite_retain(struct storage *storage, int64_t now_ms, bool *more, s
 {
     struct sqlite_state *state = storage->state;
     struct series_directory *directory = &storage->directory;
+    if (sqlite_usable(state, error) != STATUS_OK) {
+        return error->status;
+    }
     sqlite_flush_choose(state, 0); /* makes room for the list */
     state->drop_budget = RETAIN_CHUNKS;
     state->retain_again = 0;

@@ -306,6 +306,9 @@ enum status sqlite_downsample(struct storage *storage, int64_t now_ms, enum driv
     int work = SERIES_WORK;
     bool all = effort == DRIVER_ALL;
     *more = false;
+    if (sqlite_usable(state, error) != STATUS_OK) {
+        return error->status;
+    }
     state->downsample_hand = all ? 0 : state->downsample_hand;
     if (state->downsample_hand == 0) {
         /* Nothing is newly due before the next cell of the finest rule is old enough. */

@@ -202,6 +202,12 @@ enum status sqlite_run(struct sqlite_state *state, enum sqlite_statement which, 
     return status;
 }
 
+enum status sqlite_usable(const struct sqlite_state *state, struct error *error)
+{
+    return state->io_failed ? error_set(error, STATUS_IO, "the store has to be opened anew first")
+                            : STATUS_OK;
+}
+
 enum status sqlite_begin(struct sqlite_state *state, struct error *error)
 {
     if (state->db == NULL) { /* closed after a failure, and not opened anew since */

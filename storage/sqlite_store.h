@@ -187,6 +187,9 @@ enum status sqlite_status(struct sqlite3 *db, int code, const char *doing, struc
 enum status sqlite_run(struct sqlite_state *state, enum sqlite_statement which, const char *doing,
                        struct error *error) MUST_USE;
 enum status sqlite_begin(struct sqlite_state *state, struct error *error) MUST_USE;
+/* STATUS_IO between an I/O error and a `recover` that worked: the connection may be closed, and the
+ * memory half read. */
+enum status sqlite_usable(const struct sqlite_state *state, struct error *error) MUST_USE;
 /* Rolls back where it fails. */
 enum status sqlite_end(struct sqlite_state *state, struct error *error) MUST_USE;
 void sqlite_rollback(struct sqlite_state *state);

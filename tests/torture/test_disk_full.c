@@ -217,6 +217,65 @@ static void without_a_reserve(void **state)
     history_release(&history);
 }
 
+static void keep_ballast(struct history *history, int64_t retention_ms)
+{
+    struct write_batch *batch;
+    struct error error = {0};
+    struct series_settings settings = {.has_retention = true, .retention_ms = retention_ms};
+    uint32_t id = storage_series_find(history->storage, "ballast", 7);
+    assert_int_equal(write_batch_new(history->storage, 0, &batch, &error), STATUS_OK);
+    assert_int_equal(write_batch_settings(batch, id, &settings, &error), STATUS_OK);
+    assert_int_equal(writer_write_take(history->writer, batch, NULL, &error), STATUS_OK);
+}
+
+/* An I/O error closes the store, and whatever operation fails while it is opened anew: nothing is
+ * tidied with what is closed or half read, nothing is lost. Returns whether the fault has struck.
+ */
+static bool fail_while_opened_anew(uint64_t nth, bool persistent)
+{
+    struct history history;
+    begin(&history, 7);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(ingest_status(&history), STATUS_OK);
+    }
+    (void)fill_up(&history, 60000, 0);
+    keep_ballast(&history, 3600000); /* so retention has something to drop */
+    disk_fault_set(history.disk, 1, DISK_EIO, true);
+    look_again(&history);
+    (void)writer_step(history.writer); /* finds out that the disk fails */
+    disk_fault_set(history.disk, nth, DISK_EIO, persistent);
+    for (int i = 0; i < 3; i++) {
+        history_clock(history_now(), 61000); /* retention is due each time */
+        look_again(&history);
+        (void)writer_step(history.writer);
+    }
+    bool struck = history.disk->struck;
+    disk_fault_set(history.disk, 0, DISK_NO_FAULT, false);
+    history.disk->quota = 0;
+    look_again(&history);
+    history_clock(history_now(), 61000);
+    while (writer_step(history.writer)) {
+    }
+    if (ingest_status(&history) != STATUS_OK || !history_verify(&history)) {
+        fail_msg("operation %llu%s: %s", (unsigned long long)nth,
+                 persistent ? " and all later" : "", history.why);
+    }
+    history_release(&history);
+    return struck;
+}
+
+static void errors_on_a_full_disk(void **state)
+{
+    uint64_t failed = 0;
+    (void)state;
+    for (int persistent = 0; persistent < 2; persistent++) {
+        for (uint64_t nth = 1; nth < 400 && fail_while_opened_anew(nth, persistent); nth += 3) {
+            failed++;
+        }
+    }
+    assert_true(failed > 50);
+}
+
 /* Histories in which the disk is now full, now not, and the power goes at times. */
 static void run_seed(uint64_t seed, uint64_t *refused)
 {
@@ -275,11 +334,9 @@ static void full_now_and_then(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(only_writes_are_refused),
-        cmocka_unit_test(deleting_makes_room),
-        cmocka_unit_test(too_small_a_disk_starts_full),
-        cmocka_unit_test(without_a_reserve),
-        cmocka_unit_test(full_now_and_then),
+        cmocka_unit_test(only_writes_are_refused),      cmocka_unit_test(deleting_makes_room),
+        cmocka_unit_test(too_small_a_disk_starts_full), cmocka_unit_test(without_a_reserve),
+        cmocka_unit_test(errors_on_a_full_disk),        cmocka_unit_test(full_now_and_then),
     };
     snprintf(directory, sizeof directory, "/tmp/forecastd-torture-XXXXXX");
     if (mkdtemp(directory) == NULL) {
