@@ -328,8 +328,8 @@ enum status sqlite_connect(const char *file, enum connection kind, struct sqlite
                            struct error *error)
 {
     bool writer = kind != CONNECTION_READS;
-    int flags = SQLITE_OPEN_NOMUTEX |
-                (writer ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY);
+    int flags = SQLITE_OPEN_NOMUTEX | (writer ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY) |
+                (kind == CONNECTION_CREATES ? SQLITE_OPEN_CREATE : 0);
     int64_t version = 0;
     *error = (struct error){0};
     struct sqlite3 *db = NULL;

@@ -174,7 +174,9 @@ enum connection {
     CONNECTION_CREATES
 };
 
-/* Opens the file with all settings of this store. */
+/* Opens the file with all settings of this store. Only CONNECTION_CREATES makes one: a file that is
+ * gone while the store is in use (a file system was unmounted) must not come back as an empty one.
+ */
 enum status sqlite_connect(const char *file, enum connection kind, struct sqlite3 **out,
                            struct error *error) MUST_USE;
 enum status sqlite_prepare_all(struct sqlite_state *state, struct error *error) MUST_USE;

@@ -188,6 +188,42 @@ static void killed_after_an_error(void **state)
     run_all(DISK_EIO, true, true);
 }
 
+/* What a file system that is gone does: its folder is there, and empty. */
+static void put_away(struct history *history, bool away)
+{
+    static const char *const endings[] = {"", "-wal", "-shm"};
+    for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++) {
+        char there[DISK_PATH_MAX], gone[DISK_PATH_MAX];
+        snprintf(there, sizeof there, "%s/forecastd.db%s", directory, endings[i]);
+        snprintf(gone, sizeof gone, "%s/away%s", directory, endings[i]);
+        (void)disk_rename(history->disk, away ? there : gone, away ? gone : there);
+    }
+}
+
+static void database_is_gone(void **state)
+{
+    struct history history;
+    struct error error = {0};
+    (void)state;
+    history_init(&history, 11, directory);
+    assert_true(history_open(&history, &error));
+    history_ingest(&history);
+    disk_fault_set(history.disk, 1, DISK_EIO, false);
+    history_ingest(&history);
+    put_away(&history, true);
+    size_t before = history.attempt_count;
+    history_ingest(&history);
+    assert_true(history.attempt_count > before);
+    for (size_t i = before; i < history.attempt_count; i++) {
+        assert_int_equal(history.attempts[i].status, STATUS_IO);
+    }
+    put_away(&history, false);
+    struct run run = {&scenarios[0], 1, DISK_EIO, false, false};
+    next_request_works(&run, &history);
+    must(&run, &history, history_verify(&history), "the database came back");
+    history_release(&history);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -200,6 +236,7 @@ int main(void)
         cmocka_unit_test(file_ends_once),
         cmocka_unit_test(file_ends_from_then_on),
         cmocka_unit_test(killed_after_an_error),
+        cmocka_unit_test(database_is_gone),
     };
     snprintf(directory, sizeof directory, "/tmp/forecastd-torture-XXXXXX");
     if (mkdtemp(directory) == NULL) {
