@@ -253,6 +253,19 @@ static enum status row_merge(struct sqlite_state *state, struct sqlite_series *s
     return row_rewrite(state, series, row->id, state->merged, total, halve, error);
 }
 
+/* Where the next chunk begins (INT64_MAX: there is none), by SQL_CHUNK_AFTER as it is bound. */
+static enum status next_first_read(struct sqlite_state *state, int64_t *first_ms,
+                                   struct error *error)
+{
+    struct sqlite3_stmt *after = state->statements[SQL_CHUNK_AFTER];
+    int code = sqlite3_step(after);
+    *first_ms = code == SQLITE_ROW ? sqlite3_column_int64(after, 1) : INT64_MAX;
+    sqlite3_reset(after);
+    return code == SQLITE_ROW || code == SQLITE_DONE
+               ? STATUS_OK
+               : sqlite_failed(state, code, "read where the next chunk begins", error);
+}
+
 /* Merges late points before `open_first` into full chunks; *done says how many found one. Where the
  * series has no full chunk they are left for the open one. */
 static enum status late_merge(struct sqlite_state *state, struct sqlite_series *series,
@@ -288,11 +301,10 @@ static enum status late_merge(struct sqlite_state *state, struct sqlite_series *
             }
             sqlite3_bind_int64(state->statements[SQL_CHUNK_AFTER], 2, row.first_ms);
         }
-        /* The span ends where the next chunk begins; only its time is wanted. */
-        struct sqlite3_stmt *after = state->statements[SQL_CHUNK_AFTER];
-        int code = sqlite3_step(after);
-        int64_t next_ms = code == SQLITE_ROW ? sqlite3_column_int64(after, 1) : INT64_MAX;
-        sqlite3_reset(after);
+        int64_t next_ms;
+        if (next_first_read(state, &next_ms, error) != STATUS_OK) {
+            return error->status;
+        }
         size_t end = *done + points_lower_bound(late + *done, count - *done, next_ms);
         if (row_merge(state, series, &row, late + *done, end - *done, error) != STATUS_OK) {
             return error->status;

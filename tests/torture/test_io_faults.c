@@ -224,6 +224,69 @@ static void database_is_gone(void **state)
     history_release(&history);
 }
 
+/* ---------------------------------------------------------------- late points of many chunks */
+
+enum { LATE_SPAN = 12000, LATE_STRIDE = 700 }; /* a late point in every sixth chunk or so */
+
+/* A few points are written late, the others before. */
+static void write_span(struct history *history, bool late)
+{
+    struct write_batch *batch;
+    struct error error = {0};
+    uint32_t number;
+    assert_int_equal(write_batch_new(history->storage, LATE_SPAN, &batch, &error), STATUS_OK);
+    assert_int_equal(write_batch_series(batch, "late", 4, &number, &error), STATUS_OK);
+    for (int i = 0; i < LATE_SPAN; i++) {
+        struct point point = {i, 1.0 / (i + 3)}; /* of eight bytes each: some hundred chunks */
+        if ((i % LATE_STRIDE == LATE_STRIDE / 2) == late) {
+            assert_int_equal(write_batch_point(batch, number, point, &error), STATUS_OK);
+        }
+    }
+    assert_int_equal(writer_write_take(history->writer, batch, NULL, &error), STATUS_OK);
+}
+
+/* They are merged into the chunks on disk while one operation fails; whether it did. */
+static bool merge_once(uint64_t nth)
+{
+    struct history history;
+    struct error error = {0};
+    static struct point points[LATE_SPAN + 1];
+    size_t count = 0;
+    history_init(&history, 12, directory);
+    history.options.tail_bytes_max = 0;
+    assert_true(history_open(&history, &error));
+    write_span(&history, false);
+    assert_int_equal(writer_compact(history.writer, &error), STATUS_OK);
+    history_close(&history);
+    assert_true(history_open(&history, &error)); /* nothing of it in SQLite's memory */
+    write_span(&history, true);
+    disk_fault_set(history.disk, nth, DISK_EIO, false);
+    (void)!writer_compact(history.writer, &error);
+    bool struck = history.disk->struck;
+    disk_fault_set(history.disk, 0, DISK_NO_FAULT, false);
+    struct run run = {&scenarios[0], nth, DISK_EIO, false, false};
+    must(&run, &history, writer_compact(history.writer, &error) == STATUS_OK, error.text);
+    uint32_t id = storage_series_find(history.storage, "late", 4);
+    must(&run, &history,
+         storage_check(history.storage, history_finding, &history, &error) == STATUS_OK &&
+             storage_read(history.reader, id, 0, LATE_SPAN, points, LATE_SPAN + 1, &count,
+                          &error) == STATUS_OK,
+         error.text);
+    assert_int_equal(count, LATE_SPAN);
+    history_release(&history);
+    return struck;
+}
+
+static void late_points_are_merged_where_they_belong(void **state)
+{
+    uint64_t nth = 1;
+    (void)state;
+    while (merge_once(nth)) {
+        nth++;
+    }
+    assert_true(nth > 20);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -237,6 +300,7 @@ int main(void)
         cmocka_unit_test(file_ends_from_then_on),
         cmocka_unit_test(killed_after_an_error),
         cmocka_unit_test(database_is_gone),
+        cmocka_unit_test(late_points_are_merged_where_they_belong),
     };
     snprintf(directory, sizeof directory, "/tmp/forecastd-torture-XXXXXX");
     if (mkdtemp(directory) == NULL) {
