@@ -54,7 +54,7 @@ struct writer {
 
     struct lock lock;
     struct condition changed; /* something for the thread to do */
-    struct condition compacted;
+    struct condition compacted, observed;
     struct write_batch *head, *last; /* guarded by lock, as all below */
     size_t queued, queued_points, queued_bytes;
     struct write_batch *background, *background_last;
@@ -66,6 +66,7 @@ struct writer {
     struct error compact_error;
     write_observer observer;
     void *observer_context;
+    bool observing; /* the observer is being told */
 };
 
 /* ---------------------------------------------------------------- the thread */
@@ -164,6 +165,28 @@ static bool group_refuse(struct write_group *group, const struct error *error)
     return left;
 }
 
+/* Not under the lock, so that it says when it is over: see writer_observe. */
+static void observe(struct writer *writer)
+{
+    const struct write_group *group = &writer->group;
+    if (group->touched_id_count == 0) {
+        return;
+    }
+    lock_acquire(&writer->lock);
+    write_observer observer = writer->observer;
+    void *context = writer->observer_context;
+    writer->observing = observer != NULL;
+    lock_release(&writer->lock);
+    if (observer == NULL) {
+        return;
+    }
+    observer(context, group->touched_ids, group->touched_id_count);
+    lock_acquire(&writer->lock);
+    writer->observing = false;
+    condition_broadcast(&writer->observed);
+    lock_release(&writer->lock);
+}
+
 static void group_commit(struct writer *writer)
 {
     struct storage *storage = writer->storage;
@@ -198,13 +221,7 @@ static void group_commit(struct writer *writer)
         }
         write_batch_free(batch);
     }
-    lock_acquire(&writer->lock);
-    write_observer observer = writer->observer;
-    void *context = writer->observer_context;
-    lock_release(&writer->lock);
-    if (observer != NULL && group->touched_id_count > 0) {
-        observer(context, group->touched_ids, group->touched_id_count);
-    }
+    observe(writer);
     group->count = group->touched_id_count = 0;
 }
 
@@ -554,6 +571,9 @@ enum status writer_compact(struct writer *writer, struct error *error)
 void writer_observe(struct writer *writer, write_observer observer, void *context)
 {
     lock_acquire(&writer->lock);
+    while (writer->observing) {
+        condition_wait(&writer->observed, &writer->lock);
+    }
     writer->observer = observer;
     writer->observer_context = context;
     lock_release(&writer->lock);
@@ -574,6 +594,7 @@ static void writer_free(struct writer *writer)
     write_group_release(&writer->group);
     condition_release_memory(&writer->changed);
     condition_release_memory(&writer->compacted);
+    condition_release_memory(&writer->observed);
     lock_release_memory(&writer->lock);
     mem_free(writer);
 }
@@ -595,6 +616,7 @@ enum status writer_start(struct storage *storage, const struct writer_options *o
     lock_init(&writer->lock);
     condition_init(&writer->changed);
     condition_init(&writer->compacted);
+    condition_init(&writer->observed);
     writer->group.batches = mem_zeroed(GROUP_BATCHES_MAX, sizeof(struct write_batch *));
     writer->group.capacity = GROUP_BATCHES_MAX;
     if (writer->group.batches == NULL) {

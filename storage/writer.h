@@ -139,7 +139,8 @@ enum status writer_compact_until(struct writer *writer, int64_t until_ns,
  * step by themselves. One caller at a time. */
 bool writer_step(struct writer *writer);
 
-/* Replaces the observer (NULL: none). */
+/* Replaces the observer (NULL: none). The one before is not told any more when this returns, so
+ * what belongs to it may go. Not from an observer. */
 void writer_observe(struct writer *writer, write_observer observer, void *context);
 
 /* Batches waiting now, for metrics and for shedding load. */

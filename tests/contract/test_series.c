@@ -4,6 +4,7 @@
 #include "tests/contract/fixture.h"
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "storage/store.h"
 
 #include <pthread.h>
@@ -373,6 +374,33 @@ static void observer(void **state)
     assert_int_equal(observed.ids[1], find(f, "a"));
 }
 
+struct slow {
+    atomic_bool begun, ended;
+};
+
+static void observe_slowly(void *context, const uint32_t *ids, size_t count)
+{
+    struct slow *slow = context;
+    (void)ids, (void)count;
+    atomic_store(&slow->begun, true);
+    clock_sleep_ms(50);
+    atomic_store(&slow->ended, true);
+}
+
+/* Whoever takes the observer away may free what it looks at. */
+static void observer_is_over_when_it_is_replaced(void **state)
+{
+    struct fixture *f = *state;
+    struct slow slow = {false, false};
+    writer_observe(f->writer, observe_slowly, &slow);
+    put(f, "a", 1, 1);
+    while (!atomic_load(&slow.begun)) {
+        clock_sleep_ms(1);
+    }
+    writer_observe(f->writer, NULL, NULL);
+    assert_true(atomic_load(&slow.ended));
+}
+
 enum { SUBMITTERS = 4, SUBMITS = 300 };
 
 struct submitter {
@@ -585,6 +613,7 @@ int main(void)
         {"series_limit", series_limit},
         {"records", records},
         {"observer", observer},
+        {"observer_is_over_when_it_is_replaced", observer_is_over_when_it_is_replaced},
         {"many_submitters", many_submitters},
         {"failing_driver", failing_driver},
         {"busy_queue", busy_queue},
