@@ -27,13 +27,19 @@ void promql_points_fixed(struct promql_points *points, size_t count)
     points->count = count;
 }
 
-enum status promql_points_room(struct promql_points *points, size_t count, struct error *error)
+/* Before anything is computed of it. */
+static enum status check_window(size_t count, struct error *error)
 {
-    if (count > PROMQL_WINDOW_MAX + PIECE) {
+    if (count > PROMQL_WINDOW_MAX) {
         error_set(error, STATUS_TOO_LARGE, "one window of the query has more than %zu points",
                   PROMQL_WINDOW_MAX);
         return error_code(error, "promql_limit", NULL);
     }
+    return STATUS_OK;
+}
+
+enum status promql_points_room(struct promql_points *points, size_t count, struct error *error)
+{
     if (count > points->capacity) {
         size_t capacity = count + count / 2;
         struct point *bigger = mem_resize(points->buffer, capacity, sizeof(*bigger));
@@ -71,7 +77,9 @@ static enum status read_piece(struct promql_points *points, int64_t until_ms, bo
 {
     size_t found = 0;
     make_front(points);
-    if (promql_points_room(points, points->count + PIECE, error) != STATUS_OK) {
+    /* More is read for the window alone: all that is here lies in it. */
+    if (check_window(points->count, error) != STATUS_OK ||
+        promql_points_room(points, points->count + PIECE, error) != STATUS_OK) {
         return error->status;
     }
     struct point *piece = points->buffer + points->count;
@@ -119,5 +127,6 @@ enum status promql_points_slide(struct promql_points *points, int64_t step_ms,
         points->behind++;
     }
     window->count = points->behind - points->first;
-    return promql_work(points->budget, 1, error);
+    return check_window(window->count, error) == STATUS_OK ? promql_work(points->budget, 1, error)
+                                                           : error->status;
 }
