@@ -193,12 +193,13 @@ enum status parse_time(const char *name, const char *text, int64_t *value, struc
 enum status parse_duration(const char *name, const char *text, int64_t *value, struct error *error)
 {
     struct error cause = {0};
-    if (clock_parse_duration(text, strlen(text), value, &cause) == STATUS_OK && *value > 0) {
+    if (clock_parse_duration(text, strlen(text), value, &cause) == STATUS_OK && *value > 0 &&
+        *value <= QUERY_DURATION_MAX_MS) {
         return STATUS_OK;
     }
     error_set(error, STATUS_INVALID, "\"%s\" cannot be \"%.60s\"", name, text);
     error_code(error, "bad_parameter", name);
-    return error_hint(error, "Give a duration above zero such as 30s, 10m, 24h or 7d.");
+    return error_hint(error, "Give a duration above zero such as 30s, 10m, 24h or 7d, up to 100y.");
 }
 
 enum status query_size(const struct query *query, const char *name, size_t minimum, size_t maximum,

@@ -45,7 +45,9 @@ enum status query_size(const struct query *query, const char *name, size_t minim
 /* RFC 3339 (UTC where no offset is given), milliseconds since the epoch, or "now". */
 enum status query_time(const struct query *query, const char *name, int64_t preset, int64_t *value,
                        struct error *error) MUST_USE;
-/* Above zero. */
+/* Above zero, up to QUERY_DURATION_MAX_MS: sums with moments and with each other stay in 64 bits.
+ */
+#define QUERY_DURATION_MAX_MS (INT64_C(36525) * 86400000) /* 100 years */
 enum status query_duration(const struct query *query, const char *name, int64_t preset,
                            int64_t *value, struct error *error) MUST_USE;
 

@@ -126,6 +126,26 @@ static void test_steps_and_ranges(void **state)
     }
 }
 
+/* Sums with durations stay in 64 bits: those beyond a hundred years are refused. */
+static void test_durations(void **state)
+{
+    static const char *const targets[] = {
+        "/api/v1/forecast?series=plain&horizon=", "/api/v1/forecast?series=plain&at=now&horizon=",
+        "/api/v1/forecast?series=plain&history=", "/api/v1/timeleft?series=plain&above=1&horizon=",
+        "/api/v1/accuracy?series=plain&window=",  "/forecast/metrics?horizon=",
+    };
+    (void)state;
+    fixture.limits.metrics_series_max = 10;
+    for (size_t i = 0; i < sizeof(targets) / sizeof(targets[0]); i++) {
+        char target[120];
+        snprintf(target, sizeof(target), "%s9223372036854775807ms", targets[i]);
+        hold(target, NULL, "cannot be \\\"9223372036854775807ms\\\"", true);
+    }
+    hold("/api/v1/forecast", "{\"series\":\"plain\",\"horizon\":\"9223372036854775807ms\"}",
+         "cannot be \\\"9223372036854775807ms\\\"", true);
+    hold("/api/v1/forecast?series=plain&history=36525d", NULL, "cannot be", false);
+}
+
 static void test_series_of_an_answer(void **state)
 {
     static const char *const targets[] = {
@@ -263,6 +283,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_parameters, open_api, close_api),
         cmocka_unit_test_setup_teardown(test_query_string, open_api, close_api),
         cmocka_unit_test_setup_teardown(test_steps_and_ranges, open_api, close_api),
+        cmocka_unit_test_setup_teardown(test_durations, open_api, close_api),
         cmocka_unit_test_setup_teardown(test_series_of_an_answer, open_api, close_api),
         cmocka_unit_test_setup_teardown(test_points_of_a_request, open_api, close_api),
         cmocka_unit_test_setup_teardown(test_nixtla, open_api, close_api),
