@@ -25,7 +25,7 @@ size_t write_batch_bytes(const struct write_batch *batch)
 {
     return sizeof *batch + batch->op_capacity * sizeof *batch->ops + batch->texts_capacity +
            batch->series_capacity * sizeof *batch->series + batch->slot_count * sizeof(uint32_t) +
-           batch->change_capacity * sizeof *batch->changes;
+           batch->change_capacity * sizeof *batch->changes + batch->change_bytes;
 }
 
 static void batch_destroy(struct write_batch *batch)
@@ -129,7 +129,7 @@ void write_batch_free(struct write_batch *batch)
         memset(batch->slots, 0, batch->slot_count * sizeof *batch->slots);
     }
     batch->op_count = batch->series_count = batch->texts_length = batch->change_count = 0;
-    batch->indexed_count = 0;
+    batch->indexed_count = batch->change_bytes = 0;
     batch->has_delete = batch->refused = false;
     batch->result = (struct write_result){0};
     batch->done = NULL;
@@ -482,6 +482,7 @@ enum status write_batch_record(struct write_batch *batch, const char *kind, cons
         return error_set(error, STATUS_NO_MEMORY, "could not allocate a record");
     }
     batch->change_count++;
+    batch->change_bytes += strlen(kind) + strlen(key) + length + 3; /* their zeros, too */
     return STATUS_OK;
 }
 
@@ -507,5 +508,6 @@ enum status write_batch_vintage(struct write_batch *batch, uint32_t id, int64_t 
     }
     memcpy(change->vintage, bytes, length);
     batch->change_count++;
+    batch->change_bytes += length;
     return STATUS_OK;
 }

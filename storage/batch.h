@@ -60,6 +60,7 @@ struct write_batch {
     size_t texts_length, texts_capacity;
     struct batch_change *changes;
     size_t change_count, change_capacity;
+    size_t change_bytes; /* of records and vintages */
     int64_t queued_ns;   /* monotonic: when it was submitted */
     size_t queued_bytes; /* what it took then */
     uint32_t promised;   /* counted in storage->promised */

@@ -598,6 +598,25 @@ static void a_queue_that_takes_much_is_behind(void **state)
     assert_int_equal(info(f, "a").points, 2 * COUNT + 1);
 }
 
+/* What records hold counts as well as points do. */
+static void records_take_room_in_the_queue(void **state)
+{
+    static char json[100000];
+    struct fixture *f = *state;
+    struct error error = {0};
+    memset(json, ' ', sizeof json);
+    writer_stop(f->writer);
+    struct writer_options options = {.queue_bytes_max = sizeof json, .stepped = true};
+    assert_int_equal(writer_start(f->storage, &options, &f->writer, &error), STATUS_OK);
+    for (int i = 0; i < 2; i++) {
+        struct write_batch *batch = batch_begin(f);
+        assert_int_equal(write_batch_record(batch, "model", "a", json, sizeof json, &error),
+                         STATUS_OK);
+        assert_int_equal(writer_submit_take(f->writer, batch, NULL, NULL, &error),
+                         i == 0 ? STATUS_OK : STATUS_BUSY);
+    }
+}
+
 int main(void)
 {
     static const struct contract_test tests[] = {
@@ -618,6 +637,7 @@ int main(void)
         {"failing_driver", failing_driver},
         {"busy_queue", busy_queue},
         {"a_queue_that_takes_much_is_behind", a_queue_that_takes_much_is_behind},
+        {"records_take_room_in_the_queue", records_take_room_in_the_queue},
     };
     return contract_run("series", tests, ARRAY_COUNT(tests));
 }
