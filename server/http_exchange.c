@@ -312,6 +312,9 @@ static void prepare_request(struct exchange *exchange, const char *method, struc
     request->accept_openmetrics =
         head->accept != NULL && strstr(head->accept, "application/openmetrics-text") != NULL;
     request->authorization = head->authorization;
+    request->caller.known = false; /* whoever asked before on this connection */
+    request->caller.scopes = 0;
+    request->caller.name[0] = request->caller.prefix[0] = '\0';
     request->probe = exchange->http->probes;
     request->accept_gzip = head_accepts_gzip(head->accept_encoding);
     request->if_none_match = head->if_none_match;

@@ -238,6 +238,23 @@ def test_it_warns_of_tokens_in_clear_text():
             daemon.remove()
 
 
+def test_audit_of_what_is_refused_before_anybody_is_known():
+    """On a connection that somebody else's request came over before, as behind a proxy."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "audit")
+        with Guarded(f"log.audit={path}") as guarded:
+            head = "POST /api/v1/train HTTP/1.1\r\nContent-Length: 0\r\n"
+            ask = (f"GET /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {guarded.token['ops']}\r\n\r\n"
+                   f"{head}Host: elsewhere.example\r\n\r\n"
+                   f"{head}Host: localhost\r\nOrigin: http://elsewhere.example\r\nConnection: close\r\n\r\n")
+            answer = guarded.daemon.raw(ask.encode()).decode()
+            assert re.findall(r"HTTP/1.1 (\d+)", answer) == ["200", "400", "403"], answer
+            with open(path, encoding="utf-8") as file:
+                line = file.read()
+            assert "event=admin who=- " in line and "who=ops" not in line, line
+            assert 'msg="refused" who=- ' in guarded.daemon.log(), guarded.daemon.log()
+
+
 def test_audit_log():
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "audit")
