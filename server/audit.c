@@ -99,26 +99,42 @@ static void begin_line(struct text *line)
     text_add_time(line, clock_wall_ms());
 }
 
-void audit_request(struct audit *audit, const struct api_request *request, int status, int fd)
+/* Who, from where and what, as both logs have it. */
+struct attempt {
+    char address[64];
+    const char *who, *method;
+};
+
+static void describe(const struct api_request *request, int fd, struct attempt *attempt)
 {
     static const char *const methods[] = {"GET", "HEAD", "POST", "PATCH", "DELETE", "other"};
     struct sockaddr_storage peer;
     socklen_t length = sizeof(peer);
-    char address[64] = "-";
-    const char *who = request->caller.known ? request->caller.name : "-";
+    memcpy(attempt->address, "-", 2);
+    attempt->who = request->caller.known ? request->caller.name : "-";
+    attempt->method = methods[request->method];
     if (getpeername(fd, (struct sockaddr *)&peer, &length) == 0) {
-        getnameinfo((struct sockaddr *)&peer, length, address, sizeof(address), NULL, 0,
-                    NI_NUMERICHOST);
+        getnameinfo((struct sockaddr *)&peer, length, attempt->address, sizeof(attempt->address),
+                    NULL, 0, NI_NUMERICHOST);
     }
-    if (status == 401 || status == 403) {
-        log_warning("audit", "refused", "who=%s address=%s method=%s target=%s result=%d", who,
-                    address, methods[request->method], QUOTED(request->path), status);
-        return;
-    }
+}
+
+void audit_refusal(const struct api_request *request, int status, int fd)
+{
+    struct attempt attempt;
+    describe(request, fd, &attempt);
+    log_warning("audit", "refused", "who=%s address=%s method=%s target=%s result=%d", attempt.who,
+                attempt.address, attempt.method, QUOTED(request->path), status);
+}
+
+void audit_request(struct audit *audit, const struct api_request *request, int status, int fd)
+{
+    struct attempt attempt;
     struct text line;
+    describe(request, fd, &attempt);
     begin_line(&line);
-    text_add_format(&line, " event=admin who=%s address=%s method=%s target=%s result=%d", who,
-                    address, methods[request->method], QUOTED(request->path), status);
+    text_add_format(&line, " event=admin who=%s address=%s method=%s target=%s result=%d",
+                    attempt.who, attempt.address, attempt.method, QUOTED(request->path), status);
     text_add_format(&line, " request_id=%s", request->request_id);
     write_line(audit, &line);
 }

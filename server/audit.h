@@ -5,8 +5,8 @@
  * request_id=...
  *
  * logfmt, to a file of its own or, without one, to standard error among the other lines. Unlike
- * those it is never limited in rate; refused attempts (401, 403) go to the ordinary log instead,
- * which is, so that a stranger cannot fill the file. Any thread; one write a line.
+ * those it is never limited in rate; refused attempts go to the ordinary log instead, which is, so
+ * that a stranger cannot fill the file. Any thread; one write a line.
  */
 #ifndef SERVER_AUDIT_H
 #define SERVER_AUDIT_H
@@ -24,6 +24,9 @@ enum status audit_reopen(struct audit *audit, struct error *error) MUST_USE;
 
 /* A request that was answered with `status`; `fd` is its socket. */
 void audit_request(struct audit *audit, const struct api_request *request, int status, int fd);
+
+/* One that nobody was let in with: 401, 403, or a head that was not looked at any further. */
+void audit_refusal(const struct api_request *request, int status, int fd);
 
 /* Something that the daemon itself did at an administrator's word: "reload", "configuration read
  * again". */

@@ -329,7 +329,7 @@ static void prepare_request(struct exchange *exchange, const char *method, struc
     response->body = NULL;
     response->body_length = 0;
     response->body_static = false;
-    exchange->refused = false;
+    exchange->refused = exchange->asked = false;
     exchange->dropped = 0;
     exchange->has_length = head->lengths == 1;
     exchange->body_declared = exchange->has_length ? strtoull(head->length, NULL, 10) : 0;
@@ -369,6 +369,7 @@ static int begin(struct exchange *exchange, const char *method, const char *vers
                      "this port has /healthz, /readyz and /metrics only");
     } else {
         uint64_t length = head.transfers > 0 ? UINT64_MAX : exchange->body_declared;
+        exchange->asked = true;
         decided = api_begin(exchange->http->services, &exchange->request, length,
                             &exchange->response) == API_DONE;
     }
@@ -461,7 +462,12 @@ void exchange_end(struct exchange *exchange)
     int64_t now_ns = clock_monotonic_ns();
     if (exchange->status != 0) {
         if (http->audit != NULL && api_is_audited(&exchange->request)) {
-            audit_request(http->audit, &exchange->request, exchange->status, exchange->client->fd);
+            int fd = exchange->client->fd;
+            if (!exchange->asked || exchange->status == 401 || exchange->status == 403) {
+                audit_refusal(&exchange->request, exchange->status, fd);
+            } else {
+                audit_request(http->audit, &exchange->request, exchange->status, fd);
+            }
         }
         api_observe(http->services, &exchange->request, exchange->status,
                     now_ns - exchange->started_ns);

@@ -48,6 +48,7 @@ struct exchange {
     struct client *client;
     /* network thread only */
     bool refused; /* the answer is decided; the rest of the body is dropped */
+    bool asked;   /* the head was sound: api_begin has looked at it */
     bool expects; /* the client waits for 100 Continue */
     bool has_length;
     uint64_t body_declared; /* Content-Length */
