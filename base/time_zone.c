@@ -222,11 +222,13 @@ static const struct time_zone *keep_take(struct time_zone *zone)
     return kept;
 }
 
-/* Letters, digits and _ + - / only: never a way out of the folder. */
+/* Letters, digits and _ + - / only: never a way out of the folder. No second spelling of a name,
+ * of which there would be more than room for. */
 static bool is_name(const char *name)
 {
     size_t length = strlen(name);
     return length > 0 && length < TIME_ZONE_NAME_MAX && name[0] != '/' &&
+           strstr(name, "//") == NULL &&
            strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-/") ==
                length;
 }

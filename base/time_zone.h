@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define TIME_ZONES_MAX     1024 /* there are some 600 names */
+#define TIME_ZONES_MAX     4096 /* some 600 names, and all again under posix/ and right/ */
 #define TIME_ZONE_NAME_MAX 48
 
 struct time_zone;

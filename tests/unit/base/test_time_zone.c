@@ -7,6 +7,7 @@
 #include "base/time_zone.h"
 #include "base/time_zone_rule.h"
 
+#include <ftw.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -81,8 +82,9 @@ static void agrees_with_the_c_library(UNUSED void **state)
 
 static void refuses_names_that_are_none(UNUSED void **state)
 {
-    static const char *const names[] = {"Europe/Berlinn", "../../etc/passwd", "/etc/passwd", "a b",
-                                        "Europe",         "zone.tab",         "Mars/Olympus"};
+    static const char *const names[] = {
+        "Europe/Berlinn", "../../etc/passwd", "/etc/passwd",    "a b",           "Europe",
+        "zone.tab",       "Mars/Olympus",     "Europe//Berlin", "Europe/Berlin/"};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         const struct time_zone *zone = NULL;
         struct error error = {0};
@@ -95,6 +97,25 @@ static void refuses_names_that_are_none(UNUSED void **state)
     struct error error = {0};
     assert_int_equal(time_zone_find("UTC", &zone, &error), STATUS_OK);
     assert_null(zone);
+}
+
+static int finds_file(const char *path, UNUSED const struct stat *stat, int kind,
+                      UNUSED struct FTW *walk)
+{
+    const char *name = path + strlen("/usr/share/zoneinfo/");
+    const struct time_zone *zone = NULL;
+    struct error error = {0};
+    if (kind == FTW_F && time_zone_find(name, &zone, &error) != STATUS_OK) {
+        assert_int_equal(error.status, STATUS_INVALID); /* a list of zones, say; not "too many" */
+    }
+    return 0;
+}
+
+/* Whoever sets one zone after the other leaves room for the others' zones. */
+static void has_room_for_every_name(UNUSED void **state)
+{
+    assert_int_equal(nftw("/usr/share/zoneinfo", finds_file, 16, 0), 0);
+    assert_non_null(zone_of("Pacific/Apia"));
 }
 
 /* Cut anywhere, or with any byte changed: refused or read, never more. */
@@ -225,6 +246,7 @@ int main(void)
         cmocka_unit_test(knows_both_switches),
         cmocka_unit_test(agrees_with_the_c_library),
         cmocka_unit_test(refuses_names_that_are_none),
+        cmocka_unit_test(has_room_for_every_name),
         cmocka_unit_test(survives_broken_files),
         cmocka_unit_test(reads_rules),
         cmocka_unit_test(rules_may_change_in_the_year_beside),
