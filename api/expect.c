@@ -16,11 +16,13 @@
 #define STRETCH     1.3142 /* from the 95 % band of a normal distribution to its 99 % band */
 #define LEAST_REACH 1e-6   /* of the value: of a series that has never moved */
 #define LEAST_STEP  1e-12
+#define VALUE_MOST  1e300 /* differences and sums of what is learned from stay finite */
 
 static const double rates[SMOOTHERS / 2] = {0.1, 0.4, 1.0};
 
 /* ---------------------------------------------------------------- the recent errors */
 
+/* None of them is a NaN, which has no place in an order. */
 struct errors {
     double ring[EXPECT_ERRORS_MAX];
     double sorted[EXPECT_ERRORS_MAX];
@@ -168,7 +170,7 @@ enum status expect_past(const double *values, size_t count, size_t season, struc
         double expected = chosen ? predict(bench, chosen, i) : (double)NAN;
         double reach = chosen ? reach_of(&bench->errors, expected) : (double)NAN;
         out[i] = (struct expected){isnan(reach) ? (double)NAN : expected, reach};
-        if (isnan(values[i])) {
+        if (!(fabs(values[i]) <= VALUE_MOST)) {
             continue;
         }
         if (chosen) {

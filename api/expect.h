@@ -23,7 +23,7 @@ struct expected {
 };
 
 /* `out` has room for `count`. Of a `season` below 2 or without two of them there is none. out[i]
- * depends on values[0 .. i) only. */
+ * depends on values[0 .. i) only. Nothing is learned from values beyond 1e300. */
 enum status expect_past(const double *values, size_t count, size_t season, struct expected *out,
                         struct error *error) MUST_USE;
 

@@ -130,6 +130,27 @@ static void never_from_the_future(void **state)
     }
 }
 
+/* Values whose differences overflow: they are judged, nothing is learned from them, and what is
+ * kept of the errors stays in order. */
+static void values_at_the_end_of_the_numbers(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < 40; seed++) {
+        fill(DAILY, 1.0);
+        random_init(&noise, 22, seed);
+        for (size_t i = 20; i < 3000; i++) {
+            double huge = seed % 2 ? 1.7e308 : 1e300;
+            values[i] = random_below(&noise, 1 + seed) == 0
+                            ? (random_below(&noise, 2) ? huge : -huge)
+                            : values[i];
+        }
+        look(VALUES, seed % 4 < 2 ? SEASON : 0);
+        for (size_t i = 3100; i < VALUES; i++) {
+            assert_true(isfinite(expected[i].value) && isfinite(expected[i].reach));
+        }
+    }
+}
+
 /* ---------------------------------------------------------------- the route */
 
 static void put(struct fixture *f, int64_t time_ms, double value)
@@ -251,6 +272,7 @@ int main(void)
         cmocka_unit_test(planted_spikes_and_shifts),
         cmocka_unit_test(a_series_that_stands_still),
         cmocka_unit_test(never_from_the_future),
+        cmocka_unit_test(values_at_the_end_of_the_numbers),
         cmocka_unit_test(issued_forecasts_come_first),
         cmocka_unit_test(shapes_and_refusals),
     };
