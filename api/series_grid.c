@@ -10,11 +10,12 @@
 #include <math.h>
 #include <string.h>
 
-#define CHEAP_POINTS  64
-#define FACT_POINTS   2048 /* what the store keeps in memory of a series */
-#define SEASON_VALUES 4096
-#define STALE_STEPS   10
-#define STALE_MS_MIN  60000
+#define CHEAP_POINTS     64
+#define FACT_POINTS      2048 /* what the store keeps in memory of a series */
+#define SEASON_VALUES    4096 /* in which seasons are looked for, at least; more of short steps: */
+#define SEASON_VALUES_MS (28 * INT64_C(86400000)) /* a week is seen where it came three times */
+#define STALE_STEPS      10
+#define STALE_MS_MIN     60000
 
 static int64_t floor_to(int64_t time_ms, int64_t step_ms)
 {
@@ -70,6 +71,15 @@ static size_t fill(struct forecast_desk *desk, const struct series_info *info,
                      closed_until(info, facts, clock_wall_ms()), values, maximum, start_ms);
 }
 
+/* Newest values in which seasons are looked for. A daily wave of one-minute steps shows from 4,320
+ * values on, three weeks of five-minute ones have 6,048. */
+static size_t season_values(int64_t step_ms)
+{
+    int64_t wanted = SEASON_VALUES_MS / step_ms;
+    size_t most = wanted < (int64_t)SERIES_VALUES_MAX ? (size_t)wanted : SERIES_VALUES_MAX;
+    return most > SEASON_VALUES ? most : SEASON_VALUES;
+}
+
 /* Of at most `most` values. */
 static enum status find_seasons(struct forecast_desk *desk, const struct series_info *info,
                                 size_t most, struct series_facts *facts, struct error *error)
@@ -121,7 +131,7 @@ enum status forecast_facts(struct forecast_desk *desk, const struct series_info 
     facts->generation = info->generation;
     facts->points = info->points;
     if (facts->step_ms > 0 && !cheap &&
-        find_seasons(desk, info, SEASON_VALUES, facts, error) != STATUS_OK) {
+        find_seasons(desk, info, season_values(facts->step_ms), facts, error) != STATUS_OK) {
         return error->status;
     }
     if (facts->step_ms > 0) {
