@@ -17,7 +17,9 @@
 #include <math.h>
 
 #define SPREAD_SEASONS 200
+#define SPREAD_LEAST   8    /* seasonal differences that say something by themselves */
 #define SPREAD_VALUES  2048 /* newest values that the errors of last value and drift come from */
+#define FEW_WIDEN      2.0  /* what few errors hide: about that of Student's distribution */
 
 const char *baseline_name(enum baseline baseline)
 {
@@ -29,13 +31,18 @@ const char *baseline_name(enum baseline baseline)
 
 void baseline_spread(double *errors, size_t count, double spread[QUANTILE_COUNT])
 {
-    if (count < BASELINE_FEW_ERRORS) {
+    double wider = 1.0;
+    if (count > 0 && count < BASELINE_FEW_ERRORS) {
         for (size_t i = 0; i < count; i++) {
             errors[count + i] = -errors[i];
         }
+        wider += FEW_WIDEN / (double)count;
         count *= 2;
     }
     order_quantiles(errors, count, quantile_levels, QUANTILE_COUNT, spread);
+    for (size_t q = 0; q < QUANTILE_COUNT; q++) {
+        spread[q] *= wider;
+    }
 }
 
 static void write_step(struct forecast *out, size_t step, double mean,
@@ -97,8 +104,15 @@ static bool seasonal_naive(const struct model_series *series, double *scratch, s
             errors++;
         }
     }
-    double spread[QUANTILE_COUNT] = {0};
-    order_quantiles(scratch, errors, quantile_levels, QUANTILE_COUNT, spread);
+    double spread[QUANTILE_COUNT];
+    if (errors == 0) {
+        return false; /* a season that was set, and has just come once */
+    }
+    if (errors < SPREAD_LEAST) {
+        baseline_spread(scratch, errors, spread);
+    } else {
+        order_quantiles(scratch, errors, quantile_levels, QUANTILE_COUNT, spread);
+    }
     double last = forecast_last_seen(y, n);
     for (size_t step = 0; step < out->horizon; step++) {
         size_t at = n - season + step % season;
@@ -124,15 +138,24 @@ static size_t collect_errors(const double *y, size_t n, size_t lag, double slope
     return found;
 }
 
-/* Last value (slope 0) or drift. `offset` is how far before the end the last value was seen. */
-static void walk(const struct model_series *series, double slope, double *scratch,
+/* A straight line through the first and the last value that were observed, `span` steps apart. */
+struct line {
+    double slope;
+    size_t span;
+};
+
+/* Last value (slope 0) or drift: a walk whose slope is known as well as its span is long, so that
+ * the variance at a lag is that of lag (1 + lag / span) steps (Hyndman and Athanasopoulos 2021,
+ * section 5.5). */
+static void walk(const struct model_series *series, const struct line *line, double *scratch,
                  struct forecast *out)
 {
     size_t n = series->count;
     const double *y = series->values;
     size_t used = n < SPREAD_VALUES ? n : SPREAD_VALUES;
     y += n - used;
-    size_t offset = 0;
+    double slope = line->slope;
+    size_t offset = 0; /* how far before the end the last value was seen */
     while (offset + 1 < n && isnan(series->values[n - 1 - offset])) {
         offset++;
     }
@@ -155,11 +178,32 @@ static void walk(const struct model_series *series, double slope, double *scratc
             lag_next += lag_next < 4 ? 1 : lag_next / 3 + lag_next % 2;
         }
         double factor = lag_done > 0 ? sqrt((double)lag / (double)lag_done) : 1.0;
+        if (line->span > 0) {
+            factor *= sqrt(1.0 + (double)lag / (double)line->span);
+        }
         write_step(out, step, last + slope * (double)lag, spread, factor);
     }
 }
 
-static double drift_slope(const double *values, size_t count)
+/* The share of a slope that is left where few steps speak for it: 1 - variance / slope^2, as James
+ * and Stein shrink a mean, with the variance of a walk's steps. A line keeps its slope, noise none.
+ */
+static double sure_share(const double *values, size_t count, const struct line *line)
+{
+    double squares = 0.0, pairs = 0.0;
+    for (size_t i = 1; i < count; i++) {
+        double error = values[i] - values[i - 1] - line->slope;
+        squares += isnan(error) ? 0.0 : error * error;
+        pairs += isnan(error) ? 0.0 : 1.0;
+    }
+    if (pairs < 2.0 || pairs >= BASELINE_FEW_ERRORS) {
+        return 1.0;
+    }
+    double variance = squares / (pairs - 1.0) / (double)line->span;
+    return fmax(0.0, 1.0 - variance / (line->slope * line->slope));
+}
+
+static struct line drift_line(const double *values, size_t count)
 {
     size_t first = 0;
     while (first < count && isnan(values[first])) {
@@ -169,7 +213,13 @@ static double drift_slope(const double *values, size_t count)
     while (last > first && isnan(values[last - 1])) {
         last--;
     }
-    return last > first + 1 ? (values[last - 1] - values[first]) / (double)(last - 1 - first) : 0.0;
+    struct line line = {0.0, 0};
+    if (last > first + 1 && values[last - 1] != values[first]) {
+        line.span = last - 1 - first;
+        line.slope = (values[last - 1] - values[first]) / (double)line.span;
+        line.slope *= sure_share(values, count, &line);
+    }
+    return line;
 }
 
 /* Two observed values: without them there is no error to learn a spread from. A drift through two
@@ -186,12 +236,14 @@ static bool enough(const struct model_series *series, enum baseline baseline)
 static bool forecast_by_steps(enum baseline baseline, const struct model_series *series,
                               double *scratch, struct forecast *out)
 {
+    struct line line = {0.0, 0};
     switch (baseline) {
     case BASELINE_LAST_VALUE:
-        walk(series, 0.0, scratch, out);
+        walk(series, &line, scratch, out);
         return true;
     case BASELINE_DRIFT:
-        walk(series, drift_slope(series->values, series->count), scratch, out);
+        line = drift_line(series->values, series->count);
+        walk(series, &line, scratch, out);
         return true;
     case BASELINE_SEASONAL_NAIVE:
         return seasonal_naive(series, scratch, out);

@@ -18,7 +18,6 @@
  */
 #include "model/training/baseline.h"
 
-
 #include <math.h>
 #include <string.h>
 
@@ -327,8 +326,11 @@ static bool write_forecast(const struct problem *problem, const struct rates *ra
         double mean = states->level[last] + damped_sum(rates->phi, ahead) * states->trend[last] +
                       season_at(problem, states, last, ahead);
         out->mean[step] = (float)mean;
-        /* Beyond the last horizon with errors, spread grows as that of a walk. */
-        double beyond = ahead > high_ahead ? sqrt((double)ahead / (double)high_ahead) : 1.0;
+        /* Beyond the last horizon with errors, spread grows as that of a walk whose trend is known
+         * as well as its history is long. */
+        double grown = (double)ahead * (double)(problem->count + ahead);
+        double known = (double)high_ahead * (double)(problem->count + high_ahead);
+        double beyond = ahead > high_ahead ? sqrt(grown / known) : 1.0;
         double share = high_ahead > low_ahead && ahead < high_ahead
                            ? (double)(ahead - low_ahead) / (double)(high_ahead - low_ahead)
                            : 1.0;

@@ -213,6 +213,55 @@ static void seasonal_naive_has_the_empirical_spread(UNUSED void **state)
     }
 }
 
+/* A season that somebody has set is repeated from its second time on, with a band that one
+ * difference cannot give. */
+static void a_season_that_has_come_once(UNUSED void **state)
+{
+    double values[9] = {1.0, 5.0, 9.0, 5.0, 1.5, 5.5, 9.5, 5.5, 1.0};
+    struct model_series series = plain_series(values, 4, 1000);
+    struct forecast forecast = blank();
+    series.seasons[0] = 4;
+    assert_false(baseline_forecast(BASELINE_SEASONAL_NAIVE, &series, scratch, &forecast));
+    series.count = 5;
+    assert_true(baseline_forecast(BASELINE_SEASONAL_NAIVE, &series, scratch, &forecast));
+    assert_close(quantiles[QUANTILE_MEDIAN * HORIZON], 5.0, 1e-6);
+    assert_true(quantiles[1 * HORIZON] < 4.5f && quantiles[9 * HORIZON] > 5.5f);
+}
+
+/* Walks of three to nine values: what drifts there is chance. Noise is not followed either, a line
+ * is. */
+static void few_values_hardly_make_a_drift(UNUSED void **state)
+{
+    size_t inside = 0, places = 0;
+    uint32_t bits = 7;
+    struct forecast forecast = blank();
+    for (size_t count = 3; count <= 9; count += 2) {
+        for (int series_index = 0; series_index < 100; series_index++) {
+            double values[16] = {100.0};
+            for (size_t t = 1; t < count + HORIZON; t++) {
+                bits = bits * 1664525u + 1013904223u;
+                values[t] = values[t - 1] + (double)(bits >> 8) / 8388608.0 - 1.0;
+            }
+            struct model_series series = plain_series(values, count, 1000);
+            assert_true(baseline_forecast(BASELINE_DRIFT, &series, scratch, &forecast));
+            for (size_t h = 0; h < HORIZON; h++) {
+                double value = values[count + h];
+                inside += (double)quantiles[1 * HORIZON + h] <= value &&
+                          value <= (double)quantiles[9 * HORIZON + h];
+                places++;
+            }
+        }
+    }
+    assert_true((double)inside > 0.75 * (double)places);
+    double noise[] = {5.0, 3.0, 6.0, 2.0, 4.0}, line[] = {10.0, 12.0, 14.0, 16.0, 18.0};
+    struct model_series series = plain_series(noise, 5, 1000);
+    assert_true(baseline_forecast(BASELINE_DRIFT, &series, scratch, &forecast));
+    assert_close(mean[5], 4.0, 1e-6);
+    series = plain_series(line, 5, 1000);
+    assert_true(baseline_forecast(BASELINE_DRIFT, &series, scratch, &forecast));
+    assert_close(mean[5], 30.0, 1e-5);
+}
+
 static void last_value_and_drift(UNUSED void **state)
 {
     double values[64];
@@ -269,6 +318,8 @@ int main(void)
         cmocka_unit_test(the_least_band_stays_below_a_real_one),
         cmocka_unit_test(two_points_are_no_certainty),
         cmocka_unit_test(seasonal_naive_has_the_empirical_spread),
+        cmocka_unit_test(a_season_that_has_come_once),
+        cmocka_unit_test(few_values_hardly_make_a_drift),
         cmocka_unit_test(last_value_and_drift),
         cmocka_unit_test(spread_of_the_last_value_grows),
     };
