@@ -7,6 +7,7 @@
 #include "api/forecast_make.h"
 
 #define DESK_FORECASTERS 4
+#define SHIFT_VALUES     1024 /* newest ones among which a level shift is looked for */
 
 struct forecast_desk {
     struct api_services *services;

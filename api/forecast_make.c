@@ -13,7 +13,6 @@
 #include <string.h>
 
 #define VALUES_MIN     1024 /* on the grid, where the series has them */
-#define SHIFT_VALUES   1024 /* newest ones among which a level shift is looked for */
 #define OUTAGE_RUN     24   /* missing values in a row: single holes are none */
 #define GAPS_WIDEN     0.5  /* of a band, where all newest values are missing */
 #define WIDENING_LEAST 1.05

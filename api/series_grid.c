@@ -80,6 +80,19 @@ static size_t season_values(int64_t step_ms)
     return most > SEASON_VALUES ? most : SEASON_VALUES;
 }
 
+/* A change of unit drowns what came before it: the past is brought to the new one, as forecasts do
+ * it. `room` has 3 * SHIFT_VALUES doubles. */
+static void mend_unit(double *values, size_t count, double *room)
+{
+    static const uint32_t unknown[SEASONS_MAX];
+    size_t used = count < SHIFT_VALUES ? count : SHIFT_VALUES;
+    struct level_shift shift;
+    if (level_shift_find(values + count - used, used, unknown, room, &shift) && shift.unit) {
+        shift.at += count - used;
+        level_shift_apply(&shift, values, count);
+    }
+}
+
 /* Of at most `most` values. */
 static enum status find_seasons(struct forecast_desk *desk, const struct series_info *info,
                                 size_t most, struct series_facts *facts, struct error *error)
@@ -98,11 +111,12 @@ static enum status find_seasons(struct forecast_desk *desk, const struct series_
     size_t count = 0;
     size_t wanted = points_per_cell(facts) * most;
     if (desk_read(desk, info->id, wanted, &count, error) != STATUS_OK ||
-        desk_scratch(desk, most, error) != STATUS_OK) {
+        desk_scratch(desk, most + (size_t)3 * SHIFT_VALUES, error) != STATUS_OK) {
         return error->status;
     }
     int64_t start_ms = 0;
     size_t cells = fill(desk, info, facts, count, desk->scratch, most, &start_ms);
+    mend_unit(desk->scratch, cells, desk->scratch + most);
     season_detect(desk->scratch, cells, facts->step_ms, facts->seasons);
     return STATUS_OK;
 }

@@ -276,24 +276,39 @@ static void test_chain_of_baselines(void **state)
     }
 }
 
-/* A day of one-minute steps is a season of 1,440: it is seen as soon as it has come three times. */
-static void test_day_of_minutes(void **state)
+/* A wave of so many steps; the newest `changed` values are in a unit of a thousandth. */
+static void fill_wave(const char *name, int count, int season, int64_t step_ms, int changed)
 {
-    (void)state;
-    enum { DAY = 1440, COUNT = 4 * DAY };
     struct text body;
     text_init(&body, 1 << 20);
-    text_add_format(&body, "{\"series\":\"minutes\",\"points\":[");
-    for (int i = 0; i < COUNT; i++) {
+    text_add_format(&body, "{\"series\":\"%s\",\"points\":[", name);
+    for (int i = 0; i < count; i++) {
+        double value = 50.0 + 20.0 * sin(2.0 * M_PI * i / season);
         text_add_format(&body, "%s[%lld,%.2f]", i ? "," : "",
-                        (long long)(NOW_MS - (COUNT - 1 - i) * MINUTE),
-                        50.0 + 20.0 * sin(2.0 * M_PI * i / DAY));
+                        (long long)(NOW_MS - (count - 1 - i) * step_ms),
+                        i >= count - changed ? 1000.0 * value : value);
     }
     text_add_string(&body, "]}");
     expect(&fixture, API_POST, "/api/v1/points", body.bytes, 200, NULL);
     text_release(&body);
+}
+
+/* A day of one-minute steps is a season of 1,440: it is seen as soon as it has come three times. */
+static void test_day_of_minutes(void **state)
+{
+    (void)state;
+    fill_wave("minutes", 4 * 1440, 1440, MINUTE, 0);
     served_by("minutes", "seasonal_naive", "no_model");
     expect(&fixture, API_GET, "/api/v1/series/minutes", NULL, 200, "\"seasons\":[1440]");
+}
+
+/* Bytes instead of kilobytes: the past says which season there is as well as before. */
+static void test_season_behind_a_change_of_unit(void **state)
+{
+    (void)state;
+    fill_wave("bytes", 500, 24, HOUR, 20);
+    expect(&fixture, API_GET, "/api/v1/series/bytes", NULL, 200, "\"seasons\":[24]");
+    expect(&fixture, API_GET, "/api/v1/forecast?series=bytes", NULL, 200, "unit_change_suspected");
 }
 
 /* Several points make a cell: the open cell is left out until it is over. */
@@ -546,15 +561,25 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_fixture, close_fixture)
     const struct CMUnitTest tests[] = {
-        TEST(test_fields),         TEST(test_parameters),
-        TEST(test_bounds),         TEST(test_refusals),
-        TEST(test_post),           TEST(test_rows),
-        TEST(test_chain),          TEST(test_chain_of_baselines),
-        TEST(test_day_of_minutes), TEST(test_open_cell),
-        TEST(test_live),           TEST(test_made_once),
-        TEST(test_live_bounds),    TEST(test_one_second),
-        TEST(test_counter),        TEST(test_text),
-        TEST(test_groups),         TEST(test_groups_share_seasons),
+        TEST(test_fields),
+        TEST(test_parameters),
+        TEST(test_bounds),
+        TEST(test_refusals),
+        TEST(test_post),
+        TEST(test_rows),
+        TEST(test_chain),
+        TEST(test_chain_of_baselines),
+        TEST(test_day_of_minutes),
+        TEST(test_season_behind_a_change_of_unit),
+        TEST(test_open_cell),
+        TEST(test_live),
+        TEST(test_made_once),
+        TEST(test_live_bounds),
+        TEST(test_one_second),
+        TEST(test_counter),
+        TEST(test_text),
+        TEST(test_groups),
+        TEST(test_groups_share_seasons),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
