@@ -360,6 +360,9 @@ static enum status run_baselines(struct forecast_desk *desk, struct forecast_mad
     for (size_t i = 0; i < ARRAY_COUNT(chain); i++) {
         if (baseline_forecast(chain[i].baseline, series, desk->scratch, &made->forecast)) {
             made->served_by = baseline_name(chain[i].baseline);
+            if (chain[i].baseline == BASELINE_DAMPED_TREND) {
+                (void)one_value_forecast(series, desk->scratch, &made->forecast);
+            }
             api_count(metrics, chain[i].metric, 1);
             return STATUS_OK;
         }

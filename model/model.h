@@ -168,6 +168,12 @@ const char *baseline_name(enum baseline baseline); /* "last_value", "damped_tren
 bool baseline_forecast(enum baseline baseline, const struct model_series *series, double *scratch,
                        struct forecast *out);
 
+/* Where most of the newest values are one and the same that comes again and again, as of crash
+ * counts or an availability, and no season says when the others come: what may come, as the values
+ * say it, in the place of what is in `out`. False, and nothing done, for other series. `scratch`
+ * has series->count doubles. Pure. */
+bool one_value_forecast(const struct model_series *series, double *scratch, struct forecast *out);
+
 /* ---------------------------------------------------------------- what a series returns to */
 
 /* The fan that thresholds are held against where the forecast's is wide.

@@ -311,6 +311,34 @@ static void test_season_behind_a_change_of_unit(void **state)
     expect(&fixture, API_GET, "/api/v1/forecast?series=bytes", NULL, 200, "unit_change_suspected");
 }
 
+/* Crashes: one hour in eight has some. Errors around a smoothed level lie beside zero. */
+static void test_zeros_are_in_the_band(void **state)
+{
+    (void)state;
+    struct text body;
+    uint32_t bits = 3;
+    text_init(&body, 1 << 16);
+    text_add_string(&body, "{\"series\":\"crashes\",\"points\":[");
+    for (int i = 0; i < 400; i++) {
+        bits = bits * 1664525u + 1013904223u;
+        text_add_format(&body, "%s[%lld,%d]", i ? "," : "", (long long)(NOW_MS - (399 - i) * HOUR),
+                        bits >> 29 == 0 ? 2 : 0);
+    }
+    text_add_string(&body, "]}");
+    expect(&fixture, API_POST, "/api/v1/points", body.bytes, 200, NULL);
+    text_release(&body);
+    served_by("crashes", "damped_trend", "no_model,no_season");
+    json_t *document =
+        fixture_json(&fixture, "/api/v1/forecast?series=crashes&quantiles=0.1,0.8,0.975");
+    const json_t *levels = json_object_get(fixture_forecast(document, 0), "quantiles");
+    for (size_t h = 0; h < 48; h++) {
+        assert_true(fabs(fixture_number(levels, "0.1", h)) < 1e-12);
+        assert_true(fabs(fixture_number(levels, "0.8", h)) < 1e-12);
+        assert_true(fabs(fixture_number(levels, "0.975", h) - 2.0) < 1e-5);
+    }
+    json_decref(document);
+}
+
 /* Several points make a cell: the open cell is left out until it is over. */
 static void test_open_cell(void **state)
 {
@@ -571,6 +599,7 @@ int main(void)
         TEST(test_chain_of_baselines),
         TEST(test_day_of_minutes),
         TEST(test_season_behind_a_change_of_unit),
+        TEST(test_zeros_are_in_the_band),
         TEST(test_open_cell),
         TEST(test_live),
         TEST(test_made_once),

@@ -1,4 +1,5 @@
-/* Tests of flat: series that stand still are said to stand still as often as they did, no oftener.
+/* Tests of flat: series that stand still are said to stand still as often as they did, no oftener;
+ * and of what mostly has one value.
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "model/serving/flat.h"
@@ -96,11 +97,47 @@ static void changes_nothing_without_a_history_of_stretches(UNUSED void **state)
     assert_false(stretch.found);
 }
 
+/* One value in eight, of pseudo-random places, is `other`; the rest are `usual`. */
+static struct model_series make_mostly(double usual, double other, uint32_t bits)
+{
+    for (size_t t = 0; t < LENGTH; t++) {
+        bits = bits * 1664525u + 1013904223u;
+        values[t] = bits >> 29 == 0 ? other : usual;
+    }
+    return plain_series(values, LENGTH, HOUR);
+}
+
+/* Crashes and availability: what nearly always comes lies in the band. Another level that lasts is
+ * no such exception, however long the usual one was there. */
+static void what_mostly_comes_is_in_the_band(UNUSED void **state)
+{
+    static const double kinds[][2] = {{0.0, 1.0}, {100.0, 98.5}};
+    static double scratch[LENGTH];
+    float mean[HORIZON], quantiles[HORIZON * QUANTILE_COUNT];
+    struct forecast out = {HORIZON, mean, quantiles};
+    for (uint32_t seed = 0; seed < 20; seed++) {
+        double usual = kinds[seed % 2][0], other = kinds[seed % 2][1];
+        struct model_series series = make_mostly(usual, other, seed);
+        assert_true(one_value_forecast(&series, scratch, &out));
+        assert_close(quantiles[(other > usual ? QUANTILE_COUNT - 1 : 0) * HORIZON], other, 1e-4);
+        for (size_t h = 0; h < HORIZON; h++) {
+            assert_true((double)quantiles[2 * HORIZON + h] <= usual);
+            assert_true((double)quantiles[8 * HORIZON + h] >= usual);
+        }
+    }
+    for (size_t t = LENGTH - 60; t < LENGTH; t++) {
+        values[t] = 90.0 + (double)(t % 3);
+    }
+    struct model_series series = plain_series(values, LENGTH, HOUR);
+    assert_false(one_value_forecast(&series, scratch, &out));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stays_as_often_as_it_did),
         cmocka_unit_test(a_share_is_that_of_the_levels),
+        cmocka_unit_test(what_mostly_comes_is_in_the_band),
         cmocka_unit_test(changes_nothing_without_a_history_of_stretches),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
