@@ -152,13 +152,16 @@ static double deviation_of(const struct forecast *forecast, const struct crossin
     return width / BAND_DEVIATIONS;
 }
 
-/* The score above which a step is beyond the threshold. */
+/* The score above which a step is beyond the threshold, and by more than the band that even a
+ * constant has: what has stood on the threshold is not expected to leave it because of that. */
 static double barrier_of(const struct forecast *forecast, const struct crossing_order *order,
                          size_t step)
 {
+    double least = forecast_least_spread(order->threshold);
+    double threshold = order->threshold + (order->above ? least : -least);
     double score = order->reversion
-                       ? reversion_score(order->reversion, step, order->threshold, order->above)
-                       : forecast_score(forecast, step, order->threshold, order->above);
+                       ? reversion_score(order->reversion, step, threshold, order->above)
+                       : forecast_score(forecast, step, threshold, order->above);
     return order->above ? score : -score;
 }
 

@@ -79,10 +79,15 @@ static const double level_scores[QUANTILE_COUNT] = {-1.0,      -0.653865, -0.429
                                                     -0.129261, 0.0,       0.129261,  0.267557,
                                                     0.429406,  0.653865,  1.0};
 
+double forecast_least_spread(double value)
+{
+    return fmax(LEAST_SPREAD * fabs(value), LEAST_SPREAD_ABSOLUTE);
+}
+
 static void spread_least(float level[QUANTILE_COUNT])
 {
     double median = (double)level[QUANTILE_MEDIAN];
-    double least = fmax(LEAST_SPREAD * fabs(median), LEAST_SPREAD_ABSOLUTE);
+    double least = forecast_least_spread(median);
     for (size_t q = 0; q < QUANTILE_COUNT; q++) {
         float nearest = (float)(median + 0.5 * least * level_scores[q]);
         if (q < QUANTILE_MEDIAN) {

@@ -148,6 +148,10 @@ double forecast_score(const struct forecast *forecast, size_t step, double value
  * beyond `minimum` or `maximum` (or -INFINITY and INFINITY) counts as lying there. */
 double forecast_mean(const struct forecast *forecast, size_t step, double minimum, double maximum);
 
+/* The width of the outer band that no forecast about `value` goes below, so that a constant's is one
+ * too. It says nothing of where the constant may go. */
+double forecast_least_spread(double value);
+
 /* Multiplies the distance of all levels from the median, then bounds them as before. */
 void forecast_widen(const struct model_series *series, double factor, struct forecast *forecast);
 

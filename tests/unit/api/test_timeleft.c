@@ -30,11 +30,25 @@ static void fill_disk(const char *series)
     expect(&fixture, API_POST, "/api/v1/points", body, 200, "\"rejected\":0");
 }
 
+static void stand_still(const char *series, int value)
+{
+    char body[64 * POINTS];
+    int used = snprintf(body, sizeof(body), "{\"series\":\"%s\",\"points\":[", series);
+    for (int i = 0; i < POINTS; i++) {
+        used += snprintf(body + used, sizeof(body) - (size_t)used, "%s[%lld,%d]", i ? "," : "",
+                         (long long)(NOW_MS / MINUTE * MINUTE - i * MINUTE), value);
+    }
+    snprintf(body + used, sizeof(body) - (size_t)used, "]}");
+    expect(&fixture, API_POST, "/api/v1/points", body, 200, "\"rejected\":0");
+}
+
 static int open_fixture(void **state)
 {
     (void)state;
     fixture_open(&fixture);
     fill_disk("disk");
+    stand_still("idle", 0);
+    stand_still("still", 42);
     fixture_fill(&fixture, "cpu{core=\"0\"}", 200, MINUTE);
     fixture_fill(&fixture, "cpu{core=\"1\"}", 200, MINUTE);
     return 0;
@@ -117,6 +131,25 @@ static void looks_far_ahead_on_a_coarser_grid(void **state)
            "\"param\":\"steps\"");
 }
 
+/* What has always stood on the threshold will hardly leave it, though its band has a width. */
+static void a_constant_on_the_threshold(void **state)
+{
+    (void)state;
+    json_t *left = ask("/api/v1/timeleft?series=idle&above=0");
+    assert_true(number(left, "p_within") < 0.001);
+    assert_true(json_is_null(json_object_get(left, "p10_s")));
+    json_decref(left);
+    left = ask("/api/v1/timeleft?series=still&above=42");
+    assert_true(number(left, "p_within") < 0.001);
+    json_decref(left);
+    left = ask("/api/v1/timeleft?series=still&below=42");
+    assert_true(number(left, "p_within") < 0.001);
+    json_decref(left);
+    left = ask("/api/v1/timeleft?series=still&above=41.999");
+    assert_true(json_is_true(json_object_get(left, "crossed")));
+    json_decref(left);
+}
+
 static void several_series_and_formats(void **state)
 {
     (void)state;
@@ -185,6 +218,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(times_of_a_filling_disk),
         cmocka_unit_test(looks_far_ahead_on_a_coarser_grid),
+        cmocka_unit_test(a_constant_on_the_threshold),
         cmocka_unit_test(several_series_and_formats),
         cmocka_unit_test(refusals),
         cmocka_unit_test(kept_fresh),
