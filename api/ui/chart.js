@@ -5,7 +5,7 @@
 // reading, so that it grows out of the line; the part ahead of the readings is tinted and "now" has a line. A cell that
 // is undefined is stepped over, null is a gap.
 
-import { moment, quantity, utc } from "./format.js";
+import { moment, NOTHING, quantity, utc } from "./format.js";
 
 const QUANTILES = ["0.975", "0.025", "0.9", "0.1", "0.5"];
 const SAID = ["0.9", "0.1", "0.5"];
@@ -131,10 +131,13 @@ export class Chart {
     return { ...line, points: { show: () => this.readings <= FEW_READINGS, size: 6, fill: color("--history") } };
   }
 
-  // Room above and below, and never a flat line on the frame.
+  // Room above and below, and never a flat line on the frame. The least band of a constant is no more than a rounding:
+  // it is not blown up to fill the chart.
   range(low, high) {
     if (low === null || high === null || low === undefined) return [0, 1];
-    const spread = high - low || Math.abs(high) * 0.1 || 1;
+    const size = Math.max(Math.abs(low), Math.abs(high));
+    const flat = high - low <= Math.max(1e-6 * size, NOTHING);
+    const spread = flat ? (size > NOTHING ? size * 0.1 : 1) : high - low;
     const bottom = low - spread * 0.06;
     return [low >= 0 && bottom < 0 ? 0 : bottom, high + spread * 0.06];
   }

@@ -46,6 +46,13 @@ function drawWarnings(warnings, step) {
     one.since ? ", since " : "", one.since ? time(Date.parse(one.since), step) : "")));
 }
 
+// How a shell asks for the same.
+export function drawCommand(series) {
+  const quoted = series.replaceAll("'", "'\\''");
+  text("curl", `curl -G ${new URL("api/v1/forecast", document.baseURI)} ` +
+    `--data-urlencode 'series=${quoted}' -d level=80,95 -d format=csv`);
+}
+
 // trouble: why there is no forecast, where there is none.
 export function drawFacts(forecast, trouble, step) {
   if (!forecast) {
@@ -62,7 +69,4 @@ export function drawFacts(forecast, trouble, step) {
   fact("data", `every ${span(forecast.step_ms)}`,
     `${stateWords(forecast.state)}; ${flaws.length ? flaws.join(", ") : "no gaps"}`);
   drawWarnings(forecast.warnings ?? [], step);
-  const quoted = forecast.series.replaceAll("'", "'\\''");
-  text("curl", `curl -G ${new URL("api/v1/forecast", document.baseURI)} ` +
-    `--data-urlencode 'series=${quoted}' -d level=80,95 -d format=csv`);
 }

@@ -1,11 +1,15 @@
 // Numbers, units, times and names as a person reads them.
 // SPDX-License-Identifier: Apache-2.0
 
+// Below what any unit brings: the band of a series that is always zero.
+export const NOTHING = 1e-15;
+
 // Decimals follow the size of the number: 14,311 and 21.46 and 0.0312.
 export function number(value) {
   if (value === null || value === undefined || !Number.isFinite(value)) return "";
   const size = Math.abs(value);
-  if (size !== 0 && (size < 0.001 || size >= 1e12)) return value.toExponential(2);
+  if (size < NOTHING) return "0";
+  if (size < 0.001 || size >= 1e12) return value.toExponential(2);
   const digits = size >= 1000 ? 0 : size >= 100 ? 1 : size >= 1 ? 2 : 4;
   return value.toLocaleString("en-US", { maximumFractionDigits: digits });
 }
@@ -110,15 +114,18 @@ export function localInput(ms) {
 
 // ---------------------------------------------------------------- names
 
-// 'name{a="x",b="y"}' -> { name, labels: [["a", "x"], ["b", "y"]] }
+const unescaped = (words) => words.replace(/\\(.)/g, (_, c) => (c === "n" ? "\n" : c));
+
+// 'name{a="x",b="y"}' -> { name, labels: [["a", "x"], ["b", "y"]] }; a name with signs of this form stands in quotes
+// within the braces: '{"a = b",a="x"}'.
 export function parts(series) {
   const brace = series.indexOf("{");
   if (brace < 0) return { name: series, labels: [] };
+  const quoted = /^\{"((?:[^"\\]|\\.)*)",?/.exec(series);
   const labels = [];
   const pattern = /([^=,{}\s]+)="((?:[^"\\]|\\.)*)"/g;
-  for (const match of series.slice(brace).matchAll(pattern)) {
-    const value = match[2].replace(/\\(.)/g, (_, c) => (c === "n" ? "\n" : c));
-    labels.push([match[1], value]);
+  for (const [, key, value] of series.slice(quoted ? quoted[0].length : brace).matchAll(pattern)) {
+    labels.push([key, unescaped(value)]);
   }
-  return { name: series.slice(0, brace), labels };
+  return { name: quoted ? unescaped(quoted[1]) : series.slice(0, brace), labels };
 }

@@ -6,7 +6,7 @@ import { Anomalies } from "./anomalies.js";
 import { get, repeat } from "./ask.js";
 import { Chart } from "./chart.js";
 import { $, make, pressable, setTime, text, time } from "./dom.js";
-import { drawFacts } from "./facts.js";
+import { drawCommand, drawFacts } from "./facts.js";
 import { ago, duration, moment, parts, quantity, unitOf } from "./format.js";
 import { Past } from "./past.js";
 
@@ -50,6 +50,7 @@ export class Series {
     const { name, labels } = parts(series);
     text("name", name);
     $("labels").replaceChildren(...labels.map(([key, value]) => make("li", {}, `${key} ${value}`)));
+    drawCommand(series);
     this.past.choose(series);
     this.accuracy.choose(series);
     this.anomalies.choose(series);
@@ -95,7 +96,15 @@ export class Series {
   async refresh() {
     const series = this.chosen;
     if (!series) return;
-    if (this.range === null || !this.stepKnown) await this.learn(series);
+    if (this.range === null || !this.stepKnown) {
+      try {
+        await this.learn(series);
+      } catch (error) {
+        if (error.code !== "unknown_series") throw error;
+        this.miss(series, error.message);
+        return;
+      }
+    }
     if (series !== this.chosen) return;
     let forecast = null, trouble = "", history;
     try {
@@ -114,6 +123,13 @@ export class Series {
     }
     if (series !== this.chosen) return;
     Object.assign(this, { forecast, trouble, history });
+    this.draw();
+  }
+
+  // There is no such series (any more): nothing of the one before may stand under its name.
+  miss(series, trouble) {
+    if (series !== this.chosen) return;
+    Object.assign(this, { range: HOUR, step: SECOND, stepKnown: false, history: [], forecast: null, trouble });
     this.draw();
   }
 
@@ -142,6 +158,7 @@ export class Series {
     const future = (prefix, i) => {
       const of = (q) => quantity(forecast.quantiles[q][i], unit);
       if (forecast) setTime(`${prefix}-time`, forecast.timestamps[i], step);
+      else text(`${prefix}-time`, prefix);
       text(`${prefix}-value`, forecast ? of("0.5") : "");
       text(`${prefix}-band`, forecast ? `80 %: ${of("0.1")} to ${of("0.9")}` : "");
     };
@@ -156,10 +173,14 @@ export class Series {
   // The table that says in numbers what the chart shows; made only while it is open.
   drawNumbers() {
     const { forecast, unit, step } = this;
-    if (!$("numbers").open || !forecast) return;
-    const now = `${forecast.series} ${forecast.issued_at}`;
+    if (!$("numbers").open) return;
+    const now = forecast ? `${forecast.series} ${forecast.issued_at}` : "";
     if (this.numbersOf === now) return;
     this.numbersOf = now;
+    if (!forecast) {
+      $("numbers-table").replaceChildren();
+      return;
+    }
     const levels = Object.keys(forecast.quantiles);
     const header = make("tr", {}, make("th", { scope: "col" }, "time"),
       ...levels.map((q) => make("th", { scope: "col", className: "n" },

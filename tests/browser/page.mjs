@@ -13,6 +13,7 @@ import { firstRun, tokens } from "./first_run.mjs";
 import { anomalies, forecasts, judged, zones } from "./forecast.mjs";
 import { load } from "./load.mjs";
 import { many } from "./many.mjs";
+import { odd } from "./odd.mjs";
 import { phone } from "./phone.mjs";
 import { away, health, models, training } from "./service.mjs";
 
@@ -47,6 +48,7 @@ await models(page, pictures);
 await health(page, pictures);
 await judged(page, pictures);
 await many(browser);
+await odd(browser);
 await away(page);
 
 await check("nothing was complained about (scripts, styles, policy)", async () => {
