@@ -85,8 +85,8 @@ enum status http_listen(struct http *http, const struct http_options *options, s
         status = error_set(error, STATUS_IO, "could not listen on '%s': %s", options->listen,
                            strerror(errno));
         if (errno == EADDRINUSE) {
-            error_hint(error,
-                       "Another forecastd may be running; choose with --set server.listen=...");
+            error_hint(error, "Another forecastd may be running; choose with --set %s=...",
+                       options->probes ? "server.health_listen" : "server.listen");
         }
         return status;
     }

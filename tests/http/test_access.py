@@ -293,6 +293,10 @@ def test_port_for_probes_when_the_main_one_is_full():
         assert probe.get("/metrics").status == 200, "no token is asked for here"
         assert probe.get("/api/v1/series").status == 404 and probe.get("/").status == 404
         assert probe.request("POST", "/api/v1/points", "[]", JSON).status == 404
+        done = subprocess.run([BINARY, "serve", "--data", os.path.join(probe.folder, "d"), "--set", "server.listen=127.0.0.1:0",
+                               "--set", f"server.health_listen=127.0.0.1:{port}"], capture_output=True, text=True,
+                              timeout=30 * SLOWNESS, check=False)
+        assert done.returncode == 1 and "--set server.health_listen=" in done.stderr, done.stderr
         links = []
         try:
             for _ in range(64):
