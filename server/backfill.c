@@ -184,7 +184,7 @@ static enum status run_windows(struct backfill *backfill, struct error *error)
     return STATUS_OK;
 }
 
-static void report(const struct backfill *backfill)
+static void report(const struct backfill *backfill, bool whole)
 {
     const struct neighbour_answer *answer = &backfill->answer;
     if (answer->missing > 0 || answer->skipped > 0) {
@@ -198,7 +198,7 @@ static void report(const struct backfill *backfill)
             fprintf(stderr, "%s\n", answer->refusal.hint);
         }
     }
-    if (answer->points == 0) {
+    if (whole && answer->points == 0) {
         fprintf(stderr, "forecastd: the server has no points for this\n");
     }
 }
@@ -220,13 +220,13 @@ enum status backfill_run(struct backfill_source *source, struct import_target *t
     progress_begin(&backfill.progress, source->url);
     status = run_windows(&backfill, error);
     progress_end(&backfill.progress);
-    report(&backfill);
+    report(&backfill, status == STATUS_OK);
     target->rejected += backfill.answer.refused_series;
     if (status != STATUS_OK) {
         char time[32];
         clock_format(backfill.windows.at_ms, time);
         error_wrap(error, "%s", source->url);
-        if (error->hint[0] == '\0') {
+        if (error->hint[0] == '\0' && backfill.windows.at_ms > source->start_ms) {
             error_hint(error, "Everything before %s is stored; go on with --start %s.", time, time);
         }
     }
