@@ -243,6 +243,7 @@ int command_backup(int argc, char **argv)
     if (!request_read(&line, "the file to write is missing", &request, &code)) {
         return code;
     }
+    (void)umask(077); /* the store's directory is for its owner alone: so is what was in it */
     return backup_make(&request, &error) == STATUS_OK ? EXIT_DONE : command_fail(&error);
 }
 

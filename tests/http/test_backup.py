@@ -72,6 +72,7 @@ def test_backup_holds_everything():
     store = sound_store()
     with folder() as where:
         data = os.path.join(where, "new", "data")
+        assert os.stat(store["backup"]).st_mode & 0o777 == 0o600, "others may read it"
         code, _, said = run("restore", store["backup"], "--data", data)
         assert code == 0, said
         for series in ("s0", "s3", "live"):
