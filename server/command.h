@@ -96,7 +96,8 @@ struct command_store {
     struct api_worker *worker;
 };
 
-enum store_mode { STORE_READ, STORE_WRITE, STORE_MEMORY };
+/* CHANGE: of a store that is there; WRITE makes one where there is none. */
+enum store_mode { STORE_READ, STORE_CHANGE, STORE_WRITE, STORE_MEMORY };
 
 /* STATUS_CONFLICT where a daemon holds the directory: the hint says what to do. */
 enum status command_store_open(struct command_store *store, const struct config_sources *sources,

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -52,7 +53,10 @@ static enum status open_storage(struct command_store *store, enum store_mode mod
     if (status != STATUS_OK) {
         return status;
     }
-    if (mode == STORE_READ && access(store->config.path, F_OK) != 0) {
+    char file[sizeof(store->config.path) + 16];
+    snprintf(file, sizeof(file), "%s/forecastd.db", store->config.path);
+    if ((mode == STORE_READ || mode == STORE_CHANGE) && access(file, F_OK) != 0 &&
+        (errno == ENOENT || errno == ENOTDIR)) {
         error_set(error, STATUS_NOT_FOUND, "there is no store in '%s'", store->config.path);
         return error_hint(error, "Name it with --data DIR.");
     }

@@ -275,7 +275,7 @@ int command_train(int argc, char **argv)
     if (training.url != NULL) {
         return train_remote(&training);
     }
-    if (command_store_open(&store, &training.sources, STORE_WRITE, &error) != STATUS_OK) {
+    if (command_store_open(&store, &training.sources, STORE_CHANGE, &error) != STATUS_OK) {
         return command_fail(&error);
     }
     int code = train_groups(&training, &store);

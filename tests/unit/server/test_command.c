@@ -184,6 +184,10 @@ static void failures_leave_with_one(void **state)
                      EXIT_FAILED);
     assert_int_equal(shell_run(&shell, command_check, "--data", "/nonexistent/store", NULL),
                      EXIT_FAILED);
+    assert_int_equal(shell_run(&shell, command_train, "--data", store, "--steps=1", NULL),
+                     EXIT_FAILED);
+    assert_non_null(strstr(shell.err, "there is no store in"));
+    assert_int_equal(access(store, F_OK), -1); /* nothing was made of a name with a slip in it */
     assert_int_equal(shell_run(&shell, command_config, "--set", "a.b=c", NULL), EXIT_FAILED);
     assert_non_null(strstr(shell.err, "a.b"));
     assert_int_equal(shell_run(&shell, command_healthcheck, "--url", "http://127.0.0.1:1", NULL),
