@@ -197,6 +197,7 @@ enum status backup_create(const char *directory, const char *file,
             *out = backup;
             return STATUS_OK;
         }
+        error_wrap(error, "cannot write '%.150s'", file);
     }
     backup_close(backup);
     return error->status;

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 
+#include <errno.h>
 #include <sqlite3.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -353,7 +354,8 @@ enum status storage_check_folder(const char *directory, int64_t retention_ms, st
 {
     char file[4096];
     int length = snprintf(file, sizeof file, "%s/forecastd.db", directory);
-    if (length < 0 || (size_t)length >= sizeof file || access(file, F_OK) != 0) {
+    if (length < 0 || (size_t)length >= sizeof file ||
+        (access(file, F_OK) != 0 && (errno == ENOENT || errno == ENOTDIR))) {
         error_set(error, STATUS_NOT_FOUND, "there is no store in '%.200s'", directory);
         return error_hint(error, "Name it with --data DIR.");
     }

@@ -25,6 +25,7 @@
 
 #include <sqlite3.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -169,8 +170,13 @@ static enum status status_of_code(int code)
 
 enum status sqlite_status(struct sqlite3 *db, int code, const char *doing, struct error *error)
 {
-    return error_set(error, status_of_code(code), "could not %s: %s (%d)", doing,
-                     db == NULL ? sqlite3_errstr(code) : sqlite3_errmsg(db), code);
+    int base = code & 0xff;
+    int cause = db != NULL && (base == SQLITE_CANTOPEN || base == SQLITE_IOERR)
+                    ? sqlite3_system_errno(db)
+                    : 0;
+    return error_set(error, status_of_code(code), "could not %s: %s (%d)%s%s", doing,
+                     db == NULL ? sqlite3_errstr(code) : sqlite3_errmsg(db), code,
+                     cause != 0 ? ": " : "", cause != 0 ? strerror(cause) : "");
 }
 
 enum status sqlite_failed(struct sqlite_state *state, int code, const char *doing,

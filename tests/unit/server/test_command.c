@@ -239,6 +239,14 @@ static void a_file_goes_in_and_comes_out(void **state)
                                    "a,2026-01-02T01:00:00Z,10.776\n");
     assert_int_equal(shell_run(&shell, command_check, "--data", store, NULL), EXIT_DONE);
     assert_string_equal(shell.out, "");
+    assert_int_equal(
+        shell_run(&shell, command_backup, "--data", store, "/nonexistent/backup", NULL),
+        EXIT_FAILED);
+    assert_non_null(strstr(shell.err, "'/nonexistent/backup'"));
+    assert_non_null(strstr(shell.err, "No such file or directory"));
+    assert_int_equal(shell_run(&shell, command_restore, "--data", "/nonexistent", folder, NULL),
+                     EXIT_FAILED);
+    assert_non_null(strstr(shell.err, "Is a directory"));
     assert_int_equal(shell_run(&shell, command_forecast, "--data", store, "--series", "a",
                                "--steps", "3", "--format=csv", NULL),
                      EXIT_DONE);
