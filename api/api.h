@@ -354,6 +354,7 @@ struct csv_data {
     uint64_t rejected;      /* rows refused */
     struct error first[20]; /* the first of them, with line numbers */
 };
+#define CSV_TIMES "Numbers are milliseconds since 1970, everything else RFC 3339."
 /* STATUS_INVALID where nothing can be read: the text says which forms there are. */
 enum status csv_read(const char *bytes, size_t length, size_t inflated_max, struct csv_data *out,
                      struct error *error) MUST_USE;

@@ -53,6 +53,15 @@ static void refuse_row(struct file *file, const char *code, const char *what)
     data->rejected++;
 }
 
+static void refuse_stamp(struct file *file, const struct error *cause)
+{
+    struct csv_data *data = file->data;
+    refuse_row(file, cause->code, cause->text);
+    if (data->rejected <= 20) {
+        error_hint(&data->first[data->rejected - 1], "%s", cause->hint);
+    }
+}
+
 static enum status no_memory(struct error *error)
 {
     return error_set(error, STATUS_NO_MEMORY, "no memory for the file");
@@ -60,23 +69,27 @@ static enum status no_memory(struct error *error)
 
 /* ---------------------------------------------------------------- fields */
 
-static bool parse_stamp(struct slice field, int64_t *time_ms, const char **code)
+/* False says the cause. */
+static bool parse_stamp(struct slice field, int64_t *time_ms, struct error *cause)
 {
-    struct error cause = {0};
     double number = 0.0;
     int64_t integer = 0;
     int is_integer = 0;
-    *code = "bad_timestamp";
     size_t used = json_parse_number(field.bytes, field.length, &number, &integer, &is_integer);
     if (used == field.length && used > 4) {
-        if (points_time(number, integer, is_integer, UNIT_MILLISECONDS, time_ms, &cause) ==
+        if (points_time(number, integer, is_integer, UNIT_MILLISECONDS, time_ms, cause) ==
             STATUS_OK) {
             return true;
         }
-        *code = cause.code;
+        error_hint(cause, "%s", CSV_TIMES); /* there is no precision to pass */
         return false;
     }
-    return clock_parse(field.bytes, field.length, 0, time_ms, &cause) == STATUS_OK;
+    if (clock_parse(field.bytes, field.length, 0, time_ms, cause) == STATUS_OK) {
+        return true;
+    }
+    error_code(cause, "bad_timestamp", NULL);
+    error_hint(cause, "%s", CSV_TIMES);
+    return false;
 }
 
 /* Empty, NaN and the like are missing values. */
@@ -202,14 +215,14 @@ static enum status read_long_row(struct file *file, struct error *error)
 {
     struct point point;
     size_t index = 0;
-    const char *code;
+    struct error cause = {0};
     if (file->field_count < 3 || file->field_count > 4) {
         refuse_row(file, "bad_csv", "a row has series_id, timestamp and value");
     } else if (file->fields[0].length == 0 ||
                memchr(file->fields[0].bytes, 0, file->fields[0].length)) {
         refuse_row(file, "bad_series_name", "the series has no name");
-    } else if (!parse_stamp(file->fields[1], &point.time_ms, &code)) {
-        refuse_row(file, code, "the timestamp cannot be read");
+    } else if (!parse_stamp(file->fields[1], &point.time_ms, &cause)) {
+        refuse_stamp(file, &cause);
     } else if (!parse_value(file->fields[2], &point.value)) {
         refuse_row(file, "bad_value", "the value is not a finite number");
     } else if (find_series(file, file->fields[0], &index, error) != STATUS_OK) {
@@ -223,13 +236,13 @@ static enum status read_long_row(struct file *file, struct error *error)
 static enum status read_wide_row(struct file *file, size_t columns, struct error *error)
 {
     int64_t time_ms = 0;
-    const char *code;
+    struct error cause = {0};
     if (file->field_count != columns) {
         refuse_row(file, "bad_csv", "a row has another number of fields than the header");
         return STATUS_OK;
     }
-    if (!parse_stamp(file->fields[0], &time_ms, &code)) {
-        refuse_row(file, code, "the timestamp cannot be read");
+    if (!parse_stamp(file->fields[0], &time_ms, &cause)) {
+        refuse_stamp(file, &cause);
         return STATUS_OK;
     }
     for (size_t c = 1; c < columns; c++) {
@@ -267,14 +280,14 @@ static enum status read_rows_row(struct file *file, struct error *error)
     int64_t start_ms = 0;
     double step = 0.0;
     size_t index = 0;
-    const char *code;
+    struct error cause = {0};
     if (file->field_count != 4) {
         refuse_row(file, "bad_csv", "a row has series_id, start, step_seconds and values");
     } else if (file->fields[0].length == 0 ||
                memchr(file->fields[0].bytes, 0, file->fields[0].length)) {
         refuse_row(file, "bad_series_name", "the series has no name");
-    } else if (!parse_stamp(file->fields[1], &start_ms, &code)) {
-        refuse_row(file, code, "the start cannot be read");
+    } else if (!parse_stamp(file->fields[1], &start_ms, &cause)) {
+        refuse_stamp(file, &cause);
     } else if (!parse_value(file->fields[2], &step) || !(step >= 0.001 && step <= 1e9)) {
         refuse_row(file, "bad_csv", "step_seconds is not a number above zero");
     } else if (find_series(file, file->fields[0], &index, error) != STATUS_OK) {
@@ -300,21 +313,50 @@ static bool names_are(const struct file *file, const char *const *names, size_t 
     return true;
 }
 
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
+/* A wide file has no such column: it is one of the other forms, in another order or with blanks,
+ * and read as wide its values would all go to one series. */
+static bool names_ids(struct slice name)
+{
+    static const char id[] = "series_id";
+    while (name.length > 0 && is_blank(name.bytes[0])) {
+        name.bytes++;
+        name.length--;
+    }
+    while (name.length > 0 && is_blank(name.bytes[name.length - 1])) {
+        name.length--;
+    }
+    return name.length == strlen(id) && memcmp(name.bytes, id, name.length) == 0;
+}
+
+static enum status no_form(const char *what, struct error *error)
+{
+    error_set(error, STATUS_INVALID, "%s", what);
+    error_code(error, "bad_csv", NULL);
+    return error_hint(error, "There are: timestamp,<series>,... or series_id,timestamp,value or "
+                             "series_id,start,step_seconds,values.");
+}
+
 static enum status read_header(struct file *file, enum form *form, struct error *error)
 {
     static const char *const long_names[] = {"series_id", "timestamp", "value"};
     static const char *const rows_names[] = {"series_id", "start", "step_seconds", "values"};
     if (!csv_reader_next(&file->reader, file->fields, COLUMNS_MAX, &file->field_count) ||
         file->reader.problem || file->field_count < 2 || file->field_count > COLUMNS_MAX) {
-        error_set(error, STATUS_INVALID, "the first line is no header of one of the three forms");
-        error_code(error, "bad_csv", NULL);
-        return error_hint(error,
-                          "There are: timestamp,<series>,... or series_id,timestamp,value or "
-                          "series_id,start,step_seconds,values.");
+        return no_form("the first line is no header of one of the three forms", error);
     }
     *form = names_are(file, long_names, 3)   ? FORM_LONG
             : names_are(file, rows_names, 4) ? FORM_ROWS
                                              : FORM_WIDE;
+    for (size_t c = 0; *form == FORM_WIDE && c < file->field_count; c++) {
+        if (names_ids(file->fields[c])) {
+            return no_form("the first line names series_id, but not as one of the forms", error);
+        }
+    }
     for (size_t c = 1; *form == FORM_WIDE && c < file->field_count; c++) {
         size_t index = 0;
         struct slice name = file->fields[c];

@@ -99,6 +99,9 @@ static enum status store_series(struct import *import, const struct csv_series *
         struct error time_fault = {0};
         if (ingest_check_time(import->call->limits, import->now_ms, point.time_ms, &time_fault) !=
             STATUS_OK) {
+            if (time_fault.code && strcmp(time_fault.code, "too_far_future") == 0) {
+                error_hint(&time_fault, "Check the clock of the sender. %s", CSV_TIMES);
+            }
             refuse(import, series, 1, &time_fault);
             continue;
         }

@@ -81,7 +81,8 @@ static void test_refused_rows(void **state)
         {"time,a\n2026-11-22T12:00:00Z,1e999\n", "finite", 1},
         {"time,a\n2026-11-22T12:00:00Z,\"1\"x\n", "closing quote", 1},
         {"time,a\n2026-11-22T12:00:00Z,\"1", "closing quote", 1},
-        {"time,a\n1795354740,1\n", "cannot be read", 1},
+        {"time,a\n1795354740,1\n", "1795354740 would lie before 1973", 1},
+        {"time,a\n20/11/2026,1\n", "\"20/11/2026\"", 1},
         {"series_id,timestamp,value\na,b\n", "line 2", 1},
         {"series_id,timestamp,value\n,2026-11-22,1\n", "no name", 1},
         {"series_id,start,step_seconds,values\na,2026-11-22,0,1 2\n", "step_seconds", 1},
@@ -103,8 +104,17 @@ static void test_refused_rows(void **state)
 static void test_unreadable(void **state)
 {
     (void)state;
-    static const char *const table[] = {"",           "\n\n",   "time",    "time,\n",
-                                        "time,a,a\n", "\"time", "\x1f\x8b"};
+    static const char *const table[] = {
+        "",
+        "\n\n",
+        "time",
+        "time,\n",
+        "time,a,a\n",
+        "\"time",
+        "\x1f\x8b",
+        "timestamp,series_id,value\n2026-11-22T12:00:00Z,a,1\n",
+        "series_id, timestamp, value\na, 2026-11-22T12:00:00Z, 1\n",
+    };
     for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
         struct csv_data data;
         struct error error = {0};
