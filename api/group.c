@@ -189,10 +189,11 @@ static enum status load_one(void *context, const struct series_info *info, int64
     /* Meanwhile it may have been deleted, or been given another step. */
     bool changed = status == STATUS_NOT_FOUND || series.step_ms != step_ms;
     size_t bytes = series.count * sizeof(double);
-    if (changed || count_observed(series.values, series.count) < OBSERVED_MIN ||
-        group->bytes + bytes > loading->bytes_max) {
+    bool unfit = changed || count_observed(series.values, series.count) < OBSERVED_MIN;
+    if (unfit || group->bytes + bytes > loading->bytes_max) {
         mem_free(values);
-        group->left_out++;
+        group->unfit += unfit;
+        group->left_out += !unfit;
         return STATUS_OK;
     }
     double *fitted = mem_resize(values, series.count, sizeof(double));

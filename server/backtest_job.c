@@ -114,7 +114,7 @@ static enum status evaluate(const struct job *job, const struct train_request *t
             .backbone = train->config.backbone,
             .horizon = request.horizon,
             .windows = request.windows,
-            .left_out = stored->group.left_out + stored->others,
+            .left_out = stored->group.left_out + stored->group.unfit + stored->others,
             .seed = train->seed,
         };
         backtest_report_add(&report, &result);

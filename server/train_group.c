@@ -70,7 +70,8 @@ enum status train_group(struct api_worker *worker, struct registry *registry,
             length++;
         }
         snprintf(gate.reason + length, sizeof(gate.reason) - length,
-                 "; %zu series were left out by sampling", group.left_out);
+                 "; %zu series %s left out by sampling", group.left_out,
+                 group.left_out == 1 ? "was" : "were");
     }
     status = catalogue_admit(catalogue, challenger, &gate, outcome->id, error);
     const struct snapshot_record *record = snapshot_record(challenger);

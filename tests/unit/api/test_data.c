@@ -311,6 +311,31 @@ static void vanished_and_returning(void **state)
     done(back);
 }
 
+/* A series without values teaches nothing; that is no sampling. */
+static void nothing_but_missing_values(void **state)
+{
+    (void)state;
+    char body[64 * 60];
+    int used = snprintf(body, sizeof(body), "{\"series\":\"mute\",\"points\":[");
+    for (int i = 0; i < 60; i++) {
+        used += snprintf(body + used, sizeof(body) - (size_t)used, "%s[%lld,null]", i ? "," : "",
+                         (long long)(NOW_MS / MINUTE * MINUTE - i * MINUTE));
+    }
+    snprintf(body + used, sizeof(body) - (size_t)used, "]}");
+    make_cycle(20.0, 5.0, 0.5);
+    put("full", COUNT, MINUTE);
+    expect(&fixture, API_POST, "/api/v1/points", body, 200, NULL);
+    struct api_group group = {0};
+    struct api_group_order order = {
+        .step_ms = MINUTE, .values_max = COUNT, .bytes_max = (size_t)1 << 20};
+    struct error error = {0};
+    assert_int_equal(api_group_load(fixture.worker, &order, &group, &error), STATUS_OK);
+    assert_int_equal(group.count, 1);
+    assert_int_equal(group.left_out, 0);
+    assert_int_equal(group.unfit, 1);
+    api_group_free(&group);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, asked_open, asked_close)
@@ -328,6 +353,7 @@ int main(void)
         TEST(wrong_clock),
         TEST(new_series),
         TEST(vanished_and_returning),
+        TEST(nothing_but_missing_values),
     };
     return cmocka_run_group_tests(tests, asked_teach, asked_forget);
 }
