@@ -57,6 +57,13 @@ size_t forecast_values(struct api_services *services, const struct series_facts 
     return wanted < SERIES_VALUES_MAX ? wanted : SERIES_VALUES_MAX;
 }
 
+#define DAY_MS INT64_C(86400000) /* the coarsest of them */
+
+static int64_t least_coarser(const struct forecast_order *order)
+{
+    return (order->horizon_ms + COARSER_STEPS - 1) / COARSER_STEPS;
+}
+
 /* The grid to forecast on: that of the step, or a coarser one, see struct forecast_order. */
 static int64_t choose_step(const struct forecast_order *order, int64_t step_ms)
 {
@@ -64,8 +71,7 @@ static int64_t choose_step(const struct forecast_order *order, int64_t step_ms)
         order->horizon_ms <= (int64_t)order->steps_max * step_ms) {
         return step_ms;
     }
-    int64_t least_ms = (order->horizon_ms + COARSER_STEPS - 1) / COARSER_STEPS;
-    int64_t coarser_ms = grid_coarser(step_ms, least_ms);
+    int64_t coarser_ms = grid_coarser(step_ms, least_coarser(order));
     return coarser_ms ? coarser_ms : step_ms; /* none: choose_horizon refuses */
 }
 
@@ -84,6 +90,11 @@ static enum status choose_horizon(const struct forecast_order *order, int64_t st
                       "the horizon is %lld steps of %lld ms, the limit is %zu", (long long)steps,
                       (long long)step_ms, order->steps_max);
             error_code(error, "bad_parameter", "horizon");
+            if (order->coarser && least_coarser(order) > DAY_MS && step_ms <= DAY_MS) {
+                /* a longer step of the series would change nothing */
+                return error_hint(error, "Ask for a shorter horizon: at most %d days.",
+                                  COARSER_STEPS);
+            }
             int64_t least_ms = order->horizon_ms / (int64_t)order->steps_max + 1;
             return error_hint(
                 error,

@@ -129,6 +129,8 @@ static void looks_far_ahead_on_a_coarser_grid(void **state)
     json_decref(left);
     expect(&fixture, API_GET, "/api/v1/timeleft?series=disk&above=1&steps=1025", NULL, 400,
            "\"param\":\"steps\"");
+    expect(&fixture, API_GET, "/api/v1/timeleft?series=disk&above=1&horizon=257d", NULL, 400,
+           "\"hint\":\"Ask for a shorter horizon: at most 256 days.\"");
 }
 
 /* What has always stood on the threshold will hardly leave it, though its band has a width. */
