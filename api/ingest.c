@@ -34,8 +34,10 @@ enum status ingest_check_time(const struct api_limits *limits, int64_t now_ms, i
                               struct error *error)
 {
     if (time_ms > now_ms + limits->max_future_ms) {
-        error_set(error, STATUS_INVALID, "the timestamp lies %lld s ahead of now",
-                  (long long)((time_ms - now_ms) / 1000));
+        int64_t ahead_ms = time_ms - now_ms;
+        bool unit = ahead_ms / 8 > now_ms; /* centuries: no clock is that wrong */
+        error_set(error, STATUS_INVALID, "the timestamp lies %lld s ahead of now%s",
+                  (long long)(ahead_ms / 1000), unit ? ", as one of another unit would" : "");
         return error_code(error, "too_far_future", "timestamp");
     }
     if (limits->retention_ms > 0 && time_ms < now_ms - limits->retention_ms) {

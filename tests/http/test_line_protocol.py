@@ -61,6 +61,15 @@ def test_wrong_precision_is_refused(daemon):
     assert daemon.get("/api/v1/series/never_v").status == 404
 
 
+def test_times_in_another_unit_are_called_so(daemon):
+    answer = write(daemon, f"never v=1 {BASE}", "precision=s")
+    assert answer.status == 400 and "another unit" in answer.json["error"], answer
+    answer = write(daemon, f"never v=1 {BASE}", "precision=ns")
+    assert answer.status == 400 and "names its unit" in answer.json["error"], answer
+    answer = write(daemon, f"never v=1 {BASE + 10 ** 9}", "precision=ms")
+    assert answer.status == 400 and "another unit" not in answer.json["error"], answer
+
+
 def test_no_timestamp_is_now(daemon):
     before = now_ms()
     assert write(daemon, "line.now v=3").status == 204
