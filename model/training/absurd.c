@@ -13,13 +13,12 @@
 #include <math.h>
 #include <string.h>
 
-#define SAMPLES    256
-#define REACH      1e3 /* ranges of nearly all values */
-#define ABSURD_MAX 3   /* what comes more often belongs to the series */
+#define SAMPLES 256
+#define REACH   1e3 /* ranges of nearly all values */
 
 /* The range of nearly all values, from a sample. Its places are golden sections apart, so that they
- * are spread evenly over every season. False where nearly all are the same. */
-static bool usual_range(const double *values, size_t count, double range[2])
+ * are spread evenly over every season. NaN where there are none. */
+static void usual_range(const double *values, size_t count, double range[2])
 {
     static const double levels[2] = {0.05, 0.95};
     double sample[SAMPLES];
@@ -34,34 +33,45 @@ static bool usual_range(const double *values, size_t count, double range[2])
         section += 0.6180339887498949;
         section -= section >= 1.0 ? 1.0 : 0.0;
     }
+    if (found == 0) {
+        range[0] = range[1] = (double)NAN;
+        return;
+    }
     order_quantiles(sample, found, levels, 2, range);
-    return range[1] > range[0];
+}
+
+size_t baseline_absurd(const double *values, size_t count, bool still,
+                       size_t places[BASELINE_ABSURD_MAX])
+{
+    double range[2];
+    usual_range(values, count, range);
+    if (!(range[1] > range[0]) && !still) {
+        return 0;
+    }
+    double reach = REACH * (range[1] - range[0]);
+    size_t found = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (values[i] < range[0] - reach || values[i] > range[1] + reach) {
+            if (found == BASELINE_ABSURD_MAX) {
+                return 0;
+            }
+            places[found] = i;
+            found++;
+        }
+    }
+    return found;
 }
 
 const double *baseline_without_absurd(const double *values, size_t count, double *room)
 {
-    double range[2];
-    size_t absurd[ABSURD_MAX];
-    size_t found = 0;
-    if (!usual_range(values, count, range)) {
-        return values;
-    }
-    double reach = REACH * (range[1] - range[0]);
-    for (size_t i = 0; i < count; i++) {
-        if (values[i] < range[0] - reach || values[i] > range[1] + reach) {
-            if (found == ABSURD_MAX) {
-                return values;
-            }
-            absurd[found] = i;
-            found++;
-        }
-    }
+    size_t places[BASELINE_ABSURD_MAX];
+    size_t found = baseline_absurd(values, count, false, places);
     if (found == 0) {
         return values;
     }
     memcpy(room, values, count * sizeof(values[0]));
     for (size_t i = 0; i < found; i++) {
-        room[absurd[i]] = (double)NAN;
+        room[places[i]] = (double)NAN;
     }
     return room;
 }

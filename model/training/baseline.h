@@ -17,6 +17,13 @@ void baseline_spread(double *errors, size_t count, double spread[QUANTILE_COUNT]
 /* The season among the series' own that repeats best; 0 where none fits once. */
 size_t baseline_season(const struct model_series *series);
 
+/* The places of the absurd values among `values`, in order, of which there are at most
+ * BASELINE_ABSURD_MAX: more belong to the series, and none are named. With `still` also those that
+ * differ at all, where nearly all others are one and the same. */
+#define BASELINE_ABSURD_MAX 3
+size_t baseline_absurd(const double *values, size_t count, bool still,
+                       size_t places[BASELINE_ABSURD_MAX]);
+
 /* The values; or, where at most a few are absurd, a copy in `room` (of `count` doubles) that has
  * NaN in their places. */
 const double *baseline_without_absurd(const double *values, size_t count, double *room);

@@ -6,7 +6,9 @@
  *     level <- level + phi trend + alpha e
  *     trend <- phi trend + alpha beta e
  *     season <- season + gamma (1 - alpha) e
- * A missing value has no error: the states move on without it, nothing is filled in.
+ * A missing value has no error: the states move on without it, nothing is filled in. So do absurd
+ * ones (absurd.c), and the few that differ where a series stands still: there the rates would be
+ * anything, for no value speaks against any, and the level would lie where the series never was.
  *
  * Parameters minimise the mean absolute one-step error (robust: a burst counts once, not squared)
  * by a compass search in the unit cube. The recursion waits for itself from step to step, so eight
@@ -60,7 +62,8 @@ struct problem {
     const double *values;
     size_t count, season; /* season 1: none */
     size_t judged_from;
-    double level, trend; /* before the first value */
+    double level, trend;                              /* before the first value */
+    size_t absurd[BASELINE_ABSURD_MAX], absurd_count; /* places that count as missing */
 };
 
 struct fit {
@@ -70,13 +73,24 @@ struct fit {
 
 /* ---------------------------------------------------------------- first states */
 
-static double mean_of(const double *values, size_t count)
+static double value_at(const struct problem *problem, size_t t)
+{
+    for (size_t i = 0; i < problem->absurd_count; i++) {
+        if (problem->absurd[i] == t) {
+            return (double)NAN;
+        }
+    }
+    return problem->values[t];
+}
+
+static double mean_of(const struct problem *problem, size_t from, size_t count)
 {
     double sum = 0.0;
     size_t seen = 0;
-    for (size_t i = 0; i < count; i++) {
-        if (!isnan(values[i])) {
-            sum += values[i];
+    for (size_t t = from; t < from + count; t++) {
+        double value = value_at(problem, t);
+        if (!isnan(value)) {
+            sum += value;
             seen++;
         }
     }
@@ -88,17 +102,17 @@ static void start_level(struct problem *problem)
 {
     size_t half = problem->season > 1 ? problem->season : START_STEPS / 2;
     half = 2 * half <= problem->count ? half : problem->count / 2;
-    double first = mean_of(problem->values, half);
-    double second = mean_of(problem->values + half, half);
+    double first = mean_of(problem, 0, half);
+    double second = mean_of(problem, half, half);
     double trend = (second - first) / (double)half;
     double level = first - trend * 0.5 * (double)(half + 1);
     if (isnan(trend)) {
         size_t at = 0;
-        while (at + 1 < problem->count && isnan(problem->values[at])) {
+        while (at + 1 < problem->count && isnan(value_at(problem, at))) {
             at++;
         }
         trend = 0.0;
-        level = isnan(first) ? problem->values[at] : first;
+        level = isnan(first) ? value_at(problem, at) : first;
     }
     problem->level = level;
     problem->trend = trend;
@@ -115,7 +129,7 @@ static void start_season(const struct problem *problem, double *profile)
         double sum = 0.0;
         double seen = 0.0;
         for (size_t cycle = 0; season > 1 && cycle < cycles; cycle++) {
-            double value = problem->values[cycle * season + phase];
+            double value = value_at(problem, cycle * season + phase);
             if (!isnan(value)) {
                 sum += value;
                 seen += 1.0;
@@ -123,7 +137,12 @@ static void start_season(const struct problem *problem, double *profile)
         }
         profile[phase] = seen > 0.0 ? sum / seen : (double)NAN;
     }
-    double mean = mean_of(profile, season);
+    double sum = 0.0, seen = 0.0;
+    for (size_t phase = 0; phase < season; phase++) {
+        sum += isnan(profile[phase]) ? 0.0 : profile[phase];
+        seen += isnan(profile[phase]) ? 0.0 : 1.0;
+    }
+    double mean = sum / seen;
     for (size_t phase = 0; phase < season; phase++) {
         profile[phase] = season > 1 && !isnan(profile[phase]) ? profile[phase] - mean : 0.0;
     }
@@ -157,7 +176,7 @@ static void judge(const struct problem *problem, const struct candidate candidat
     size_t judged = 0;
     size_t phase = 0;
     for (size_t t = 0; t < problem->count; t++) {
-        double y = problem->values[t];
+        double y = value_at(problem, t);
         double *state = states + phase * LANES;
         phase = phase + 1 < season ? phase + 1 : 0;
         bool seen = y == y;
@@ -252,7 +271,7 @@ static void run(const struct problem *problem, const struct rates *rates, struct
     double gamma = season > 1 ? rates->gamma : 0.0;
     start_season(problem, profile);
     for (size_t t = 0; t < problem->count; t++) {
-        double y = problem->values[t];
+        double y = value_at(problem, t);
         double before = t >= season ? states->season[t - season] : profile[t % season];
         double damped = rates->phi * trend;
         double next = level + damped;
@@ -287,7 +306,7 @@ static bool spread_ahead(const struct problem *problem, const struct rates *rate
     for (size_t t = from; t + ahead < problem->count; t += stride) {
         double forecast =
             states->level[t] + reach * states->trend[t] + season_at(problem, states, t, ahead);
-        double error = problem->values[t + ahead] - forecast;
+        double error = value_at(problem, t + ahead) - forecast;
         if (!isnan(error)) {
             errors[found] = error;
             found++;
@@ -392,9 +411,10 @@ bool smoothing_forecast(const struct model_series *series, double *scratch, stru
     used = used < series->count ? used : series->count;
     struct problem problem = {
         .values = series->values + series->count - used, .count = used, .season = 1};
+    problem.absurd_count = baseline_absurd(problem.values, used, true, problem.absurd);
     size_t seen = 0;
     for (size_t i = 0; i < used; i++) {
-        seen += isnan(problem.values[i]) ? 0 : 1;
+        seen += isnan(value_at(&problem, i)) ? 0 : 1;
     }
     if (seen < SMOOTHING_OBSERVED_MIN) {
         return false;

@@ -160,6 +160,33 @@ static void any_scale_and_any_shape(UNUSED void **state)
     assert_close((double)mean[HORIZON - 1], 7.5, 1e-6);
 }
 
+/* A slip of the decimal point an hour ago, or just now, and a constant with one other value:
+ * neither moves the level, and the band has what comes. */
+static void absurd_values_are_not_followed(UNUSED void **state)
+{
+    static const size_t places[] = {LENGTH - 60, LENGTH - 1};
+    for (size_t i = 0; i < 2; i++) {
+        make(&(struct mixture){.noise = 0.1, .seed = 7});
+        for (size_t t = 0; t < LENGTH + HORIZON; t++) {
+            values[t] = 5.0 + (values[t] - 104.0);
+        }
+        values[places[i]] = 5000.0;
+        struct model_series series = series_of(LENGTH, 0, 0);
+        assert_true(error_of(BASELINE_DAMPED_TREND, &series) < 0.15);
+        assert_true((double)quantiles[0] < 5.0 && (double)quantiles[10 * HORIZON] > 5.0);
+        for (size_t t = 0; t < LENGTH + HORIZON; t++) {
+            values[t] = 42.0;
+        }
+        values[places[i]] = 43.0;
+        assert_true(error_of(BASELINE_DAMPED_TREND, &series) < 1e-9);
+    }
+    for (size_t i = 1; i <= 4; i++) { /* what comes more often belongs to the series */
+        values[LENGTH - 10 * i] = 43.0;
+    }
+    struct model_series series = series_of(LENGTH, 0, 0);
+    assert_true(error_of(BASELINE_DAMPED_TREND, &series) > 1e-9);
+}
+
 static double processor_seconds(void)
 {
     struct timespec now;
@@ -193,6 +220,7 @@ int main(void)
         cmocka_unit_test(lives_with_gaps),
         cmocka_unit_test(bands_hold_what_they_promise),
         cmocka_unit_test(any_scale_and_any_shape),
+        cmocka_unit_test(absurd_values_are_not_followed),
         cmocka_unit_test(takes_a_few_milliseconds_at_most),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
