@@ -40,7 +40,8 @@ struct losses {
 
 /* ---------------------------------------------------------------- losses */
 
-/* Mean |y| of a place's values: what its losses are divided by. */
+/* Mean |y| of a place's values: what its losses are divided by. What is smaller than the least band
+ * of a forecast is nothing, and no unit: the place would outweigh all others. */
 static double size_of(const double *actual, size_t horizon)
 {
     double sum = 0.0;
@@ -51,7 +52,8 @@ static double size_of(const double *actual, size_t horizon)
             seen++;
         }
     }
-    return seen > 0 && sum > 0.0 ? sum / (double)seen : 1.0;
+    double mean = seen > 0 ? sum / (double)seen : 0.0;
+    return mean > forecast_least_spread(0.0) ? mean : 1.0;
 }
 
 struct judging {

@@ -1,4 +1,5 @@
-/* Tests of the gate's end: whoever cancels it gets it back soon. Its verdicts: test_train.c.
+/* Tests of the gate: whoever cancels it gets it back soon, one series of next to nothing does not
+ * decide. Its verdicts: test_train.c.
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "base/random.h"
@@ -33,12 +34,12 @@ static void make_series(void)
     }
 }
 
-static struct snapshot *hardly_trained(void)
+static struct snapshot *hardly_trained(size_t count)
 {
     struct error error = {0};
     struct snapshot *snapshot = NULL;
     struct train_request request = {.series = series,
-                                    .series_count = SERIES,
+                                    .series_count = count,
                                     .config = {.backbone = "logsparse",
                                                .head = "quantile",
                                                .members = "1",
@@ -83,7 +84,7 @@ static void stops_soon_after_any_moment(UNUSED void **state)
 {
     struct error error = {0};
     struct gate_result gate;
-    struct snapshot *snapshot = hardly_trained();
+    struct snapshot *snapshot = hardly_trained(SERIES);
     struct gate_request request = {snapshot, snapshot, series, SERIES, &cancel};
     double begin = processor_seconds();
     assert_ok(model_gate(&request, &gate, &error));
@@ -103,9 +104,31 @@ static void stops_soon_after_any_moment(UNUSED void **state)
     snapshot_release(snapshot);
 }
 
+/* Values that are smaller than the least band have no unit in which others could be told from them:
+ * one such series must not outweigh all the rest. */
+static void next_to_nothing_decides_nothing(UNUSED void **state)
+{
+    enum { FEW = 8 };
+    struct error error = {0};
+    struct gate_result with, without;
+    struct snapshot *snapshot = hardly_trained(FEW);
+    struct gate_request request = {snapshot, NULL, series, FEW, NULL};
+    assert_ok(model_gate(&request, &without, &error));
+    for (size_t t = 0; t < LENGTH; t++) {
+        values[FEW][t] = 5e-324 * (double)(t % 7);
+    }
+    request.series_count = FEW + 1;
+    assert_ok(model_gate(&request, &with, &error));
+    snapshot_release(snapshot);
+    assert_true(isfinite(with.over_baseline.value));
+    assert_close(with.over_baseline.value, without.over_baseline.value, 0.01);
+    assert_close(with.over_baseline.error, without.over_baseline.error, 0.01);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(stops_soon_after_any_moment)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(stops_soon_after_any_moment),
+                                       cmocka_unit_test(next_to_nothing_decides_nothing)};
     make_series();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
