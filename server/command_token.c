@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define EXPIRES_MAX_MS (INT64_C(36525) * 86400000) /* a hundred years */
+
 extern char **environ;
 
 static const struct command_option options[] = {
@@ -47,6 +49,12 @@ static int make(const struct wish *wish, const char *path)
     if (wish->expires != NULL) {
         if (clock_parse_duration(wish->expires, strlen(wish->expires), &age_ms, &error) !=
             STATUS_OK) {
+            return command_fail(&error);
+        }
+        if (age_ms > EXPIRES_MAX_MS) {
+            error_set(&error, STATUS_INVALID, "--expires is at most a hundred years: got '%s'",
+                      wish->expires);
+            error_hint(&error, "Without --expires it holds until it is revoked.");
             return command_fail(&error);
         }
         token.expires_ms = token.created_ms + age_ms;

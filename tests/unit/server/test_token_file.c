@@ -168,6 +168,8 @@ static void the_command_says_what_is_missing(void **state)
          "a prefix cannot be '{'"},
         {{"create", "--scope=admin", "--prefix=a", "--tokens=/nonexistent/t"},
          "cannot have a prefix"},
+        {{"create", "--scope=read", "--expires=200000000y", "--tokens=/nonexistent/t"},
+         "at most a hundred years"},
         {{"create", "--scope=read", "--expires=soon", "--tokens=/nonexistent/t"}, "soon"},
         {{"list"}, "no file of tokens is named"},
     };
