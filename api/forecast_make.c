@@ -4,6 +4,7 @@
 #include "api/desk.h"
 
 #include "api/metrics.h"
+#include "base/background.h"
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/memory.h"
@@ -554,6 +555,7 @@ enum status forecast_make(struct forecast_desk *desk, const struct forecast_orde
         if (find_kept(desk, order, &made[i], &keys[i], &series[i])) {
             continue;
         }
+        background_give_way();
         status = prepare(desk, order, &made[i], &series[i], error);
         if (status != STATUS_OK && skip(order, &made[i], &series[i], error)) {
             status = STATUS_OK;
@@ -565,6 +567,7 @@ enum status forecast_make(struct forecast_desk *desk, const struct forecast_orde
         run_models(desk, made, series, order->count);
     }
     for (size_t i = 0; i < order->count && status == STATUS_OK; i++) {
+        background_give_way();
         if (!made[i].served_by && !made[i].skipped) {
             status = run_baselines(desk, &made[i], &series[i], error);
         }

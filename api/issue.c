@@ -15,6 +15,7 @@
 
 #include "api/call.h"
 #include "api/metrics.h"
+#include "base/background.h"
 #include "base/clock.h"
 #include "base/memory.h"
 
@@ -233,6 +234,7 @@ static void issue_all(struct api_worker *worker, struct issue *issues, size_t co
     for (size_t i = 0; i < count; i++) {
         if (status == STATUS_OK && !made[i].skipped) {
             kept += keep(&issues[i], &made[i], batch);
+            background_give_way();
         }
         forecast_made_release(&made[i]);
     }
@@ -254,6 +256,7 @@ void api_issue(struct api_worker *worker, const uint32_t *ids, size_t count)
     for (size_t i = 0; i < count && used < API_ISSUE_MAX; i++) {
         struct error error = {0};
         issues[used] = (struct issue){.desk = worker->desk, .id = ids[i]};
+        background_give_way();
         if (prepare(&issues[used], &error)) {
             used++;
         } else {

@@ -3,6 +3,7 @@
  */
 #include "server/alerts.h"
 
+#include "base/background.h"
 #include "base/clock.h"
 #include "base/lock.h"
 #include "base/log.h"
@@ -243,7 +244,7 @@ static void *alerts_main(void *context)
     struct alerts *alerts = context;
     struct api_worker *worker = NULL;
     int64_t next_ns = clock_monotonic_ns() + alerts->every_ms * 1000000;
-    thread_nice(NICE);
+    background_enter(NICE, 0);
     while (wait_for_round(alerts, next_ns)) {
         struct error error = {0};
         next_ns = clock_monotonic_ns() + alerts->every_ms * 1000000;

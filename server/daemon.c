@@ -3,6 +3,7 @@
  */
 #include "server/daemon.h"
 
+#include "base/background.h"
 #include "base/clock.h"
 #include "base/memory.h"
 #include "server/alerts.h"
@@ -151,8 +152,10 @@ static void describe(void *context, struct text *json)
     text_add_format(
         json, "\"refresher\":{\"refreshed\":%llu,\"rounds\":%llu,\"busy_seconds\":%.3f},",
         (unsigned long long)live.refreshed, (unsigned long long)live.rounds, live.busy_seconds);
-    text_add_format(json, "\"http\":{\"connections\":%zu,\"active\":%zu,\"waiting\":%zu,",
-                    port.connections, port.active, port.waiting);
+    text_add_format(json, "\"background\":{\"rested_seconds\":%.3f},", background_rested_seconds());
+    text_add_format(json, "\"http\":{\"connections\":%zu,\"active\":%zu,\"in_hand\":%zu,",
+                    port.connections, port.active, foreground_waiting());
+    text_add_format(json, "\"waiting\":%zu,", port.waiting);
     text_add_format(json, "\"cut\":%llu,\"refused_busy\":%llu},", (unsigned long long)port.cut,
                     (unsigned long long)port.refused_busy);
     if (daemon->mqtt != NULL) {
@@ -359,6 +362,7 @@ enum status daemon_start(const struct daemon_options *options, struct daemon **o
         return error_set(error, STATUS_NO_MEMORY, "could not start: out of memory");
     }
     daemon->config = *options->config;
+    foreground_prefer(); /* all threads but those that step back */
     enum status status = guard_open(&daemon->config, &daemon->guard, error);
     if (status == STATUS_OK) {
         status = start_store(daemon, options->storage_url, error);

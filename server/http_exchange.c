@@ -23,6 +23,7 @@
  */
 #include "server/http_internal.h"
 
+#include "base/background.h"
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/memory.h"
@@ -52,6 +53,18 @@ static void set_phase(struct exchange *exchange, enum phase phase, int64_t now_n
 {
     atomic_store_explicit(&exchange->client->since_ns, now_ns, memory_order_relaxed);
     atomic_store_explicit(&exchange->client->phase, (int)phase, memory_order_release);
+}
+
+/* From a complete request to its answer, so that clients who dawdle do not hold background work up.
+ */
+static void set_waits(struct exchange *exchange, bool waits)
+{
+    if (waits && !exchange->waits) {
+        foreground_begin();
+    } else if (!waits && exchange->waits) {
+        foreground_end();
+    }
+    exchange->waits = waits;
 }
 
 static void drop_body(struct exchange *exchange)
@@ -125,6 +138,7 @@ static int answer(struct exchange *exchange)
     atomic_store_explicit(&exchange->client->answer_bytes, response->body_length,
                           memory_order_relaxed);
     response->body = NULL; /* the library's now */
+    set_waits(exchange, false);
     set_phase(exchange, PHASE_WRITING, clock_monotonic_ns());
     exchange->status = response->status;
     enum MHD_Result queued =
@@ -235,6 +249,7 @@ void exchange_run(struct api_worker *worker, void *item, const struct error *err
 static int dispatch(struct exchange *exchange)
 {
     struct http *http = exchange->http;
+    set_waits(exchange, true);
     atomic_store_explicit(&exchange->handoff, HANDOFF_RUNNING, memory_order_relaxed);
     /* Reading a large body here is the fastest way while few wait, and makes everybody wait for all
      * the others' bodies when many do. */
@@ -460,6 +475,7 @@ void exchange_end(struct exchange *exchange)
 {
     struct http *http = exchange->http;
     int64_t now_ns = clock_monotonic_ns();
+    set_waits(exchange, false); /* the connection may have broken before its answer */
     if (exchange->status != 0) {
         if (http->audit != NULL && api_is_audited(&exchange->request)) {
             int fd = exchange->client->fd;

@@ -51,6 +51,7 @@ struct exchange {
     bool asked;   /* the head was sound: api_begin has looked at it */
     bool expects; /* the client waits for 100 Continue */
     bool has_length;
+    bool waits;             /* counted in the foreground: dispatched and not answered */
     uint64_t body_declared; /* Content-Length */
     uint64_t dropped;
     size_t answer_held; /* counted in http->answer_bytes */

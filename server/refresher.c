@@ -3,6 +3,7 @@
  */
 #include "server/refresher.h"
 
+#include "base/background.h"
 #include "base/clock.h"
 #include "base/lock.h"
 #include "base/memory.h"
@@ -19,7 +20,8 @@
 #define IDLE_MS_MAX 60000
 #define DUE_MS_MIN  500
 #define IDS_MAX     ((uint32_t)1 << 26) /* 8 MiB of bits */
-#define NICE        5
+#define NICE        19
+#define REST_MAX    1 /* while requests are in hand: half of the time at least is its own */
 
 /* While points pour in, a backfill or a queue that is caught up with, series are not issued: each
  * would be due again a moment later, and its season would be looked for again as often. */
@@ -269,7 +271,7 @@ static void *refresher_main(void *context)
     size_t owed_from = 0;
     int64_t next_look_ns = 0;
     struct pouring pouring = {.looked_ns = clock_monotonic_ns()};
-    thread_nice(NICE);
+    background_enter(NICE, REST_MAX);
     while (wait_for_work(refresher, &next_look_ns)) {
         struct error error = {0};
         if (!has_work(refresher)) {

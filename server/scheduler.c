@@ -3,6 +3,7 @@
  */
 #include "server/scheduler.h"
 
+#include "base/background.h"
 #include "base/clock.h"
 #include "base/lock.h"
 #include "base/memory.h"
@@ -24,6 +25,7 @@
 #define GROWTH           1.5    /* of the points in the store that makes a training due early ... */
 #define GROWTH_WAIT_MS   300000 /* ... but not sooner after the last one */
 #define NICE             19
+#define REST_MAX         1 /* a training's end takes twice its time at most while requests pour in */
 #define OVERDUE_GRACE_MS 300000
 #define DAY_MS           86400000
 
@@ -459,7 +461,7 @@ static void set_training(struct scheduler *scheduler, bool training)
 static void *scheduler_main(void *context)
 {
     struct scheduler *scheduler = context;
-    thread_nice(NICE);
+    background_enter(NICE, REST_MAX);
     while (!job_is_closed(scheduler->services->jobs)) {
         if (!job_wait(scheduler->services->jobs, LOOK_MS)) {
             if (!job_is_closed(scheduler->services->jobs)) {

@@ -11,6 +11,7 @@
 #include "model/ops/kernels.h"
 #include "model/ops/rows.h"
 
+#include "base/background.h"
 #include "base/check.h"
 #include "base/size.h"
 
@@ -294,6 +295,7 @@ static void heads_back(struct tape *tape, const struct node *node)
     for (size_t b = 0; b < qk->shape[0]; b++) {
         for (size_t h = 0; h < kept->attention.heads; h++) {
             head_back(kept, node, b, h, &room, &slopes);
+            background_give_way();
         }
     }
 }
@@ -342,6 +344,7 @@ static size_t heads_forward(struct tape *tape, const struct attention_kept *kept
         for (size_t h = 0; h < kept->attention.heads; h++) {
             struct attention_head one = head_of(kept, qk, v, out, b, h);
             head_forward(kept, &one, b, h, &room);
+            background_give_way(); /* for the whole batch it takes milliseconds */
         }
     }
     tape_scratch_end(tape, mark);

@@ -9,6 +9,7 @@
 #include "model/ops/rows.h"
 #include "model/tape/blas.h"
 
+#include "base/background.h"
 #include "base/check.h"
 
 #include <math.h>
@@ -307,6 +308,7 @@ static void attention_block_back(struct tape *tape, const struct node *node)
             struct block_span span = span_of(kept, b, length);
             pass_back(&pass, &span);
         }
+        background_give_way();
     }
 }
 
@@ -376,6 +378,7 @@ struct tensor *op_attention_block(struct tape *tape, const struct block_inputs *
             struct block_span span = span_of(kept, b, length);
             pass_forward(&pass, &span);
         }
+        background_give_way(); /* for the whole batch it takes milliseconds */
     }
     tape_scratch_end(tape, mark);
     tape_record(tape, &attention_block_op, out, inputs, 5, kept,

@@ -3,6 +3,7 @@
  */
 #include "model/tape/backward.h"
 
+#include "base/background.h"
 #include "base/check.h"
 #include "base/size.h"
 
@@ -70,6 +71,7 @@ void tape_walk_back(struct tape *tape, size_t first)
         }
         if (tape_computes(tape) || node->op->replays) {
             node->op->backward(tape, node);
+            background_give_way();
         }
         tape_grad_give_back(tape, node->out);
     }

@@ -3,6 +3,7 @@
  */
 #include "model/tape/backward.h"
 
+#include "base/background.h"
 #include "base/check.h"
 #include "base/memory.h"
 #include "base/size.h"
@@ -255,6 +256,7 @@ void tape_record(struct tape *tape, const struct op *op, struct tensor *out,
                  size_t backward_scratch)
 {
     CHECK(input_count <= NODE_INPUTS_MAX);
+    background_give_way();
     if (tape->mode != TAPE_TRAIN) {
         return;
     }

@@ -3,18 +3,16 @@
  */
 #include "model/training/lanes.h"
 
+#include "base/background.h"
 #include "base/check.h"
 
 #include <pthread.h>
 #include <sched.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
-#define LANE_STACK_BYTES  (1u << 20)
-#define LOWEST_PRIORITY   19
-#define SHORTEST_SLICE_NS 100000
+#define LANE_STACK_BYTES (1u << 20)
+#define LANE_NICE        19
+#define LANE_REST_MAX    7 /* requests without end leave a training an eighth of its time */
 
 struct lane_start {
     const struct lanes_job *job;
@@ -22,37 +20,11 @@ struct lane_start {
     size_t lane;
 };
 
-/* The kernel's struct sched_attr, which the C library does not declare. */
-struct scheduling {
-    uint32_t size, policy;
-    uint64_t flags;
-    int32_t nice;
-    uint32_t priority;
-    uint64_t slice_ns, deadline_ns, period_ns;
-};
-
-/* Of the calling thread. The lowest niceness alone is not enough: since Linux 6.6 a thread keeps
- * the core for the rest of its slice of milliseconds when another wakes up, be it the writer whose
- * sync is done. With the shortest slice (older kernels know none) the others hardly wait. The idle
- * class would not make them wait at all, but on a core that others keep busy it gets a fifth of
- * what the lowest niceness does, which is next to nothing. Failing to be nice is no failure. */
-static void step_back(void)
-{
-    struct scheduling lowest = {.size = sizeof(lowest),
-                                .policy = SCHED_OTHER,
-                                .nice = LOWEST_PRIORITY,
-                                .slice_ns = SHORTEST_SLICE_NS};
-    if (syscall(SYS_sched_setattr, 0, &lowest, 0) != 0) {
-        /* On Linux the nice value belongs to the thread. */
-        (void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), LOWEST_PRIORITY);
-    }
-}
-
 static void *lane_main(void *argument)
 {
     struct lane_start *start = argument;
     if (start->job->low_priority) {
-        step_back();
+        background_enter(LANE_NICE, LANE_REST_MAX);
     }
     /* Wait until every lane exists: lanes->count is final then. */
     lock_acquire(&start->lanes->lock);

@@ -3,8 +3,8 @@
  *
  * usage: bench_training PATH-OF-FORECASTD [SECONDS]     default 6 s a phase
  * Idle, training, idle, training: the same daemon in turns, so that a change of the machine's load
- * hits both. GET forecast by the clock (a live answer), ingest by a closed loop of 4 connections,
- * 1,000 new points a request.
+ * hits both. Ingest by a closed loop of 4 connections, 1,000 new points a request; then GET forecast
+ * by the clock (a live answer), while the refresher still works on what came, in both turns.
  */
 #include "tests/load/arrivals.h"
 #include "tests/load/judge.h"
@@ -61,13 +61,13 @@ static struct phase measure(int port, double seconds, struct ingest *ingest)
                                      .seconds = seconds,
                                      .connections_max = 64,
                                      .make = make_forecast};
-    struct arrivals_result read = arrivals_run(&reads);
     struct load_options writes = {.port = port,
                                   .connections = CONNECTIONS,
                                   .seconds = seconds / 2,
                                   .make = make_points,
                                   .context = ingest};
     struct load_result written = load_run(&writes);
+    struct arrivals_result read = arrivals_run(&reads);
     if (read.kinds[0].good < read.kinds[0].due || written.refused > 0) {
         fprintf(stderr, "load: %llu of %llu forecasts, %llu writes refused\n",
                 (unsigned long long)read.kinds[0].good, (unsigned long long)read.kinds[0].due,

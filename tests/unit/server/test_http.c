@@ -1,6 +1,7 @@
 /* The HTTP glue from outside: pending ingest, limits, overload, pipelining, deadlines, bad framing.
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "base/background.h"
 #include "base/clock.h"
 #include "tests/unit/server/port.h"
 
@@ -368,6 +369,7 @@ static void wait_beyond_deadlines(void)
         http_stats(port.http, &stats);
     }
     assert_int_equal(stats.active, 0);
+    assert_int_equal(foreground_waiting(), 0);
 }
 
 static void a_client_that_leaves_early_harms_nobody(void **state)

@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "api/jobs.h"
+#include "base/background.h"
 #include "base/clock.h"
 #include "tests/unit/server/waves.h"
 
@@ -124,11 +125,37 @@ static void training_threads_are_nice(void **state)
     scheduler_stop(scheduler);
 }
 
+/* Somebody waits for an answer all the time: the training rests, and comes to its end in its time
+ * with steps made. */
+static void a_training_goes_on_below_requests_without_end(void **state)
+{
+    struct error error = {0};
+    struct scheduler_stats stats = {0};
+    struct job job = {.kind = "train", .seconds = 2.0};
+    (void)state;
+    waves_close(); /* a closed job table takes no more */
+    waves_open();
+    struct scheduler *scheduler = start();
+    double rested = background_rested_seconds();
+    foreground_begin();
+    assert_int_equal(job_add(services.jobs, &job, &error), STATUS_OK);
+    for (int i = 0; i < 30000 && stats.trained + stats.failed == 0; i++) {
+        clock_sleep_ms(10);
+        scheduler_stats(scheduler, &stats);
+    }
+    foreground_end();
+    assert_int_equal(stats.trained, 1);
+    assert_true(stats.last_windows > 0);
+    assert_true(background_rested_seconds() - rested > 0.5);
+    scheduler_stop(scheduler);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(two_schedulers_do_not_strike_together),
         cmocka_unit_test(training_threads_are_nice),
+        cmocka_unit_test(a_training_goes_on_below_requests_without_end),
     };
     return cmocka_run_group_tests(tests, waves_prepare, waves_clean_up);
 }
