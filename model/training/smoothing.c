@@ -315,10 +315,16 @@ static bool spread_ahead(const struct problem *problem, const struct rates *rate
     if (found < ERRORS_LEAST) {
         return false;
     }
+    /* The rates are fitted to these very errors, which are smaller than those to come by as much as
+     * one of a regression's residuals: where they are few, that shows. */
+    double wider = found < BASELINE_FEW_ERRORS ? sqrt(1.0 + PARAMETERS / (double)found) : 1.0;
     if (found < BASELINE_FEW_ERRORS && 2 * found > problem->count) {
         found = problem->count / 2; /* they will be mirrored in the same room */
     }
     baseline_spread(errors, found, spread);
+    for (size_t q = 0; q < QUANTILE_COUNT; q++) {
+        spread[q] *= wider;
+    }
     return true;
 }
 
