@@ -266,6 +266,18 @@ static char *path_join(const char *directory, const char *name)
     return length < 0 || (size_t)length >= sizeof path ? NULL : mem_copy_text(path, (size_t)length);
 }
 
+/* After a power cut a file is there only if its folder was synced. Some file systems cannot do that
+ * (EINVAL, and a folder that may not be read): they are trusted; a disk that fails is not. `code`
+ * is an errno or 0. */
+static enum status check_folder_sync(int code, const char *folder, struct error *error)
+{
+    if (code != EIO && code != ENOSPC && code != EDQUOT) {
+        return STATUS_OK;
+    }
+    return error_set(error, code == EIO ? STATUS_IO : STATUS_NO_SPACE,
+                     "could not sync the folder of \"%.200s\": %s", folder, strerror(code));
+}
+
 enum status sqlite_directory_make(const char *directory, struct error *error)
 {
     char path[PATH_BYTES];
@@ -283,8 +295,11 @@ enum status sqlite_directory_make(const char *directory, struct error *error)
                 return error_set(error, errno == ENOSPC ? STATUS_NO_SPACE : STATUS_IO,
                                  "could not make directory \"%.200s\": %s", path, strerror(errno));
             }
-            if (made) {
-                (void)file_sync_parent(path); /* a failure shows again at the first commit */
+            /* The store's own also where it is there: it may be since a start that failed just
+             * here. */
+            if ((made || kept == '\0') &&
+                check_folder_sync(file_sync_parent(path), path, error) != STATUS_OK) {
+                return error->status;
             }
             path[i] = kept;
         }
@@ -452,8 +467,9 @@ static enum status sqlite_open_store(struct storage *storage, const char *path, 
         error_wrap(error, "cannot open the store in \"%.150s\"", path);
         goto failed;
     }
-    if (!read_only) {
-        (void)file_system()->sync_folder(path); /* likewise */
+    int code = !read_only && file_system()->sync_folder(path) != 0 ? errno : 0;
+    if (check_folder_sync(code, state->file, error) != STATUS_OK) {
+        goto failed;
     }
     storage->counters.journal_points = state->pending;
     return STATUS_OK;
