@@ -6,6 +6,7 @@
 #include "api/ingest.h"
 #include "api/metrics.h"
 #include "api/mqtt_payload.h"
+#include "base/background.h"
 #include "base/clock.h"
 #include "base/log.h"
 
@@ -91,7 +92,9 @@ enum status mqtt_feed_commit(struct mqtt_feed *feed, struct error *error)
         return STATUS_OK;
     }
     feed->batch = NULL;
+    foreground_begin(); /* the broker waits for the acknowledgement */
     enum status status = writer_write_take(feed->services->writer, batch, &result, error);
+    foreground_end();
     if (status == STATUS_OK) {
         api_count(feed->services->metrics, METRIC_POINTS_STORED, result.accepted - result.updated);
         api_count(feed->services->metrics, METRIC_POINTS_UPDATED, result.updated);

@@ -22,6 +22,7 @@
 
 static atomic_size_t waiting;
 static _Atomic int64_t rested_ns;
+static atomic_bool hurried;
 
 /* Of the calling thread. */
 static _Thread_local struct {
@@ -57,38 +58,46 @@ size_t foreground_waiting(void)
     return atomic_load_explicit(&waiting, memory_order_relaxed);
 }
 
+/* Another policy than the usual one is somebody's wish, and kept. */
+static bool may_choose(void)
+{
+    return sched_getscheduler(0) == SCHED_OTHER;
+}
+
 void foreground_prefer(void)
 {
     struct scheduling soon = {.size = sizeof(soon),
                               .policy = SCHED_OTHER,
                               .nice = getpriority(PRIO_PROCESS, 0),
                               .slice_ns = SHORTEST_SLICE_NS};
-    (void)syscall(SYS_sched_setattr, 0, &soon, 0);
+    if (may_choose()) {
+        (void)syscall(SYS_sched_setattr, 0, &soon, 0);
+    }
 }
 
-/* A short slice is an early deadline to the scheduler (EEVDF, Linux 6.6 and later), and a thread
- * that wakes up gets the core at once where its deadline is the earlier one and the other's slice
- * is over. So everybody's slices are short here, and the niceness, which stretches deadlines, makes
- * the difference: at 5 the refresher kept the network thread waiting, at 19 it does not. Older
- * kernels know no slices. The idle class would step back further, but on a core that others keep
- * busy it gets a fifth of what the lowest priority does, which is next to nothing, and what has
- * entered it without privileges cannot leave. Failing to be nice is no failure. */
+/* A short slice is an early deadline to the scheduler (EEVDF; slices of one's own since
+ * Linux 6.12), and a thread that wakes up gets the core at once where its deadline is the earlier
+ * one and the other's slice is over. So everybody's slices are short here, and the niceness, which
+ * stretches deadlines, makes the difference: at 5 the refresher kept the network thread waiting, at
+ * 19 it does not. The idle class would step back further, but on a core that others keep busy it
+ * gets a fifth of what the lowest priority does, which is next to nothing, and what has entered it
+ * without privileges cannot leave. Failing to be nice is no failure. */
 static void step_back(int nice)
 {
     struct scheduling lower = {
         .size = sizeof(lower), .policy = SCHED_OTHER, .nice = nice, .slice_ns = SHORTEST_SLICE_NS};
-    if (syscall(SYS_sched_setattr, 0, &lower, 0) != 0) {
+    if (!may_choose() || syscall(SYS_sched_setattr, 0, &lower, 0) != 0) {
         /* On Linux the nice value belongs to the thread. */
         (void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), nice);
     }
 }
 
-/* Only work counts: who waits for another thread that rests must not earn rest by that. */
-static int64_t processor_ns(void)
+/* Rest takes real time, whatever a test has put in the clock's place. */
+static int64_t now_ns(void)
 {
-    struct timespec used;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
-    return (int64_t)used.tv_sec * 1000000000 + used.tv_nsec;
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
 void background_enter(int nice, unsigned rest_max)
@@ -97,23 +106,30 @@ void background_enter(int nice, unsigned rest_max)
     own.entered = true;
     own.rest_max = rest_max;
     own.credit_ns = 0;
-    own.worked_ns = processor_ns();
-    own.since_ns = clock_monotonic_ns();
+    own.worked_ns = clock_processor_ns(); /* only work counts: who waits for another thread that
+                                             rests must not earn rest by that */
+    own.since_ns = now_ns();
+}
+
+static bool should_rest(void)
+{
+    return own.credit_ns > 0 && foreground_waiting() > 0 &&
+           !atomic_load_explicit(&hurried, memory_order_relaxed);
 }
 
 /* Naps until nobody waits or the credit is used. A nap that takes longer than it should is paid
- * for: the credit goes below zero. */
+ * for, within limits: the process may have been stopped for an hour. */
 static void rest(void)
 {
-    int64_t begin_ns = own.since_ns;
-    while (own.credit_ns > 0 && foreground_waiting() > 0) {
+    while (should_rest()) {
         struct timespec nap = {.tv_nsec = NAP_NS};
         (void)nanosleep(&nap, NULL);
-        int64_t now_ns = clock_monotonic_ns();
-        own.credit_ns -= now_ns - own.since_ns;
-        own.since_ns = now_ns;
+        int64_t slept_ns = now_ns() - own.since_ns;
+        own.since_ns += slept_ns;
+        slept_ns = slept_ns < CREDIT_NS_MAX ? slept_ns : CREDIT_NS_MAX;
+        own.credit_ns -= slept_ns;
+        atomic_fetch_add_explicit(&rested_ns, slept_ns, memory_order_relaxed);
     }
-    atomic_fetch_add_explicit(&rested_ns, own.since_ns - begin_ns, memory_order_relaxed);
 }
 
 void background_give_way(void)
@@ -121,21 +137,26 @@ void background_give_way(void)
     if (!own.entered) {
         return;
     }
-    int64_t now_ns = clock_monotonic_ns();
-    if (now_ns - own.since_ns < PIECE_NS) {
+    int64_t since_ns = now_ns();
+    if (since_ns - own.since_ns < PIECE_NS) {
         return;
     }
-    int64_t worked_ns = processor_ns();
+    int64_t worked_ns = clock_processor_ns();
     int64_t credit_ns = own.credit_ns + own.rest_max * (worked_ns - own.worked_ns);
     own.credit_ns = credit_ns < CREDIT_NS_MAX ? credit_ns : CREDIT_NS_MAX;
     own.worked_ns = worked_ns;
-    own.since_ns = now_ns;
-    if (foreground_waiting() > 0 && own.credit_ns > 0) {
+    own.since_ns = since_ns;
+    if (should_rest()) {
         rest();
     } else {
         /* A thread that woke up but has not got the core gets it now. */
         (void)sched_yield();
     }
+}
+
+void background_hurry(bool hurry)
+{
+    atomic_store_explicit(&hurried, hurry, memory_order_relaxed);
 }
 
 double background_rested_seconds(void)

@@ -13,6 +13,7 @@
 #ifndef BASE_BACKGROUND_H
 #define BASE_BACKGROUND_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Somebody waits for an answer from here on, until the same is called to end it. Any thread. */
@@ -31,6 +32,9 @@ void background_enter(int nice, unsigned rest_max);
 
 /* Between pieces of work. Costs nothing to speak of on threads that are no background ones. */
 void background_give_way(void);
+
+/* Whether they rest at all: not while the process stops. */
+void background_hurry(bool hurry);
 
 /* What background threads have rested, summed over them, since the process began. */
 double background_rested_seconds(void);

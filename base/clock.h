@@ -14,6 +14,9 @@
 int64_t clock_wall_ms(void);
 int64_t clock_monotonic_ns(void);
 
+/* Processor time of the calling thread. */
+int64_t clock_processor_ns(void);
+
 /* Tests: replace a clock (NULL restores it). Waiting still takes real time. */
 void clock_wall_replace(int64_t (*source)(void));
 void clock_monotonic_replace(int64_t (*source)(void));

@@ -265,7 +265,7 @@ struct train_request {
     unsigned lanes;    /* 0 = the cores; results do not depend on it when trained by steps */
     size_t memory_max; /* bytes for tapes; 0 = 512 MiB: the micro-batch is chosen to fit */
     const atomic_bool *cancel; /* looked at once per step, and per held-back origin; may be NULL */
-    bool low_priority;         /* lanes run at nice 19 */
+    bool low_priority;         /* lanes run at nice 19, and give way (base/background.h) */
     train_report report;       /* at most ten times a second, on the calling thread; may be NULL */
     void *report_context;
 };

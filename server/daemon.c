@@ -363,6 +363,7 @@ enum status daemon_start(const struct daemon_options *options, struct daemon **o
     }
     daemon->config = *options->config;
     foreground_prefer(); /* all threads but those that step back */
+    background_hurry(false);
     enum status status = guard_open(&daemon->config, &daemon->guard, error);
     if (status == STATUS_OK) {
         status = start_store(daemon, options->storage_url, error);
@@ -455,6 +456,7 @@ bool daemon_stop(struct daemon *daemon, int64_t grace_ms)
 {
     int64_t begin_ns = clock_monotonic_ns();
     atomic_store(&daemon->services.draining, true);
+    background_hurry(true);
     if (daemon->jobs != NULL) {
         job_close(daemon->jobs); /* training ends meanwhile */
     }

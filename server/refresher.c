@@ -21,7 +21,7 @@
 #define DUE_MS_MIN  500
 #define IDS_MAX     ((uint32_t)1 << 26) /* 8 MiB of bits */
 #define NICE        19
-#define REST_MAX    1 /* while requests are in hand: half of the time at least is its own */
+#define REST_MAX    1 /* while requests are in hand, times what it worked */
 
 /* While points pour in, a backfill or a queue that is caught up with, series are not issued: each
  * would be due again a moment later, and its season would be looked for again as often. */
@@ -284,7 +284,7 @@ static void *refresher_main(void *context)
         }
         rest(refresher, GATHER_MS);
         size_t count = take_batch(refresher, &from, ids);
-        int64_t begin_ns = clock_monotonic_ns();
+        int64_t begin_ns = clock_processor_ns();
         if (count > 0) {
             issue_live(refresher, worker, ids, count);
             api_refresh(worker, ids, count);
@@ -296,7 +296,7 @@ static void *refresher_main(void *context)
         if (owed_now > 0) {
             api_issue(worker, owed, owed_now);
         }
-        int64_t used_ns = clock_monotonic_ns() - begin_ns;
+        int64_t used_ns = clock_processor_ns() - begin_ns;
         atomic_fetch_add(&refresher->refreshed, count);
         atomic_fetch_add(&refresher->rounds, 1);
         atomic_fetch_add(&refresher->busy_ns, used_ns);

@@ -267,15 +267,34 @@ static char *path_join(const char *directory, const char *name)
 }
 
 /* After a power cut a file is there only if its folder was synced. Some file systems cannot do that
- * (EINVAL, and a folder that may not be read): they are trusted; a disk that fails is not. `code`
- * is an errno or 0. */
-static enum status check_folder_sync(int code, const char *folder, struct error *error)
+ * (EINVAL, and folders that may not be read): they are trusted; a disk that fails is not. Want of
+ * room concerns a new store alone: an old one was synced when there was some. `code` is an errno or
+ * 0. */
+static enum status check_folder_sync(int code, bool fresh, const char *folder, struct error *error)
 {
-    if (code != EIO && code != ENOSPC && code != EDQUOT) {
-        return STATUS_OK;
+    if (code == EIO || (fresh && (code == ENOSPC || code == EDQUOT))) {
+        return error_set(error, code == EIO ? STATUS_IO : STATUS_NO_SPACE,
+                         "could not sync the folder of \"%.200s\": %s", folder, strerror(code));
     }
-    return error_set(error, code == EIO ? STATUS_IO : STATUS_NO_SPACE,
-                     "could not sync the folder of \"%.200s\": %s", folder, strerror(code));
+    return STATUS_OK;
+}
+
+static enum status make_folder(const char *path, bool fresh, struct error *error)
+{
+    if (file_system()->make_folder(path, 0750) != 0 && errno != EEXIST) {
+        return error_set(error, errno == ENOSPC ? STATUS_NO_SPACE : STATUS_IO,
+                         "could not make directory \"%.200s\": %s", path, strerror(errno));
+    }
+    /* Of a new store also where the folder is there: it may be since a start that failed here. */
+    return fresh ? check_folder_sync(file_sync_parent(path), fresh, path, error) : STATUS_OK;
+}
+
+static bool has_database(const char *directory)
+{
+    char *path = path_join(directory, "forecastd.db");
+    bool there = path != NULL && file_system()->size(path) >= 0;
+    mem_free(path);
+    return there;
 }
 
 enum status sqlite_directory_make(const char *directory, struct error *error)
@@ -285,26 +304,18 @@ enum status sqlite_directory_make(const char *directory, struct error *error)
     if (length == 0 || length >= sizeof path - 32) {
         return error_set(error, STATUS_INVALID, "cannot use \"%.100s\" as a directory", directory);
     }
+    bool fresh = !has_database(directory);
     memcpy(path, directory, length + 1);
-    for (size_t i = 1; i <= length; i++) {
-        if (path[i] == '/' || path[i] == '\0') {
+    enum status status = STATUS_OK;
+    for (size_t i = 1; i <= length && status == STATUS_OK; i++) {
+        if ((path[i] == '/' || path[i] == '\0') && path[i - 1] != '/') {
             char kept = path[i];
             path[i] = '\0';
-            bool made = file_system()->make_folder(path, 0750) == 0;
-            if (!made && errno != EEXIST) {
-                return error_set(error, errno == ENOSPC ? STATUS_NO_SPACE : STATUS_IO,
-                                 "could not make directory \"%.200s\": %s", path, strerror(errno));
-            }
-            /* The store's own also where it is there: it may be since a start that failed just
-             * here. */
-            if ((made || kept == '\0') &&
-                check_folder_sync(file_sync_parent(path), path, error) != STATUS_OK) {
-                return error->status;
-            }
+            status = make_folder(path, fresh, error);
             path[i] = kept;
         }
     }
-    return STATUS_OK;
+    return status;
 }
 
 enum status sqlite_directory_lock(const char *directory, int *lock_fd, struct error *error)
@@ -452,6 +463,7 @@ static enum status sqlite_open_store(struct storage *storage, const char *path, 
         error_set(error, STATUS_NOT_FOUND, "there is no store in \"%.200s\"", path);
         goto failed;
     }
+    bool fresh = !read_only && !has_database(path);
     if (!read_only && (sqlite_directory_make(path, error) != STATUS_OK ||
                        sqlite_directory_lock(path, &state->lock_fd, error) != STATUS_OK)) {
         goto failed;
@@ -468,7 +480,8 @@ static enum status sqlite_open_store(struct storage *storage, const char *path, 
         goto failed;
     }
     int code = !read_only && file_system()->sync_folder(path) != 0 ? errno : 0;
-    if (check_folder_sync(code, state->file, error) != STATUS_OK) {
+    if (check_folder_sync(code, fresh, state->file, error) != STATUS_OK) {
+        error_wrap(error, "cannot open the store in \"%.150s\"", path);
         goto failed;
     }
     storage->counters.journal_points = state->pending;

@@ -1,16 +1,18 @@
-// Odd series: a name that has to be quoted, one that is always zero, one that is not there.
+// Odd series: a name that has to be quoted, one that is markup, one that is always zero, one that is not there.
 // SPDX-License-Identifier: Apache-2.0
 
 import { check, complaints, DESKTOP, expect, open, words } from "./browser.mjs";
 import { post, url } from "./daemon.mjs";
 
 const NAMED = 'room = 1, "old"';
+const MARKUP = "<img src=x onerror=document.title='taken'>";
 const addressOf = (series) => `${url}/#${new URLSearchParams({ series })}`;
 
 export async function odd(browser) {
   const begun = Math.floor(Date.now() / 60000) * 60000;
   const points = (value) => Array.from({ length: 60 }, (_, i) => [begun - i * 60000, value(i)]);
   await post("/api/v1/points", JSON.stringify({ series: NAMED, labels: { site: "a" }, points: points((i) => i % 7) }));
+  await post("/api/v1/points", JSON.stringify({ series: MARKUP, labels: { site: MARKUP }, points: points((i) => i % 7) }));
   await post("/api/v1/points", JSON.stringify({ series: "faults", points: points(() => 0) }));
   const page = await open(browser, DESKTOP, addressOf('{"room = 1, \\"old\\"",site="a"}'));
   await check("a name that its text has in quotes is shown in the list and above the chart", async () => {
@@ -20,6 +22,15 @@ export async function odd(browser) {
     await page.fill("#search", "room old");
     await words(page, "#found", /^1 found$/);
     await words(page, "#row-0 .series", /^room = 1, "old"$/);
+  });
+  await check("a name that is markup is a text like any other", async () => {
+    await page.fill("#search", "onerror");
+    await words(page, "#found", /^1 found$/);
+    await page.click("#row-0");
+    await words(page, "#name", /^<img src=x onerror=document\.title='taken'>$/);
+    await words(page, "#next-band", /80 %: \d/);
+    expect((await page.title()).includes("taken") === false, "the name was run");
+    expect((await page.locator("img[src=x]").count()) === 0, "the name became an element");
   });
   await check("what is always zero has no other numbers", async () => {
     await page.goto(addressOf("faults"));

@@ -153,6 +153,17 @@ def check_secrets(name, code, report):
             report(number, "a hash of a token is compared by hash_equal(), in constant time")
 
 
+# What makes markup or code of a text: names of series are strangers' texts.
+MARKUP = re.compile(r"\b(innerHTML|outerHTML|insertAdjacentHTML|createContextualFragment|document\.write|eval|new Function)\b")
+
+
+def check_page(name, text, report):
+    for number, line in enumerate(text.split("\n"), 1):
+        found = MARKUP.search(line)
+        if found:
+            report(number, f"{found.group(1)} makes markup or code of a text: use dom.js, whose texts are text")
+
+
 QUERY = re.compile(r"\b(SELECT|INSERT|UPDATE|DELETE|CREATE|DROP|ATTACH)\b.*%[^%w]|%[^%w].*\b(SELECT|INSERT|FROM|WHERE)\b", re.S)
 
 
@@ -248,6 +259,8 @@ def check_file(name):
     check_lines(name, lines, report)
     if name.endswith(HEADED) or name == "Makefile" or name == ".ci/run":
         check_head(lines, report)
+    if name.startswith("api/ui/"):
+        check_page(name, text, report)
     if name.endswith(SOURCE):
         if len(lines) > FILE_MAX and name not in FILE_EXCEPTIONS:
             report(1, f"{len(lines)} lines (at most {FILE_MAX})")

@@ -6,6 +6,7 @@
 #include "api/promql_functions.h"
 #include "api/promql_matrix.h"
 #include "api/promql_parser.h"
+#include "base/clock.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -493,6 +494,25 @@ static void test_budget(void **state)
     assert_string_equal(error.code, "promql_timeout");
 }
 
+static int64_t hurrying_ns(void)
+{
+    static _Atomic int64_t now_ns = 1000000000;
+    return atomic_fetch_add(&now_ns, INT64_C(60000000000)); /* a minute passes at each look */
+}
+
+/* What a query may take is its own `timeout`, ten seconds unless said, thirty at most: then 503 and
+ * why. */
+static void test_timeout(void **state)
+{
+    (void)state;
+    static const char target[] = "/prometheus/api/v1/query?timeout=2s&query="
+                                 "count(%7B__name__%3D~%22.*:predicted%22%7D)&time=1795355040";
+    expect(&fixture, API_GET, target, NULL, 200, "success");
+    clock_monotonic_replace(hurrying_ns);
+    expect(&fixture, API_GET, target, NULL, 503, "\"errorType\":\"timeout\"");
+    clock_monotonic_replace(NULL);
+}
+
 /* More forecasts than one answer may have; as many as it may. */
 static void test_forecast_cap(void **state)
 {
@@ -520,6 +540,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_errors, open_store, close_store),
         cmocka_unit_test_setup_teardown(test_alignment, open_store, close_store),
         cmocka_unit_test(test_budget),
+        cmocka_unit_test_setup_teardown(test_timeout, open_store, close_store),
         cmocka_unit_test_setup_teardown(test_forecast_cap, open_store, close_store),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,7 +10,6 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <time.h>
 
 #define MS INT64_C(1000000)
 
@@ -23,13 +22,6 @@ struct work {
     int64_t worked_ns, given_ns; /* processor time of its pieces; time of giving way */
 };
 
-static int64_t processor_ns(void)
-{
-    struct timespec used;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
-    return (int64_t)used.tv_sec * 1000 * MS + used.tv_nsec;
-}
-
 static void *do_work(void *context)
 {
     struct work *work = context;
@@ -38,9 +30,9 @@ static void *do_work(void *context)
     }
     int64_t now_ns = clock_monotonic_ns();
     for (int64_t i = 0; i < work->pieces_max && now_ns < work->until_ns; i++) {
-        int64_t begin_ns = processor_ns(), used_ns = 0;
+        int64_t begin_ns = clock_processor_ns(), used_ns = 0;
         while (used_ns < MS / 5) {
-            used_ns = processor_ns() - begin_ns;
+            used_ns = clock_processor_ns() - begin_ns;
         }
         work->worked_ns += used_ns;
         begin_ns = clock_monotonic_ns();
@@ -125,29 +117,57 @@ static void a_rest_of_nothing_is_none(UNUSED void **state)
     assert_true(background_rested_seconds() == before);
 }
 
-/* Work that has rested is fast again once nobody waits. */
-static void rest_ends_with_the_waiting(UNUSED void **state)
+/* Credit for an hour of rest: what ends it is that nobody waits any more, or that the process
+ * stops. */
+static void rest_ends(void (*end)(void))
 {
     struct work work = {
-        .background = true, .rest_max = 1000000, .pieces_max = INT64_MAX, .until_ns = INT64_MAX};
+        .background = true, .rest_max = 1000000, .pieces_max = 1000, .until_ns = INT64_MAX};
     pthread_t thread;
     foreground_begin();
-    work.pieces_max = 1000;
     assert_int_equal(pthread_create(&thread, NULL, do_work, &work), 0);
     clock_sleep_ms(300);
-    int64_t resting = atomic_load(&work.pieces);
-    assert_true(resting < 100); /* a thousand pieces of 0.2 ms would be over */
-    foreground_end();
+    assert_true(atomic_load(&work.pieces) < 100); /* without rest 1,000 of 0.2 ms would be over */
+    end();
+    clock_sleep_ms(50); /* a nap of a millisecond that was under way */
+    double rested = background_rested_seconds();
     pthread_join(thread, NULL);
     assert_int_equal(work.pieces, 1000);
+    assert_true(background_rested_seconds() - rested < 0.02);
+}
+
+static void nobody_waits(void)
+{
+    foreground_end();
+}
+
+static void hurry(void)
+{
+    background_hurry(true);
+}
+
+static void rest_ends_with_the_waiting(UNUSED void **state)
+{
+    rest_ends(nobody_waits);
+}
+
+static void a_process_that_stops_does_not_rest(UNUSED void **state)
+{
+    rest_ends(hurry);
+    background_hurry(false);
+    foreground_end();
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(who_waits_is_counted),      cmocka_unit_test(nobody_rests_for_nobody),
-        cmocka_unit_test(other_threads_never_rest),  cmocka_unit_test(rest_is_bought_by_work),
-        cmocka_unit_test(a_rest_of_nothing_is_none), cmocka_unit_test(rest_ends_with_the_waiting),
+        cmocka_unit_test(who_waits_is_counted),
+        cmocka_unit_test(nobody_rests_for_nobody),
+        cmocka_unit_test(other_threads_never_rest),
+        cmocka_unit_test(rest_is_bought_by_work),
+        cmocka_unit_test(a_rest_of_nothing_is_none),
+        cmocka_unit_test(rest_ends_with_the_waiting),
+        cmocka_unit_test(a_process_that_stops_does_not_rest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -205,7 +205,7 @@ static double inside80(size_t count, double noise, double walk)
 }
 
 /* Rates are fitted to the errors that the bands are made of: few of them flatter. Without the
- * widening for it 0.56 to 0.72 on walks. */
+ * widening for it 0.57 to 0.72 on walks. */
 static void bands_of_few_values_know_how_few(UNUSED void **state)
 {
     static const size_t counts[] = {8, 12, 16, 24};

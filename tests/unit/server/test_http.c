@@ -315,6 +315,55 @@ static void a_full_queue_keeps_health_alive(void **state)
     port_wait_idle(&port);
 }
 
+/* Within five seconds; what it was in the end. */
+static size_t wait_for_foreground(size_t wanted)
+{
+    for (int i = 0; i < 5000 && foreground_waiting() != wanted; i++) {
+        clock_sleep_ms(1);
+    }
+    return foreground_waiting();
+}
+
+/* Background work rests for complete requests alone, from then to their answers: clients that say
+ * nothing, or half of a body, do not hold it up. */
+static void who_waits_for_an_answer_is_counted(void **state)
+{
+    char post[512];
+    (void)state;
+    post_points(post, sizeof(post), "{\"series\":\"a\",\"timestamp\":1795354740000,\"value\":1}");
+    client_ask(&port, post, &reply);
+    assert_int_equal(wait_for_foreground(0), 0);
+    int silent = client_connect(&port);
+    int half = client_connect(&port);
+    size_t length = strlen(post);
+    char rest = post[length - 1];
+    post[length - 1] = '\0';
+    client_send(half, post);
+    clock_sleep_ms(50);
+    assert_int_equal(foreground_waiting(), 0);
+    port_hold_writer(&port);
+    client_send(half, (char[]){rest, '\0'});
+    while (atomic_load(&port.held) == 0) {
+        clock_sleep_ms(1);
+    }
+    client_read(half, false, &reply); /* answered; behind its commit the writer stands still */
+    size_t with_none = wait_for_foreground(0);
+    int second = client_connect(&port);
+    post[length - 1] = rest;
+    client_send(second, post);
+    size_t with_one = wait_for_foreground(1);
+    port_release_writer(&port); /* before anything fails: the port closes only then */
+    assert_int_equal(with_none, 0);
+    assert_int_equal(with_one, 1);
+    client_read(second, false, &reply);
+    assert_int_equal(reply.status, 200);
+    assert_int_equal(wait_for_foreground(0), 0);
+    close(silent);
+    close(half);
+    close(second);
+    port_wait_idle(&port);
+}
+
 static void waiting_long_refuses_before_the_queue_is_full(void **state)
 {
     static const char patch[] =
@@ -632,6 +681,7 @@ int main(void)
         ON(doubtful_framing_is_refused_and_closed, open_port),
         ON(foreign_hosts_are_refused_on_loopback, open_port),
         ON(a_full_queue_keeps_health_alive, open_narrow_port),
+        ON(who_waits_for_an_answer_is_counted, open_narrow_port),
         ON(waiting_long_refuses_before_the_queue_is_full, open_port),
         ON(a_client_that_leaves_early_harms_nobody, open_port),
         ON(slow_clients_are_cut_at_their_deadline, open_port),

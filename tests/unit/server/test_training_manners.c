@@ -103,6 +103,8 @@ static size_t count_nice_threads(void)
     return count;
 }
 
+static uint64_t undisturbed; /* windows of a training that nobody disturbs */
+
 static void training_threads_are_nice(void **state)
 {
     struct error error = {0};
@@ -120,6 +122,7 @@ static void training_threads_are_nice(void **state)
         scheduler_stats(scheduler, &stats);
     }
     assert_int_equal(stats.trained, 1);
+    undisturbed = stats.last_windows;
     assert_true(most >= 2); /* the scheduler's own and a lane at least */
     assert_int_equal(getpriority(PRIO_PROCESS, 0), own);
     scheduler_stop(scheduler);
@@ -145,7 +148,9 @@ static void a_training_goes_on_below_requests_without_end(void **state)
     }
     foreground_end();
     assert_int_equal(stats.trained, 1);
-    assert_true(stats.last_windows > 0);
+    print_message("%llu windows with requests without end, %llu without any\n",
+                  (unsigned long long)stats.last_windows, (unsigned long long)undisturbed);
+    assert_true(stats.last_windows >= undisturbed / 16); /* an eighth, on a quiet machine */
     assert_true(background_rested_seconds() - rested > 0.5);
     scheduler_stop(scheduler);
 }
