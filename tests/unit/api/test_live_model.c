@@ -143,6 +143,47 @@ static double path_number(json_t *root, const char *a, const char *b)
     return b ? json_number_value(json_object_get(inner, b)) : json_number_value(inner);
 }
 
+/* Thirds of the horizon, in each of which the champion stands beside the baseline. Figures that are
+ * means over values make those of the whole again, weighted by their counts. */
+static void expect_rows_that_make_the_whole(json_t *one)
+{
+    static const char *const columns[] = {"champion", "baseline"};
+    static const char *const means[] = {"coverage80", "coverage95", "smape", "pinball", "mase"};
+    json_t *rows = json_object_get(one, "by_horizon");
+    double total = path_number(one, "count", NULL);
+    assert_int_equal(json_array_size(rows), 3);
+    for (size_t c = 0; c < 2; c++) {
+        double count = 0.0, sums[5] = {0};
+        for (size_t i = 0; i < 3; i++) {
+            json_t *row = json_array_get(rows, i), *steps = json_object_get(row, "steps");
+            assert_int_equal(json_integer_value(json_array_get(steps, 0)), i * H / 3 + 1);
+            assert_int_equal(json_integer_value(json_array_get(steps, 1)), (i + 1) * H / 3);
+            assert_true(json_is_object(json_object_get(row, columns[c])));
+            double part = path_number(row, columns[c], "count");
+            assert_true(part > 0.2 * total && part == path_number(row, "count", NULL));
+            for (size_t k = 0; k < 5; k++) {
+                sums[k] += part * path_number(row, columns[c], means[k]);
+            }
+            count += part;
+        }
+        assert_true(count == total && count == path_number(one, columns[c], "count"));
+        for (size_t k = 0; k < 5; k++) {
+            double whole = path_number(one, columns[c], means[k]);
+            if (!(fabs(sums[k] / count - whole) <= 1e-5 * fmax(1.0, whole))) { /* of six digits */
+                fail_msg("%s %s: %.9g of the rows, %.9g of all", columns[c], means[k],
+                         sums[k] / count, whole);
+            }
+        }
+        double first = path_number(json_array_get(rows, 0), columns[c], "pinball");
+        double last = path_number(json_array_get(rows, 2), columns[c], "pinball");
+        assert_true(fabs(first - last) > 1e-4); /* rows of their own, not three times the whole */
+    }
+    for (size_t i = 0; i < 3; i++) {
+        json_t *row = json_array_get(rows, i);
+        assert_true(path_number(row, "champion", "wql") != path_number(row, "baseline", "wql"));
+    }
+}
+
 static void a_model_is_scored_beside_the_baseline(void **state)
 {
     struct error error = {0};
@@ -172,6 +213,7 @@ static void a_model_is_scored_beside_the_baseline(void **state)
     assert_true(path_number(one, "count", NULL) > 300);
     assert_true(path_number(one, "champion", "count") == path_number(one, "baseline", "count"));
     assert_true(path_number(one, "champion", "wql") < path_number(one, "baseline", "wql"));
+    expect_rows_that_make_the_whole(one);
     json_decref(answer);
     answer = ask("/api/v1/forecast?series=" SERIES "&at=now");
     one = json_array_get(json_object_get(answer, "forecasts"), 0);
