@@ -90,6 +90,78 @@ def test_train_serves_and_survives_a_restart():
         daemon.remove()
 
 
+def promoted(daemon, seed):
+    """Trains a small model and lets it serve, whatever the gate says; returns its id."""
+    ended = follow(daemon, train(daemon, {"steps": 20, "seed": seed}), 60)
+    assert ended["state"] == "done", ended
+    [result] = ended["result"]["models"]
+    model = daemon.get(f"/api/v1/models/{result['id']}").json
+    assert model["champion"] == result["promoted"] == (model["role"] == "champion"), (result, model)
+    assert model["verdict"] == result["reason"] == model["decisions"][-1]["reason"], (result, model)
+    if not model["champion"]:
+        answer = daemon.post_json(f"/api/v1/models/{model['id']}/promote", {})
+        assert answer.status == 200 and answer.json == {"champion": model["id"]}, answer
+        assert decision(daemon, model["id"]) == ("champion", "request", "promoted by request")
+    return model["id"]
+
+
+def decision(daemon, model):
+    """The last one about a model: its standing, who decided, and why."""
+    record = daemon.get(f"/api/v1/models/{model}").json
+    last = record["decisions"][-1]
+    assert record["verdict"] == last["reason"] and record["standing"] == last["standing"], record
+    assert (record["role"] == "champion") == (last["standing"] == "champion"), record
+    return last["standing"], last["by"], last["reason"]
+
+
+def test_another_model_serves_without_a_restart():
+    daemon = Daemon("train.every=365d", "forecast.horizon=24", "model.members=1", "model.width=16", "model.layers=1",
+                    "model.inner=32").start()
+    path = "/api/v1/forecast?series=" + quote('load{zone="a"}')
+
+    def served(model):
+        """What is answered now, twice the same: worked out, and from memory."""
+        [one] = daemon.get(path).json["forecasts"]
+        assert (one["state"], one["served_by"], one["fallback_reason"]) == ("learned", "logsparse", None), one
+        assert one["model"]["id"] == model, (model, one)
+        [again] = daemon.get(path).json["forecasts"]
+        assert again["model"]["id"] == model and again["mean"] == one["mean"], (one, again)
+        return one["mean"]
+
+    try:
+        feed(daemon, 600)
+        process = daemon.process.pid
+        for _ in range(2):
+            [one] = daemon.get(path).json["forecasts"]
+            assert (one["state"], one["model"], one["fallback_reason"]) == ("baseline", None, "no_model"), one
+            assert one["served_by"] != "logsparse", one
+        assert daemon.post_json("/api/v1/models/rollback", {}).status == 409
+
+        first = promoted(daemon, 1)
+        of_first = served(first)
+        assert of_first != one["mean"]
+        second = promoted(daemon, 2)
+        assert second != first
+        of_second = served(second)
+        assert of_second != of_first
+        assert daemon.get(f"/api/v1/models/{first}").json["role"] == "previous"
+
+        answer = daemon.post_json("/api/v1/models/rollback", {"step_ms": HOUR})
+        assert answer.status == 200 and answer.json == {"champion": first}, answer
+        assert served(first) == of_first
+        assert decision(daemon, first) == ("champion", "request", f"serves again: {second} was rolled back")
+        assert decision(daemon, second) == ("kept_back", "request", "rolled back by request")
+        again = daemon.post_json("/api/v1/models/rollback", {})
+        assert again.status == 409 and again.json["code"] == "no_previous_model", again
+
+        answer = daemon.post_json(f"/api/v1/models/{second}/promote", {})
+        assert answer.status == 200 and answer.json == {"champion": second}, answer
+        assert served(second) == of_second
+        assert daemon.process.pid == process and daemon.process.poll() is None
+    finally:
+        daemon.remove()
+
+
 def test_cancel(daemon):
     feed(daemon)
     for one in daemon.get("/api/v1/jobs").json["jobs"]:
