@@ -116,6 +116,7 @@ struct job {
     double seconds; /* 0 = the configuration's */
     uint64_t steps;
     uint64_t seed; /* 0 = the configuration's */
+    size_t seeds;  /* of a backtest: so many trainings, from `seed` on; 0 = 1 */
     char backbone[24];
     int64_t step_ms;                 /* group; 0 = all that are due */
     char selector[JOB_SELECTOR_MAX]; /* of a backtest: its series; empty = all */

@@ -112,13 +112,35 @@ static enum status read_selector(const struct call *call, const struct json_t *b
     return status;
 }
 
+/* Trainings one after another, each with the budget of one: together they have a day, as one has.
+ */
+static enum status read_seeds(const struct json_t *body, struct job *job, struct error *error)
+{
+    int64_t seeds = 1;
+    enum status status =
+        json_read_integer(body, "seeds", 1, BACKTEST_SEEDS_MAX, &seeds, NULL, error);
+    job->seeds = (size_t)seeds;
+    if (status == STATUS_OK && job->seconds * (double)seeds > SECONDS_MAX) {
+        error_set(error, STATUS_INVALID, "%zu seeds of %.15g seconds each take longer than a day",
+                  job->seeds, job->seconds);
+        error_code(error, "bad_field", "seeds");
+        return error_hint(error, "The field \"seconds\" is for each seed: all together may take "
+                                 "86400 seconds.");
+    }
+    return status;
+}
+
 static enum status read_backtest(const struct call *call, const struct json_t *body,
                                  struct job *job, struct error *error)
 {
     int64_t windows = WINDOWS_PRESET;
-    enum status status = json_check_members(body, "series horizon windows " TRAINING_FIELDS, error);
+    enum status status =
+        json_check_members(body, "series horizon windows seeds " TRAINING_FIELDS, error);
     if (status == STATUS_OK) {
         status = read_training(call, body, job, error);
+    }
+    if (status == STATUS_OK) {
+        status = read_seeds(body, job, error);
     }
     if (status == STATUS_OK) {
         status = read_horizon(call, body, job, error);

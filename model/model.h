@@ -593,6 +593,8 @@ struct backtest_result {
  */
 #define BACKTEST_DIGITS 9
 
+#define BACKTEST_SEEDS_MAX 32 /* trainings whose figures are told together */
+
 /* Rolling-origin evaluation. On success backtest_release frees what the result holds. As
  * model_train, and STATUS_CANCELLED while it forecasts too. */
 enum status backtest_run(const struct backtest_request *request, struct backtest_result *result,

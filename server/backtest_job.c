@@ -3,15 +3,18 @@
  */
 #include "server/backtest_job.h"
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "base/series_name.h"
 #include "server/backtest_report.h"
 #include "server/scheduler.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define ROWS_MAX    100
 #define HORIZON_MAX 1024
+#define SECONDS_MAX 86400.0 /* of several trainings together */
 
 struct stored {
     struct api_services *services;
@@ -93,6 +96,55 @@ static enum status choose_horizon(const struct job *job, const struct train_requ
     return STATUS_OK;
 }
 
+/* One training a seed, told as one. */
+struct seeds {
+    const struct train_request *train; /* the job's; its seed is the first */
+    struct backtest_report *report;
+    size_t index, count;
+    int64_t first_ns, this_ns; /* begin of the first, and of the one at hand */
+};
+
+static void report_seed(void *context, const struct train_progress *progress)
+{
+    const struct seeds *seeds = context;
+    struct train_progress whole = *progress;
+    char phase[48];
+    if (seeds->count > 1) {
+        double gone = (double)(clock_monotonic_ns() - seeds->this_ns) * 1e-9;
+        double before = (double)(seeds->this_ns - seeds->first_ns) * 1e-9;
+        double each =
+            seeds->index > 0 ? before / (double)seeds->index : gone + progress->seconds_left;
+        whole.fraction = ((double)seeds->index + progress->fraction) / (double)seeds->count;
+        whole.seconds_left += each * (double)(seeds->count - 1 - seeds->index);
+        snprintf(phase, sizeof(phase), "seed %zu of %zu, %s", seeds->index + 1, seeds->count,
+                 progress->phase != NULL ? progress->phase : "");
+        whole.phase = phase;
+    }
+    seeds->train->report(seeds->train->report_context, &whole);
+}
+
+/* The report refers to `first`, the result of the first seed. */
+static enum status run_seeds(struct seeds *seeds, struct backtest_request *request,
+                             struct backtest_result *first, struct error *error)
+{
+    enum status status = STATUS_OK;
+    seeds->first_ns = clock_monotonic_ns();
+    request->train.report = seeds->train->report != NULL ? report_seed : NULL;
+    request->train.report_context = seeds;
+    for (; seeds->index < seeds->count && status == STATUS_OK; seeds->index++) {
+        struct backtest_result other = {0};
+        struct backtest_result *result = seeds->index == 0 ? first : &other;
+        seeds->this_ns = clock_monotonic_ns();
+        request->train.seed = seeds->train->seed + seeds->index;
+        status = backtest_run(request, result, error);
+        if (status == STATUS_OK) {
+            backtest_report_add(seeds->report, result);
+        }
+        backtest_release(&other);
+    }
+    return status;
+}
+
 static enum status evaluate(const struct job *job, const struct train_request *train,
                             const struct stored *stored, struct text *json, struct error *error)
 {
@@ -106,18 +158,19 @@ static enum status evaluate(const struct job *job, const struct train_request *t
     struct backtest_result result = {0};
     enum status status =
         choose_horizon(job, train, stored->group.series[0].step_ms, &request.horizon, error);
+    struct backtest_report report = {
+        .backbone = train->config.backbone,
+        .horizon = request.horizon,
+        .windows = request.windows,
+        .left_out = stored->group.left_out + stored->group.unfit + stored->others,
+        .seed = train->seed,
+    };
+    struct seeds seeds = {
+        .train = train, .report = &report, .count = job->seeds > 0 ? job->seeds : 1};
     if (status == STATUS_OK) {
-        status = backtest_run(&request, &result, error);
+        status = run_seeds(&seeds, &request, &result, error);
     }
     if (status == STATUS_OK) {
-        struct backtest_report report = {
-            .backbone = train->config.backbone,
-            .horizon = request.horizon,
-            .windows = request.windows,
-            .left_out = stored->group.left_out + stored->group.unfit + stored->others,
-            .seed = train->seed,
-        };
-        backtest_report_add(&report, &result);
         backtest_report_json(&report, ROWS_MAX, json);
         status = text_status(json, "the result", error);
     }
@@ -125,12 +178,28 @@ static enum status evaluate(const struct job *job, const struct train_request *t
     return status;
 }
 
+/* A request is held against this with the seconds that it names; here are the configured ones. */
+static enum status check_time(const struct job *job, const struct train_request *train,
+                              struct error *error)
+{
+    if (job->seeds > 1 && train->seconds * (double)job->seeds > SECONDS_MAX) {
+        error_set(error, STATUS_INVALID,
+                  "%zu seeds of %g seconds each take longer than %g seconds, the most", job->seeds,
+                  train->seconds, SECONDS_MAX);
+        return error_code(error, "bad_field", "seeds");
+    }
+    return STATUS_OK;
+}
+
 enum status backtest_job_run(struct api_services *services, struct api_worker *worker,
                              const struct job *job, const struct train_request *train,
                              struct text *result, struct error *error)
 {
     struct stored stored = {.services = services};
-    enum status status = load(worker, job, train, &stored, error);
+    enum status status = check_time(job, train, error);
+    if (status == STATUS_OK) {
+        status = load(worker, job, train, &stored, error);
+    }
     if (status == STATUS_OK && stored.group.count == 0) {
         status = error_set(error, STATUS_INVALID, "no series has enough points yet");
     }

@@ -12,8 +12,6 @@
 
 #include <stdio.h>
 
-#define BACKTEST_SEEDS_MAX 32
-
 struct backtest_report {
     const char *backbone;
     size_t horizon, windows;

@@ -238,11 +238,12 @@ static enum status run_seeds(struct backtest *backtest, struct backtest_request 
     request->train.report_context = &progress;
     for (int64_t i = 0; i < backtest->seeds && status == STATUS_OK; i++) {
         char label[48];
+        uint64_t seed = (uint64_t)backtest->seed + (uint64_t)i;
         struct backtest_result other = {0};
         struct backtest_result *result = i == 0 ? first : &other;
-        snprintf(label, sizeof(label), backtest->seeds > 1 ? "backtest, seed %lld" : "backtest",
-                 (long long)(backtest->seed + i));
-        request->train.seed = (uint64_t)(backtest->seed + i);
+        snprintf(label, sizeof(label), backtest->seeds > 1 ? "backtest, seed %llu" : "backtest",
+                 (unsigned long long)seed);
+        request->train.seed = seed;
         progress_begin(&progress, label);
         status = backtest_run(request, result, error);
         progress_end(&progress);

@@ -362,15 +362,15 @@ static enum status run_group(struct scheduler *scheduler, struct progress_contex
     return STATUS_OK;
 }
 
-/* How long a job may take: its budget is for each of its groups. */
-static int64_t overdue_ms(struct scheduler *scheduler, const struct job *job, size_t groups)
+/* How long a job may take: its budget is for each of its trainings. */
+static int64_t overdue_ms(struct scheduler *scheduler, const struct job *job, size_t trainings)
 {
     struct training_settings settings = settings_of(scheduler);
     double seconds = job->seconds > 0 ? job->seconds : (job->steps > 0 ? 0 : settings.seconds);
     if (settings.overdue_ms > 0) {
         return settings.overdue_ms;
     }
-    return seconds > 0 ? (int64_t)(2e3 * seconds * (double)groups) + OVERDUE_GRACE_MS : DAY_MS;
+    return seconds > 0 ? (int64_t)(2e3 * seconds * (double)trainings) + OVERDUE_GRACE_MS : DAY_MS;
 }
 
 /* A job that the watchdog stopped was not cancelled: it failed. */
@@ -427,6 +427,14 @@ static void run_training(struct scheduler *scheduler, struct job *job)
     text_release(&result);
 }
 
+/* Its forecasts are not in the budget: it has a day at least. */
+static int64_t backtest_overdue_ms(struct scheduler *scheduler, const struct job *job)
+{
+    int64_t limit_ms = overdue_ms(scheduler, job, job->seeds > 0 ? job->seeds : 1);
+    bool given = settings_of(scheduler).overdue_ms > 0;
+    return given || limit_ms > DAY_MS ? limit_ms : DAY_MS;
+}
+
 static void run_backtest(struct scheduler *scheduler, struct job *job)
 {
     struct progress_context at = {.scheduler = scheduler, .job = job, .count = 1};
@@ -434,7 +442,7 @@ static void run_backtest(struct scheduler *scheduler, struct job *job)
     struct error error = {0};
     struct text result;
     text_init(&result, JOB_RESULT_MAX);
-    watchdog_begin(scheduler->watchdog, &job->cancel, DAY_MS);
+    watchdog_begin(scheduler->watchdog, &job->cancel, backtest_overdue_ms(scheduler, job));
     enum status status =
         backtest_job_run(scheduler->services, scheduler->worker, job, &train, &result, &error);
     status = overdue_end(scheduler, status, &error);

@@ -26,7 +26,8 @@ struct training_settings {
     size_t memory_max;
     uint64_t seed;
     int64_t overdue_ms;     /* a job that takes longer is cancelled and failed; 0 = twice its budget
-                               and OVERDUE_GRACE_MS, a day where it has none */
+                               and OVERDUE_GRACE_MS, a day where it has none; a
+                               backtest's is a day at least */
     int64_t first_delay_ms; /* between a group's first sight and its first training */
 };
 

@@ -17,7 +17,7 @@ import time
 import xml.etree.ElementTree
 
 import scoring
-from daemon import BINARY, SLOWNESS, now_ms
+from daemon import BINARY, SLOWNESS, Daemon, now_ms
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SAMPLE = os.path.join(HERE, "data", "backtest.csv")
@@ -26,6 +26,8 @@ SETTINGS = ["train.every=1d"]
 HOUR = 3600000
 CASES = {"rolling": (12, 3, []), "single": (24, 1, ["--m4"])}  # horizon, windows, options
 TINY = ["--set", "model.width=16", "--set", "model.layers=1", "--set", "model.inner=32"]
+FIGURES = {"MASE", "sMAPE", "ND", "wQL", "cover80", "width80", "cover95", "MSIS95", "quantile_crossings", "sum_absolute",
+           *(f"rho{level}" for level in (0.025, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.975))}
 MODELS = {"champion", "last_value", "drift", "seasonal_naive", "damped_trend", "seasonal_drift"}
 
 
@@ -181,16 +183,22 @@ def test_windows_are_seen_by_neither_training_nor_calibration():
     unseen()
 
 
+def check_two_seeds(result, first):
+    one, two = result["seeds"]
+    assert (one["seed"], two["seed"]) == (first, first + 1), result["seeds"]
+    mean, ends = result["models"]["champion"], result["champion_range"]
+    assert one["champion"]["MASE"] != two["champion"]["MASE"], "seeds differ"
+    assert set(ends) == FIGURES, sorted(ends)
+    for key in FIGURES:
+        values = [one["champion"][key], two["champion"][key]]
+        assert close(mean[key], sum(values) / 2, 1e-12) and ends[key] == [min(values), max(values)], key
+    return one, two
+
+
 @in_folder
 def several_seeds(folder):
     result, forecasts, _ = backtest(folder, 12, 2, "--seeds", "2")
-    one, two = result["seeds"]
-    assert (one["seed"], two["seed"]) == (3, 4), result["seeds"]
-    mean, ends = result["models"]["champion"], result["champion_range"]
-    assert one["champion"]["MASE"] != two["champion"]["MASE"], "seeds differ"
-    for key in ("MASE", "wQL", "rho0.5", "cover80"):
-        values = [one["champion"][key], two["champion"][key]]
-        assert close(mean[key], sum(values) / 2, 1e-12) and ends[key] == [min(values), max(values)], key
+    one, _ = check_two_seeds(result, 3)
     parts = scoring.cut(scoring.read_wide(SAMPLE), 12, 2, SEASON)
     want = scoring.figures(parts, forecasts, SEASON, 12)
     assert close(one["champion"]["wQL"], want["wQL"]), "the file has the first seed's forecasts"
@@ -284,7 +292,7 @@ def test_job_evaluates_stored_points_and_publishes_nothing(daemon):
     result = ended["result"]
     assert result["series"] == 2 and result["series_left_out"] == 0 and result["seed"] == 5, result
     assert result["horizon"] == 12 and result["windows"] == 2 and result["season"] == 24, result
-    assert set(result["models"]) == MODELS
+    assert set(result["models"]) == MODELS and "seeds" not in result and "champion_range" not in result
     for model in result["models"].values():
         assert model["points"] == 48 and model["wQL"] > 0 and len(model["cover80_thirds"]) == 3, model
     rows = result["by_series"]
@@ -305,6 +313,59 @@ def test_job_takes_all_series_of_the_commonest_step(daemon):
     ended = follow(daemon, post(daemon, {"horizon": 6, "windows": 1, "steps": 2}).json["id"])
     assert ended["state"] == "done", ended
     assert ended["result"]["series"] == 3 and ended["result"]["series_left_out"] == 1, ended["result"]
+
+
+def test_job_of_several_seeds_has_a_mean_and_a_range(daemon):
+    feed(daemon)
+    clear(daemon)
+    ended = follow(daemon, post(daemon, {"series": "load", "horizon": 12, "windows": 2, "steps": 2, "seed": 5,
+                                         "seeds": 2}).json["id"])
+    assert ended["state"] == "done" and ended["progress"] == 1, ended
+    assert ended["phase"] == "seed 2 of 2, forecasting", ended["phase"]
+    one, _ = check_two_seeds(ended["result"], 5)
+    rows = ended["result"]["by_series"]
+    assert close(sum(row["champion"]["MASE"] for row in rows) / len(rows), one["champion"]["MASE"]), "the first seed's"
+
+
+@in_folder
+def job_beside_command(folder):
+    start, count = (now_ms() // HOUR - 400) * HOUR, 400
+    series = {f'load{{zone="{zone}"}}': [round(100 + 30 * math.sin(2 * math.pi * (i + 3 * k) / 24)
+                                               + (i * 7919 % (1009 + 2 * k)) / 100, 2) for i in range(count)]
+              for k, zone in enumerate("abc")}
+    sample = os.path.join(folder, "sample.csv")
+    with open(sample, "w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(["timestamp", *series])
+        rows.writerows([start + i * HOUR, *(values[i] for values in series.values())] for i in range(count))
+    want, _, by_series = backtest(folder, 12, 2, "--seeds", "2", sample=sample)
+    daemon = Daemon(*SETTINGS, *TINY[1::2])
+    try:
+        daemon.start()
+        for k, (name, values) in enumerate(series.items()):
+            points = [[start + i * HOUR, value] for i, value in enumerate(values)]
+            assert daemon.points({"series": "load", "labels": {"zone": "abc"[k]}, "points": points}).status == 200, name
+        ended = follow(daemon, post(daemon, {"series": "load", "horizon": 12, "windows": 2, "steps": 2, "seed": 3,
+                                             "seeds": 2}).json["id"])
+    finally:
+        daemon.remove()
+    assert ended["state"] == "done", ended
+    got = ended["result"]
+    for key in ("series", "series_left_out", "horizon", "windows", "season", "seed", "backbone", "parameters"):
+        assert got[key] == want[key], (key, got[key], want[key])
+    for model in MODELS:
+        assert_figures(got["models"][model], want["models"][model], model)
+    for one, other in zip(got["seeds"], want["seeds"]):
+        assert one["seed"] == other["seed"], (one, other)
+        assert_figures(one["champion"], other["champion"], f"seed {one['seed']}")
+    assert_figures(got["champion_range"], want["champion_range"], "range")
+    assert len(got["seeds"]) == 2 and {row["series"] for row in got["by_series"]} == set(series) == set(by_series)
+    for row in got["by_series"]:
+        assert close(row["champion"]["wQL"], float(by_series[row["series"]]["wQL"])), row
+
+
+def test_job_says_what_the_command_says():
+    job_beside_command()
 
 
 def test_job_says_what_is_missing(daemon):
@@ -336,6 +397,20 @@ def test_job_is_cancelled_and_queued_once(daemon):
     assert time.monotonic() - begin < 8 * SLOWNESS
 
 
+def test_job_of_several_seeds_is_cancelled_between_them(daemon):
+    feed(daemon)
+    clear(daemon)
+    job = post(daemon, {"series": "load", "horizon": 12, "windows": 1, "steps": 2, "seeds": 32}).json["id"]
+    deadline = time.monotonic() + 60 * SLOWNESS
+    while not daemon.get(f"/api/v1/jobs/{job}").json["progress"] > 1 / 32:
+        assert time.monotonic() < deadline, daemon.get(f"/api/v1/jobs/{job}").json
+        time.sleep(0.02)
+    assert daemon.request("DELETE", f"/api/v1/jobs/{job}").status == 200
+    ended = follow(daemon, job, 20)
+    assert ended["state"] == "cancelled" and ended["result"] is None and ended["progress"] < 1, ended
+    assert re.fullmatch(r"seed ([2-9]|[12]\d) of 32, .+", ended["phase"]), ended["phase"]
+
+
 def test_bad_jobs_are_refused_by_name(daemon):
     feed(daemon)
     for body, status, code, param in (
@@ -343,6 +418,9 @@ def test_bad_jobs_are_refused_by_name(daemon):
             ({"horizon": "soon"}, 400, "bad_field", "horizon"), ({"horizon": [1]}, 400, "bad_field", "horizon"),
             ({"windows": 0}, 400, "bad_field", "windows"), ({"windows": 1000}, 400, "bad_field", "windows"),
             ({"windows": "3"}, 400, "bad_field", "windows"), ({"seconds": 0}, 400, "bad_field", "seconds"),
+            ({"seeds": 0}, 400, "bad_field", "seeds"), ({"seeds": 33}, 400, "bad_field", "seeds"),
+            ({"seeds": "2"}, 400, "bad_field", "seeds"), ({"seeds": 1.5}, 400, "bad_field", "seeds"),
+            ({"seeds": 32, "seconds": 2701}, 400, "bad_field", "seeds"),
             ({"steps": -1}, 400, "bad_field", "steps"), ({"seed": "x"}, 400, "bad_field", "seed"),
             ({"backbone": "nobody"}, 400, "bad_field", "backbone"), ({"series": 3}, 400, "bad_field", "series"),
             ({"series": "load{"}, 400, "bad_selector", "series"),
@@ -352,5 +430,9 @@ def test_bad_jobs_are_refused_by_name(daemon):
         answer = post(daemon, body)
         assert answer.status == status, (body, answer)
         assert answer.json["code"] == code and answer.json["param"] == param, (body, answer.json)
+    answer = post(daemon, {"seeds": 33}).json
+    assert "32" in answer["hint"], answer
+    answer = post(daemon, {"seeds": 32, "seconds": 2701}).json
+    assert "a day" in answer["detail"] and "for each seed" in answer["hint"], answer
     assert daemon.post_json("/api/v1/backtest", []).status == 400
     assert daemon.get("/api/v1/backtest").status == 405

@@ -392,7 +392,7 @@ static void test_backtest_jobs(void **state)
     struct error error = {0};
     expect(&fixture, API_POST, "/api/v1/points", POINT("s", T0, "1"), 200, NULL);
     const char *body =
-        "{\"series\":\"s\",\"horizon\":\"2h\",\"windows\":3,\"seed\":7,\"steps\":10}";
+        "{\"series\":\"s\",\"horizon\":\"2h\",\"windows\":3,\"seed\":7,\"seeds\":5,\"steps\":10}";
     expect(&fixture, API_POST, "/api/v1/backtest", body, 202, "\"kind\":\"backtest\"");
     expect(&fixture, API_POST, "/api/v1/backtest", "{}", 409, "job_queued");
     expect(&fixture, API_POST, "/api/v1/train", "{}", 202, "\"kind\":\"train\""); /* another kind */
@@ -403,6 +403,7 @@ static void test_backtest_jobs(void **state)
     assert_int_equal(job->horizon, 0);
     assert_int_equal(job->windows, 3);
     assert_int_equal(job->seed, 7);
+    assert_int_equal(job->seeds, 5);
     memset(result, 'x', sizeof(result) - 1);
     result[0] = result[sizeof(result) - 2] = '"';
     job_end(table, job, JOB_DONE, result, NULL);
@@ -420,6 +421,7 @@ static void test_backtest_jobs(void **state)
     job = job_take(table);
     assert_int_equal(job->horizon, 12);
     assert_int_equal(job->windows, 4); /* where the body says nothing */
+    assert_int_equal(job->seeds, 1);
     char *huge = mem_alloc(JOB_RESULT_MAX + 2);
     assert_non_null(huge);
     memset(huge, '1', JOB_RESULT_MAX + 1);
@@ -430,6 +432,13 @@ static void test_backtest_jobs(void **state)
     snprintf(path, sizeof(path), "/api/v1/jobs/%s", job->id);
     expect(&fixture, API_GET, path, NULL, 200, "too large to be kept");
     expect(&fixture, API_POST, "/api/v1/backtest", "{\"windows\":0}", 400, "bad_field");
+    expect(&fixture, API_POST, "/api/v1/backtest", "{\"seeds\":33}", 400, "bad_field");
+    /* All seeds together have a day. */
+    body = "{\"seeds\":32,\"seconds\":2701}";
+    expect(&fixture, API_POST, "/api/v1/backtest", body, 400, "for each seed");
+    body = "{\"seeds\":32,\"seconds\":2700}";
+    expect(&fixture, API_POST, "/api/v1/backtest", body, 202, NULL);
+    job_end(table, job_take(table), JOB_CANCELLED, NULL, NULL);
     expect(&fixture, API_POST, "/api/v1/backtest", "{\"horizon\":\"x\"}", 400, "bad_field");
     expect(&fixture, API_POST, "/api/v1/backtest", "{\"series\":\"nope\"}", 404, "unknown_series");
 }

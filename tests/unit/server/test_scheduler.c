@@ -400,6 +400,47 @@ static void a_trainer_that_hangs_is_stopped(void **state)
     scheduler_stop(scheduler);
 }
 
+static void wait_for_job(const char *id, struct job_view *view)
+{
+    for (int i = 0; i < 30000; i++) { /* as above */
+        assert_true(job_find(services.jobs, id, view));
+        job_view_release(view);
+        if (view->state != JOB_QUEUED && view->state != JOB_RUNNING) {
+            return;
+        }
+        clock_sleep_ms(10);
+    }
+    fail_msg("the job \"%s\" did not end", id);
+}
+
+/* The limit is one for all its seeds, though each of them is soon over. */
+static void a_backtest_of_too_many_seeds_is_stopped(void **state)
+{
+    static struct job_view view;
+    struct error error = {0};
+    struct job slow = {
+        .kind = "backtest", .windows = 1, .horizon = 6, .steps = 2, .seeds = BACKTEST_SEEDS_MAX};
+    struct job long_job = {
+        .kind = "backtest", .windows = 1, .horizon = 6, .seconds = 86400, .seeds = 2};
+    (void)state;
+    waves_close();
+    waves_open();
+    overdue_ms = 700;
+    struct scheduler *scheduler = start(86400000, 86400000);
+    overdue_ms = 0;
+    assert_int_equal(job_add(services.jobs, &slow, &error), STATUS_OK);
+    wait_for_job(slow.id, &view);
+    assert_int_equal(view.state, JOB_FAILED);
+    assert_non_null(strstr(view.error, "stopped by the watchdog"));
+    assert_true(view.progress < 1.0);
+    /* Seconds that may be the configuration's are looked at before anything is done. */
+    assert_int_equal(job_add(services.jobs, &long_job, &error), STATUS_OK);
+    wait_for_job(long_job.id, &view);
+    assert_int_equal(view.state, JOB_FAILED);
+    assert_non_null(strstr(view.error, "2 seeds of 86400 seconds each take longer"));
+    scheduler_stop(scheduler);
+}
+
 /* A loss that is not finite, also at the smaller rate that is tried next, ends the training. */
 static void a_trainer_that_diverges_fails(void **state)
 {
@@ -453,6 +494,7 @@ int main(void)
         cmocka_unit_test(values_and_tapes_share_the_memory),
         cmocka_unit_test(stopping_cancels_a_training),
         cmocka_unit_test(a_trainer_that_hangs_is_stopped),
+        cmocka_unit_test(a_backtest_of_too_many_seeds_is_stopped),
         cmocka_unit_test(a_trainer_that_diverges_fails),
         cmocka_unit_test(a_truncated_champion_is_put_aside_too),
         cmocka_unit_test(a_new_group_gets_its_first_model_by_itself),
