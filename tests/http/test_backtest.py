@@ -400,11 +400,12 @@ def test_job_is_cancelled_and_queued_once(daemon):
 def test_job_of_several_seeds_is_cancelled_between_them(daemon):
     feed(daemon)
     clear(daemon)
-    job = post(daemon, {"series": "load", "horizon": 12, "windows": 1, "steps": 2, "seeds": 32}).json["id"]
+    job = post(daemon, {"series": "load", "horizon": 12, "windows": 1, "seconds": 1, "seeds": 32}).json["id"]
     deadline = time.monotonic() + 60 * SLOWNESS
-    while not daemon.get(f"/api/v1/jobs/{job}").json["progress"] > 1 / 32:
-        assert time.monotonic() < deadline, daemon.get(f"/api/v1/jobs/{job}").json
+    while (body := daemon.get(f"/api/v1/jobs/{job}").json)["progress"] <= 1 / 32:
+        assert time.monotonic() < deadline, body
         time.sleep(0.02)
+    assert body["seconds_left"] > 10, ("a second for each of thirty", body)
     assert daemon.request("DELETE", f"/api/v1/jobs/{job}").status == 200
     ended = follow(daemon, job, 20)
     assert ended["state"] == "cancelled" and ended["result"] is None and ended["progress"] < 1, ended
