@@ -135,7 +135,7 @@ struct loading {
     size_t capacity, values_max;
     size_t total, taken; /* series of the group; of them met until now and wanted */
     size_t seen, wanted;
-    size_t bytes_max;
+    size_t bytes_max, held_back;
     const atomic_bool *cancel;
 };
 
@@ -156,6 +156,13 @@ static size_t count_observed(const double *values, size_t count)
         observed += !isnan(values[i]);
     }
     return observed;
+}
+
+/* As they can be seen before the part that is held back. */
+static void see_seasons(size_t held_back, struct model_series *series)
+{
+    size_t seen = series->count > held_back ? series->count - held_back : 0;
+    season_detect(series->values, seen, series->step_ms, series->seasons);
 }
 
 static enum status load_one(void *context, const struct series_info *info, int64_t step_ms,
@@ -179,8 +186,9 @@ static enum status load_one(void *context, const struct series_info *info, int64
     double *values = NULL;
     struct model_series series;
     struct series_facts facts;
-    size_t stride = loading->wanted / WITNESSES + 1;
-    struct grid_order order = {.maximum = loading->values_max, .cheap = group->count % stride != 0};
+    bool witness = group->count % (loading->wanted / WITNESSES + 1) == 0;
+    bool to_see = loading->held_back > 0 && !info->settings.has_season;
+    struct grid_order order = {.maximum = loading->values_max, .cheap = to_see || !witness};
     enum status status =
         forecast_grid(loading->worker->desk, info, &order, &values, &series, &facts, error);
     if (status != STATUS_OK && status != STATUS_NOT_FOUND) {
@@ -205,7 +213,10 @@ static enum status load_one(void *context, const struct series_info *info, int64
     series.time_zone = loading->memory->zones[at][0] ? loading->memory->zones[at] : NULL;
     loading->memory->values[at] = values;
     loading->memory->count = group->count;
-    loading->memory->seasons_known[at] = facts.with_seasons;
+    loading->memory->seasons_known[at] = to_see ? witness : facts.with_seasons;
+    if (to_see && witness) {
+        see_seasons(loading->held_back, &series);
+    }
     group->bytes += bytes;
     group->series[at] = series;
     group->ids[at] = info->id;
@@ -282,6 +293,7 @@ enum status api_group_load(struct api_worker *worker, const struct api_group_ord
                               .group = group,
                               .step_ms = order->step_ms,
                               .bytes_max = order->bytes_max,
+                              .held_back = order->held_back,
                               .cancel = order->cancel};
     memset(group, 0, sizeof(*group));
     if (each_series(worker, order->only, count_group, &loading, error) != STATUS_OK) {

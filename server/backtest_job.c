@@ -22,6 +22,7 @@ struct stored {
     struct backtest_series *series;
     char **names;  /* [group.count] */
     size_t others; /* chosen, but of another step */
+    size_t horizon;
 };
 
 static enum status name_series(struct stored *stored, struct error *error)
@@ -54,6 +55,22 @@ static void release(struct stored *stored)
     api_group_free(&stored->group);
 }
 
+/* Steps of the horizon: as asked, from a duration, or the configured ones. */
+static enum status choose_horizon(const struct job *job, const struct train_request *train,
+                                  int64_t step_ms, size_t *horizon, struct error *error)
+{
+    *horizon = job->horizon > 0 ? job->horizon : train->config.horizon;
+    if (job->horizon_ms > 0) {
+        *horizon = (size_t)((job->horizon_ms + step_ms - 1) / step_ms);
+    }
+    if (*horizon > HORIZON_MAX) {
+        error_set(error, STATUS_INVALID, "the horizon has %zu steps; %d are the most", *horizon,
+                  HORIZON_MAX);
+        return error_code(error, "bad_field", "horizon");
+    }
+    return STATUS_OK;
+}
+
 static enum status load(struct api_worker *worker, const struct job *job,
                         const struct train_request *train, struct stored *stored,
                         struct error *error)
@@ -74,26 +91,14 @@ static enum status load(struct api_worker *worker, const struct job *job,
     if (order.step_ms == 0) {
         status = error_set(error, STATUS_INVALID, "no series has enough points yet");
     } else {
+        status = choose_horizon(job, train, order.step_ms, &stored->horizon, error);
+    }
+    if (status == STATUS_OK) {
+        order.held_back = stored->horizon * job->windows;
         status = api_group_load(worker, &order, &stored->group, error);
     }
     selector_free(only);
     return status == STATUS_OK ? name_series(stored, error) : status;
-}
-
-/* Steps of the horizon: as asked, from a duration, or the configured ones. */
-static enum status choose_horizon(const struct job *job, const struct train_request *train,
-                                  int64_t step_ms, size_t *horizon, struct error *error)
-{
-    *horizon = job->horizon > 0 ? job->horizon : train->config.horizon;
-    if (job->horizon_ms > 0) {
-        *horizon = (size_t)((job->horizon_ms + step_ms - 1) / step_ms);
-    }
-    if (*horizon > HORIZON_MAX) {
-        error_set(error, STATUS_INVALID, "the horizon has %zu steps; %d are the most", *horizon,
-                  HORIZON_MAX);
-        return error_code(error, "bad_field", "horizon");
-    }
-    return STATUS_OK;
 }
 
 /* One training a seed, told as one. */
@@ -151,13 +156,12 @@ static enum status evaluate(const struct job *job, const struct train_request *t
     struct backtest_request request = {
         .series = stored->series,
         .series_count = stored->group.count,
+        .horizon = stored->horizon,
         .windows = job->windows,
         .train = *train,
     };
     request.train.memory_max = train_tape_bytes(train->memory_max, &stored->group);
     struct backtest_result result = {0};
-    enum status status =
-        choose_horizon(job, train, stored->group.series[0].step_ms, &request.horizon, error);
     struct backtest_report report = {
         .backbone = train->config.backbone,
         .horizon = request.horizon,
@@ -167,9 +171,7 @@ static enum status evaluate(const struct job *job, const struct train_request *t
     };
     struct seeds seeds = {
         .train = train, .report = &report, .count = job->seeds > 0 ? job->seeds : 1};
-    if (status == STATUS_OK) {
-        status = run_seeds(&seeds, &request, &result, error);
-    }
+    enum status status = run_seeds(&seeds, &request, &result, error);
     if (status == STATUS_OK) {
         backtest_report_json(&report, ROWS_MAX, json);
         status = text_status(json, "the result", error);

@@ -9,6 +9,7 @@ import csv
 import json
 import math
 import os
+import random
 import re
 import shutil
 import subprocess
@@ -327,41 +328,52 @@ def test_job_of_several_seeds_has_a_mean_and_a_range(daemon):
     assert close(sum(row["champion"]["MASE"] for row in rows) / len(rows), one["champion"]["MASE"]), "the first seed's"
 
 
-@in_folder
-def job_beside_command(folder):
-    start, count = (now_ms() // HOUR - 400) * HOUR, 400
-    series = {f'load{{zone="{zone}"}}': [round(100 + 30 * math.sin(2 * math.pi * (i + 3 * k) / 24)
-                                               + (i * 7919 % (1009 + 2 * k)) / 100, 2) for i in range(count)]
-              for k, zone in enumerate("abc")}
-    sample = os.path.join(folder, "sample.csv")
+def check_beside_command(folder, daemon, name, series, windows, season):
+    """A job and the command on the same points, which end with the newest hour."""
+    count = len(series["a"])
+    start = (now_ms() // HOUR - count) * HOUR
+    ids = {f'{name}{{zone="{zone}"}}': values for zone, values in series.items()}
+    sample = os.path.join(folder, f"{name}.csv")
     with open(sample, "w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
-        rows.writerow(["timestamp", *series])
-        rows.writerows([start + i * HOUR, *(values[i] for values in series.values())] for i in range(count))
-    want, _, by_series = backtest(folder, 12, 2, "--seeds", "2", sample=sample)
-    daemon = Daemon(*SETTINGS, *TINY[1::2])
-    try:
-        daemon.start()
-        for k, (name, values) in enumerate(series.items()):
-            points = [[start + i * HOUR, value] for i, value in enumerate(values)]
-            assert daemon.points({"series": "load", "labels": {"zone": "abc"[k]}, "points": points}).status == 200, name
-        ended = follow(daemon, post(daemon, {"series": "load", "horizon": 12, "windows": 2, "steps": 2, "seed": 3,
-                                             "seeds": 2}).json["id"])
-    finally:
-        daemon.remove()
+        rows.writerow(["timestamp", *ids])
+        rows.writerows([start + i * HOUR, *(values[i] for values in ids.values())] for i in range(count))
+    want, _, by_series = backtest(folder, 12, windows, "--seeds", "2", "--season", str(season), sample=sample)
+    for zone, values in series.items():
+        points = [[start + i * HOUR, value] for i, value in enumerate(values)]
+        assert daemon.points({"series": name, "labels": {"zone": zone}, "points": points}).status == 200, zone
+    ended = follow(daemon, post(daemon, {"series": name, "horizon": 12, "windows": windows, "steps": 2, "seed": 3,
+                                         "seeds": 2}).json["id"])
     assert ended["state"] == "done", ended
     got = ended["result"]
     for key in ("series", "series_left_out", "horizon", "windows", "season", "seed", "backbone", "parameters"):
-        assert got[key] == want[key], (key, got[key], want[key])
+        assert got[key] == want[key], (name, key, got[key], want[key])
     for model in MODELS:
-        assert_figures(got["models"][model], want["models"][model], model)
+        assert_figures(got["models"][model], want["models"][model], f"{name} {model}")
     for one, other in zip(got["seeds"], want["seeds"]):
         assert one["seed"] == other["seed"], (one, other)
-        assert_figures(one["champion"], other["champion"], f"seed {one['seed']}")
-    assert_figures(got["champion_range"], want["champion_range"], "range")
-    assert len(got["seeds"]) == 2 and {row["series"] for row in got["by_series"]} == set(series) == set(by_series)
+        assert_figures(one["champion"], other["champion"], f"{name} seed {one['seed']}")
+    assert_figures(got["champion_range"], want["champion_range"], f"{name} range")
+    assert len(got["seeds"]) == 2 and {row["series"] for row in got["by_series"]} == set(ids) == set(by_series)
     for row in got["by_series"]:
         assert close(row["champion"]["wQL"], float(by_series[row["series"]]["wQL"])), row
+
+
+@in_folder
+def job_beside_command(folder):
+    chance = random.Random(7)
+
+    def values(wave_from):
+        return [round(chance.gauss(100, 5) + (40 * math.sin(2 * math.pi * i / 24) if i >= wave_from else 0), 2)
+                for i in range(480)]
+    daemon = Daemon(*SETTINGS, *TINY[1::2])
+    try:
+        daemon.start()
+        check_beside_command(folder, daemon, "load", {zone: values(0) for zone in "abc"}, 2, SEASON)
+        # No season can be seen but in what is held back.
+        check_beside_command(folder, daemon, "late", {"a": values(240)}, 20, 1)
+    finally:
+        daemon.remove()
 
 
 def test_job_says_what_the_command_says():
