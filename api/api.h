@@ -330,8 +330,8 @@ struct api_group_order {
     const struct selector *only; /* NULL: all series of the step */
     int64_t step_ms;
     size_t values_max, bytes_max; /* of a series; of all together */
-    size_t held_back; /* newest values of a series that decide nothing about its seasons */
-    const atomic_bool *cancel;    /* NULL: nobody cancels; STATUS_CANCELLED where it is set */
+    size_t held_back;          /* newest values of a series that decide nothing about its seasons */
+    const atomic_bool *cancel; /* NULL: nobody cancels; STATUS_CANCELLED where it is set */
 };
 enum status api_group_load(struct api_worker *worker, const struct api_group_order *order,
                            struct api_group *group, struct error *error) MUST_USE;
