@@ -206,6 +206,8 @@ def run_pjm(arguments):
         failed += result is None
         for model in ("champion", "seasonal_naive") if result else ():
             rows += rows_of("pjm", name, model, kept_figures(result["models"][model]))
+        if result:
+            rows += rows_of("pjm", name, "training", {"seconds": result["train_seconds"]})
     write_rows(arguments.csv, rows)
     return failed
 
@@ -217,6 +219,8 @@ def run_m4(arguments):
         for model in ("champion", "seasonal_drift") + RIVALS if result else ():
             metrics = result["models"][model]
             rows += rows_of("m4", name, model, {"OWA": metrics["OWA"], **kept_figures(metrics)})
+        if result:
+            rows += rows_of("m4", name, "training", {"seconds": result["train_seconds"]})
     write_rows(arguments.csv, rows)
     return failed
 
@@ -341,7 +345,7 @@ def m4_tables(rows):
     line = budget_line(cases)
     keys = ("OWA", "MASE", "sMAPE", "wQL", "cover80", "cover95")
     body = [[model.replace("_", " ")] + [number(measures.get(key)) for key in keys]
-            for models in cases.values() for model, measures in models.items()]
+            for models in cases.values() for model, measures in models.items() if "MASE" in measures]
     return [line, table(["M4 Hourly, last 48 of train"] + list(keys), body)]
 
 
