@@ -27,6 +27,8 @@
 #define EVERY_MS  DAY_MS
 #define AFTER_MS  (EVERY_MS + EVERY_MS / 5) /* an interval is a tenth longer or shorter */
 #define BEFORE_MS (EVERY_MS - EVERY_MS / 5)
+#define GROWN_MS  (6 * MINUTE_MS) /* longer than growth waits behind the last training */
+#define SOON_MS   (3 * MINUTE_MS) /* and shorter, by more than any of these tests takes */
 
 static atomic_llong wall_ms;      /* what the wall clock is set ahead */
 static atomic_llong monotonic_ms; /* what has gone by besides real time */
@@ -68,25 +70,37 @@ static int close_clocks(void **state)
     return failed;
 }
 
-/* One point more of each series: without any nothing is trained again. */
-static void store_more(void)
+/* The next `count` points of one series. */
+static void store_points(const char *name, int64_t *steps, size_t count, double value)
 {
-    static int64_t steps;
-    static const char *const names[] = {"boiler.a", "boiler.b"};
     struct error error = {0};
     struct write_batch *batch = NULL;
     struct write_result result;
+    uint32_t number;
     int64_t first_ms = real_ms(CLOCK_REALTIME) / HOUR_MS * HOUR_MS;
-    assert_int_equal(write_batch_new(services.storage, 2, &batch, &error), STATUS_OK);
-    for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
-        uint32_t number;
-        struct point point = {.time_ms = first_ms + steps * HOUR_MS, .value = 20};
-        assert_int_equal(write_batch_series(batch, names[i], strlen(names[i]), &number, &error),
-                         STATUS_OK);
+    assert_int_equal(write_batch_new(services.storage, count, &batch, &error), STATUS_OK);
+    assert_int_equal(write_batch_series(batch, name, strlen(name), &number, &error), STATUS_OK);
+    for (size_t i = 0; i < count; i++) {
+        struct point point = {.time_ms = first_ms + (*steps)++ * HOUR_MS, .value = value};
         assert_int_equal(write_batch_point(batch, number, point, &error), STATUS_OK);
     }
-    steps++;
     assert_int_equal(writer_write_take(services.writer, batch, &result, &error), STATUS_OK);
+}
+
+static int64_t steps_of_a, steps_of_b; /* that were stored behind the waves */
+
+/* One point more of each series: without any nothing is trained again. */
+static void store_more(void)
+{
+    store_points("boiler.a", &steps_of_a, 1, 20);
+    store_points("boiler.b", &steps_of_b, 1, 20);
+}
+
+static size_t stored_points(void)
+{
+    struct storage_stats stats;
+    storage_stats(services.storage, &stats);
+    return (size_t)stats.points;
 }
 
 static struct scheduler *start(void)
@@ -190,11 +204,49 @@ static void a_start_at_another_time_trains_once(void **state)
     }
 }
 
+/* Half as many points again make a training due, once, but not soon behind the last one. Fewer make
+ * none, whatever they say: here a series moves to another level. */
+static void growth_by_half_trains_once(void **state)
+{
+    struct scheduler_stats stats = {0};
+    char id[48];
+    (void)state;
+    admit(200, true, id);
+    waves_close(); /* a closed job table takes no more */
+    waves_open();
+    size_t points = stored_points();
+    struct scheduler *scheduler = start();
+    for (int i = 0; i < TRAININGS && stats.next_due_ms == 0; i++) { /* it has counted the points */
+        clock_sleep_ms(10);
+        scheduler_stats(scheduler, &stats);
+    }
+    assert_true(stats.next_due_ms > 0);
+    store_points("boiler.a", &steps_of_a, 30, 200);
+    store_points("boiler.b", &steps_of_b, points / 2 - 50, 20);
+    atomic_fetch_add(&monotonic_ms, GROWN_MS);
+    expect_rest(scheduler, 0);
+    store_points("boiler.b", &steps_of_b, 21, 20);
+    wait_for_trainings(scheduler, 1);
+    atomic_fetch_add(&monotonic_ms, GROWN_MS); /* without growth */
+    expect_rest(scheduler, 1);
+    store_points("boiler.b", &steps_of_b, 30, -200); /* and with hardly any */
+    expect_rest(scheduler, 1);
+    store_points("boiler.b", &steps_of_b, points, 20);
+    wait_for_trainings(scheduler, 2);
+    store_points("boiler.b", &steps_of_b, 3 * points, 20);
+    atomic_fetch_add(&monotonic_ms, SOON_MS);
+    expect_rest(scheduler, 2);
+    atomic_fetch_add(&monotonic_ms, GROWN_MS - SOON_MS);
+    wait_for_trainings(scheduler, 3);
+    scheduler_stop(scheduler);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_wall_clock_that_jumps_trains_nothing),
         cmocka_unit_test(a_start_at_another_time_trains_once),
+        cmocka_unit_test(growth_by_half_trains_once),
     };
     return cmocka_run_group_tests(tests, open_clocks, close_clocks);
 }
