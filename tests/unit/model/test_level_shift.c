@@ -3,6 +3,7 @@
  */
 #include "base/random.h"
 #include "tests/unit/model/model_test.h"
+#include "tests/watched.h"
 
 #include <string.h>
 
@@ -10,15 +11,27 @@
 
 static double values[LENGTH], scratch[3 * LENGTH];
 
-enum kind { SEASON, NOISE, TREND, WALK, BURSTS, COUNTS, CONSTANT, PULSES, KINDS };
+enum kind { SEASON, NOISE, TREND, WALK, BURSTS, COUNTS, CONSTANT, PULSES, RETURNING, HEAVY, KINDS };
+
+/* Of Student's t with three degrees of freedom, scaled to a deviation of 1. */
+static double heavy_noise(struct random *random, double noise)
+{
+    double square = 0.0;
+    for (size_t i = 0; i < 3; i++) {
+        double one = random_normal(random);
+        square += one * one;
+    }
+    return noise / sqrt(square);
+}
 
 static void make(enum kind kind, uint64_t seed)
 {
     struct random random;
     random_init(&random, seed, 1);
-    double level = 50.0;
+    double level = 50.0, returning = 0.0;
     for (size_t t = 0; t < LENGTH; t++) {
         double noise = random_normal(&random);
+        returning = 0.7 * returning + sqrt(0.51) * noise; /* of deviation 1, too */
         level += kind == WALK ? noise : (kind == TREND ? 0.05 : 0.0);
         double shapes[KINDS] = {
             level + 10.0 * sin(2.0 * M_PI * (double)t / 24.0) + noise,
@@ -29,6 +42,8 @@ static void make(enum kind kind, uint64_t seed)
             random_uniform(&random) < 0.1 ? 3.0 : 0.0,
             level,
             level + (t % 24 < 8 ? 30.0 : 0.0) + noise, /* a working day */
+            level + returning,
+            level + (kind == HEAVY ? heavy_noise(&random, noise) : 0.0),
         };
         values[t] = shapes[kind];
     }
@@ -64,6 +79,50 @@ static void finds_a_shift_within_sixteen_values(UNUSED void **state)
             level_shift_apply(&shift, values, LENGTH);
             struct level_shift again;
             assert_false(find(kinds[k], LENGTH, &again));
+        }
+    }
+}
+
+static double share_found(enum kind kind, double jump, uint64_t seeds)
+{
+    double found = 0.0;
+    for (uint64_t seed = 1; seed <= seeds; seed++) {
+        struct level_shift shift;
+        size_t at = LENGTH - 50 - seed % 24;
+        make(kind, seed);
+        for (size_t t = at; t < LENGTH; t++) {
+            values[t] += seed % 2 == 0 ? jump : -jump;
+        }
+        bool known = find(kind, at + 16, &shift) && shift.at + 1 >= at && shift.at <= at + 1;
+        found += known ? 1.0 : 0.0;
+    }
+    return found / (double)seeds;
+}
+
+/* The table of docs/data.md: what share of shifts is known after sixteen values, and their place,
+ * by their size in deviations of the noise. Of fewer seeds the shares are coarser. */
+static void small_shifts_are_found_as_often_as_documented(void **state UNUSED)
+{
+    enum { SEEDS = WATCHED_OR(40, 1000) };
+    static const double jumps[] = {3.0, 4.0, 5.0, 6.0, 10.0};
+    static const struct {
+        enum kind kind;
+        double shares[5];
+    } rows[] = {{NOISE, {0.002, 0.483, 0.997, 0.999, 1.0}},
+                {SEASON, {0.0, 0.254, 0.96, 1.0, 1.0}},
+                {PULSES, {0.0, 0.254, 0.96, 1.0, 1.0}},
+                {RETURNING, {0.05, 0.503, 0.944, 0.998, 1.0}},
+                {HEAVY, {0.814, 0.953, 0.98, 0.986, 0.999}}};
+    for (size_t r = 0; r < sizeof(rows) / sizeof(rows[0]); r++) {
+        for (size_t j = 0; j < 5; j++) {
+            double share = share_found(rows[r].kind, jumps[j], SEEDS);
+            /* Three standard errors, and the rounding of the table. */
+            double expected = rows[r].shares[j];
+            double error = sqrt(expected * (1.0 - expected) / SEEDS);
+            if (fabs(share - expected) > 3.0 * error + 0.005) {
+                fail_msg("kind %d: %g deviations, %.1f %% found", (int)rows[r].kind, jumps[j],
+                         100.0 * share);
+            }
         }
     }
 }
@@ -155,6 +214,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(finds_a_shift_within_sixteen_values),
+        cmocka_unit_test(small_shifts_are_found_as_often_as_documented),
         cmocka_unit_test(is_silent_where_nothing_shifted),
         cmocka_unit_test(moves_the_past),
         cmocka_unit_test(knows_counters),
