@@ -24,8 +24,8 @@ enum status arena_init(struct arena *arena, size_t capacity, struct error *error
 /* Gives the block back; the struct may be initialised again. Harmless on a zeroed struct. */
 void arena_release(struct arena *arena);
 
-/* Uninitialised bytes, 64-byte aligned; NULL where the arena is full (the caller decides whether
- * that is a bug or an error). */
+/* Uninitialised bytes, 64-byte aligned; NULL where the arena is full (the caller decides whether that
+ * is a bug or an error). */
 void *arena_alloc(struct arena *arena, size_t size);
 
 /* As arena_alloc for count * size bytes, zeroed; NULL on overflow too. */

@@ -10,7 +10,8 @@
 /* Prints file, line and expression to standard error and aborts. */
 _Noreturn void check_failed(const char *expression, const char *file, int line);
 
-#define CHECK(expression) ((expression) ? (void)0 : check_failed(#expression, __FILE__, __LINE__))
+#define CHECK(expression)                                                                          \
+    ((expression) ? (void)0 : check_failed(#expression, __FILE__, __LINE__))
 
 #ifdef FORECASTD_DEBUG
 #define SLOW_CHECK(expression) CHECK(expression)

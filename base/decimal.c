@@ -286,8 +286,8 @@ size_t decimal_write_double(char *out, double value)
     if (!(positive >= 1e-5 && positive < 1e15)) {
         return write_slowly(out, value);
     }
-    /* Most readings have few decimals. m / 10^k rounds correctly, so equality proves the digits;
-     * one decimal too many is a zero at the end, which is left out. */
+    /* Most readings have few decimals. m / 10^k rounds correctly, so equality proves the digits; one
+     * decimal too many is a zero at the end, which is left out. */
     for (int places = 2; places <= 6; places += 2) {
         double scaled = positive * decimal_powers[places];
         if (scaled >= 0x1p53) {

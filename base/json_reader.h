@@ -19,15 +19,15 @@
 #define JSON_DEPTH_MAX 24 /* OpenTelemetry's metrics nest to 18 */
 
 enum json_token {
-    JSON_END,    /* the document is complete and only blanks follow */
-    JSON_BROKEN, /* syntax error: json_error() tells */
+    JSON_END,          /* the document is complete and only blanks follow */
+    JSON_BROKEN,       /* syntax error: json_error() tells */
     JSON_OBJECT_BEGIN,
     JSON_OBJECT_END,
     JSON_ARRAY_BEGIN,
     JSON_ARRAY_END,
-    JSON_KEY,    /* text, text_length; the value follows */
-    JSON_STRING, /* text, text_length */
-    JSON_NUMBER, /* number; and integer where is_integer */
+    JSON_KEY,          /* text, text_length; the value follows */
+    JSON_STRING,       /* text, text_length */
+    JSON_NUMBER,       /* number; and integer where is_integer */
     JSON_TRUE,
     JSON_FALSE,
     JSON_NULL,
@@ -37,18 +37,17 @@ struct json_reader {
     const char *cursor;
     const char *end;
     const char *begin;
-    const char *text; /* of the last key or string: points into the input, or into scratch where it
-                         had escapes */
+    const char *text;     /* of the last key or string: points into the input, or into scratch where it had escapes */
     size_t text_length;
     double number;
     int64_t integer;
-    int is_integer; /* written without fraction or exponent and fits int64 */
+    int is_integer;       /* written without fraction or exponent and fits int64 */
     int depth;
     unsigned char kind[JSON_DEPTH_MAX + 1]; /* private: what is open, and what may come */
     unsigned char state;
-    unsigned char last;  /* private: the token last returned */
-    const char *problem; /* why JSON_BROKEN */
-    char scratch[1024];  /* a longer string with escapes is JSON_BROKEN */
+    unsigned char last;   /* private: the token last returned */
+    const char *problem;  /* why JSON_BROKEN */
+    char scratch[1024];   /* a longer string with escapes is JSON_BROKEN */
 };
 
 void json_reader_init(struct json_reader *reader, const char *bytes, size_t length);
@@ -59,13 +58,12 @@ enum json_token json_next(struct json_reader *reader);
  * scalar there is nothing left to skip, and its token is returned again. */
 enum json_token json_skip_value(struct json_reader *reader);
 
-/* Byte offset, line and column (from 1) of the cursor and the reason, as STATUS_INVALID with code
- * bad_json. */
+/* Byte offset, line and column (from 1) of the cursor and the reason, as STATUS_INVALID with code bad_json. */
 enum status json_error(const struct json_reader *reader, struct error *error);
 
 /* The correctly rounded double of a JSON number; exposed for the CSV and line readers. Returns the
- * number of bytes used, 0 where there is no number (or one of more than 1023 bytes). Beyond the
- * range of a double the number is infinite, beyond the small end 0: whoever stores it must look. */
+ * number of bytes used, 0 where there is no number (or one of more than 1023 bytes). Beyond the range of
+ * a double the number is infinite, beyond the small end 0: whoever stores it must look. */
 size_t json_parse_number(const char *bytes, size_t length, double *number, int64_t *integer,
                          int *is_integer);
 

@@ -33,8 +33,7 @@ char *mem_copy_text(const char *text, size_t length) __attribute__((malloc));
 
 void mem_free(void *block);
 
-/* Bytes handed out and not yet freed, as the allocator rounds them, and the highest value so far.
- */
+/* Bytes handed out and not yet freed, as the allocator rounds them, and the highest value so far. */
 size_t mem_bytes_in_use(void);
 size_t mem_bytes_peak(void);
 

@@ -27,12 +27,12 @@ enum option_type {
 struct option {
     const char *name; /* "storage.path", or "kernel" in a backbone's table */
     enum option_type type;
-    const char *preset;      /* the default, as text */
+    const char *preset; /* the default, as text */
     double minimum, maximum; /* inclusive, in the field's unit; ignored for text, bool and choice */
     const char *const *choices; /* NULL-terminated, for OPTION_CHOICE */
     size_t offset, size;
-    int reloadable;   /* may change while running (SIGHUP) */
-    int secret;       /* masked when printed */
+    int reloadable; /* may change while running (SIGHUP) */
+    int secret;     /* masked when printed */
     const char *help; /* one sentence */
 };
 
@@ -43,8 +43,7 @@ struct option {
 /* All fields to their presets. Asserts that every preset is valid. */
 void options_defaults(const struct option *table, size_t count, void *target);
 
-/* One option by name. `origin` ("--set", "FORECASTD_SERVER_LISTEN", "file:12") goes into the error.
- */
+/* One option by name. `origin` ("--set", "FORECASTD_SERVER_LISTEN", "file:12") goes into the error. */
 enum status options_set(const struct option *table, size_t count, void *target, const char *name,
                         const char *value, const char *origin, struct error *error) MUST_USE;
 

@@ -19,7 +19,7 @@ struct queue {
     struct queue_place {
         void *item;
         int64_t since_ns; /* monotonic: when it was pushed */
-    } * places;           /* guarded by lock, as all below */
+    } *places; /* guarded by lock, as all below */
     size_t capacity;
     size_t head;
     size_t count;

@@ -16,9 +16,9 @@ struct random {
 /* `stream` separates independent users of one seed (layer, lane, shard, step ...). */
 void random_init(struct random *random, uint64_t seed, uint64_t stream);
 uint64_t random_next(struct random *random);
-double random_uniform(struct random *random);                 /* [0, 1) */
-double random_normal(struct random *random);                  /* mean 0, variance 1 */
-uint64_t random_below(struct random *random, uint64_t bound); /* 0 .. bound-1, unbiased */
+double random_uniform(struct random *random);                   /* [0, 1) */
+double random_normal(struct random *random);                    /* mean 0, variance 1 */
+uint64_t random_below(struct random *random, uint64_t bound);   /* 0 .. bound-1, unbiased */
 
 /* Bytes from the operating system, for keys and secrets; aborts where there are none. */
 void random_secret(void *bytes, size_t length);

@@ -1,15 +1,14 @@
 /* Names of series: canonical text name{key="value",...}, its reading and writing, and selectors.
  * SPDX-License-Identifier: Apache-2.0
  *
- * The canonical text is the identity of a series everywhere: in the store, in answers, in files.
- * Keys are sorted bytewise; a label with an empty value is the same as no label; without labels
- * there are no braces. In values \ " and newline are written \\ \" \n. A name that holds one of { }
- * " \ , = or a blank at an end is written in Prometheus 3's form {"the name",key="value"}, so that
- * the text can always be read back.
+ * The canonical text is the identity of a series everywhere: in the store, in answers, in files. Keys
+ * are sorted bytewise; a label with an empty value is the same as no label; without labels there are
+ * no braces. In values \ " and newline are written \\ \" \n. A name that holds one of { } " \ , = or a
+ * blank at an end is written in Prometheus 3's form {"the name",key="value"}, so that the text can
+ * always be read back.
  *
  * Limits: name 1 to 512 bytes, at most 32 labels, key 1 to 64 bytes [a-zA-Z_][a-zA-Z0-9_.-]*, value
- * up to 256 bytes, whole text up to SERIES_TEXT_MAX. UTF-8 must be valid, without control
- * characters.
+ * up to 256 bytes, whole text up to SERIES_TEXT_MAX. UTF-8 must be valid, without control characters.
  */
 #ifndef BASE_SERIES_NAME_H
 #define BASE_SERIES_NAME_H
@@ -21,7 +20,7 @@
 #include <stddef.h>
 
 #define SERIES_LABELS_MAX 32
-#define SERIES_TEXT_MAX   4096
+#define SERIES_TEXT_MAX 4096
 
 struct slice {
     const char *bytes;
@@ -33,10 +32,9 @@ struct series_label {
     struct slice value;
 };
 
-/* Canonical text of a name and labels in any order, written to `out` (SERIES_TEXT_MAX bytes, no
- * zero byte needed); sorts `labels` in place. STATUS_INVALID names the fault (codes
- * bad_series_name, bad_label, duplicate_label, too_many_labels). Fast: called for each point of an
- * ingest body. */
+/* Canonical text of a name and labels in any order, written to `out` (SERIES_TEXT_MAX bytes, no zero
+ * byte needed); sorts `labels` in place. STATUS_INVALID names the fault (codes bad_series_name,
+ * bad_label, duplicate_label, too_many_labels). Fast: called for each point of an ingest body. */
 enum status series_name_write(struct slice name, struct series_label *labels, size_t label_count,
                               char out[SERIES_TEXT_MAX], size_t *length,
                               struct error *error) MUST_USE;
@@ -59,8 +57,8 @@ enum status selector_parse(const char *text, size_t length, struct selector **ou
 void selector_free(struct selector *selector);
 bool selector_matches(const struct selector *selector, const char *canonical, size_t length);
 
-/* The canonical text where the selector can only mean one series (a name and = matchers only), as
- * the quick way in; false otherwise. */
+/* The canonical text where the selector can only mean one series (a name and = matchers only), as the
+ * quick way in; false otherwise. */
 bool selector_exact(const struct selector *selector, char out[SERIES_TEXT_MAX], size_t *length);
 
 #endif

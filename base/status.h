@@ -11,7 +11,7 @@
 #ifndef BASE_STATUS_H
 #define BASE_STATUS_H
 
-#define MUST_USE                   __attribute__((warn_unused_result))
+#define MUST_USE __attribute__((warn_unused_result))
 #define PRINTF_LIKE(string, first) __attribute__((format(printf, string, first)))
 
 #define STATUS_LIST(X)                                                                             \
@@ -52,13 +52,11 @@ const char *status_text(enum status status);
 /* The stable snake_case code of a status: "not_found", "no_memory" ...; never NULL. */
 const char *status_code(enum status status);
 
-/* Fill `error` (code, param and hint cleared) and return `status`, so that a failing line is one
- * line. */
+/* Fill `error` (code, param and hint cleared) and return `status`, so that a failing line is one line. */
 enum status error_set(struct error *error, enum status status, const char *format, ...)
     PRINTF_LIKE(3, 4);
 
-/* Put "what we were doing: " in front of the text already there; returns the status already there.
- */
+/* Put "what we were doing: " in front of the text already there; returns the status already there. */
 enum status error_wrap(struct error *error, const char *format, ...) PRINTF_LIKE(2, 3);
 
 /* Add the machine code and the parameter at fault (either may be NULL); returns error->status. */

