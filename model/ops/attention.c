@@ -160,23 +160,23 @@ struct room {
     real *unwanted;          /* gradients that nobody wants: d v, d qk, d k beside, d v beside */
 };
 
-/* Scratch of the kernels alone. */
+/* Scratch of the kernels alone: also for fewer steps, which may prefer the dense kernel. */
 static size_t kernel_scratch(const struct attention_kept *kept, size_t length, size_t width)
 {
-    size_t size = 0;
+    size_t size = kernels()->attention_scratch(length, length, width);
     for (size_t h = 0; h < kept->attention.heads; h++) {
         const struct pattern *pattern = attention_pattern(&kept->attention, h);
-        size_t wanted =
-            pattern_prefers_dense(pattern, length)
-                ? kernels()->attention_scratch(length, width)
-                : kernels()->attention_sparse_scratch(length, width, pattern->offset_count);
-        size = larger(size, wanted);
+        if (!pattern_prefers_dense(pattern, length)) {
+            size_t offsets = pattern->offset_count;
+            size = larger(size, kernels()->attention_sparse_scratch(length, width, offsets));
+        }
     }
     for (size_t n = 0; n < kept->attention.beside_count; n++) {
         const struct pattern *pattern = kept->beside[n].pattern;
+        size_t keys = kept->beside[n].k->shape[1];
         size_t wanted =
             pattern == NULL
-                ? kernels()->attention_scratch(length, width)
+                ? kernels()->attention_scratch(length, keys, width)
                 : kernels()->attention_sparse_scratch(length, width, pattern->offset_count);
         size = larger(size, wanted);
     }

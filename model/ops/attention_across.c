@@ -34,9 +34,11 @@ static struct attention_head head_of(const struct attention_kept *kept, struct t
     };
 }
 
-static size_t kernel_scratch(const struct attention_kept *kept, const struct tensor *q)
+static size_t kernel_scratch(const struct attention_kept *kept, const struct tensor *q,
+                             const struct tensor *k)
 {
-    return kernels()->attention_scratch(q->shape[1], attention_head_width(q, &kept->attention));
+    return kernels()->attention_scratch(q->shape[1], k->shape[1],
+                                        attention_head_width(q, &kept->attention));
 }
 
 static void across_back(struct tape *tape, const struct node *node)
@@ -44,7 +46,7 @@ static void across_back(struct tape *tape, const struct node *node)
     const struct attention_kept *kept = node->context;
     struct tensor *const *in = node->in;
     real *scratch = tape_backward_scratch(tape, node->scratch);
-    real *unwanted = scratch + kernel_scratch(kept, in[0]);
+    real *unwanted = scratch + kernel_scratch(kept, in[0], in[1]);
     real *d_q = attention_slopes(tape, in[0], &unwanted);
     real *d_k = attention_slopes(tape, in[1], &unwanted);
     real *d_v = attention_slopes(tape, in[2], &unwanted);
@@ -74,7 +76,7 @@ struct tensor *op_attention_across(struct tape *tape, struct tensor *q, struct t
     kept->attention = *attention;
     kept->log_sum = tape_bytes(tape, tensor_rows(q) * attention->heads * sizeof(real));
     struct tensor *inputs[] = {q, k, v};
-    size_t size = kernel_scratch(kept, q);
+    size_t size = kernel_scratch(kept, q, k);
     size_t mark = tape_scratch_begin(tape);
     real *scratch = tape_bytes(tape, size * sizeof(real));
     for (size_t b = 0; tape_computes(tape) && b < q->shape[0]; b++) {

@@ -204,7 +204,8 @@ struct kernels {
     void (*add_row)(size_t rows, size_t width, const real *row, real *y);
     void (*column_sums)(size_t rows, size_t width, const real *x, real *sum);
 
-    size_t (*attention_scratch)(size_t length, size_t width);
+    /* Reals of scratch for one head: `length` queries, `keys` keys. */
+    size_t (*attention_scratch)(size_t length, size_t keys, size_t width);
     void (*attention)(const struct attention_head *head);
     void (*attention_back)(const struct attention_head *head);
     size_t (*attention_sparse_scratch)(size_t length, size_t width, size_t offsets);

@@ -18,7 +18,7 @@
 
 /* Queries of a block: whole vectors and quads. Their rows stay in the first cache, the keys of all
  * their offsets in the second. */
-#define BLOCK ((size_t)64)
+#define BLOCK ((size_t)32)
 
 /* Shifts that are swept over a block together. */
 #define SHIFTS_AT_ONCE ((size_t)16)
@@ -32,7 +32,8 @@ struct buffers {
     real *blocked;   /* [BLOCK + T + BLOCK]: 0 or -infinity by key; NULL where all are valid */
     int32_t *shifts; /* ascending: how far behind its query a key is; negative: ahead of it */
     size_t shift_count;
-    size_t from, to; /* shifts that matter to the block */
+    size_t rows;     /* of the block in hand, with those behind the end that fill its vectors */
+    size_t from, to; /* shifts that matter to it */
 };
 
 static size_t rows_size(size_t length, size_t width)
@@ -51,12 +52,15 @@ static void copy_rows(const real *restrict rows, size_t row_step, size_t count, 
                       real factor, real *restrict to)
 {
     size_t whole_width = round_lanes(width);
+    size_t vectors = width / LANES * LANES;
     for (size_t t = 0; t < count; t++) {
-        for (size_t c = 0; c < width; c++) {
-            to[t * whole_width + c] = factor * rows[t * row_step + c];
+        const real *from = rows + t * row_step;
+        real *row = to + t * whole_width;
+        for (size_t c = 0; c < vectors; c += LANES) {
+            store(row + c, factor * load(from + c));
         }
-        for (size_t c = width; c < whole_width; c++) {
-            to[t * whole_width + c] = 0;
+        if (vectors < width) {
+            store(row + vectors, factor * load_some(from + vectors, width - vectors));
         }
     }
 }
@@ -162,19 +166,26 @@ static size_t block_rows(const struct attention_head *head, size_t t)
     return smaller(head->length - t, BLOCK);
 }
 
+/* n rows as whole vectors and whole quads. */
+static size_t round_rows(size_t n)
+{
+    return LANES < QUAD ? (n + QUAD - 1) / QUAD * QUAD : round_lanes(n);
+}
+
 /* Turns to the block of queries from t on: its rows (zeros behind the end), its shifts: those that
  * lead from at least one query to a key. */
 static void take_block(const struct attention_head *head, struct buffers *buffers, size_t t)
 {
     size_t rows = block_rows(head, t);
-    size_t size = BLOCK * buffers->width;
-    memset(buffers->q + rows * buffers->width, 0, (BLOCK - rows) * buffers->width * sizeof(real));
+    size_t width = buffers->width;
+    buffers->rows = round_rows(rows);
+    memset(buffers->q + rows * width, 0, (buffers->rows - rows) * width * sizeof(real));
     copy_rows(head->q + t * head->qk_step, head->qk_step, rows, head->width, head->scale,
               buffers->q);
-    memset(buffers->sum, 0, size * sizeof(real));
+    memset(buffers->sum, 0, buffers->rows * width * sizeof(real));
     ptrdiff_t first = (ptrdiff_t)t - (ptrdiff_t)head->length + 1;
     buffers->from = shifts_below(buffers, first);
-    buffers->to = shifts_below(buffers, (ptrdiff_t)(t + BLOCK));
+    buffers->to = shifts_below(buffers, (ptrdiff_t)(t + rows));
 }
 
 /* out[o][query] = row of a, in the block, times row of b at that query's key. */
@@ -184,7 +195,7 @@ static void products(const struct buffers *buffers, const real *a, const real *b
     at.width = (ptrdiff_t)buffers->width;
     for (at.from = buffers->from; at.from < buffers->to; at.from = at.to) {
         at.to = smaller(at.from + SHIFTS_AT_ONCE, buffers->to);
-        for (size_t r = 0; r < BLOCK; r += QUAD) {
+        for (size_t r = 0; r < buffers->rows; r += QUAD) {
             quad_products(&at, a + r * buffers->width, b + r * buffers->width, out + r);
         }
     }
@@ -197,7 +208,7 @@ static void sum_keys(const struct buffers *buffers, const real *weight, const re
     at.width = (ptrdiff_t)buffers->width;
     for (at.from = buffers->from; at.from < buffers->to; at.from = at.to) {
         at.to = smaller(at.from + SHIFTS_AT_ONCE, buffers->to);
-        for (size_t r = 0; r < BLOCK; r += QUAD) {
+        for (size_t r = 0; r < buffers->rows; r += QUAD) {
             size_t row = r * buffers->width;
             quad_sums(&at, weight + r, b + row, buffers->sum + row);
         }
@@ -212,7 +223,7 @@ static void spread_queries(const struct buffers *buffers, const real *weight, co
     at.width = (ptrdiff_t)buffers->width;
     for (at.from = buffers->from; at.from < buffers->to; at.from = at.to) {
         at.to = smaller(at.from + SHIFTS_AT_ONCE, buffers->to);
-        for (size_t r = 0; r < BLOCK; r += QUAD) {
+        for (size_t r = 0; r < buffers->rows; r += QUAD) {
             size_t row = r * buffers->width;
             quad_spread(&at, weight + r, a + row, out + row);
         }
@@ -225,17 +236,18 @@ static void mask_scores(const struct attention_head *head, const struct buffers 
     for (size_t o = buffers->from; o < buffers->to; o++) {
         real *restrict line = buffers->scores + o * BLOCK;
         ptrdiff_t first = (ptrdiff_t)t - buffers->shifts[o]; /* the key of the first query */
-        for (size_t r = 0; head->offset_bias != NULL && r < BLOCK; r += LANES) {
+        for (size_t r = 0; head->offset_bias != NULL && r < buffers->rows; r += LANES) {
             store(line + r, load(line + r) + head->offset_bias[o]);
         }
-        for (size_t r = 0; buffers->blocked != NULL && r < BLOCK; r += LANES) {
+        for (size_t r = 0; buffers->blocked != NULL && r < buffers->rows; r += LANES) {
             store(line + r, load(line + r) + load(buffers->blocked + first + (ptrdiff_t)r));
         }
-        for (size_t r = 0; r < BLOCK && first + (ptrdiff_t)r < 0; r++) {
+        for (size_t r = 0; r < buffers->rows && first + (ptrdiff_t)r < 0; r++) {
             line[r] = UNSEEN;
         }
         ptrdiff_t last = first < (ptrdiff_t)t ? (ptrdiff_t)t : first;
-        for (size_t r = BLOCK; r > 0 && last + (ptrdiff_t)r > (ptrdiff_t)head->length; r--) {
+        for (size_t r = buffers->rows; r > 0 && last + (ptrdiff_t)r > (ptrdiff_t)head->length;
+             r--) {
             line[r - 1] = UNSEEN;
         }
     }
@@ -252,7 +264,7 @@ static void scores_of_block(const struct attention_head *head, const struct buff
  * zeros. Keeps log-sums and 1 / sum. */
 static void softmax(struct buffers *buffers, real *inverse)
 {
-    for (size_t r = 0; r < BLOCK; r += LANES) {
+    for (size_t r = 0; r < buffers->rows; r += LANES) {
         real *restrict scores = buffers->scores + r;
         vector top = all(UNSEEN);
         for (size_t o = buffers->from; o < buffers->to; o++) {
@@ -302,9 +314,10 @@ void KERNEL(kernel_attention_sparse)(const struct attention_head *head)
 static void take_block_back(const struct attention_head *head, struct buffers *buffers, size_t t)
 {
     size_t rows = block_rows(head, t);
-    memset(buffers->d_out, 0, BLOCK * buffers->width * sizeof(real));
+    memset(buffers->d_out + rows * buffers->width, 0,
+           (buffers->rows - rows) * buffers->width * sizeof(real));
     copy_rows(head->d_out + t * head->v_step, head->v_step, rows, head->width, 1, buffers->d_out);
-    for (size_t r = 0; r < BLOCK; r++) {
+    for (size_t r = 0; r < buffers->rows; r++) {
         bool sees = r < rows && head->log_sum[t + r] != UNSEEN;
         buffers->log_sum[r] = sees ? head->log_sum[t + r] : 0;
         buffers->mean[r] = 0;
@@ -319,7 +332,7 @@ static void take_block_back(const struct attention_head *head, struct buffers *b
  * the dS of a query sum to zero whatever was rounded. */
 static void softmax_back(const struct attention_head *head, struct buffers *buffers)
 {
-    for (size_t r = 0; r < BLOCK; r += LANES) {
+    for (size_t r = 0; r < buffers->rows; r += LANES) {
         real *restrict scores = buffers->scores + r;
         real *restrict slopes = buffers->slopes + r;
         vector log_sum = load(buffers->log_sum + r);

@@ -33,7 +33,7 @@ void KERNEL(kernel_pinball_back)(size_t rows, size_t levels, const real *forecas
                                  const real *target, const real *weight, const real *level,
                                  real factor, real beta, real *d_forecast);
 
-size_t KERNEL(kernel_attention_scratch)(size_t length, size_t width);
+size_t KERNEL(kernel_attention_scratch)(size_t length, size_t keys, size_t width);
 void KERNEL(kernel_attention)(const struct attention_head *head);
 void KERNEL(kernel_attention_back)(const struct attention_head *head);
 size_t KERNEL(kernel_attention_sparse_scratch)(size_t length, size_t width, size_t offsets);

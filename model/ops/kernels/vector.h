@@ -99,28 +99,43 @@ INLINE vector larger(vector a, vector b)
     return choose(a > b, a, b);
 }
 
+/* The lanes from `half` on in the first places; what stands behind them does not matter. */
+INLINE vector upper_lanes(vector v, size_t half)
+{
+#define UPPER(...) __builtin_shufflevector(v, v, __VA_ARGS__)
+#if VECTOR_LANES == 16
+    return half == 8   ? UPPER(8, 9, 10, 11, 12, 13, 14, 15, 8, 9, 10, 11, 12, 13, 14, 15)
+           : half == 4 ? UPPER(4, 5, 6, 7, 4, 5, 6, 7, 4, 5, 6, 7, 4, 5, 6, 7)
+           : half == 2 ? UPPER(2, 3, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3)
+                       : UPPER(1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1);
+#elif VECTOR_LANES == 8
+    return half == 4   ? UPPER(4, 5, 6, 7, 4, 5, 6, 7)
+           : half == 2 ? UPPER(2, 3, 2, 3, 2, 3, 2, 3)
+                       : UPPER(1, 1, 1, 1, 1, 1, 1, 1);
+#elif VECTOR_LANES == 4
+    return half == 2 ? UPPER(2, 3, 2, 3) : UPPER(1, 1, 1, 1);
+#else
+    return half == 1 ? UPPER(1, 1) : v;
+#endif
+#undef UPPER
+}
+
 INLINE real lanes_sum(vector v)
 {
-    real lane[VECTOR_LANES];
-    memcpy(lane, &v, sizeof(v));
+#pragma GCC unroll 4
     for (size_t half = LANES / 2; half > 0; half /= 2) {
-        for (size_t i = 0; i < half; i++) {
-            lane[i] += lane[i + half];
-        }
+        v += upper_lanes(v, half);
     }
-    return lane[0];
+    return v[0];
 }
 
 INLINE real lanes_largest(vector v)
 {
-    real lane[VECTOR_LANES];
-    memcpy(lane, &v, sizeof(v));
+#pragma GCC unroll 4
     for (size_t half = LANES / 2; half > 0; half /= 2) {
-        for (size_t i = 0; i < half; i++) {
-            lane[i] = lane[i] > lane[i + half] ? lane[i] : lane[i + half];
-        }
+        v = larger(v, upper_lanes(v, half));
     }
-    return lane[0];
+    return v[0];
 }
 
 /* Lanes of a and b in turn: a0 b0 a1 b1 ... of their first halves, and of their second halves. */

@@ -157,7 +157,7 @@ static void test_levels_agree(void **state)
         v[i % (T * H)] = (real)random_normal(&random);
     }
     for (size_t l = 0; kernels_level(l) != NULL; l++) {
-        assert_true(kernels_level(l)->attention_scratch(T, H) <= ARRAY_COUNT(scratch));
+        assert_true(kernels_level(l)->attention_scratch(T, T, H) <= ARRAY_COUNT(scratch));
         for (int round = 0; round < 2; round++) {
             struct attention_head head = {.length = T,
                                           .width = H,
