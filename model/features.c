@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/memory.h"
 #include "model/feature_rows.h"
+#include "model/odd_lags.h"
 
 #include <math.h>
 #include <string.h>
@@ -292,6 +293,7 @@ static void fill_skip(const struct feature_window *window, struct window_inputs 
     for (size_t i = 0; i < plan->mean_count; i++) {
         feature_mean(window, i, out->lags + (plan->lag_count + i) * horizon);
     }
+    odd_lags_mend(window, out);
 }
 
 /* What the network sees is bounded (a burst after calm is hundreds of scales away); the skip is
