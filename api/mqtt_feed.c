@@ -12,7 +12,7 @@
 
 #include <string.h>
 
-#define FULL_POINTS 50000 /* of 100,000: no payload has as many */
+#define FULL_POINTS 50000 /* of a batch; a message with more of them is committed in several */
 
 struct visit {
     struct mqtt_feed *feed;
@@ -29,11 +29,33 @@ void mqtt_feed_refuse(struct slice topic, const struct error *error)
                 log_quote(error->text, strlen(error->text), reason, sizeof(reason)));
 }
 
+/* A batch with room for a reading. A commit that fails is no fault of the reading that comes next:
+ * its status must not be one that refuses a reading alone, or what was in the batch would be gone.
+ */
+static enum status make_room(struct mqtt_feed *feed, struct error *error)
+{
+    if (mqtt_feed_full(feed)) {
+        enum status status = mqtt_feed_commit(feed, error);
+        if (status == STATUS_INVALID || status == STATUS_NOT_FOUND || status == STATUS_TOO_LARGE) {
+            error->status = STATUS_INTERNAL;
+        }
+        if (status != STATUS_OK) {
+            return error->status;
+        }
+    }
+    return feed->batch != NULL
+               ? STATUS_OK
+               : write_batch_new(feed->services->storage, FULL_POINTS, &feed->batch, error);
+}
+
 static enum status visit_series(void *context, struct slice text, uint64_t *handle,
                                 uint32_t *number, struct error *error)
 {
     struct visit *visit = context;
-    return write_batch_series_again(visit->feed->batch, text, handle, number, error);
+    enum status status = make_room(visit->feed, error);
+    return status == STATUS_OK
+               ? write_batch_series_again(visit->feed->batch, text, handle, number, error)
+               : status;
 }
 
 static enum status visit_point(void *context, uint32_t number, struct point point,
@@ -65,10 +87,6 @@ enum status mqtt_feed_take(struct mqtt_feed *feed, struct slice topic, struct sl
     struct mqtt_payload message = {payload, visit.now_ms, feed->unit};
     uint64_t skipped = 0;
     enum status status = mqtt_identify(feed->patterns, topic, &identity, error);
-    if (status == STATUS_OK && feed->batch == NULL) {
-        status = write_batch_new(feed->services->storage, visit.limits->points_per_request,
-                                 &feed->batch, error);
-    }
     if (status == STATUS_OK) {
         status = mqtt_payload_read(&message, &identity, &visitor, &skipped, error);
     }

@@ -5,10 +5,11 @@
  * holds its readings, and the session outlives the connection. So what was published while
  * forecastd was away, or was not on disk when it died, comes again: at least once. A reading
  * without a time of its own that comes twice stands at two times. Messages of quality of service 0
- * are at most once, as MQTT has it. One message that is no reading is counted, logged, and
- * acknowledged: it would never become one.
+ * are at most once, as MQTT has it. One of more readings than a commit holds takes several, and is
+ * acknowledged after the last. One message that is no reading is counted, logged, and acknowledged:
+ * it would never become one.
  *
- * One thread: it reads what has come, makes one batch of it, waits for the commit, acknowledges.
+ * One thread: it reads what has come, makes a batch of it, waits for the commit, acknowledges.
  * Where the store cannot be written the connection is given up and tried again later, so that
  * nothing unwritten is acknowledged. Lost connections are tried again after 1 s, then ever more, up
  * to 60 s, with some chance in it.

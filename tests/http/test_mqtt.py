@@ -78,6 +78,22 @@ def test_with_times_of_their_own_nothing_is_lost_or_doubled():
         assert status_of(daemon)["connections"] == 3
 
 
+def test_a_message_larger_than_a_commit_is_acknowledged_as_a_whole():
+    with subscriber("mqtt.max_payload=2MiB") as (broker, daemon):
+        session = broker.accept()
+        session.welcome()
+        # Readings of one series at one time: the last one wins.
+        session.send(publish("home/attic/t", "{" + '"many":0,' * 110000 + '"last":7}', 1))
+        assert session.acknowledged() == 1
+        daemon.signal(signal.SIGKILL)
+        daemon.wait_exit(5)
+        broker.close()
+        daemon.settings = []
+        daemon.start()
+        assert points_of(daemon, 't_last{room="attic"}') == [7.0]
+        assert points_of(daemon, 't_many{room="attic"}') == [0.0]
+
+
 def test_what_is_no_reading_is_acknowledged_and_counted():
     with subscriber("mqtt.max_payload=1KiB") as (broker, daemon):
         session = broker.accept()
