@@ -183,7 +183,7 @@ int64_t stale_after_ms(int64_t step_ms);
  * them with mem_free). With `cheap` seasons are not looked for where they are not known; `facts`,
  * where given, are taken instead of the series' own. Seasons,
  * bounds and time zone (borrowed from `info`) are filled in; without values where there are fewer
- * than two points. */
+ * than two points. STATUS_BUSY where the zone cannot be read now: no forecast by a wrong clock. */
 struct grid_order {
     size_t maximum;
     bool cheap;

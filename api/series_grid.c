@@ -6,6 +6,7 @@
 #include "api/families.h"
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/time_zone.h"
 
 #include <math.h>
 #include <string.h>
@@ -217,6 +218,10 @@ enum status forecast_grid(struct forecast_desk *desk, const struct series_info *
     series->maximum = settings->has_maximum ? settings->maximum : (double)INFINITY;
     series->integer = settings->has_integer && settings->integer;
     series->time_zone = settings->time_zone[0] ? settings->time_zone : NULL;
+    /* Whatever is made of the values takes a zone that it does not find for UTC. */
+    if (time_zone_prepare(series->time_zone, error) != STATUS_OK) {
+        return error->status;
+    }
     if (facts->step_ms == 0) {
         return STATUS_OK;
     }

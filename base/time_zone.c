@@ -3,10 +3,12 @@
  */
 #include "base/time_zone.h"
 
+#include "base/check.h"
 #include "base/lock.h"
 #include "base/memory.h"
 #include "base/time_zone_rule.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -233,20 +235,49 @@ static bool is_name(const char *name)
                length;
 }
 
-static enum status load(const char *name, struct time_zone **out, struct error *error)
+/* What says that there is no such file to be had, now and later; anything else may pass. */
+static bool is_absent(int code)
+{
+    static const int codes[] = {ENOENT, ENOTDIR, EISDIR, ELOOP, ENAMETOOLONG, EACCES, EPERM};
+    for (size_t i = 0; i < ARRAY_COUNT(codes); i++) {
+        if (codes[i] == code) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* STATUS_INVALID where there is no such file, STATUS_BUSY where that cannot be said now. */
+static enum status read_file(const char *name, unsigned char *bytes, size_t *length,
+                             struct error *error)
 {
     char path[sizeof(FOLDER) + TIME_ZONE_NAME_MAX];
     snprintf(path, sizeof(path), FOLDER "%s", name);
+    FILE *file = fopen(path, "rbe");
+    int code = file != NULL ? 0 : errno;
+    if (file != NULL) {
+        *length = fread(bytes, 1, FILE_BYTES_MAX, file);
+        code = ferror(file) ? errno : 0;
+        (void)fclose(file); /* it was only read */
+    }
+    if (code == 0) {
+        return STATUS_OK;
+    }
+    return error_set(error, is_absent(code) ? STATUS_INVALID : STATUS_BUSY,
+                     "could not read the time zone \"%.48s\": %s", name, strerror(code));
+}
+
+static enum status load(const char *name, struct time_zone **out, struct error *error)
+{
+    size_t length = 0;
     unsigned char *bytes = mem_alloc(FILE_BYTES_MAX);
     if (bytes == NULL) {
         return error_set(error, STATUS_NO_MEMORY, "no memory for a time zone");
     }
-    FILE *file = fopen(path, "rbe");
-    size_t length = file != NULL ? fread(bytes, 1, FILE_BYTES_MAX, file) : 0;
-    if (file != NULL) {
-        (void)fclose(file); /* it was only read */
+    enum status status = read_file(name, bytes, &length, error);
+    if (status == STATUS_OK) {
+        status = time_zone_read(bytes, length, out, error);
     }
-    enum status status = time_zone_read(bytes, length, out, error);
     mem_free(bytes);
     if (status == STATUS_OK) {
         snprintf((*out)->name, sizeof((*out)->name), "%s", name);
@@ -282,6 +313,13 @@ const struct time_zone *time_zone_or_utc(const char *name)
     const struct time_zone *zone = NULL;
     struct error ignored = {0};
     return time_zone_find(name, &zone, &ignored) == STATUS_OK ? zone : NULL;
+}
+
+enum status time_zone_prepare(const char *name, struct error *error)
+{
+    const struct time_zone *zone = NULL;
+    enum status status = time_zone_find(name, &zone, error);
+    return status == STATUS_INVALID ? STATUS_OK : status;
 }
 
 /* ---------------------------------------------------------------- asking */

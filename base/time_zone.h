@@ -21,12 +21,18 @@ struct time_zone;
 
 /* The zone of an IANA name ("Europe/Berlin"); *out is NULL for "UTC" and the empty name. Any
  * thread; reads a file the first time. STATUS_INVALID with the name where there is no such zone or
- * its file makes no sense, STATUS_NO_MEMORY. */
+ * its file makes no sense; STATUS_BUSY with the reason where it cannot be read now (no descriptor
+ * is left, say), and STATUS_NO_MEMORY: nothing of these is kept, the next call tries again. */
 enum status time_zone_find(const char *name, const struct time_zone **out,
                            struct error *error) MUST_USE;
 
 /* The same for names that were accepted before: NULL (UTC) where it cannot be had any more. */
 const struct time_zone *time_zone_or_utc(const char *name);
+
+/* To be asked once before time_zone_or_utc, by who can still say no: after STATUS_OK it has the
+ * zone, or there is none of this name any more. Else, as time_zone_find: it would say UTC of a zone
+ * that only cannot be read now. NULL is UTC. */
+enum status time_zone_prepare(const char *name, struct error *error) MUST_USE;
 
 /* Local time less UTC, in milliseconds. NULL is UTC. */
 int64_t time_zone_offset_ms(const struct time_zone *zone, int64_t time_ms);

@@ -11,6 +11,7 @@
 
 #include <jansson.h>
 #include <math.h>
+#include <sys/resource.h>
 
 #define HOUR    INT64_C(3600000)
 #define COUNT   (8 * 7 * 24)
@@ -138,11 +139,51 @@ static void trainings_are_by_the_local_clock(void **state)
     api_group_free(&group);
 }
 
+/* As settings that a store has from before. */
+static void set_zone(uint32_t id, const char *zone)
+{
+    struct write_batch *batch;
+    struct error error = {0};
+    struct series_settings settings = {0};
+    struct api_services *services = &fixture.services;
+    snprintf(settings.time_zone, sizeof(settings.time_zone), "%s", zone);
+    assert_int_equal(write_batch_new(services->storage, 1, &batch, &error), STATUS_OK);
+    assert_int_equal(write_batch_settings(batch, id, &settings, &error), STATUS_OK);
+    assert_int_equal(writer_write_take(services->writer, batch, NULL, &error), STATUS_OK);
+}
+
+/* A process without a descriptor left answers late, and never by the wrong clock. */
+static void a_zone_that_cannot_be_read_now_is_not_utc(void **state)
+{
+    static const char forecast[] = "/api/v1/forecast?series=utc&steps=24";
+    struct api_group group = {0};
+    struct error error = {0};
+    struct api_group_order order = {
+        .step_ms = HOUR, .values_max = COUNT, .bytes_max = (size_t)1 << 20};
+    struct rlimit before;
+    (void)state;
+    set_zone(storage_series_find(fixture.services.storage, "utc", 3), "America/Toronto");
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    struct rlimit none = {.rlim_cur = 0, .rlim_max = before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    expect(&fixture, API_GET, forecast, NULL, 503, "America/Toronto");
+    expect(&fixture, API_PATCH, "/api/v1/series/local", "{\"time_zone\":\"Asia/Almaty\"}", 503,
+           "\"busy\"");
+    enum status loaded = api_group_load(fixture.worker, &order, &group, &error);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(loaded, STATUS_BUSY);
+    expect(&fixture, API_GET, forecast, NULL, 200, NULL);
+    assert_int_equal(peak_of("utc"), PEAK); /* Toronto's clock is New York's */
+    assert_int_equal(api_group_load(fixture.worker, &order, &group, &error), STATUS_OK);
+    api_group_free(&group);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(forecasts_are_by_the_local_clock),
         cmocka_unit_test(trainings_are_by_the_local_clock),
+        cmocka_unit_test(a_zone_that_cannot_be_read_now_is_not_utc),
     };
     return cmocka_run_group_tests(tests, open_service, close_service);
 }

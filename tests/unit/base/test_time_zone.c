@@ -7,11 +7,13 @@
 #include "base/time_zone.h"
 #include "base/time_zone_rule.h"
 
+#include <errno.h>
 #include <ftw.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #define HOUR_MS INT64_C(3600000)
@@ -97,6 +99,35 @@ static void refuses_names_that_are_none(UNUSED void **state)
     struct error error = {0};
     assert_int_equal(time_zone_find("UTC", &zone, &error), STATUS_OK);
     assert_null(zone);
+}
+
+/* Without a descriptor nobody knows whether there is such a zone: that is said, and not kept. */
+static void what_cannot_be_read_now_is_no_zone_that_is_none(UNUSED void **state)
+{
+    struct rlimit before;
+    struct error error = {0};
+    const struct time_zone *zone = NULL;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    struct rlimit none = {.rlim_cur = 0, .rlim_max = before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    enum status found = time_zone_find("Asia/Tashkent", &zone, &error);
+    struct error again = {0};
+    enum status prepared = time_zone_prepare("Asia/Tashkent", &again);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(found, STATUS_BUSY);
+    assert_int_equal(prepared, STATUS_BUSY);
+    assert_null(zone);
+    assert_non_null(strstr(error.text, "Asia/Tashkent"));
+    assert_non_null(strstr(error.text, strerror(EMFILE)));
+    assert_int_equal(time_zone_prepare("Asia/Tashkent", &again), STATUS_OK);
+    /* Once it is known no descriptor is needed. */
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    zone = time_zone_or_utc("Asia/Tashkent");
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(time_zone_offset_ms(zone, moment("2026-07-01T00:00:00Z")), 5 * HOUR_MS);
+    /* One that is gone is UTC, as is none. */
+    assert_int_equal(time_zone_prepare("Mars/Olympus", &again), STATUS_OK);
+    assert_int_equal(time_zone_prepare(NULL, &again), STATUS_OK);
 }
 
 static int finds_file(const char *path, UNUSED const struct stat *stat, int kind,
@@ -246,6 +277,7 @@ int main(void)
         cmocka_unit_test(knows_both_switches),
         cmocka_unit_test(agrees_with_the_c_library),
         cmocka_unit_test(refuses_names_that_are_none),
+        cmocka_unit_test(what_cannot_be_read_now_is_no_zone_that_is_none),
         cmocka_unit_test(has_room_for_every_name),
         cmocka_unit_test(survives_broken_files),
         cmocka_unit_test(reads_rules),
