@@ -287,6 +287,79 @@ static void late_points_are_merged_where_they_belong(void **state)
     assert_true(nth > 20);
 }
 
+/* ---------------------------------------------------------------- a daemon that nobody writes to
+ */
+
+static struct storage_stats stats_of(struct history *history)
+{
+    struct storage_stats stats;
+    storage_stats(history->storage, &stats);
+    return stats;
+}
+
+/* Retention of a series by itself: nothing is removed before a minute has passed. */
+static void keep_an_hour(struct history *history, const char *series)
+{
+    struct write_batch *batch;
+    struct error error = {0};
+    struct series_settings settings = {.has_retention = true, .retention_ms = 3600000};
+    uint32_t id = storage_series_find(history->storage, series, strlen(series));
+    assert_int_equal(write_batch_new(history->storage, 0, &batch, &error), STATUS_OK);
+    assert_int_equal(write_batch_settings(batch, id, &settings, &error), STATUS_OK);
+    assert_int_equal(writer_write_take(history->writer, batch, NULL, &error), STATUS_OK);
+}
+
+/* Of a writer whose queue stays empty: it looks around once a second. */
+static void minutes_pass(struct history *history, int minutes)
+{
+    for (int second = 0; second < 61 * minutes; second++) {
+        history_clock(history_now() + 1000, 1000);
+        for (int i = 0; i < 20 && writer_step(history->writer); i++) {
+        }
+    }
+}
+
+/* One operation of the tidying fails, or all from it on for two minutes; whether one did. */
+static bool tidy_once(uint64_t nth, bool persistent)
+{
+    struct history history;
+    struct error error = {0};
+    size_t bytes = mem_bytes_in_use();
+    history_init(&history, 13, directory);
+    assert_true(history_open(&history, &error));
+    history_ingest(&history);
+    write_span(&history, false);
+    keep_an_hour(&history, "late"); /* of 1970 */
+    uint64_t points = stats_of(&history).points;
+    disk_fault_set(history.disk, nth, DISK_EIO, persistent);
+    minutes_pass(&history, 2);
+    bool struck = history.disk->struck;
+    struct run run = {&scenarios[0], nth, DISK_EIO, persistent, false};
+    must(&run, &history, !(struck && persistent) || !stats_of(&history).writable,
+         "the store goes on without a disk");
+    disk_fault_set(history.disk, 0, DISK_NO_FAULT, false);
+    minutes_pass(&history, 2);
+    must(&run, &history, stats_of(&history).writable, "the store was not opened anew");
+    must(&run, &history, points - stats_of(&history).points > LATE_SPAN / 2,
+         "retention stands still");
+    must(&run, &history, history_verify(&history), "then");
+    history_release(&history);
+    must(&run, &history, mem_bytes_in_use() == bytes, "memory leaked");
+    return struck;
+}
+
+static void tidying_goes_on_without_writes(void **state)
+{
+    (void)state;
+    for (int persistent = 0; persistent < 2; persistent++) {
+        struct run run = {&scenarios[0], 1, DISK_EIO, persistent, false};
+        while (tidy_once(run.nth, persistent)) {
+            run.nth += stride(&run);
+        }
+        assert_true(run.nth > 20);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -301,6 +374,7 @@ int main(void)
         cmocka_unit_test(killed_after_an_error),
         cmocka_unit_test(database_is_gone),
         cmocka_unit_test(late_points_are_merged_where_they_belong),
+        cmocka_unit_test(tidying_goes_on_without_writes),
     };
     snprintf(directory, sizeof directory, "/tmp/forecastd-torture-XXXXXX");
     if (mkdtemp(directory) == NULL) {
