@@ -114,6 +114,7 @@ static void change_release(struct batch_change *change)
     mem_free(change->record_key);
     mem_free(change->record_json);
     mem_free(change->vintage);
+    mem_free(change->excluded);
 }
 
 void write_batch_free(struct write_batch *batch)
@@ -431,19 +432,49 @@ static bool id_exists(struct storage *storage, uint32_t id)
     return exists;
 }
 
+/* A change of a series that there is. */
+static enum status change_add_to(struct write_batch *batch, uint32_t id, struct batch_change **out,
+                                 struct error *error)
+{
+    if (!id_exists(batch->storage, id)) {
+        return error_set(error, STATUS_NOT_FOUND, "there is no series %u", id);
+    }
+    if (change_add(batch, out, error) == STATUS_OK) {
+        (*out)->id = id;
+    }
+    return error->status;
+}
+
 enum status write_batch_settings(struct write_batch *batch, uint32_t id,
                                  const struct series_settings *settings, struct error *error)
 {
     struct batch_change *change;
-    if (!id_exists(batch->storage, id)) {
-        return error_set(error, STATUS_NOT_FOUND, "there is no series %u", id);
-    }
-    if (change_add(batch, &change, error) != STATUS_OK) {
+    if (change_add_to(batch, id, &change, error) != STATUS_OK) {
         return error->status;
     }
     change->kind = CHANGE_SETTINGS;
-    change->id = id;
     change->settings = *settings;
+    batch->change_count++;
+    return STATUS_OK;
+}
+
+enum status write_batch_excluded(struct write_batch *batch, uint32_t id,
+                                 const struct time_spans *spans, struct error *error)
+{
+    struct batch_change *change;
+    CHECK(spans->count <= TIME_SPANS_MAX);
+    if (change_add_to(batch, id, &change, error) != STATUS_OK) {
+        return error->status;
+    }
+    change->kind = CHANGE_EXCLUDED;
+    change->excluded_count = (uint8_t)spans->count;
+    if (spans->count > 0) {
+        change->excluded = mem_array(spans->count, sizeof *change->excluded);
+        if (change->excluded == NULL) {
+            return error_set(error, STATUS_NO_MEMORY, "could not allocate excluded spans");
+        }
+        memcpy(change->excluded, spans->at, spans->count * sizeof *change->excluded);
+    }
     batch->change_count++;
     return STATUS_OK;
 }

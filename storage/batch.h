@@ -32,7 +32,13 @@ struct batch_series {
     bool anew; /* named after this batch deleted it: a new series even if the text is still known */
 };
 
-enum batch_change_kind { CHANGE_SETTINGS, CHANGE_DELETE, CHANGE_RECORD, CHANGE_VINTAGE };
+enum batch_change_kind {
+    CHANGE_SETTINGS,
+    CHANGE_EXCLUDED,
+    CHANGE_DELETE,
+    CHANGE_RECORD,
+    CHANGE_VINTAGE
+};
 
 struct batch_change {
     enum batch_change_kind kind;
@@ -40,6 +46,8 @@ struct batch_change {
     uint32_t id;
     struct series_entry *entry; /* at commit; of a vintage NULL where the series is gone */
     struct series_settings settings;
+    struct time_span *excluded; /* owned; the series takes it when the commit is through */
+    uint8_t excluded_count;
     int64_t issued_ms, expires_ms; /* of a vintage */
     unsigned char *vintage;        /* owned */
     size_t vintage_length;
@@ -129,6 +137,9 @@ static inline void group_touch(struct write_group *group, struct series_entry *e
 bool entry_count_point(struct series_entry *entry, struct point point, bool existed,
                        struct write_result *result);
 void entry_count_end(struct series_entry *entry, int64_t time_ms);
+
+/* The spans of a change become those of its series, which it takes from there. Under the lock. */
+void entry_take_excluded(struct series_entry *entry, struct batch_change *change);
 
 /* How long points of a series are kept: its own setting, or the store's; 0 = for ever. */
 int64_t entry_retention(const struct series_entry *entry, int64_t preset_ms);

@@ -269,6 +269,15 @@ void entry_count_end(struct series_entry *entry, int64_t time_ms)
     entry->ended = entry->points == 0 || entry->ended_ms >= entry->last_ms;
 }
 
+void entry_take_excluded(struct series_entry *entry, struct batch_change *change)
+{
+    mem_free(entry->excluded);
+    entry->excluded = change->excluded;
+    entry->excluded_count = change->excluded_count;
+    entry->generation++;
+    change->excluded = NULL;
+}
+
 int64_t entry_retention(const struct series_entry *entry, int64_t preset_ms)
 {
     return entry->settings != NULL && entry->settings->has_retention ? entry->settings->retention_ms

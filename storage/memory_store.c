@@ -212,6 +212,9 @@ static void change_apply(struct storage *storage, struct batch_change *change, v
     case CHANGE_SETTINGS:
         settings_apply(change->entry, change, room);
         break;
+    case CHANGE_EXCLUDED:
+        entry_take_excluded(change->entry, change);
+        break;
     case CHANGE_RECORD:
         record_put(storage->state, change, room);
         break;
@@ -269,6 +272,7 @@ static enum status memory_commit(struct storage *storage, struct write_group *gr
         for (size_t i = 0; good && i < group->batches[b]->change_count; i++, r++) {
             const struct batch_change *change = &group->batches[b]->changes[i];
             if (group->batches[b]->refused || change->kind == CHANGE_DELETE ||
+                change->kind == CHANGE_EXCLUDED ||
                 (change->kind == CHANGE_RECORD && change->record_json == NULL) ||
                 (change->kind == CHANGE_VINTAGE && change->entry == NULL)) {
                 continue;

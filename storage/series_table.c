@@ -33,6 +33,7 @@ void series_entry_free(struct series_entry *entry)
 {
     if (entry != NULL) {
         mem_free(entry->settings);
+        mem_free(entry->excluded);
         mem_free(entry);
     }
 }

@@ -22,6 +22,7 @@ struct series_entry {
     uint32_t text_length;
     bool ended;
     bool touched; /* writer only: already on the list of the group being committed */
+    uint8_t excluded_count;
     const char *text;
     int64_t created_ms;
     int64_t first_ms, last_ms; /* meaningful where points > 0 */
@@ -29,13 +30,14 @@ struct series_entry {
     double last_value;
     uint64_t points, late, updated, generation;
     struct series_settings *settings; /* owned; NULL: nothing is set */
+    struct time_span *excluded;       /* owned; [excluded_count], as in struct time_spans */
 };
 
 /* Zeroed, with the text copied in; `entry_bytes` is at least sizeof(struct series_entry). NULL
  * where there is no memory. */
 struct series_entry *series_entry_new(size_t entry_bytes, uint32_t id, const char *text,
                                       size_t length);
-void series_entry_free(struct series_entry *entry); /* settings too */
+void series_entry_free(struct series_entry *entry); /* settings and spans too */
 
 /* Open addressing with linear probing, deletion by shifting back: no tombstones. */
 struct text_table {

@@ -83,6 +83,21 @@ static void bind_settings(struct sqlite3_stmt *statement, const struct series_se
     }
 }
 
+static enum status excluded_write(struct sqlite_state *state, const struct batch_change *change,
+                                  struct error *error)
+{
+    sqlite3_bind_int64(state->statements[SQL_EXCLUDED_DELETE], 1, change->id);
+    enum status status = sqlite_run(state, SQL_EXCLUDED_DELETE, "write excluded spans", error);
+    for (size_t i = 0; status == STATUS_OK && i < change->excluded_count; i++) {
+        struct sqlite3_stmt *statement = state->statements[SQL_EXCLUDED_ADD];
+        sqlite3_bind_int64(statement, 1, change->id);
+        sqlite3_bind_int64(statement, 2, change->excluded[i].from_ms);
+        sqlite3_bind_int64(statement, 3, change->excluded[i].to_ms);
+        status = sqlite_run(state, SQL_EXCLUDED_ADD, "write excluded spans", error);
+    }
+    return status;
+}
+
 static enum status record_write(struct sqlite_state *state, const struct batch_change *change,
                                 struct error *error)
 {
@@ -103,8 +118,10 @@ static enum status series_delete(struct sqlite_state *state, uint32_t id, struct
     sqlite3_bind_int64(state->statements[SQL_TRASH_ADD], 1, id);
     sqlite3_bind_int64(state->statements[SQL_VINTAGES_DELETE], 1, id);
     sqlite3_bind_int64(state->statements[SQL_DOWNSAMPLED_DELETE], 1, id);
+    sqlite3_bind_int64(state->statements[SQL_EXCLUDED_DELETE], 1, id);
     if (sqlite_run(state, SQL_SERIES_DELETE, "delete a series", error) != STATUS_OK ||
         sqlite_run(state, SQL_VINTAGES_DELETE, "delete a series", error) != STATUS_OK ||
+        sqlite_run(state, SQL_EXCLUDED_DELETE, "delete a series", error) != STATUS_OK ||
         sqlite_run(state, SQL_DOWNSAMPLED_DELETE, "delete a series", error) != STATUS_OK) {
         return error->status;
     }
@@ -138,6 +155,8 @@ static enum status change_write(struct sqlite_state *state, const struct batch_c
         bind_settings(statement, &change->settings);
         return sqlite_run(state, SQL_SERIES_SETTINGS, "write settings", error);
     }
+    case CHANGE_EXCLUDED:
+        return excluded_write(state, change, error);
     case CHANGE_DELETE:
         return series_delete(state, change->id, error);
     case CHANGE_RECORD:

@@ -113,7 +113,8 @@ static void batch_stage(struct sqlite_state *state, struct write_group *group,
     size_t change = 0;
     for (size_t i = 0; i <= batch->op_count; i++) {
         for (; change < batch->change_count && batch->changes[change].at <= i; change++) {
-            if (batch->changes[change].kind == CHANGE_SETTINGS) {
+            if (batch->changes[change].kind == CHANGE_SETTINGS ||
+                batch->changes[change].kind == CHANGE_EXCLUDED) {
                 journal_add(&state->journal,
                             &(struct journal_entry){.kind = JOURNAL_TOUCH,
                                                     .series = batch->changes[change].id});
@@ -241,7 +242,11 @@ static void changes_apply(struct sqlite_state *state, struct write_batch *batch,
                           size_t *change, uint64_t seq)
 {
     for (; *change < batch->change_count && batch->changes[*change].at <= at; ++*change) {
-        const struct batch_change *done = &batch->changes[*change];
+        struct batch_change *done = &batch->changes[*change];
+        if (done->kind == CHANGE_EXCLUDED) {
+            entry_take_excluded(done->entry, done);
+            sqlite_mark_dirty(state, sqlite_series_of(done->entry), seq);
+        }
         if (done->kind == CHANGE_SETTINGS) {
             *done->entry->settings = done->settings;
             done->entry->generation++;

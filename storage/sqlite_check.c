@@ -254,7 +254,7 @@ static const char objects_text[] =
     "WITH wanted(type, name, since) AS (VALUES('table', 'series', 1), ('table', 'chunk', 1),"
     " ('index', 'chunk_by_time', 1), ('table', 'journal', 1), ('table', 'record', 1),"
     " ('table', 'trash', 1), ('table', 'damaged', 1), ('table', 'vintage', 2),"
-    " ('index', 'vintage_by_expiry', 2), ('table', 'downsampled', 3))"
+    " ('index', 'vintage_by_expiry', 2), ('table', 'downsampled', 3), ('table', 'excluded', 4))"
     " SELECT type, name FROM wanted WHERE since <= (SELECT user_version FROM pragma_user_version)"
     " AND NOT EXISTS(SELECT 1 FROM sqlite_schema WHERE type = wanted.type AND name = wanted.name)";
 

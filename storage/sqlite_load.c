@@ -94,6 +94,34 @@ static enum status series_read(struct sqlite_state *state, struct sqlite3_stmt *
     return STATUS_OK;
 }
 
+/* Rows come by series and time. What is no span behind the last one was not written here: it is
+ * left out, and the points are learned from. */
+static enum status excluded_read(struct sqlite_state *state, struct sqlite3_stmt *statement,
+                                 struct error *error)
+{
+    int64_t id = sqlite3_column_int64(statement, 0);
+    struct time_span span = {sqlite3_column_int64(statement, 1),
+                             sqlite3_column_int64(statement, 2)};
+    struct series_entry *entry = id > 0 && id <= UINT32_MAX
+                                     ? series_directory_at(&state->storage->directory, (uint32_t)id)
+                                     : NULL;
+    size_t count = entry == NULL ? 0 : entry->excluded_count;
+    if (entry == NULL || span.from_ms >= span.to_ms || count == TIME_SPANS_MAX ||
+        (count > 0 && span.from_ms <= entry->excluded[count - 1].to_ms)) {
+        log_warning("storage", "an excluded span was left out", "series=%lld from_ms=%lld",
+                    (long long)id, (long long)span.from_ms);
+        return STATUS_OK;
+    }
+    struct time_span *spans = mem_resize(entry->excluded, count + 1, sizeof *spans);
+    if (spans == NULL) {
+        return error_set(error, STATUS_NO_MEMORY, "could not allocate excluded spans");
+    }
+    spans[count] = span;
+    entry->excluded = spans;
+    entry->excluded_count++;
+    return STATUS_OK;
+}
+
 static enum status state_read(struct sqlite_state *state, struct sqlite3_stmt *statement,
                               struct error *error)
 {
@@ -303,6 +331,9 @@ enum status sqlite_load(struct sqlite_state *state, struct error *error)
     enum status status = each_row(state, SQL_SERIES_READ, series_read, error);
     status =
         status != STATUS_OK ? status : each_row(state, SQL_SERIES_LAST_ID, last_id_read, error);
+    if (status == STATUS_OK && state->statements[SQL_EXCLUDED_READ] != NULL) {
+        status = each_row(state, SQL_EXCLUDED_READ, excluded_read, error);
+    }
     status = status != STATUS_OK ? status : each_row(state, SQL_STATES_READ, state_read, error);
     status = status != STATUS_OK ? status : each_row(state, SQL_JOURNAL_READ, row_replay, error);
     sqlite_settle(state, NULL);

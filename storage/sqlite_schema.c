@@ -8,6 +8,7 @@
  * - journal: what was acknowledged and is in no chunk yet; journal.h describes the blob
  * - record: small JSON documents by kind and key
  * - vintage: forecasts as they were issued, by series and instant; opaque here
+ * - excluded: spans of a series that are not to be learned from, half-open
  * - downsampled: up to where old points were replaced, by series and step
  * - trash: deleted series whose chunks are still to be removed
  * - damaged: chunks and journal rows whose checksum failed, set aside for inspection
@@ -63,6 +64,9 @@ static const char *const migrations[] = {
     "CREATE TABLE downsampled("
     " series INTEGER NOT NULL, step_ms INTEGER NOT NULL, until_ms INTEGER NOT NULL,"
     " PRIMARY KEY(series, step_ms)) STRICT, WITHOUT ROWID;",
+    "CREATE TABLE excluded("
+    " series INTEGER NOT NULL, from_ms INTEGER NOT NULL, to_ms INTEGER NOT NULL,"
+    " PRIMARY KEY(series, from_ms)) STRICT, WITHOUT ROWID;",
 };
 
 static const char *const statement_texts[SQL_STATEMENTS] = {
@@ -95,6 +99,9 @@ static const char *const statement_texts[SQL_STATEMENTS] = {
     [SQL_DOWNSAMPLED_REOPEN] = "UPDATE downsampled SET until_ms = ?2 WHERE series = ?1 AND"
                                " until_ms > ?2",
     [SQL_DOWNSAMPLED_DELETE] = "DELETE FROM downsampled WHERE series = ?1",
+    [SQL_EXCLUDED_READ] = "SELECT series, from_ms, to_ms FROM excluded ORDER BY series, from_ms",
+    [SQL_EXCLUDED_ADD] = "INSERT INTO excluded(series, from_ms, to_ms) VALUES(?1, ?2, ?3)",
+    [SQL_EXCLUDED_DELETE] = "DELETE FROM excluded WHERE series = ?1",
     [SQL_OPEN_READ] = "SELECT id, first_ms, count, data FROM chunk WHERE id = ?1",
     [SQL_OPEN_PUT] = "INSERT OR REPLACE INTO chunk(id, series, first_ms, count, state, data)"
                      " VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
@@ -374,7 +381,7 @@ enum status sqlite_prepare_all(struct sqlite_state *state, struct error *error)
         CHECK(statement_texts[i] != NULL);
         int code = sqlite3_prepare_v3(state->db, statement_texts[i], -1, SQLITE_PREPARE_PERSISTENT,
                                       &state->statements[i], NULL);
-        bool newer = i >= SQL_VINTAGE_PUT && i <= SQL_DOWNSAMPLED_DELETE;
+        bool newer = i >= SQL_VINTAGE_PUT && i <= SQL_EXCLUDED_DELETE;
         if (code == SQLITE_ERROR && newer && state->storage->options.read_only) {
             continue; /* of an older store: it is not migrated, and nothing is written */
         }

@@ -145,6 +145,7 @@ enum status storage_series_info(struct storage *storage, uint32_t id, struct ser
             .last_value = entry->last_value,
             .ended = entry->ended,
             .generation = entry->generation,
+            .excluded = entry->excluded_count,
         };
         if (entry->settings != NULL) {
             info->settings = *entry->settings;
@@ -155,6 +156,18 @@ enum status storage_series_info(struct storage *storage, uint32_t id, struct ser
         return error_set(error, STATUS_NOT_FOUND, "there is no series %u", id);
     }
     return STATUS_OK;
+}
+
+void storage_series_excluded(struct storage *storage, uint32_t id, struct time_spans *out)
+{
+    out->count = 0;
+    lock_acquire(&storage->lock);
+    const struct series_entry *entry = series_directory_at(&storage->directory, id);
+    if (entry != NULL && entry->excluded_count > 0) {
+        out->count = entry->excluded_count;
+        memcpy(out->at, entry->excluded, out->count * sizeof *out->at);
+    }
+    lock_release(&storage->lock);
 }
 
 size_t storage_series_text(struct storage *storage, uint32_t id, char out[SERIES_TEXT_MAX])

@@ -2,8 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * What is kept
- *   series   a numeric id (1, 2, ...) for each canonical text (base/series_name.h), with settings
- *            and statistics. The index of all series lives in memory.
+ *   series   a numeric id (1, 2, ...) for each canonical text (base/series_name.h), with settings,
+ *            excluded spans and statistics. The index of all series lives in memory.
  *   points   (series, time) -> value; the last write wins; NaN is a point known to be missing.
  *   records  small JSON texts by (kind, key): model records, job history.
  *   vintages small blobs by (series, instant of issue), each with the time at which it expires.
@@ -25,6 +25,7 @@
 #include "base/point.h"
 #include "base/series_name.h"
 #include "base/status.h"
+#include "base/time_span.h"
 #include "storage/downsample.h"
 
 #include <stdbool.h>
@@ -84,6 +85,7 @@ struct series_info {
     bool ended;          /* a stale marker was the newest thing heard */
     uint64_t generation; /* grows with each change of old data: late, update, delete, settings */
     struct series_settings settings;
+    size_t excluded; /* spans that are not learned from: storage_series_excluded */
 };
 
 /* 0 where there is no such series. */
@@ -92,6 +94,10 @@ uint32_t storage_series_find(struct storage *storage, const char *text, size_t l
 /* STATUS_NOT_FOUND where the id is unknown or deleted. */
 enum status storage_series_info(struct storage *storage, uint32_t id, struct series_info *info,
                                 struct error *error) MUST_USE;
+
+/* The spans of a series that are not to be learned from; none where the id is unknown. The store
+ * only keeps them: its points are all there. */
+void storage_series_excluded(struct storage *storage, uint32_t id, struct time_spans *out);
 
 /* Canonical text of a series; returns its length, 0 where the id is unknown. */
 size_t storage_series_text(struct storage *storage, uint32_t id, char out[SERIES_TEXT_MAX]);

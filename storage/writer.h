@@ -58,6 +58,9 @@ void write_batch_truncate(struct write_batch *batch, size_t points);
 enum status write_batch_settings(struct write_batch *batch, uint32_t id,
                                  const struct series_settings *settings,
                                  struct error *error) MUST_USE;
+/* Replaces the spans of a series that are not to be learned from. */
+enum status write_batch_excluded(struct write_batch *batch, uint32_t id,
+                                 const struct time_spans *spans, struct error *error) MUST_USE;
 enum status write_batch_delete(struct write_batch *batch, uint32_t id,
                                struct error *error) MUST_USE;
 /* json NULL deletes the record. */

@@ -93,6 +93,75 @@ static void settings(void **state)
     write_batch_free(batch);
 }
 
+static void exclude(struct fixture *f, const char *series, const struct time_spans *spans)
+{
+    struct error error = {0};
+    struct write_batch *batch = batch_begin(f);
+    assert_int_equal(write_batch_excluded(batch, find(f, series), spans, &error), STATUS_OK);
+    batch_commit(f, batch);
+}
+
+static void assert_excluded(struct fixture *f, const char *series, const struct time_spans *spans)
+{
+    struct time_spans got;
+    storage_series_excluded(f->storage, find(f, series), &got);
+    assert_int_equal(got.count, spans->count);
+    assert_int_equal(info(f, series).excluded, spans->count);
+    for (size_t i = 0; i < spans->count; i++) {
+        assert_int_equal(got.at[i].from_ms, spans->at[i].from_ms);
+        assert_int_equal(got.at[i].to_ms, spans->at[i].to_ms);
+    }
+}
+
+/* The list is replaced as a whole; settings, points and other series stay as they are. */
+static void excluded_spans(void **state)
+{
+    struct fixture *f = *state;
+    struct time_spans most = {.count = TIME_SPANS_MAX}, none = {0};
+    struct time_spans two = {2, {{INT64_C(-62135596800000), 0}, {1, INT64_C(253402300799999)}}};
+    const struct point expected[] = {{1, 1}};
+    struct series_settings set = {.has_season = true, .season_steps = 7};
+    struct error error = {0};
+    put(f, "a", 1, 1);
+    put(f, "b", 1, 1);
+    for (size_t i = 0; i < TIME_SPANS_MAX; i++) {
+        most.at[i] = (struct time_span){(int64_t)i * 100, (int64_t)i * 100 + 50};
+    }
+    assert_excluded(f, "a", &none);
+    struct write_batch *batch = batch_begin(f);
+    assert_int_equal(write_batch_settings(batch, find(f, "a"), &set, &error), STATUS_OK);
+    assert_int_equal(write_batch_excluded(batch, find(f, "a"), &most, &error), STATUS_OK);
+    batch_commit(f, batch);
+    exclude(f, "b", &two);
+    for (int round = 0; round < 3; round++) {
+        assert_excluded(f, "a", &most);
+        assert_excluded(f, "b", &two);
+        assert_points(f, "a", expected, 1);
+        assert_int_equal(info(f, "a").settings.season_steps, 7);
+        round == 0 ? fixture_reopen(f) : compact(f);
+    }
+    uint64_t generation = info(f, "a").generation;
+    exclude(f, "a", &two);
+    for (int round = 0; round < 2; round++) {
+        assert_int_equal(info(f, "a").generation, generation + 1);
+        assert_excluded(f, "a", &two);
+        fixture_reopen(f);
+    }
+    exclude(f, "a", &none);
+    for (int round = 0; round < 2; round++) {
+        assert_excluded(f, "a", &none);
+        assert_excluded(f, "b", &two);
+        assert_int_equal(info(f, "a").settings.season_steps, 7);
+        fixture_reopen(f);
+    }
+    batch = batch_begin(f);
+    assert_int_equal(write_batch_excluded(batch, 99, &two, &error), STATUS_NOT_FOUND);
+    write_batch_free(batch);
+    struct time_spans got = {.count = 1};
+    storage_series_excluded(f->storage, 99, &got);
+    assert_int_equal(got.count, 0);
+}
+
 static void delete_series(struct fixture *f, const char *series)
 {
     struct error error = {0};
@@ -132,6 +201,28 @@ static void delete_and_create_again(void **state)
 }
 
 /* In one batch: points, delete, points. */
+/* A batch that is thrown away, and one behind which the series is gone, give back what they hold.
+ */
+static void excluded_spans_go_with_their_series(void **state)
+{
+    struct fixture *f = *state;
+    struct time_spans one = {1, {{0, 10}}}, none = {0};
+    struct error error = {0};
+    put(f, "a", 1, 1);
+    exclude(f, "a", &one);
+    struct write_batch *thrown = batch_begin(f), *late = batch_begin(f);
+    assert_int_equal(write_batch_excluded(thrown, find(f, "a"), &one, &error), STATUS_OK);
+    assert_int_equal(write_batch_excluded(late, find(f, "a"), &one, &error), STATUS_OK);
+    write_batch_free(thrown);
+    delete_series(f, "a");
+    assert_int_equal(writer_write_take(f->writer, late, NULL, &error), STATUS_NOT_FOUND);
+    put(f, "a", 1, 1);
+    for (int round = 0; round < 2; round++) {
+        assert_excluded(f, "a", &none);
+        fixture_reopen(f);
+    }
+}
+
 static void delete_within_a_batch(void **state)
 {
     struct fixture *f = *state;
@@ -623,6 +714,8 @@ int main(void)
         {"ids_and_texts", ids_and_texts},
         {"listing", listing},
         {"settings", settings},
+        {"excluded_spans", excluded_spans},
+        {"excluded_spans_go_with_their_series", excluded_spans_go_with_their_series},
         {"delete_and_create_again", delete_and_create_again},
         {"delete_within_a_batch", delete_within_a_batch},
         {"delete_in_between", delete_in_between},

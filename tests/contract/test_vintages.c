@@ -360,7 +360,8 @@ static void a_store_of_version_one_is_read_and_migrated(void **state)
     }
     put(f, "a", 1000, 1);
     fixture_stop(f);
-    run_sql(f, "DROP TABLE vintage; DROP TABLE downsampled; PRAGMA user_version = 1;");
+    run_sql(f, "DROP TABLE vintage; DROP TABLE downsampled; DROP TABLE excluded; PRAGMA "
+               "user_version = 1;");
     snprintf(url, sizeof url, "sqlite:%s", f->directory);
     struct storage_options options = {.url = url, .read_only = true};
     assert_int_equal(storage_open(&options, &storage, &error), STATUS_OK);

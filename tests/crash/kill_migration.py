@@ -27,7 +27,7 @@ from evidence import DATABASE, Left  # noqa: E402
 
 KILLS = int(os.environ.get("MIGRATION_KILLS", "20"))
 SEED = int(os.environ.get("CRASH_SEED", str(int(time.time()))))
-NEWER_TABLES = {1: ("vintage", "downsampled"), 2: ("downsampled",)}  # than each version
+NEWER_TABLES = {1: ("vintage", "downsampled", "excluded"), 2: ("downsampled", "excluded"), 3: ("excluded",)}  # than it
 WAITED_S = 2.0
 
 

@@ -171,6 +171,17 @@ static uint32_t series_id(struct history *history, int series)
     return storage_series_find(history->storage, name, strlen(name));
 }
 
+/* What is excluded of a series goes with its retention: none to four spans. */
+static struct time_spans spans_of(int64_t keep_ms)
+{
+    struct time_spans spans = {.count = (size_t)(keep_ms / STEP_MS % 5)};
+    for (size_t i = 0; i < spans.count; i++) {
+        int64_t from_ms = keep_ms + (int64_t)i * 2 * STEP_MS;
+        spans.at[i] = (struct time_span){from_ms, from_ms + STEP_MS};
+    }
+    return spans;
+}
+
 /* Fills and submits the batch of an attempt; one that could not even be queued was never there. */
 static void submit(struct history *history, struct attempt *attempt)
 {
@@ -187,6 +198,10 @@ static void submit(struct history *history, struct attempt *attempt)
                                            .retention_ms = attempt->keep_ms};
         status =
             write_batch_settings(batch, series_id(history, attempt->settings), &settings, &error);
+    }
+    if (status == STATUS_OK && attempt->settings >= 0) {
+        struct time_spans spans = spans_of(attempt->keep_ms);
+        status = write_batch_excluded(batch, series_id(history, attempt->settings), &spans, &error);
     }
     for (size_t i = 0; status == STATUS_OK && i < attempt->count; i++) {
         const struct attempt_op *op = &attempt->ops[i];
@@ -471,6 +486,16 @@ static bool same_value(double a, double b)
     return isnan(a) ? (bool)isnan(b) : memcmp(&a, &b, sizeof a) == 0;
 }
 
+static bool spans_verify(struct history *history, int series, uint32_t id)
+{
+    struct time_spans expected = spans_of(history->truth[series].keep_ms), spans;
+    storage_series_excluded(history->storage, id, &spans);
+    return (spans.count == expected.count &&
+            memcmp(spans.at, expected.at, spans.count * sizeof *spans.at) == 0) ||
+           history_wrong(history, "series %d: %zu excluded spans, not the %zu that were set",
+                         series, spans.count, expected.count);
+}
+
 static bool series_verify(struct history *history, int series)
 {
     static struct point points[HISTORY_SLOTS], newest[HISTORY_SLOTS];
@@ -482,7 +507,8 @@ static bool series_verify(struct history *history, int series)
     if (truth->exists != (id != 0)) {
         return history_wrong(history, "series %d %s", series, id != 0 ? "came back" : "is lost");
     }
-    if (!read_all(history, series, points, HISTORY_SLOTS, &count)) {
+    if (!read_all(history, series, points, HISTORY_SLOTS, &count) ||
+        (id != 0 && !spans_verify(history, series, id))) {
         return false;
     }
     for (int slot = 0; slot < HISTORY_SLOTS; slot++) {

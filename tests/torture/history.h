@@ -52,7 +52,7 @@ struct attempt_op {
 
 struct attempt {  /* a batch */
     int deletes;  /* this series, before the points; -1: none */
-    int settings; /* of this series: retention keep_ms; -1: none */
+    int settings; /* of this series: retention keep_ms, and excluded spans; -1: none */
     int64_t keep_ms, now_ms;
     size_t count;
     struct attempt_op ops[HISTORY_OPS];

@@ -242,12 +242,20 @@ static void age(struct history *history, const char *text, int version)
 static void prepare_version_1(struct history *history)
 {
     age(history,
-        "BEGIN; DROP TABLE downsampled; DROP TABLE vintage; PRAGMA user_version = 1; COMMIT", 1);
+        "BEGIN; DROP TABLE excluded; DROP TABLE downsampled; DROP TABLE vintage;"
+        " PRAGMA user_version = 1; COMMIT",
+        1);
 }
 
 static void prepare_version_2(struct history *history)
 {
-    age(history, "BEGIN; DROP TABLE downsampled; PRAGMA user_version = 2; COMMIT", 2);
+    age(history,
+        "BEGIN; DROP TABLE excluded; DROP TABLE downsampled; PRAGMA user_version = 2; COMMIT", 2);
+}
+
+static void prepare_version_3(struct history *history)
+{
+    age(history, "BEGIN; DROP TABLE excluded; PRAGMA user_version = 3; COMMIT", 3);
 }
 
 const struct scenario scenarios[] = {
@@ -281,6 +289,7 @@ const struct scenario scenarios[] = {
     {.name = "promote", .prepare = prepare_models, .run = promote, .models = true},
     {.name = "migration from version 1", .prepare = prepare_version_1, .run = open_it},
     {.name = "migration from version 2", .prepare = prepare_version_2, .run = open_it},
+    {.name = "migration from version 3", .prepare = prepare_version_3, .run = open_it},
     {.name = "backup",
      .prepare = copies_prepare_backup,
      .run = copies_backup,

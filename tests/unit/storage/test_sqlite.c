@@ -311,6 +311,26 @@ static void retention_in_slices(void **state)
     assert_int_equal(stats.chunks, place_sql_number(place, "SELECT count(*) FROM chunk"));
 }
 
+/* Ids are never used again, so nobody would see them. */
+static void excluded_spans_leave_no_rows(void **state)
+{
+    struct place *place = *state;
+    struct error error = {0};
+    struct write_batch *batch;
+    struct time_spans spans = {2, {{0, 10}, {20, 30}}};
+    assert_int_equal(place_write(place, 0, 10, &error), STATUS_OK);
+    for (int round = 0; round < 2; round++) {
+        assert_int_equal(write_batch_new(place->storage, 1, &batch, &error), STATUS_OK);
+        assert_int_equal(write_batch_excluded(batch, 1, &spans, &error), STATUS_OK);
+        assert_int_equal(writer_write_take(place->writer, batch, NULL, &error), STATUS_OK);
+        assert_int_equal(place_sql_number(place, "SELECT count(*) FROM excluded"), 2);
+    }
+    assert_int_equal(write_batch_new(place->storage, 1, &batch, &error), STATUS_OK);
+    assert_int_equal(write_batch_delete(batch, 1, &error), STATUS_OK);
+    assert_int_equal(writer_write_take(place->writer, batch, NULL, &error), STATUS_OK);
+    assert_int_equal(place_sql_number(place, "SELECT count(*) FROM excluded"), 0);
+}
+
 /* The same points over and over: nothing new waits in memory, yet the journal must not grow for
  * ever. */
 /* What a daemon does between commits: chunk by chunk, whole cells only, and little is written. */
@@ -458,6 +478,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(full_chunks_never_take_an_open_ones_place, place_setup,
                                         place_teardown),
         cmocka_unit_test_setup_teardown(retention_in_slices, place_setup, place_teardown),
+        cmocka_unit_test_setup_teardown(excluded_spans_leave_no_rows, place_setup, place_teardown),
         cmocka_unit_test_setup_teardown(downsampling_in_slices, place_setup, place_teardown),
         cmocka_unit_test_setup_teardown(overwriting_keeps_the_journal_short, place_setup,
                                         place_teardown),

@@ -254,6 +254,54 @@ static void what_was_not_seen_is_not_damaged(void **state)
     expect_no_finding(place, "data", "id > 0");
 }
 
+/* Spans that nobody wrote here, or that were changed: what can be read is taken, the rest is left
+ * out, and nothing that is learned from is lost. */
+static void damaged_spans_are_left_out(void **state)
+{
+    struct place *place = *state;
+    struct error error = {0};
+    struct time_spans spans;
+    assert_int_equal(place_write(place, 0, 100, &error), STATUS_OK);
+    place_stop(place);
+    place_sql(place,
+              "INSERT INTO excluded VALUES(1, 10, 20), (1, 15, 30), (1, 40, 40), (1, 50, 45),"
+              " (1, 60, 9223372036854775807), (1, 70, 80), (0, 1, 2), (-7, 1, 2), (2, 1, 2),"
+              " (4294967297, 1, 2), (9223372036854775807, 1, 2)");
+    place_start(place);
+    storage_series_excluded(place->storage, 1, &spans);
+    assert_int_equal(spans.count, 2);
+    assert_int_equal(spans.at[0].from_ms, 10);
+    assert_int_equal(spans.at[0].to_ms, 20);
+    assert_int_equal(spans.at[1].from_ms, 60);
+    place_stop(place);
+    place_sql(place,
+              "DELETE FROM excluded;"
+              "WITH RECURSIVE n(i) AS (VALUES(0) UNION ALL SELECT i + 1 FROM n WHERE i < 999)"
+              "INSERT INTO excluded SELECT 1, i * 10, i * 10 + 5 FROM n");
+    place_start(place);
+    storage_series_excluded(place->storage, 1, &spans);
+    assert_int_equal(spans.count, TIME_SPANS_MAX);
+    assert_int_equal(spans.at[TIME_SPANS_MAX - 1].to_ms, 315);
+    spans.count = 0; /* what was left out goes with the rest */
+    struct write_batch *batch;
+    assert_int_equal(write_batch_new(place->storage, 1, &batch, &error), STATUS_OK);
+    assert_int_equal(write_batch_excluded(batch, 1, &spans, &error), STATUS_OK);
+    assert_int_equal(writer_write_take(place->writer, batch, NULL, &error), STATUS_OK);
+    assert_int_equal(place_sql_number(place, "SELECT count(*) FROM excluded"), 0);
+    place_stop(place);
+    place_sql(place, "DROP TABLE excluded");
+    int lines = 0;
+    struct error missing = {0};
+    assert_int_not_equal(place_open_status(place, false, &missing), STATUS_OK);
+    assert_int_equal(storage_check_folder(place->directory, 0, count_lines, &lines, &error),
+                     STATUS_CORRUPT);
+    assert_int_equal(lines, 1);
+    place_sql(place,
+              "CREATE TABLE excluded(series INTEGER NOT NULL, from_ms INTEGER NOT NULL,"
+              " to_ms INTEGER NOT NULL, PRIMARY KEY(series, from_ms)) STRICT, WITHOUT ROWID");
+    place_start(place);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -272,6 +320,7 @@ int main(void)
                                         place_teardown),
         cmocka_unit_test_setup_teardown(what_was_not_seen_is_not_damaged, place_setup,
                                         place_teardown),
+        cmocka_unit_test_setup_teardown(damaged_spans_are_left_out, place_setup, place_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
