@@ -149,8 +149,11 @@ static enum status fill_cells(struct watch *watch, size_t points, struct error *
         watch->values[i] = (double)NAN;
         watch->scores[i] = (double)NAN;
     }
-    size_t cells = grid_fill(watch->desk->points, points, watch->step_ms, watch->facts.counter,
-                             INT64_MAX, grid, watch->count, &start_ms);
+    struct grid_rule rule = {.step_ms = watch->step_ms,
+                             .counter = watch->facts.counter,
+                             .now_ms = INT64_MAX,
+                             .excluded = &watch->desk->excluded};
+    size_t cells = grid_fill(watch->desk->points, points, &rule, grid, watch->count, &start_ms);
     for (size_t i = 0; i < cells; i++) {
         int64_t at = (start_ms - watch->start_ms) / watch->step_ms + (int64_t)i;
         if (at >= 0 && at < (int64_t)watch->count) {
@@ -209,6 +212,7 @@ static enum status watch_series(struct forecast_desk *desk, uint32_t id, const s
     if (watch->count == 0) {
         return STATUS_OK;
     }
+    desk_excluded(desk, &info);
     if (read_points(watch, id, end_ms, &points, error) != STATUS_OK ||
         fill_cells(watch, points, error) != STATUS_OK ||
         desk_floats(desk, VINTAGE_FLOATS(HORIZON_MAX), error) != STATUS_OK) {

@@ -59,6 +59,14 @@ enum status desk_read(struct forecast_desk *desk, uint32_t id, size_t wanted, si
     return storage_read_last(desk->reader, id, desk->points, wanted, count, error);
 }
 
+void desk_excluded(struct forecast_desk *desk, const struct series_info *info)
+{
+    desk->excluded.count = 0;
+    if (info->excluded > 0) {
+        storage_series_excluded(desk->services->storage, info->id, &desk->excluded);
+    }
+}
+
 enum status desk_scratch(struct forecast_desk *desk, size_t count, struct error *error)
 {
     if (count > desk->scratch_capacity) {

@@ -14,7 +14,8 @@ struct forecast_desk {
     struct storage_reader *reader;
     struct point *points; /* the newest points of one series */
     size_t points_capacity;
-    double *scratch; /* for baselines */
+    struct time_spans excluded; /* of the series that desk_excluded was asked about last */
+    double *scratch;            /* for baselines */
     size_t scratch_capacity;
     float *floats; /* for vintages */
     size_t floats_capacity;
@@ -29,6 +30,9 @@ struct forecast_desk {
 /* The newest points of a series, at least `wanted` where it has them: in desk->points. */
 enum status desk_read(struct forecast_desk *desk, uint32_t id, size_t wanted, size_t *count,
                       struct error *error) MUST_USE;
+
+/* The spans of a series that are not to be learned from: in desk->excluded. */
+void desk_excluded(struct forecast_desk *desk, const struct series_info *info);
 
 /* Room for `count` points in desk->points. */
 enum status desk_room(struct forecast_desk *desk, size_t count, struct error *error) MUST_USE;

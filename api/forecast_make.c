@@ -158,6 +158,23 @@ static enum status look_for_shift(struct forecast_desk *desk, struct forecast_ma
     return STATUS_OK;
 }
 
+/* Cells without a value because they were excluded, of the grid just filled. */
+static void count_excluded(const struct forecast_desk *desk, struct forecast_made *made,
+                           const struct model_series *series)
+{
+    size_t next = 0;
+    bool begun = false;
+    for (size_t i = 0; i < series->count && desk->excluded.count > 0; i++) {
+        int64_t time_ms = series->start_ms + (int64_t)i * series->step_ms;
+        begun = begun || !isnan(series->values[i]);
+        if (isnan(series->values[i]) &&
+            time_spans_meet(&desk->excluded, time_ms, time_ms + series->step_ms, &next)) {
+            made->excluded++;
+            made->missing -= begun ? 1 : 0; /* what lies before the first value was not counted */
+        }
+    }
+}
+
 /* Falls of a counter, and irregular distances, in the points just read. */
 static void count_points(const struct forecast_desk *desk, struct forecast_made *made,
                          size_t maximum)
@@ -249,10 +266,16 @@ static enum status prepare(struct forecast_desk *desk, const struct forecast_ord
     size_t wanted = forecast_values(services, &facts);
     struct grid_order grid = {.maximum = wanted < maximum ? wanted : maximum, .facts = &facts};
     if (forecast_grid(desk, &made->info, &grid, &made->values, series, &made->facts, error) !=
-            STATUS_OK ||
-        assess(desk, order, made, series, error) != STATUS_OK) {
+        STATUS_OK) {
         return error->status;
     }
+    if (assess(desk, order, made, series, error) != STATUS_OK) {
+        if (made->observed < 2 && desk->excluded.count > 0) {
+            error_hint(error, "The setting \"exclude\" of the series leaves out the others.");
+        }
+        return error->status;
+    }
+    count_excluded(desk, made, series);
     count_points(desk, made, series->count + 1);
     made->own_step_ms = own.step_ms;
     made->state = series_state_of(services, &made->info, &own, made->issued_ms);

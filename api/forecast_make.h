@@ -78,7 +78,7 @@ struct forecast_made {
     struct forecast forecast;
     double minimum, maximum; /* that no number of the answer leaves: see forecast_bounds */
     double declared_minimum; /* or infinite: an alarm for what never was is not ruled out */
-    size_t observed, missing, resets, off_step;
+    size_t observed, missing, excluded, resets, off_step; /* missing: without what is excluded */
     int64_t shifted_ms; /* the first cell of the new level, with WARNING_LEVEL_SHIFT */
     double widening;    /* of the bands, for gaps and a young level; 1 = none */
     bool outage;        /* too little of the newest values is there for a model */

@@ -110,8 +110,9 @@ static void add_quality(const struct forecast_made *made, struct text *out)
     } else {
         text_add_string(out, ",\"skill\":null");
     }
-    text_add_format(out, ",\"quality\":{\"missing\":%zu,\"late\":%llu,\"resets\":%zu",
-                    made->missing, (unsigned long long)made->info.late, made->resets);
+    text_add_format(out, ",\"quality\":{\"missing\":%zu,\"excluded\":%zu,\"late\":%llu",
+                    made->missing, made->excluded, (unsigned long long)made->info.late);
+    text_add_format(out, ",\"resets\":%zu", made->resets);
     text_add_format(out, ",\"updated\":%llu,\"off_step\":%zu}",
                     (unsigned long long)made->info.updated, made->off_step);
 }

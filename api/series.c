@@ -63,7 +63,9 @@ static void write_series(const struct call *call, const struct series_info *info
     text_add_string(json, ",\"last_value\":");
     text_add_double(json, info->points > 0 ? info->last_value : (double)NAN);
     text_add_format(json, ",\"ended\":%s,\"settings\":", info->ended ? "true" : "false");
-    settings_write(&info->settings, json);
+    struct time_spans excluded;
+    storage_series_excluded(call->services->storage, info->id, &excluded);
+    settings_write(&info->settings, &excluded, json);
     text_add_char(json, '}');
 }
 
@@ -244,9 +246,27 @@ enum status series_points(struct call *call, struct error *error)
 
 /* ---------------------------------------------------------------- changes */
 
-/* Commits one change of one series. */
-static enum status commit_change(struct call *call, uint32_t id,
-                                 const struct series_settings *settings, struct error *error)
+/* One change of one series; without settings it is deleted. */
+struct series_change {
+    uint32_t id;
+    const struct series_settings *settings;
+    const struct time_spans *excluded; /* NULL: as they are */
+};
+
+static enum status add_change(struct write_batch *batch, const struct series_change *change,
+                              struct error *error)
+{
+    if (!change->settings) {
+        return write_batch_delete(batch, change->id, error);
+    }
+    enum status status = write_batch_settings(batch, change->id, change->settings, error);
+    return status == STATUS_OK && change->excluded
+               ? write_batch_excluded(batch, change->id, change->excluded, error)
+               : status;
+}
+
+static enum status commit_change(struct call *call, const struct series_change *change,
+                                 struct error *error)
 {
     struct write_batch *batch = NULL;
     struct write_result result;
@@ -254,8 +274,7 @@ static enum status commit_change(struct call *call, uint32_t id,
     if (status != STATUS_OK) {
         return status;
     }
-    status = settings ? write_batch_settings(batch, id, settings, error)
-                      : write_batch_delete(batch, id, error);
+    status = add_change(batch, change, error);
     if (status != STATUS_OK) {
         write_batch_free(batch);
         return status;
@@ -268,6 +287,8 @@ enum status series_patch(struct call *call, struct error *error)
 {
     uint32_t id = 0;
     struct series_info info;
+    struct time_spans excluded;
+    bool excludes = false;
     struct json_t *body = NULL;
     if (call_series(call, &id, error) != STATUS_OK ||
         storage_series_info(call->services->storage, id, &info, error) != STATUS_OK ||
@@ -276,9 +297,13 @@ enum status series_patch(struct call *call, struct error *error)
         return error->status;
     }
     enum status status = settings_read(body, &info.settings, error);
+    if (status == STATUS_OK) {
+        status = settings_read_excluded(body, &excludes, &excluded, error);
+    }
     json_free(body);
     if (status == STATUS_OK) {
-        status = commit_change(call, id, &info.settings, error);
+        struct series_change change = {id, &info.settings, excludes ? &excluded : NULL};
+        status = commit_change(call, &change, error);
     }
     return status == STATUS_OK ? answer_one(call, id, error) : status;
 }
@@ -287,7 +312,7 @@ enum status series_delete(struct call *call, struct error *error)
 {
     uint32_t id = 0;
     if (call_series(call, &id, error) != STATUS_OK ||
-        commit_change(call, id, NULL, error) != STATUS_OK) {
+        commit_change(call, &(struct series_change){.id = id}, error) != STATUS_OK) {
         return error->status;
     }
     call->response->status = 204;

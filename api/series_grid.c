@@ -68,8 +68,12 @@ static size_t fill(struct forecast_desk *desk, const struct series_info *info,
                    const struct series_facts *facts, size_t points, double *values, size_t maximum,
                    int64_t *start_ms)
 {
-    return grid_fill(desk->points, points, facts->step_ms, facts->counter,
-                     closed_until(info, facts, clock_wall_ms()), values, maximum, start_ms);
+    struct grid_rule rule = {.step_ms = facts->step_ms,
+                             .counter = facts->counter,
+                             .now_ms = closed_until(info, facts, clock_wall_ms()),
+                             .excluded = &desk->excluded};
+    desk_excluded(desk, info);
+    return grid_fill(desk->points, points, &rule, values, maximum, start_ms);
 }
 
 /* Newest values in which seasons are looked for. A daily wave of one-minute steps shows from 4,320
@@ -140,8 +144,9 @@ enum status forecast_facts(struct forecast_desk *desk, const struct series_info 
     }
     facts->native_ms = grid_step(desk->points, count);
     facts->step_ms = info->settings.has_step ? info->settings.step_ms : facts->native_ms;
-    facts->counter =
-        nature == IS_COUNTER || (nature == MAY_BE_COUNTER && counter_shape(desk->points, count));
+    desk_excluded(desk, info);
+    facts->counter = nature == IS_COUNTER || (nature == MAY_BE_COUNTER &&
+                                              counter_shape(desk->points, count, &desk->excluded));
     facts->families = families;
     facts->generation = info->generation;
     facts->points = info->points;

@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SETTINGS         "step season time_zone min max integer kind retention"
+#define SETTINGS         "step season time_zone min max integer kind retention exclude"
 #define STEP_MS_MIN      100
 #define STEP_MS_MAX      INT64_C(2678400000) /* 31 days */
 #define SEASON_STEPS_MAX 100000
@@ -213,7 +213,8 @@ static void add_whole(struct text *json, const char *name, bool has, int64_t val
     }
 }
 
-void settings_write(const struct series_settings *settings, struct text *json)
+void settings_write(const struct series_settings *settings, const struct time_spans *excluded,
+                    struct text *json)
 {
     text_add_char(json, '{');
     add_whole(json, "step", settings->has_step, settings->step_ms);
@@ -233,5 +234,7 @@ void settings_write(const struct series_settings *settings, struct text *json)
                         ? (settings->kind == SERIES_COUNTER ? "\"counter\"" : "\"gauge\"")
                         : "null");
     add_whole(json, "retention", settings->has_retention, settings->retention_ms);
+    text_add_string(json, ",\"exclude\":");
+    settings_write_excluded(excluded, json);
     text_add_char(json, '}');
 }

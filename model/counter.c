@@ -12,13 +12,14 @@
 #define RESET_LANDS   0.5 /* of the value before: a counter begins again near zero */
 #define RISES_A_RESET 20  /* at least: a saw is a gauge */
 
-bool counter_shape(const struct point *points, size_t count)
+bool counter_shape(const struct point *points, size_t count, const struct time_spans *excluded)
 {
-    size_t seen = 0, rises = 0, falls = 0;
+    size_t seen = 0, rises = 0, falls = 0, span = 0;
     double last = 0.0;
     for (size_t i = 0; i < count; i++) {
         double value = points[i].value;
-        if (isnan(value)) {
+        int64_t time_ms = points[i].time_ms;
+        if (isnan(value) || time_spans_meet(excluded, time_ms, time_ms + 1, &span)) {
             continue;
         }
         if (value < 0.0 || (seen > 0 && value < last && value > RESET_LANDS * last)) {

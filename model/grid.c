@@ -123,12 +123,14 @@ size_t grid_off_step(const struct point *points, size_t count, int64_t step_ms)
     return off;
 }
 
-/* Walks the points as gauge values or as rates: one sample at a time, skipping what has no value.
- */
+/* Walks the points as gauge values or as rates: one sample at a time, skipping what has no value or
+ * is excluded. A rate tells of all the time since the reading before. */
 struct sampler {
     const struct point *points;
     size_t count, next;
     bool counter;
+    const struct time_spans *excluded;
+    size_t span; /* of the walk through them */
     bool has_previous;
     struct point previous;
 };
@@ -141,12 +143,18 @@ static bool sampler_next(struct sampler *sampler, struct point *sample)
         if (!(fabs(point.value) <= VALUE_MAX)) {
             continue;
         }
+        struct point before = sampler->previous;
+        int64_t from_ms = sampler->has_previous ? before.time_ms : point.time_ms;
+        bool excluded =
+            time_spans_meet(sampler->excluded, from_ms, point.time_ms + 1, &sampler->span);
         if (!sampler->counter) {
+            if (excluded) {
+                continue;
+            }
             *sample = point;
             return true;
         }
-        struct point before = sampler->previous;
-        bool usable = sampler->has_previous && point.time_ms > before.time_ms;
+        bool usable = !excluded && sampler->has_previous && point.time_ms > before.time_ms;
         if (!sampler->has_previous || point.time_ms > before.time_ms) {
             sampler->previous = point;
             sampler->has_previous = true;
@@ -186,12 +194,13 @@ static size_t first_needed(const struct point *points, size_t count, int64_t fir
     return low;
 }
 
-size_t grid_fill(const struct point *points, size_t count, int64_t step_ms, bool counter,
-                 int64_t now_ms, double *values, size_t maximum, int64_t *start_ms)
+size_t grid_fill(const struct point *points, size_t count, const struct grid_rule *rule,
+                 double *values, size_t maximum, int64_t *start_ms)
 {
+    int64_t step_ms = rule->step_ms;
     CHECK(step_ms > 0);
     *start_ms = 0;
-    int64_t open_cell = now_ms == INT64_MAX ? INT64_MAX : floor_div(now_ms, step_ms);
+    int64_t open_cell = rule->now_ms == INT64_MAX ? INT64_MAX : floor_div(rule->now_ms, step_ms);
     while (count > 0 && floor_div(points[count - 1].time_ms, step_ms) >= open_cell) {
         count--;
     }
@@ -207,8 +216,9 @@ size_t grid_fill(const struct point *points, size_t count, int64_t step_ms, bool
     for (size_t i = 0; i < cells; i++) {
         values[i] = NAN;
     }
-    struct sampler sampler = {.points = points, .count = count, .counter = counter};
-    sampler.next = first_needed(points, count, first_cell * step_ms, counter);
+    struct sampler sampler = {
+        .points = points, .count = count, .counter = rule->counter, .excluded = rule->excluded};
+    sampler.next = first_needed(points, count, first_cell * step_ms, rule->counter);
     struct point sample;
     int64_t cell = INT64_MIN;
     double sum = 0.0;

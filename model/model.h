@@ -15,6 +15,7 @@
 #include "base/point.h"
 #include "base/status.h"
 #include "base/text.h"
+#include "base/time_span.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -59,13 +60,21 @@ int64_t grid_step(const struct point *points, size_t count);
  * `least_ms`; 0 where there is none. */
 int64_t grid_coarser(int64_t step_ms, int64_t least_ms);
 
+/* How points become cells. A point in an excluded span is one without a value, and what a counter
+ * rose by between two readings is unknown where such a span holds one of them or lies between. */
+struct grid_rule {
+    int64_t step_ms;
+    bool counter;
+    int64_t now_ms;                    /* cells that are closed by then; INT64_MAX: all */
+    const struct time_spans *excluded; /* NULL: none */
+};
+
 /* Mean of the points in each grid cell [t, t + step) with t a multiple of step (UTC), counters
- * turned into non-negative per-second rates first where `counter`; NaN in empty cells. The grid
- * ends at the last cell that is closed at `now_ms` (all cells where now_ms is INT64_MAX) and starts
- * at most `maximum` cells earlier, never before the first point. Returns the number of cells;
- * *start_ms is the first. */
-size_t grid_fill(const struct point *points, size_t count, int64_t step_ms, bool counter,
-                 int64_t now_ms, double *values, size_t maximum, int64_t *start_ms);
+ * turned into non-negative per-second rates first; NaN in empty cells. The grid ends at the last
+ * cell that is closed and starts at most `maximum` cells earlier, never before the first point.
+ * Returns the number of cells; *start_ms is the first. */
+size_t grid_fill(const struct point *points, size_t count, const struct grid_rule *rule,
+                 double *values, size_t maximum, int64_t *start_ms);
 
 /* Points whose distance from the one before is no multiple of the step, within a tenth of it: how
  * irregular a series is. */
@@ -73,8 +82,8 @@ size_t grid_off_step(const struct point *points, size_t count, int64_t step_ms);
 
 /* Whether sorted points only rise, but for falls that land near zero: a counter. False below ten
  * values, where nothing rises, and for anything negative. Monotone gauges look the same, so ask for
- * the name too. */
-bool counter_shape(const struct point *points, size_t count);
+ * the name too. What lies in `excluded` (NULL: nothing) does not count. */
+bool counter_shape(const struct point *points, size_t count, const struct time_spans *excluded);
 
 /* Whether a canonical series text is named like a counter: _total, _count, _sum, _bucket. */
 bool counter_name(const char *name, size_t length);

@@ -64,7 +64,7 @@ export function drawFacts(forecast, trouble, step) {
   drawServer(forecast);
   drawSkill(forecast.skill);
   drawCalibration(forecast.calibration);
-  const flaws = ["missing", "late", "resets"].filter((key) => forecast.quality?.[key] > 0)
+  const flaws = ["missing", "excluded", "late", "resets"].filter((key) => forecast.quality?.[key] > 0)
     .map((key) => `${count(forecast.quality[key])} ${key}`);
   fact("data", `every ${span(forecast.step_ms)}`,
     `${stateWords(forecast.state)}; ${flaws.length ? flaws.join(", ") : "no gaps"}`);

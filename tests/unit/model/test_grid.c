@@ -40,6 +40,13 @@ static void needs_two_distinct_times(UNUSED void **state)
     assert_int_equal(grid_step(points, 3), 1000);
 }
 
+static size_t fill(const struct point *points, size_t count, bool counter, int64_t now_ms,
+                   double *values, size_t maximum, int64_t *start)
+{
+    struct grid_rule rule = {.step_ms = MINUTE, .counter = counter, .now_ms = now_ms};
+    return grid_fill(points, count, &rule, values, maximum, start);
+}
+
 static void averages_cells_and_leaves_gaps(UNUSED void **state)
 {
     struct point points[] = {{MINUTE + 1000, 1.0},
@@ -49,7 +56,7 @@ static void averages_cells_and_leaves_gaps(UNUSED void **state)
                              {5 * MINUTE, 4.0}};
     double values[8];
     int64_t start;
-    size_t cells = grid_fill(points, 5, MINUTE, false, INT64_MAX, values, 8, &start);
+    size_t cells = fill(points, 5, false, INT64_MAX, values, 8, &start);
     assert_int_equal(cells, 5);
     assert_int_equal(start, MINUTE);
     assert_close(values[0], 2.0, 0);
@@ -67,14 +74,14 @@ static void leaves_out_the_open_cell_and_what_is_too_old(UNUSED void **state)
     }
     double values[10];
     int64_t start;
-    size_t cells = grid_fill(points, 10, MINUTE, false, 9 * MINUTE + 30000, values, 10, &start);
+    size_t cells = fill(points, 10, false, 9 * MINUTE + 30000, values, 10, &start);
     assert_int_equal(cells, 9);
-    cells = grid_fill(points, 10, MINUTE, false, 10 * MINUTE, values, 4, &start);
+    cells = fill(points, 10, false, 10 * MINUTE, values, 4, &start);
     assert_int_equal(cells, 4);
     assert_int_equal(start, 6 * MINUTE);
     assert_close(values[3], 9.0, 0);
-    assert_int_equal(grid_fill(points, 10, MINUTE, false, 5, values, 4, &start), 0);
-    assert_int_equal(grid_fill(points, 0, MINUTE, false, INT64_MAX, values, 4, &start), 0);
+    assert_int_equal(fill(points, 10, false, 5, values, 4, &start), 0);
+    assert_int_equal(fill(points, 0, false, INT64_MAX, values, 4, &start), 0);
 }
 
 static void turns_counters_into_rates(UNUSED void **state)
@@ -85,7 +92,7 @@ static void turns_counters_into_rates(UNUSED void **state)
                              {6 * MINUTE, 210.0}};
     double values[8];
     int64_t start;
-    size_t cells = grid_fill(points, 7, MINUTE, true, INT64_MAX, values, 8, &start);
+    size_t cells = fill(points, 7, true, INT64_MAX, values, 8, &start);
     assert_int_equal(cells, 7);
     assert_true(isnan(values[0]));
     assert_close(values[1], 1.0, 1e-12);
@@ -95,7 +102,7 @@ static void turns_counters_into_rates(UNUSED void **state)
     assert_true(isnan(values[5]));
     assert_close(values[6], 1.0, 1e-12);
     /* The value before the first cell gives the first rate. */
-    cells = grid_fill(points, 7, MINUTE, true, INT64_MAX, values, 3, &start);
+    cells = fill(points, 7, true, INT64_MAX, values, 3, &start);
     assert_int_equal(cells, 3);
     assert_close(values[0], 1.0, 1e-12);
 }
@@ -112,7 +119,7 @@ static void a_wrapped_counter_is_one_that_began_again(UNUSED void **state)
                              {3 * MINUTE, 90.0}};
     double values[4];
     int64_t start;
-    assert_int_equal(grid_fill(points, 4, MINUTE, true, INT64_MAX, values, 4, &start), 4);
+    assert_int_equal(fill(points, 4, true, INT64_MAX, values, 4, &start), 4);
     assert_close(values[1], 1.0, 1e-12);
     assert_close(values[2], 0.5, 1e-12);
     assert_close(values[3], 1.0, 1e-12);
@@ -123,8 +130,55 @@ static void handles_times_before_the_epoch(UNUSED void **state)
     struct point points[] = {{-90000, 1.0}, {-30000, 2.0}, {30000, 3.0}};
     double values[4];
     int64_t start;
-    assert_int_equal(grid_fill(points, 3, MINUTE, false, INT64_MAX, values, 4, &start), 3);
+    assert_int_equal(fill(points, 3, false, INT64_MAX, values, 4, &start), 3);
     assert_int_equal(start, -2 * MINUTE);
+}
+
+/* A gauge has in a cell what is left of it; a cell with nothing left is missing, and so are the
+ * ends of the grid, which stay where they are. */
+static void excluded_points_have_no_value(UNUSED void **state)
+{
+    struct point points[] = {
+        {0, 1.0},          {MINUTE, 2.0},    {MINUTE + 30000, 1000.0}, {2 * MINUTE, 1000.0},
+        {3 * MINUTE, 4.0}, {4 * MINUTE, 5.0}};
+    struct time_spans spans = {3,
+                               {{-MINUTE, 1}, {MINUTE + 1, 3 * MINUTE}, {4 * MINUTE, INT64_MAX}}};
+    struct grid_rule rule = {.step_ms = MINUTE, .now_ms = INT64_MAX, .excluded = &spans};
+    double values[6];
+    int64_t start;
+    assert_int_equal(grid_fill(points, 6, &rule, values, 6, &start), 5);
+    assert_int_equal(start, 0);
+    assert_true(isnan(values[0]));
+    assert_close(values[1], 2.0, 0);
+    assert_true(isnan(values[2]));
+    assert_close(values[3], 4.0, 0);
+    assert_true(isnan(values[4]));
+}
+
+/* The reading behind a span has counted what happened in it: its rate is not one of an ordinary
+ * time. That is so where no reading lies within it, too. */
+static void a_counter_begins_again_behind_an_excluded_span(UNUSED void **state)
+{
+    struct point points[] = {{0, 0.0},
+                             {MINUTE, 60.0},
+                             {2 * MINUTE, 9000.0},
+                             {3 * MINUTE, 18000.0},
+                             {4 * MINUTE, 18060.0},
+                             {5 * MINUTE, 90000.0},
+                             {6 * MINUTE, 90060.0}};
+    struct time_spans spans = {
+        2, {{MINUTE + 1, 2 * MINUTE + 1}, {4 * MINUTE + 1000, 4 * MINUTE + 2000}}};
+    struct grid_rule rule = {
+        .step_ms = MINUTE, .counter = true, .now_ms = INT64_MAX, .excluded = &spans};
+    double values[8];
+    int64_t start;
+    assert_int_equal(grid_fill(points, 7, &rule, values, 8, &start), 7);
+    assert_close(values[1], 1.0, 1e-12);
+    assert_true(isnan(values[2]));
+    assert_true(isnan(values[3]));
+    assert_close(values[4], 1.0, 1e-12);
+    assert_true(isnan(values[5]));
+    assert_close(values[6], 1.0, 1e-12);
 }
 
 /* Neither a wrong zero nor an infinite mean comes of what a float cannot hold. */
@@ -133,7 +187,7 @@ static void leaves_out_what_no_float_holds(UNUSED void **state)
     struct point points[] = {{0, 1.7e308}, {1, 1.7e308}, {MINUTE, -1e39}, {2 * MINUTE, 1e30}};
     double values[4];
     int64_t start;
-    assert_int_equal(grid_fill(points, 4, MINUTE, false, INT64_MAX, values, 4, &start), 3);
+    assert_int_equal(fill(points, 4, false, INT64_MAX, values, 4, &start), 3);
     assert_true(isnan(values[0]));
     assert_true(isnan(values[1]));
     assert_close(values[2], 1e30, 0);
@@ -213,6 +267,8 @@ int main(void)
         cmocka_unit_test(turns_counters_into_rates),
         cmocka_unit_test(a_wrapped_counter_is_one_that_began_again),
         cmocka_unit_test(handles_times_before_the_epoch),
+        cmocka_unit_test(excluded_points_have_no_value),
+        cmocka_unit_test(a_counter_begins_again_behind_an_excluded_span),
         cmocka_unit_test(leaves_out_what_no_float_holds),
         cmocka_unit_test(infers_the_step_of_ragged_points),
         cmocka_unit_test(counts_points_off_the_step),

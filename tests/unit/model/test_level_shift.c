@@ -170,7 +170,7 @@ static bool counts(const double *list, size_t count)
     for (size_t i = 0; i < count; i++) {
         points[i] = (struct point){(int64_t)i * 1000, list[i]};
     }
-    return counter_shape(points, count);
+    return counter_shape(points, count, NULL);
 }
 
 /* Row "Counter reset, rollover": by name and shape. */
