@@ -60,8 +60,10 @@ enum status api_services_init(struct api_services *services, struct error *error
     atomic_store(&services->points_cache, cache);
     if (status != STATUS_OK) {
         api_services_release(services);
+        return status;
     }
-    return status;
+    storage_counters_by(services->storage, families_counter, services->families);
+    return STATUS_OK;
 }
 
 void api_services_release(struct api_services *services)

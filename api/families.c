@@ -9,6 +9,7 @@
 #include "base/lock.h"
 #include "base/memory.h"
 #include "base/utf8.h"
+#include "model/model.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -258,6 +259,16 @@ bool families_kind(struct families *families, const char *text, size_t length,
         }
     }
     return false;
+}
+
+bool families_counter(void *families, const char *text, size_t length, const struct point *points,
+                      size_t count)
+{
+    enum series_kind kind = SERIES_GAUGE;
+    if (families_kind(families, text, length, &kind)) {
+        return kind == SERIES_COUNTER;
+    }
+    return counter_name(text, length) && counter_possible(points, count);
 }
 
 const char *families_type(struct families *families, struct slice name)

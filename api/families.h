@@ -52,6 +52,13 @@ uint64_t families_version(struct families *families);
 bool families_kind(struct families *families, const char *text, size_t length,
                    enum series_kind *kind);
 
+/* For storage_counters_by, with the families as its context: a counter by what was said of it, else
+ * one that is named so and can be one by these points. A few points of a slice need not show the
+ * shape that series_grid.c asks for: keeping the last of a gauge's loses less than the mean over a
+ * counter's reset. */
+bool families_counter(void *families, const char *text, size_t length, const struct point *points,
+                      size_t count);
+
 /* "counter", "gauge", "histogram", "summary", by the plain name of a series; NULL: nothing known.
  */
 const char *families_type(struct families *families, struct slice name);

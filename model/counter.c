@@ -12,19 +12,41 @@
 #define RESET_LANDS   0.5 /* of the value before: a counter begins again near zero */
 #define RISES_A_RESET 20  /* at least: a saw is a gauge */
 
+/* The next reading that counts from *i on; false behind the last one. */
+static bool next_reading(const struct point *points, size_t count,
+                         const struct time_spans *excluded, size_t *span, size_t *i)
+{
+    while (*i < count &&
+           (isnan(points[*i].value) ||
+            time_spans_meet(excluded, points[*i].time_ms, points[*i].time_ms + 1, span))) {
+        (*i)++;
+    }
+    return *i < count;
+}
+
+bool counter_possible(const struct point *points, size_t count, const struct time_spans *excluded)
+{
+    size_t span = 0;
+    double last = 0.0;
+    for (size_t i = 0; next_reading(points, count, excluded, &span, &i); i++) {
+        double value = points[i].value;
+        if (value < 0.0 || (value < last && value > RESET_LANDS * last)) {
+            return false;
+        }
+        last = value;
+    }
+    return true;
+}
+
 bool counter_shape(const struct point *points, size_t count, const struct time_spans *excluded)
 {
     size_t seen = 0, rises = 0, falls = 0, span = 0;
     double last = 0.0;
-    for (size_t i = 0; i < count; i++) {
+    if (!counter_possible(points, count, excluded)) {
+        return false;
+    }
+    for (size_t i = 0; next_reading(points, count, excluded, &span, &i); i++) {
         double value = points[i].value;
-        int64_t time_ms = points[i].time_ms;
-        if (isnan(value) || time_spans_meet(excluded, time_ms, time_ms + 1, &span)) {
-            continue;
-        }
-        if (value < 0.0 || (seen > 0 && value < last && value > RESET_LANDS * last)) {
-            return false;
-        }
         rises += seen > 0 && value > last ? 1 : 0;
         falls += seen > 0 && value < last ? 1 : 0;
         last = value;

@@ -47,6 +47,7 @@ static enum status open_storage(struct command_store *store, enum store_mode mod
         .read_only = mode == STORE_READ,
         .series_max = (uint32_t)store->config.max_series,
         .retention_ms = store->config.retention_ms,
+        .counters_later = true,
         .reserve_bytes = store->config.reserve,
     };
     enum status status = downsample_parse(store->config.downsample, &options.downsample, error);

@@ -226,6 +226,7 @@ static enum status start_store(struct daemon *daemon, const char *url, struct er
         .relaxed = daemon->config.durability == 1,
         .series_max = (uint32_t)daemon->config.max_series,
         .retention_ms = daemon->config.retention_ms,
+        .counters_later = true,
         .reserve_bytes = daemon->config.reserve,
     };
     struct writer_options writing = {0};

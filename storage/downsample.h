@@ -5,7 +5,7 @@
  * at multiples of their step since 1970. A cell is replaced once all of it is older than that:
  *     gauges     by the mean of its values that are not missing, at the cell's beginning; where all
  *                are missing, by one missing point
- *     counters   by their last point, as it is
+ *     counters   by their last point, as it is; which series those are: storage_counters_by
  * A cell with one point stays as it is, so doing it twice changes nothing. The cell with a series'
  * newest point waits. Several rules are applied in order, so the mean of an hour is the mean of its
  * cells of 5 minutes, however many readings each had. A point that comes late into such a cell

@@ -362,9 +362,9 @@ static void series_downsample(struct storage *storage, struct series_entry *entr
 {
     struct memory_series *series = series_of(entry);
     const struct downsample *downsample = &storage->options.downsample;
-    bool counter = entry->settings != NULL && entry->settings->has_kind &&
-                   entry->settings->kind == SERIES_COUNTER;
+    bool counter = store_counter(storage, entry, series->points, series->count);
     size_t before = series->count;
+    lock_acquire(&storage->lock);
     for (size_t i = 0; i < downsample->count && series->count > 0; i++) {
         const struct downsample_rule *rule = &downsample->rules[i];
         series->count = downsample_points(series->points, series->count, rule->step_ms,
@@ -376,6 +376,7 @@ static void series_downsample(struct storage *storage, struct series_entry *entr
         entry->generation++;
         storage->counters.points -= before - series->count;
     }
+    lock_release(&storage->lock);
 }
 
 static enum status memory_downsample(struct storage *storage, int64_t now_ms,
@@ -383,14 +384,12 @@ static enum status memory_downsample(struct storage *storage, int64_t now_ms,
 {
     (void)effort, (void)error;
     *more = false;
-    lock_acquire(&storage->lock);
     for (uint32_t id = 1; id <= storage->directory.last_id && id < storage->directory.capacity;
          id++) {
         if (storage->directory.entries[id] != NULL) {
             series_downsample(storage, storage->directory.entries[id], now_ms);
         }
     }
-    lock_release(&storage->lock);
     return STATUS_OK;
 }
 

@@ -197,8 +197,7 @@ static enum status thin_write(struct sqlite_state *state, struct thinning *thin,
     after.points -= flush->lost;
     after.generation += flush->lost > 0;
     after.first_ms = flush->first_ms != INT64_MAX ? flush->first_ms : after.first_ms;
-    bool counter = entry->settings != NULL && entry->settings->has_kind &&
-                   entry->settings->kind == SERIES_COUNTER;
+    bool counter = store_counter(state->storage, entry, state->merged, thin->total);
     int64_t first_ms = thin->total > 0 ? state->merged[0].time_ms : INT64_MAX;
     size_t kept =
         downsample_points(state->merged, thin->total, thin->step_ms, thin->done_ms, counter);

@@ -89,12 +89,42 @@ enum status store_retain(struct storage *storage, int64_t now_ms, bool *more, st
     return storage->driver->retain(storage, now_ms, more, error);
 }
 
+void storage_counters_by(struct storage *storage, storage_counter is_counter, void *context)
+{
+    lock_acquire(&storage->lock);
+    storage->is_counter = is_counter;
+    storage->counter_context = context;
+    lock_release(&storage->lock);
+}
+
+static bool counters_awaited(struct storage *storage)
+{
+    lock_acquire(&storage->lock);
+    bool awaited = storage->options.counters_later && storage->is_counter == NULL;
+    lock_release(&storage->lock);
+    return awaited;
+}
+
+bool store_counter(struct storage *storage, const struct series_entry *entry,
+                   const struct point *points, size_t count)
+{
+    if (entry->settings != NULL && entry->settings->has_kind) {
+        return entry->settings->kind == SERIES_COUNTER;
+    }
+    lock_acquire(&storage->lock);
+    storage_counter is_counter = storage->is_counter;
+    void *context = storage->counter_context;
+    lock_release(&storage->lock);
+    return is_counter != NULL &&
+           is_counter(context, entry->text, entry->text_length, points, count);
+}
+
 enum status store_downsample(struct storage *storage, int64_t now_ms, enum driver_effort effort,
                              bool *more, struct error *error)
 {
     CHECK(!storage->options.read_only);
     *more = false;
-    if (storage->options.downsample.count == 0) {
+    if (storage->options.downsample.count == 0 || counters_awaited(storage)) {
         return STATUS_OK;
     }
     if (fault_strikes(storage, error)) {

@@ -45,6 +45,7 @@ struct storage_options {
                               holds points that wait for compaction, then commits flush */
     int64_t retention_ms;  /* 0 = for ever */
     struct downsample downsample;
+    bool counters_later;   /* downsampling waits for storage_counters_by */
     int64_t reserve_bytes; /* 0 = none: room set aside on the disk, given up when it is full so that
                               deleting, retention and checkpoints go on (sqlite_reserve.c) */
 };
@@ -56,6 +57,16 @@ enum status storage_open(const struct storage_options *options, struct storage *
 
 /* All readers closed and the writer stopped before. */
 void storage_close(struct storage *storage);
+
+/* Whether a series (canonical text) is a counter, of which these points are about to become one a
+ * cell. Called by the writer thread, under no lock of the store. */
+typedef bool (*storage_counter)(void *context, const char *text, size_t length,
+                                const struct point *points, size_t count);
+
+/* Who is asked about series whose user set no kind when old points are downsampled: a counter keeps
+ * its last point of a cell, for the mean over a reset is a value that it never had. Function and
+ * context live until the writer is stopped. Without it only what users set counts. */
+void storage_counters_by(struct storage *storage, storage_counter is_counter, void *context);
 
 /* ---------------------------------------------------------------- series */
 

@@ -38,6 +38,8 @@ struct storage {
     _Atomic uint32_t deletions; /* of series, changed under names_lock: they void all handles */
 
     struct lock lock;
+    storage_counter is_counter;        /* guarded by lock; NULL: nobody is asked */
+    void *counter_context;             /* guarded by lock */
     struct series_directory directory; /* guarded by lock, and what its entries hold */
     struct storage_counters counters;  /* guarded by lock */
 
@@ -63,5 +65,9 @@ enum status store_retain(struct storage *storage, int64_t now_ms, bool *more,
 enum status store_downsample(struct storage *storage, int64_t now_ms, enum driver_effort effort,
                              bool *more, struct error *error) MUST_USE;
 enum status store_recover(struct storage *storage, struct error *error) MUST_USE;
+
+/* For drivers: how these points of a series are downsampled. The writer thread, without a lock. */
+bool store_counter(struct storage *storage, const struct series_entry *entry,
+                   const struct point *points, size_t count);
 
 #endif

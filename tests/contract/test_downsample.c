@@ -188,6 +188,52 @@ static void downsampling(void **state)
     }
 }
 
+static bool named_counter(void *context, const char *text, size_t length,
+                          const struct point *points, size_t count)
+{
+    *(size_t *)context += count > 0 && !isnan(points[0].value);
+    return length > 6 && strncmp(text, "total_", 6) == 0;
+}
+
+/* A counter that nobody set, with a reset in the middle of a cell: a mean would be a third level.
+ */
+static void counters_by_somebody_else(void **state)
+{
+    struct fixture *f = *state;
+    static struct map told, gauge, set;
+    int64_t start_ms = clock_wall_ms() / day * day - 20 * day;
+    size_t asked = 0;
+    struct error error = {0};
+    told.count = gauge.count = set.count = 0;
+    told.counter = true;
+    f->options.counters_later = true;
+    rules_set(f, "1d:1h");
+    put(f, "total_set", start_ms, 0);
+    struct series_settings settings = {.has_kind = true, .kind = SERIES_GAUGE};
+    struct write_batch *batch = batch_begin(f);
+    assert_int_equal(write_batch_settings(batch, find(f, "total_set"), &settings, &error),
+                     STATUS_OK);
+    for (int i = 0; i < 9000; i++) {
+        double value = i < 4510 ? i * 7 : (i - 4510) * 7;
+        both_put(batch, "total_told", &told, start_ms + i * minute, value);
+        both_put(batch, "total_set", &set, start_ms + i * minute, value);
+        both_put(batch, "g", &gauge, start_ms + i * minute, value);
+    }
+    batch_commit(f, batch);
+    compact(f);
+    assert_map(f, "total_told", &told); /* it waits until somebody is there to ask */
+    storage_counters_by(f->storage, named_counter, &asked);
+    compact(f);
+    map_downsample(&told, day, hour, clock_wall_ms());
+    map_downsample(&gauge, day, hour, clock_wall_ms());
+    map_downsample(&set, day, hour, clock_wall_ms());
+    assert_map(f, "total_told", &told);
+    assert_map(f, "total_set", &set); /* what a user set comes first */
+    assert_map(f, "g", &gauge);
+    assert_true(asked >= 2);
+    f->options.counters_later = false;
+}
+
 /* A second import of the past, in order: nothing of it is late, all of it is old. */
 static void an_import_of_the_past(void **state)
 {
@@ -268,6 +314,7 @@ int main(void)
 {
     static const struct contract_test tests[] = {
         {"downsampling", downsampling},
+        {"counters_by_somebody_else", counters_by_somebody_else},
         {"an_import_of_the_past", an_import_of_the_past},
         {"large_cells", large_cells},
         {"rules_of_rules", rules_of_rules},

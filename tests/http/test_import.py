@@ -94,6 +94,25 @@ def test_bad_rows_are_told_by_line_and_the_good_ones_stored(daemon):
         assert "milliseconds" in error["hint"] and "precision" not in error["hint"], error
 
 
+def test_counters_keep_their_last_reading_when_thinned():
+    """One that nobody stated, with a reset in the middle of a cell: a mean would be a third level."""
+    daemon = Daemon()
+    minutes = 3 * 1440
+    readings = [60 * i if i < 1442 else 60 * (i - 1442) for i in range(minutes)]
+    with open(os.path.join(daemon.folder, "in.csv"), "w", encoding="utf-8") as file:
+        file.write(f"series_id,start,step_seconds,values\nhits_total,2024-01-01T00:00:00Z,60,{' '.join(map(str, readings))}\n")
+    code, _, said = daemon.command("import", "--set", "storage.downsample=1d:5m", os.path.join(daemon.folder, "in.csv"))
+    assert code == 0, said
+    daemon.start()
+    kept = points(daemon, "hits_total")
+    assert len(kept) < minutes / 4, len(kept)
+    assert all(readings[(time - BEGIN) // 60000] == value for time, value in kept), kept[285:292]
+    answer = daemon.get("/api/v1/series/hits_total").json
+    assert answer["kind"] == "counter", answer
+    daemon.stop()
+    daemon.remove()
+
+
 def test_the_command_writes_a_store_of_its_own():
     daemon = Daemon()
     path = os.path.join(daemon.folder, "in.csv.gz")

@@ -351,6 +351,13 @@ static int kind_of(struct families *families, const char *text)
     return families_kind(families, text, strlen(text), &kind) ? (int)kind : -1;
 }
 
+/* How the store thins a series: five points with a reset in the middle, or a fall that is none. */
+static bool thinned_as_counter(struct families *families, const char *text, double after_fall)
+{
+    struct point points[5] = {{0, 90}, {1, 95}, {2, after_fall}, {3, 60}, {4, 70}};
+    return families_counter(families, text, strlen(text), points, 5);
+}
+
 static void test_families(void **state)
 {
     struct fixture fixture;
@@ -382,6 +389,11 @@ static void test_families(void **state)
         assert_int_equal(kind_of(families, "turned"), SERIES_GAUGE);
         assert_int_equal(kind_of(families, "{\"a {b\"}"), SERIES_COUNTER);
         assert_int_equal(kind_of(families, "unknown_total"), -1);
+        assert_true(thinned_as_counter(families, "requests{a=\"b\"}", 80));
+        assert_true(thinned_as_counter(families, "unknown_total", 3));
+        assert_false(thinned_as_counter(families, "unknown_total", 80));
+        assert_false(thinned_as_counter(families, "odd_total", 3));
+        assert_false(thinned_as_counter(families, "unknown", 3));
         assert_string_equal(families_type(families, slice("took")), "histogram");
         assert_null(families_type(families, slice("took_count")));
     }
