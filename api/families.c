@@ -268,7 +268,7 @@ bool families_counter(void *families, const char *text, size_t length, const str
     if (families_kind(families, text, length, &kind)) {
         return kind == SERIES_COUNTER;
     }
-    return counter_name(text, length) && counter_possible(points, count);
+    return counter_name(text, length) && counter_possible(points, count, NULL);
 }
 
 const char *families_type(struct families *families, struct slice name)

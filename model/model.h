@@ -86,8 +86,8 @@ size_t grid_off_step(const struct point *points, size_t count, int64_t step_ms);
 bool counter_shape(const struct point *points, size_t count, const struct time_spans *excluded);
 
 /* Whether sorted points, however few, can be those of a counter: nothing negative, and falls land
- * near zero. */
-bool counter_possible(const struct point *points, size_t count);
+ * near zero. What lies in `excluded` (NULL: nothing) does not count. */
+bool counter_possible(const struct point *points, size_t count, const struct time_spans *excluded);
 
 /* Whether a canonical series text is named like a counter: _total, _count, _sum, _bucket. */
 bool counter_name(const char *name, size_t length);

@@ -196,6 +196,22 @@ static void add_folder_of(struct paths *paths, const char *file, bool write)
     free(real);
 }
 
+/* With the folders above it, as opening the store would make them. */
+static void make_folders(const char *path)
+{
+    char part[PATH_MAX];
+    size_t length = strlen(path);
+    if (length >= sizeof(part)) {
+        return;
+    }
+    for (size_t i = 1; i <= length; i++) {
+        if (path[i] == '/' || path[i] == '\0') {
+            snprintf(part, sizeof(part), "%.*s", (int)i, path);
+            (void)mkdir(part, i == length ? 0700 : 0750);
+        }
+    }
+}
+
 bool guard_limit_files(const struct config *config, const char *config_file)
 {
     if (!config->sandbox || !sandbox_is_possible()) {
@@ -206,7 +222,7 @@ bool guard_limit_files(const struct config *config, const char *config_file)
         return false;
     }
     /* A rule needs a folder that is there; where it cannot be made, opening the store says why. */
-    (void)mkdir(config->path, 0700);
+    make_folders(config->path);
     add_path(paths, config->path, true);
     add_folder_of(paths, config->audit, true);
     add_folder_of(paths, config->tokens, false);

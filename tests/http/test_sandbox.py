@@ -36,6 +36,18 @@ def wait_for_line(daemon, word):
         time.sleep(0.05)
 
 
+def test_a_data_folder_is_made_with_the_folders_above_it():
+    """The sandbox knows the folder before the store is opened; what is above it must not be out of reach."""
+    daemon = Daemon()
+    daemon.data = os.path.join(daemon.folder, "not", "yet", "there")
+    daemon.start()
+    assert daemon.points([{"series": "a", "timestamp": now_ms(), "value": 1}]).status == 200
+    assert os.path.exists(os.path.join(daemon.data, "forecastd.db"))
+    assert os.stat(daemon.data).st_mode & 0o777 == 0o700
+    daemon.stop()
+    daemon.remove()
+
+
 def test_every_thread_is_inside():
     daemon = Daemon().start()
     wait_for_line(daemon, "sandbox")

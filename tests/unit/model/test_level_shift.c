@@ -199,11 +199,11 @@ static void knows_counters(UNUSED void **state)
     assert_true(counts(list, 64)); /* a reset */
     assert_false(counts(list, 9)); /* too few to say */
     struct point few[3] = {{0, 100.0}, {1, 3.0}, {2, 4.0}};
-    assert_true(counter_possible(few, 3));
+    assert_true(counter_possible(few, 3, NULL));
     few[1].value = 51.0;
-    assert_false(counter_possible(few, 3));
+    assert_false(counter_possible(few, 3, NULL));
     few[1].value = -1.0;
-    assert_false(counter_possible(few, 3));
+    assert_false(counter_possible(few, 3, NULL));
     list[20] = (double)NAN;
     assert_true(counts(list, 64));
     list[20] = 1850.0; /* a small fall: a gauge */
