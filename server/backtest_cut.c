@@ -65,6 +65,20 @@ static double *grid_values(const struct csv_series *series, int64_t step_ms, siz
     return values;
 }
 
+/* A counter's rise per second, as the daemon forecasts it. */
+static double *grid_rates(const struct csv_series *series, int64_t step_ms, size_t *count,
+                          int64_t *start_ms)
+{
+    int64_t span_ms = series->points[series->count - 1].time_ms - series->points[0].time_ms;
+    size_t cells = (size_t)(span_ms / step_ms) + 2;
+    double *values = cells <= CELLS_MAX ? mem_zeroed(cells, sizeof(*values)) : NULL;
+    if (values != NULL) {
+        *count = grid_fill(series->points, series->count, step_ms, true, INT64_MAX, values, cells,
+                           start_ms);
+    }
+    return values;
+}
+
 /* False where the series is left out. On success the values begin with an observed one. */
 static bool cut_one(double *values, size_t *count, int64_t *start_ms, int64_t step_ms,
                     const struct cut_options *options)
@@ -132,7 +146,9 @@ static enum status add_series(struct cut_data *out, const struct csv_series *csv
         return STATUS_OK;
     }
     int64_t start_ms = csv->points[0].time_ms;
-    double *values = grid_values(csv, step_ms, &count);
+    bool counter = counter_name(csv->id, strlen(csv->id)) && counter_shape(csv->points, csv->count);
+    double *values =
+        counter ? grid_rates(csv, step_ms, &count, &start_ms) : grid_values(csv, step_ms, &count);
     if (values == NULL) {
         return error_set(error, STATUS_NO_MEMORY, "could not put series '%.100s' on a grid",
                          csv->id);
@@ -142,6 +158,7 @@ static enum status add_series(struct cut_data *out, const struct csv_series *csv
         out->left_out++;
         return STATUS_OK;
     }
+    out->counters += counter;
     struct backtest_series *series = &out->series[out->count++];
     *series = (struct backtest_series){
         .id = csv->id,
@@ -149,7 +166,7 @@ static enum status add_series(struct cut_data *out, const struct csv_series *csv
                    .count = count,
                    .start_ms = start_ms,
                    .step_ms = step_ms,
-                   .minimum = (double)-INFINITY,
+                   .minimum = counter ? 0.0 : (double)-INFINITY,
                    .maximum = (double)INFINITY,
                    .key = series_key(csv->id, strlen(csv->id))},
     };

@@ -4,7 +4,8 @@
  * The rules are those of the reference script that scores backtests, so that both see the same
  * series: rows at or after `end` go first; then leading gaps; a series is left out where what
  * remains before the held-back part is shorter than three seasons, or where half of the held-back
- * part is missing.
+ * part is missing. What is a counter by name and shape becomes its rise per second, as it is
+ * forecast in service; the script leaves that to whoever makes the file.
  */
 #ifndef SERVER_BACKTEST_CUT_H
 #define SERVER_BACKTEST_CUT_H
@@ -22,6 +23,7 @@ struct cut_data {
     struct backtest_series *series; /* ids belong to the csv_data they came from */
     size_t count;
     size_t left_out;
+    size_t counters; /* as rises per second */
     int64_t step_ms; /* of all that are kept: the most frequent one */
 };
 

@@ -179,17 +179,18 @@ static enum status print_json(const struct backtest_report *report, struct error
 static enum status print_report(const struct backtest *backtest, const struct cut_data *cut,
                                 const struct backtest_report *report, struct error *error)
 {
+    /* First, so that a file that cannot be written costs nobody the training. */
     enum status status = STATUS_OK;
-    if (backtest->by_series != NULL) {
+    if (backtest->json) {
+        status = print_json(report, error);
+    } else {
+        backtest_report_table(report, backtest->windows > 0 ? stdout : stderr);
+    }
+    if (status == STATUS_OK && backtest->by_series != NULL) {
         status = write_rows(backtest, report, error);
     }
     if (status == STATUS_OK && backtest->plot != NULL) {
         status = write_plot(backtest, cut, report, error);
-    }
-    if (status == STATUS_OK && backtest->json) {
-        status = print_json(report, error);
-    } else if (status == STATUS_OK) {
-        backtest_report_table(report, backtest->windows > 0 ? stdout : stderr);
     }
     return status;
 }
@@ -222,6 +223,9 @@ static enum status read_series(struct backtest *backtest, struct csv_data *csv,
     status = cut_series(csv, &rules, cut, error);
     if (status != STATUS_OK) {
         csv_free(csv);
+    } else if (cut->counters > 0) {
+        fprintf(stderr, "forecastd: %zu series are counters: tested is their rise per second\n",
+                cut->counters);
     }
     return status;
 }

@@ -233,6 +233,13 @@ def test_picture():
     picture()
 
 
+def test_figures_come_before_files_that_cannot_be_written():
+    done = subprocess.run([BINARY, "backtest", SAMPLE, "--horizon", "12", "--steps", "1", *TINY, "--json",
+                           "--plot", "/nowhere/x.svg"], capture_output=True, text=True)
+    assert done.returncode == 1 and "/nowhere/x.svg" in done.stderr, done.stderr
+    assert json.loads(done.stdout)["horizon"] == 12
+
+
 def test_what_does_not_fit_together_is_refused():
     for options in (["--windows", "0", "--plot", "x.svg"], ["--windows", "0", "--by-series", "x.csv"],
                     ["--plot-series", "load"], ["--seeds", "0"]):
@@ -372,6 +379,11 @@ def job_beside_command(folder):
         check_beside_command(folder, daemon, "load", {zone: values(0) for zone in "abc"}, 2, SEASON)
         # No season can be seen but in what is held back.
         check_beside_command(folder, daemon, "late", {"a": values(240)}, 20, 1)
+        # Counters are their rise, here as there, over a reset too.
+        rises = values(0)
+        check_beside_command(folder, daemon, "hits_total", {"a": [round(sum(rises[:i]), 2) for i in range(480)],
+                                                            "b": [round(sum(rises[200:i] or rises[:i]), 2)
+                                                                  for i in range(480)]}, 2, SEASON)
     finally:
         daemon.remove()
 
