@@ -7,6 +7,7 @@
 #include "api/desk.h"
 #include "api/forecast_query.h"
 #include "api/handlers.h"
+#include "api/track.h"
 #include "base/clock.h"
 #include "base/memory.h"
 
@@ -44,6 +45,7 @@ struct reading {
     int64_t from_ms; /* values before it are out of the window */
     struct sums *sums;
     bool by_step;
+    bool counter;
 };
 
 static void add_columns(struct columns *columns, const struct vintage *vintage, size_t h,
@@ -89,7 +91,7 @@ static bool read_vintage(void *context, int64_t issued_ms, const unsigned char *
     (void)issued_ms;
     if (vintage_decode(bytes, length, desk->floats, desk->floats_capacity, &vintage, &ignored) !=
             STATUS_OK ||
-        vintage.step_ms != series->step_ms) {
+        !vintage_fits(&vintage, series->step_ms, reading->counter)) {
         return true;
     }
     int64_t end_ms = series->start_ms + (int64_t)series->count * series->step_ms;
@@ -143,6 +145,7 @@ static enum status read_series(struct call *call, uint32_t id, struct reading *r
                              : error->status;
     if (status == STATUS_OK && reading->series.count > 0) {
         const struct model_series *series = &reading->series;
+        reading->counter = facts.counter;
         reading->scale = score_scale(series->values, series->count, series->seasons[0]);
         int64_t first_ms = reading->from_ms - STEPS_MAX * series->step_ms;
         status =

@@ -14,6 +14,7 @@
 #include "api/forecast_query.h"
 #include "api/forecast_render.h"
 #include "api/handlers.h"
+#include "api/track.h"
 #include "base/memory.h"
 
 #include <math.h>
@@ -58,7 +59,7 @@ static bool score_vintage(void *context, int64_t issued_ms, const unsigned char 
     (void)issued_ms;
     if (vintage_decode(bytes, length, desk->floats, desk->floats_capacity, &vintage, &ignored) !=
             STATUS_OK ||
-        vintage.step_ms != watch->step_ms) {
+        !vintage_fits(&vintage, watch->step_ms, watch->facts.counter)) {
         return true;
     }
     for (size_t h = 0; h < vintage.served.horizon; h++) {

@@ -151,7 +151,7 @@ static void describe(const struct issue *issue, const struct forecast_made *made
         .origin_ms = made->origin_ms,
         .step_ms = issue->series.step_ms,
         .data_age_ms = made->issued_ms - made->info.last_ms,
-        .state = (unsigned)made->state,
+        .state = vintage_state(made->state, made->facts.counter),
         .trained_at_ms = made->model.trained_at_ms,
         .window_start_ms = made->model.window_start_ms,
         .window_end_ms = made->model.window_end_ms,

@@ -111,7 +111,8 @@ static void copy_facts(const struct vintage *vintage, struct forecast_made *made
 {
     const struct series_settings *settings = &made->info.settings;
     made->facts.step_ms = made->own_step_ms = vintage->step_ms;
-    made->state = vintage->state <= SERIES_STALE ? (enum series_state)vintage->state : SERIES_STALE;
+    made->state = vintage_series_state(vintage);
+    made->facts.counter = vintage_of_counter(vintage, made->facts.counter);
     made->origin_ms = vintage->origin_ms;
     made->issued_ms = vintage->issued_ms;
     made->info.last_ms = vintage->issued_ms - vintage->data_age_ms; /* as it was then */

@@ -95,9 +95,9 @@ static bool settle_vintage(void *context, int64_t issued_ms, const unsigned char
     (void)issued_ms;
     if (vintage_decode(bytes, length, desk->floats, desk->floats_capacity, &vintage, &ignored) !=
             STATUS_OK ||
-        vintage.step_ms != issue->series.step_ms ||
+        !vintage_fits(&vintage, issue->series.step_ms, issue->facts.counter) ||
         (vintage.origin_ms - issue->series.start_ms) % vintage.step_ms != 0) {
-        return true; /* of an older step: it tells nothing about this one */
+        return true; /* of an older step or kind: it tells nothing about this one */
     }
     bool counts = vintage.origin_ms >= state->ignore_before_ms;
     for (size_t h = 0; h < vintage.served.horizon; h++) {

@@ -175,6 +175,32 @@ uint64_t track_maker(const char *model, const char *served_by)
     return hash ? hash : 1;
 }
 
+/* ---------------------------------------------------------------- what a vintage is of */
+
+enum { KIND_SHIFT = 4, STATE_MASK = 15, OF_GAUGE = 1, OF_COUNTER = 2 };
+
+unsigned vintage_state(enum series_state state, bool counter)
+{
+    return (unsigned)state | (unsigned)(counter ? OF_COUNTER : OF_GAUGE) << KIND_SHIFT;
+}
+
+enum series_state vintage_series_state(const struct vintage *vintage)
+{
+    unsigned state = vintage->state & STATE_MASK;
+    return state <= SERIES_STALE ? (enum series_state)state : SERIES_STALE;
+}
+
+bool vintage_of_counter(const struct vintage *vintage, bool otherwise)
+{
+    unsigned kind = vintage->state >> KIND_SHIFT;
+    return kind == OF_COUNTER || (kind != OF_GAUGE && otherwise);
+}
+
+bool vintage_fits(const struct vintage *vintage, int64_t step_ms, bool counter)
+{
+    return vintage->step_ms == step_ms && vintage_of_counter(vintage, counter) == counter;
+}
+
 /* ---------------------------------------------------------------- rules of issuing */
 
 int64_t vintage_unit_ms(int64_t step_ms)

@@ -49,6 +49,19 @@ bool track_pool(struct tracks *tracks, int64_t step_ms, uint64_t maker,
 /* Identifies a maker within this process: the id of a model, or the name of a baseline. */
 uint64_t track_maker(const char *model, const char *served_by);
 
+/* ---------------------------------------------------------------- what a vintage is of */
+
+/* What stands in a vintage's `state`: the state of its series, and whether its numbers are a
+ * counter's rises. Vintages of older releases do not say the second. */
+unsigned vintage_state(enum series_state state, bool counter);
+enum series_state vintage_series_state(const struct vintage *vintage);
+
+/* Whether a vintage can be held against values of that step and kind: not after either has changed,
+ * be it by a user, by what a sender states or by the points. One that does not say its kind can. */
+bool vintage_fits(const struct vintage *vintage, int64_t step_ms, bool counter);
+/* What it says, or where it says nothing `otherwise`. */
+bool vintage_of_counter(const struct vintage *vintage, bool otherwise);
+
 /* ---------------------------------------------------------------- rules of issuing */
 
 #define VINTAGE_UNIT_MS      60000 /* origins are at least this far apart */
