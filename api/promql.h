@@ -5,8 +5,9 @@
  * newest one in (t - lookback, t], a range is (t - range, t]; names are dropped where the quantity
  * changes. What differs, on purpose:
  *   - The lookback is five minutes, but at least two steps of the series, for here series of a step
- *     of a day are ordinary. Behind now it is five minutes for all, and a series that a stale
- *     marker has ended has no value a step later: what is not known is not drawn on.
+ *     of a day are ordinary, and two cells where points are old enough for downsampling. Behind now
+ *     it is five minutes for all, and a series that a stale marker has ended has no value a step
+ *     later: what is not known is not drawn on.
  *   - A point known to be missing is none.
  *   - The forecast (promql_selector.h) is made for as many steps as the last instant wants, at most
  *     limits.horizon_max; that of a counter is its rise per second. It begins behind the last

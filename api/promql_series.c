@@ -33,6 +33,7 @@ struct selection {
 struct lookback {
     int64_t ms, future_ms; /* up to now, and behind it */
     int64_t ended_ms;      /* no value from here on; INT64_MAX: not ended */
+    bool stored;           /* old ones may have been downsampled */
 };
 
 static enum status too_many(const char *what, size_t maximum, struct error *error)
@@ -88,7 +89,15 @@ static int64_t width_at(const struct selection *selection, const struct lookback
     if (selection->node->range_ms > 0) {
         return selection->node->range_ms;
     }
-    return time_ms > selection->evaluation->now_ms ? lookback->future_ms : lookback->ms;
+    const struct promql_evaluation *evaluation = selection->evaluation;
+    if (time_ms > evaluation->now_ms) {
+        return lookback->future_ms;
+    }
+    int64_t thinned_ms =
+        lookback->stored
+            ? storage_thinned_ms(evaluation->worker->services->storage, evaluation->now_ms, time_ms)
+            : 0;
+    return 2 * thinned_ms > lookback->ms ? 2 * thinned_ms : lookback->ms;
 }
 
 /* One row from selection->points, left out where it has no value. */
@@ -130,7 +139,7 @@ static struct lookback lookback_of(int64_t step_ms)
 {
     int64_t two_steps = 2 * step_ms;
     return (struct lookback){two_steps > PROMQL_LOOKBACK_MS ? two_steps : PROMQL_LOOKBACK_MS,
-                             PROMQL_LOOKBACK_MS, INT64_MAX};
+                             PROMQL_LOOKBACK_MS, INT64_MAX, false};
 }
 
 /* A series deleted meanwhile is left out. */
@@ -148,6 +157,7 @@ static enum status read_actual(struct selection *selection, const struct found *
         return error->status;
     }
     struct lookback lookback = lookback_of(facts.step_ms);
+    lookback.stored = true;
     if (info.ended) {
         lookback.ended_ms = info.last_ms + (facts.step_ms > 0 ? facts.step_ms : PROMQL_LOOKBACK_MS);
     }

@@ -89,6 +89,17 @@ enum status store_retain(struct storage *storage, int64_t now_ms, bool *more, st
     return storage->driver->retain(storage, now_ms, more, error);
 }
 
+int64_t storage_thinned_ms(const struct storage *storage, int64_t now_ms, int64_t time_ms)
+{
+    const struct downsample *downsample = &storage->options.downsample;
+    int64_t step_ms = 0;
+    for (size_t i = 0; i < downsample->count; i++) {
+        const struct downsample_rule *rule = &downsample->rules[i];
+        step_ms = time_ms <= now_ms - rule->age_ms ? rule->step_ms : step_ms;
+    }
+    return step_ms;
+}
+
 void storage_counters_by(struct storage *storage, storage_counter is_counter, void *context)
 {
     lock_acquire(&storage->lock);

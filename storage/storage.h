@@ -68,6 +68,9 @@ typedef bool (*storage_counter)(void *context, const char *text, size_t length,
  * context live until the writer is stopped. Without it only what users set counts. */
 void storage_counters_by(struct storage *storage, storage_counter is_counter, void *context);
 
+/* The step of the cells to which points of that time may have been downsampled by now; 0: none. */
+int64_t storage_thinned_ms(const struct storage *storage, int64_t now_ms, int64_t time_ms);
+
 /* ---------------------------------------------------------------- series */
 
 enum series_kind { SERIES_GAUGE, SERIES_COUNTER };

@@ -3,9 +3,11 @@
 SPDX-License-Identifier: Apache-2.0
 """
 import math
+import os
+import time
 from urllib.parse import urlencode
 
-from daemon import now_ms, quote
+from daemon import Daemon, now_ms, quote
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 ROOT = "/prometheus/api/v1/"
@@ -124,3 +126,23 @@ def test_errors_have_the_envelope(daemon):
     refused(daemon.request("POST", ROOT + "query", "{}", {"Content-Type": "application/json"}), 415, "bad_data", "form")
     refused(daemon.get(ROOT + "alerts"), 404, "not_found", "alerts")
     assert daemon.request("DELETE", ROOT + "query").status == 405
+
+
+def test_old_points_that_were_thinned_are_drawn_through():
+    """One value an hour is left of an old span: each instant of it has a value all the same, as before."""
+    daemon = Daemon("storage.downsample=1d:1h")
+    begin = int(time.time()) // 3600 * 3600 - 4 * 86400
+    with open(os.path.join(daemon.folder, "in.csv"), "w", encoding="utf-8") as file:
+        values = " ".join(str(i % 60) for i in range(4 * 1440))
+        file.write(f"series_id,start,step_seconds,values\nold,{begin * 1000},60,{values}\n")
+    code, _, said = daemon.command("import", "--set", "storage.downsample=1d:1h", os.path.join(daemon.folder, "in.csv"))
+    assert code == 0, said
+    daemon.start()
+    assert len(daemon.get("/api/v1/series/old/points?limit=10000").json["points"]) < 2000
+    answer = daemon.get(f"/prometheus/api/v1/query_range?query=old&start={begin}&end={begin + 4 * 86400 - 600}&step=600")
+    [row] = answer.json["data"]["result"]
+    assert len(row["values"]) == 4 * 144, len(row["values"])
+    assert row["values"][7] == [begin + 7 * 600, "29.5"], row["values"][:9]
+    assert float(row["values"][-1][1]) == (4 * 1440 - 10) % 60, row["values"][-1]
+    daemon.stop()
+    daemon.remove()
