@@ -144,6 +144,21 @@ static bool went_there_before(const double *rest, size_t from, size_t length,
     return false;
 }
 
+/* A shift that is older than the newest values is found where they begin. It is dated, and the past
+ * moved, from where it really began: else what lies between would be moved although it is at the
+ * new level already. */
+static void find_begin(const double *rest, size_t count, size_t from, struct level_shift *shift,
+                       double *sorted)
+{
+    struct level_shift older = *shift;
+    older.at = split(rest, count, from, count - from);
+    if (older.at < shift->at && stays(rest, count, &older)) {
+        shift->at = older.at;
+        shift->before = median(rest + from, shift->at - from, sorted);
+        shift->after = median(rest + shift->at, count - shift->at, sorted);
+    }
+}
+
 bool level_shift_find(const double *values, size_t count, const uint32_t *seasons, double *scratch,
                       struct level_shift *out)
 {
@@ -174,6 +189,7 @@ bool level_shift_find(const double *values, size_t count, const uint32_t *season
         went_there_before(rest, from, length, &shift, sorted)) {
         return false;
     }
+    find_begin(rest, count, from, &shift, sorted);
     double ratio = shift.before > 0.0 ? shift.after / shift.before : 0.0;
     shift.unit = ratio >= UNIT_RATIO || (ratio > 0.0 && ratio <= 1.0 / UNIT_RATIO);
     *out = shift;

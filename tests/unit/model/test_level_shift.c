@@ -83,6 +83,30 @@ static void finds_a_shift_within_sixteen_values(UNUSED void **state)
     }
 }
 
+/* One that is older than the values in which shifts are looked for is dated from its begin, and
+ * what came since is not moved twice. */
+static void an_older_shift_is_dated_from_its_begin(UNUSED void **state)
+{
+    static const enum kind kinds[] = {SEASON, NOISE, PULSES, CONSTANT};
+    size_t found = 0;
+    for (size_t k = 0; k < 4; k++) {
+        for (size_t age = 56; age <= 200; age++) {
+            struct level_shift shift;
+            size_t at = LENGTH - age;
+            make(kinds[k], age);
+            for (size_t t = at; t < LENGTH; t++) {
+                values[t] += 40.0;
+            }
+            if (find(kinds[k], LENGTH, &shift)) {
+                found += age > 64;
+                assert_in_range(shift.at, at - 1, at + 1);
+                assert_close(shift.after - shift.before, 40.0, 8.0);
+            }
+        }
+    }
+    assert_true(found > 50);
+}
+
 static double share_found(enum kind kind, double jump, uint64_t seeds)
 {
     double found = 0.0;
@@ -220,6 +244,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(finds_a_shift_within_sixteen_values),
+        cmocka_unit_test(an_older_shift_is_dated_from_its_begin),
         cmocka_unit_test(small_shifts_are_found_as_often_as_documented),
         cmocka_unit_test(is_silent_where_nothing_shifted),
         cmocka_unit_test(moves_the_past),
