@@ -73,8 +73,8 @@ static double *grid_rates(const struct csv_series *series, int64_t step_ms, size
     size_t cells = (size_t)(span_ms / step_ms) + 2;
     double *values = cells <= CELLS_MAX ? mem_zeroed(cells, sizeof(*values)) : NULL;
     if (values != NULL) {
-        *count = grid_fill(series->points, series->count, step_ms, true, INT64_MAX, values, cells,
-                           start_ms);
+        struct grid_rule rule = {.step_ms = step_ms, .counter = true, .now_ms = INT64_MAX};
+        *count = grid_fill(series->points, series->count, &rule, values, cells, start_ms);
     }
     return values;
 }
@@ -146,7 +146,8 @@ static enum status add_series(struct cut_data *out, const struct csv_series *csv
         return STATUS_OK;
     }
     int64_t start_ms = csv->points[0].time_ms;
-    bool counter = counter_name(csv->id, strlen(csv->id)) && counter_shape(csv->points, csv->count);
+    bool counter = counter_name(csv->id, strlen(csv->id)) &&
+                   counter_shape(csv->points, csv->count, NULL);
     double *values =
         counter ? grid_rates(csv, step_ms, &count, &start_ms) : grid_values(csv, step_ms, &count);
     if (values == NULL) {
