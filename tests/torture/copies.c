@@ -28,6 +28,14 @@ static bool there(const struct history *history, const char *name)
     return disk_find(history->disk, path) != NULL;
 }
 
+static void note(struct history *history, const char *command)
+{
+    struct error error = {0};
+    if (answer != EXIT_DONE) {
+        (void)history_done(history, error_set(&error, STATUS_IO, "the %s failed", command), &error);
+    }
+}
+
 static int run_backup(const struct history *history)
 {
     char file[DISK_PATH_MAX], directory[DISK_PATH_MAX];
@@ -111,6 +119,7 @@ void copies_prepare_backup(struct history *history)
 void copies_backup(struct history *history)
 {
     answer = run_backup(history);
+    note(history, "backup");
     const struct disk *disk = history->disk;
     char models[DISK_PATH_MAX];
     path_in(history, "models/", models);
@@ -143,6 +152,7 @@ void copies_prepare_restore(struct history *history)
 void copies_restore(struct history *history)
 {
     answer = run_restore(history);
+    note(history, "restore");
 }
 
 bool copies_judge_restore(struct history *history)

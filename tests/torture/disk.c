@@ -5,9 +5,11 @@
 
 #include "base/check.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 struct disk_change {
     struct disk_change *next;
@@ -234,7 +236,7 @@ void disk_hold_syncs(struct disk *disk, bool hold)
 {
     pthread_mutex_lock(&disk->lock);
     disk->syncs_held = hold;
-    pthread_cond_broadcast(&disk->syncs_changed);
+    pthread_cond_broadcast(&disk->changed);
     pthread_mutex_unlock(&disk->lock);
 }
 
@@ -250,7 +252,7 @@ void disk_wait_to_sync(struct disk *disk)
 {
     disk->syncs_waiting++;
     while (disk->syncs_held) {
-        pthread_cond_wait(&disk->syncs_changed, &disk->lock);
+        pthread_cond_wait(&disk->changed, &disk->lock);
     }
     disk->syncs_waiting--;
 }
@@ -311,7 +313,42 @@ void disk_fault_set(struct disk *disk, uint64_t nth, enum disk_fault fault, bool
     disk->fault = fault;
     disk->persistent = persistent;
     disk->struck = false;
+    pthread_cond_broadcast(&disk->changed);
     pthread_mutex_unlock(&disk->lock);
+}
+
+bool disk_await_delay(struct disk *disk)
+{
+    pthread_mutex_lock(&disk->lock);
+    while (!disk->delayed && disk->fault == DISK_DELAY) {
+        pthread_cond_wait(&disk->changed, &disk->lock);
+    }
+    bool delayed = disk->delayed;
+    pthread_mutex_unlock(&disk->lock);
+    return delayed;
+}
+
+void disk_let_go(struct disk *disk)
+{
+    pthread_mutex_lock(&disk->lock);
+    disk->delayed = false;
+    pthread_cond_broadcast(&disk->changed);
+    pthread_mutex_unlock(&disk->lock);
+}
+
+static void wait_to_be_let_go(struct disk *disk)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += DISK_PATIENCE_S;
+    disk->delayed = true;
+    pthread_cond_broadcast(&disk->changed);
+    while (disk->delayed && !disk->delay_outlasted) {
+        disk->delay_outlasted =
+            pthread_cond_timedwait(&disk->changed, &disk->lock, &until) == ETIMEDOUT &&
+            disk->delayed;
+    }
+    disk->delayed = false;
 }
 
 enum disk_fault disk_strikes(struct disk *disk, const char *path, bool change)
@@ -330,6 +367,10 @@ enum disk_fault disk_strikes(struct disk *disk, const char *path, bool change)
     }
     disk->struck = true;
     snprintf(disk->struck_path, sizeof disk->struck_path, "%s", path);
+    if (disk->fault == DISK_DELAY) {
+        wait_to_be_let_go(disk);
+        return disk->dead ? DISK_CUT : DISK_NO_FAULT;
+    }
     disk->dead = disk->fault == DISK_CUT;
     return disk->fault;
 }
@@ -465,11 +506,20 @@ void disk_crash(struct disk *disk, struct random *random)
 
 /* ---------------------------------------------------------------- the disk */
 
+static void changed_init(pthread_cond_t *changed)
+{
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(changed, &attributes);
+    pthread_condattr_destroy(&attributes);
+}
+
 struct disk *disk_new(uint64_t seed)
 {
     struct disk *disk = must(calloc(1, sizeof *disk));
     pthread_mutex_init(&disk->lock, NULL);
-    pthread_cond_init(&disk->syncs_changed, NULL);
+    changed_init(&disk->changed);
     random_init(&disk->random, seed, 1);
     return disk;
 }
@@ -487,7 +537,7 @@ void disk_free(struct disk *disk)
     while (disk->durable.count > 0) {
         names_set(&disk->durable, disk->durable.items[0].path, NULL);
     }
-    pthread_cond_destroy(&disk->syncs_changed);
+    pthread_cond_destroy(&disk->changed);
     pthread_mutex_destroy(&disk->lock);
     free(disk);
 }

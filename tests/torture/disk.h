@@ -25,6 +25,7 @@
 #include <stdint.h>
 
 enum { DISK_SECTOR = 512, DISK_FILES_MAX = 64, DISK_PATH_MAX = 300, DISK_SHM_MAX = 64 };
+enum { DISK_PATIENCE_S = 20 };
 
 enum disk_fault {
     DISK_NO_FAULT,
@@ -34,6 +35,7 @@ enum disk_fault {
                     halves */
     DISK_END,    /* a read finds the file to end: SQLite's half way, an own file's at once */
     DISK_CUT,    /* the power goes: this change may have begun, nothing works after it */
+    DISK_DELAY,  /* every kind of operation waits, and is then done (disk_await_delay) */
 };
 
 struct disk_change; /* one unsynced write or truncation */
@@ -87,12 +89,14 @@ struct disk {
     enum disk_fault fault;
     bool persistent;
     bool struck;
-    bool dead;              /* the power is off */
-    bool syncs_ignored;     /* the disk lies */
-    int64_t quota;          /* bytes of all files; 0: no limit */
-    bool syncs_held;        /* SQLite's wait, unlocked, until they are released */
-    unsigned syncs_waiting; /* how many do */
-    pthread_cond_t syncs_changed;
+    bool dead;                       /* the power is off */
+    bool syncs_ignored;              /* the disk lies */
+    int64_t quota;                   /* bytes of all files; 0: no limit */
+    bool syncs_held;                 /* SQLite's wait, unlocked, until they are released */
+    unsigned syncs_waiting;          /* how many do */
+    bool delayed;                    /* an operation waits that DISK_DELAY met */
+    bool delay_outlasted;            /* one was done after all, though nobody had let it go */
+    pthread_cond_t changed;          /* something that is waited for: on the monotonic clock */
     char struck_path[DISK_PATH_MAX]; /* what the fault met last */
 };
 
@@ -106,6 +110,12 @@ void disk_fault_set(struct disk *disk, uint64_t nth, enum disk_fault fault, bool
 /* From now on a sync of SQLite's takes until they are released; how many wait. */
 void disk_hold_syncs(struct disk *disk, bool hold);
 unsigned disk_syncs_waiting(struct disk *disk);
+
+/* Waits until DISK_DELAY has met its operation; false where the fault was taken back before. The
+ * operation then waits, unlocked, until it is let go, or for DISK_PATIENCE_S: whoever should have
+ * let it go was held up by it. */
+bool disk_await_delay(struct disk *disk);
+void disk_let_go(struct disk *disk);
 
 /* After a cut, with every handle closed: the power comes back, and `now` is what survived. */
 void disk_crash(struct disk *disk, struct random *random);

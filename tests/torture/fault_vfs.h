@@ -4,7 +4,8 @@
  * Mounted, it takes every path; folders need not exist, and are renamed file by file. It behaves
  * like SQLite's own "unix" VFS: shared memory and locks work between the connections of this
  * process, the first sync of a new log syncs its folder, overwriting is power-safe for neighbouring
- * bytes. Randomness comes from the disk's seed, sleeping takes no time.
+ * bytes. Randomness comes from the disk's seed, sleeping takes no time unless an operation is
+ * delayed.
  */
 #ifndef TESTS_TORTURE_FAULT_VFS_H
 #define TESTS_TORTURE_FAULT_VFS_H

@@ -21,8 +21,8 @@
 const char *const phase_names[PHASES] = {"open",       "ingest",    "delete",      "compaction",
                                          "checkpoint", "retention", "publication", "close"};
 
-static int64_t now_ms;
-static int64_t latest_ms; /* the highest it ever was: retention may have gone by that */
+static _Atomic int64_t now_ms;    /* several threads may look, as below */
+static _Atomic int64_t latest_ms; /* the highest it ever was: retention may have gone by that */
 
 static int64_t virtual_now(void)
 {
@@ -31,12 +31,11 @@ static int64_t virtual_now(void)
 }
 
 /* Each look takes a microsecond: one history, one course of time. */
-static int64_t monotonic_ns;
+static _Atomic int64_t monotonic_ns;
 
 static int64_t virtual_monotonic(void)
 {
-    monotonic_ns += 1000;
-    return monotonic_ns;
+    return monotonic_ns += 1000;
 }
 
 void history_clock(int64_t wall_ms, int64_t pass_ms)
@@ -311,7 +310,9 @@ void history_retention(struct history *history)
     run_queue(history);
     struct error error = {0};
     bool more = true;
-    while (more && store_retain(history->storage, virtual_now(), &more, &error) == STATUS_OK) {
+    while (more &&
+           history_done(history, store_retain(history->storage, virtual_now(), &more, &error),
+                        &error)) {
     }
 }
 
@@ -319,7 +320,7 @@ void history_compact(struct history *history)
 {
     struct error error = {0};
     history->phase = PHASE_COMPACTION;
-    (void)!writer_compact(history->writer, &error);
+    (void)history_done(history, writer_compact(history->writer, &error), &error);
 }
 
 void history_checkpoint(struct history *history)
@@ -331,6 +332,11 @@ void history_checkpoint(struct history *history)
     run_queue(history);
 }
 
+static void vintage_kept(void *history, const struct write_result *result)
+{
+    (void)history_done(history, result->error.status, &result->error);
+}
+
 void history_vintage(struct history *history)
 {
     struct write_batch *batch = NULL;
@@ -338,18 +344,21 @@ void history_vintage(struct history *history)
     unsigned char bytes[200];
     int series = any_series(history);
     history->phase = PHASE_INGEST;
-    if (series < 0 || write_batch_new(history->storage, 0, &batch, &error) != STATUS_OK) {
+    if (series < 0 ||
+        !history_done(history, write_batch_new(history->storage, 0, &batch, &error), &error)) {
         return;
     }
     for (size_t i = 0; i < sizeof bytes; i++) {
         bytes[i] = (unsigned char)random_next(&history->random);
     }
-    if (write_batch_vintage(batch, series_id(history, series), now_ms, now_ms + 100 * STEP_MS,
-                            bytes, sizeof bytes, &error) != STATUS_OK) {
+    enum status status = write_batch_vintage(batch, series_id(history, series), now_ms,
+                                             now_ms + 100 * STEP_MS, bytes, sizeof bytes, &error);
+    if (!history_done(history, status, &error)) {
         write_batch_free(batch);
         return;
     }
-    (void)!writer_submit_background_take(history->writer, batch, NULL, NULL, &error);
+    status = writer_submit_background_take(history->writer, batch, vintage_kept, history, &error);
+    (void)history_done(history, status, &error);
     run_queue(history);
 }
 
@@ -361,7 +370,9 @@ void history_publish(struct history *history)
                                .reason = "torture"};
     history->phase = PHASE_PUBLICATION;
     if (history->model != NULL) {
-        (void)!catalogue_admit(history->catalogue, history->model, &gate, id, &error);
+        (void)history_done(history,
+                           catalogue_admit(history->catalogue, history->model, &gate, id, &error),
+                           &error);
     }
 }
 
@@ -402,6 +413,14 @@ bool history_wrong(struct history *history, const char *format, ...)
 void history_finding(void *history, const char *line)
 {
     (void)history_wrong(history, "check: %s", line);
+}
+
+bool history_done(struct history *history, enum status status, const struct error *error)
+{
+    if (status != STATUS_OK && history->refusals++ == 0) {
+        snprintf(history->refusal, sizeof history->refusal, "%.199s", error->text);
+    }
+    return status == STATUS_OK;
 }
 
 /* What the retention in force may have removed up to a moment. */

@@ -77,6 +77,8 @@ struct history {
     size_t attempt_count, settled; /* those before `settled` are in the truth for good */
     struct truth *truth;           /* HISTORY_SERIES */
     uint64_t acknowledged;         /* points */
+    unsigned refusals;             /* of what was asked for, batches left out */
+    char refusal[200];             /* the first of them */
     char why[400];                 /* the first thing that was wrong */
 };
 
@@ -84,6 +86,10 @@ struct history {
 bool history_wrong(struct history *history, const char *format, ...) PRINTF_LIKE(2, 3);
 /* The same, as a check reports it. */
 void history_finding(void *history, const char *line);
+
+/* Counts a refusal; whether it was none. What is done with it is up to the caller: with a fault at
+ * work it is no finding. */
+bool history_done(struct history *history, enum status status, const struct error *error);
 
 /* Mounts a new disk for the seed. */
 void history_init(struct history *history, uint64_t seed, const char *directory);

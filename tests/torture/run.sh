@@ -2,8 +2,8 @@
 # Runs the torture in full, two programs at a time, and adds up what they counted.
 # SPDX-License-Identifier: Apache-2.0
 #
-# usage: run.sh BUILD     TORTURE_SHARE=N for 1/N of it. Power cuts, I/O and allocation faults, full
-#                         disks, simulation, kills. Closing line: "N passed, N failed": tests, and kills
+# usage: run.sh BUILD     TORTURE_SHARE=N for 1/N of it. Power cuts, I/O and allocation faults, delays,
+#                         full disks, simulation, kills. Closing line: "N passed, N failed": tests, and kills
 #                         of the daemon and its commands.
 set -u
 
@@ -25,6 +25,7 @@ no-memory|STRIDE=$share $build/tests/torture/test_no_memory
 power-1|FIRST=10000 SEEDS=$((5000 / share)) $build/tests/torture/test_power_loss
 power-2|FIRST=20000 SEEDS=$((5000 / share)) $build/tests/torture/test_power_loss
 io-faults|STRIDE=$share $build/tests/torture/test_io_faults
+delays|STRIDE=$share $build/tests/torture/test_delays
 disk-full|SEEDS=$((600 / share)) $build/tests/torture/test_disk_full
 simulation|SEEDS=$((1000 / share)) $build/tests/torture/test_simulation
 requests|$build/tests/unit/api/test_no_memory

@@ -28,7 +28,9 @@ static void nothing(struct history *history)
 static void open_it(struct history *history)
 {
     struct error error = {0};
-    (void)history_open(history, &error);
+    if (!history_open(history, &error)) {
+        (void)history_done(history, error.status, &error);
+    }
 }
 
 static void shut(struct history *history)
@@ -55,15 +57,16 @@ static void some_record(struct history *history, const char *json)
 {
     struct write_batch *batch = NULL;
     struct error error = {0};
-    if (write_batch_new(history->storage, 0, &batch, &error) != STATUS_OK) {
+    if (!history_done(history, write_batch_new(history->storage, 0, &batch, &error), &error)) {
         return;
     }
-    if (write_batch_record(batch, "job", "1", json, json == NULL ? 0 : strlen(json), &error) !=
-        STATUS_OK) {
+    size_t length = json == NULL ? 0 : strlen(json);
+    enum status status = write_batch_record(batch, "job", "1", json, length, &error);
+    if (!history_done(history, status, &error)) {
         write_batch_free(batch);
         return;
     }
-    (void)!writer_write_take(history->writer, batch, NULL, &error);
+    (void)history_done(history, writer_write_take(history->writer, batch, NULL, &error), &error);
 }
 
 static void record_put(struct history *history)
@@ -87,7 +90,8 @@ static void vintages_expire(struct history *history)
 {
     struct error error = {0};
     bool more;
-    (void)!store_retain(history->storage, clock_wall_ms() + 86400000, &more, &error);
+    enum status status = store_retain(history->storage, clock_wall_ms() + 86400000, &more, &error);
+    (void)history_done(history, status, &error);
 }
 
 static void trash(struct history *history)
@@ -95,7 +99,9 @@ static void trash(struct history *history)
     struct error error = {0};
     bool more = true;
     ((struct sqlite_state *)history->storage->state)->trashing = true;
-    while (more && store_compact(history->storage, DRIVER_SLICE, &more, &error) == STATUS_OK) {
+    while (more &&
+           history_done(history, store_compact(history->storage, DRIVER_SLICE, &more, &error),
+                        &error)) {
     }
 }
 
@@ -103,8 +109,11 @@ static void trash(struct history *history)
 static void read_everything(struct history *history)
 {
     uint32_t digest;
+    struct error error = {0};
     if (history_read(history, &digest)) {
         assert_int_equal(digest, scenario_digest);
+    } else {
+        (void)history_done(history, error_set(&error, STATUS_IO, "%s", history->why), &error);
     }
 }
 
@@ -115,9 +124,11 @@ static void read_newest(struct history *history)
     for (uint32_t id = 1; id < 8; id++) {
         struct series_info info;
         size_t count;
-        if (storage_series_info(history->storage, id, &info, &error) == STATUS_OK &&
-            storage_read_last(history->reader, id, points, HISTORY_SLOTS, &count, &error) ==
-                STATUS_OK) {
+        enum status status = storage_series_info(history->storage, id, &info, &error);
+        if (status == STATUS_OK) {
+            status = storage_read_last(history->reader, id, points, HISTORY_SLOTS, &count, &error);
+        }
+        if (history_done(history, status, &error)) {
             assert_int_equal(count, info.points);
         }
     }
@@ -134,7 +145,8 @@ static void read_records(struct history *history)
 {
     struct error error = {0};
     size_t count = 0;
-    if (storage_records(history->reader, "job", count_record, &count, &error) == STATUS_OK) {
+    enum status status = storage_records(history->reader, "job", count_record, &count, &error);
+    if (history_done(history, status, &error)) {
         assert_int_equal(count, 1);
     }
 }
@@ -152,8 +164,9 @@ static void read_vintages(struct history *history)
     struct error error = {0};
     size_t count = 0;
     for (uint32_t id = 1; id < 8; id++) {
-        (void)!storage_vintages(history->reader, id, INT64_MIN, INT64_MAX, count_vintage, &count,
-                                &error);
+        enum status status = storage_vintages(history->reader, id, INT64_MIN, INT64_MAX,
+                                              count_vintage, &count, &error);
+        (void)history_done(history, status, &error);
     }
 }
 
@@ -161,7 +174,7 @@ static void reader_anew(struct history *history)
 {
     struct storage_reader *reader = NULL;
     struct error error = {0};
-    if (storage_reader_open(history->storage, &reader, &error) == STATUS_OK) {
+    if (history_done(history, storage_reader_open(history->storage, &reader, &error), &error)) {
         storage_reader_close(reader);
     }
 }
@@ -170,7 +183,8 @@ static void reader_anew(struct history *history)
 static void check_all(struct history *history)
 {
     struct error error = {0};
-    if (storage_check(history->storage, NULL, NULL, &error) == STATUS_CORRUPT) {
+    enum status status = storage_check(history->storage, NULL, NULL, &error);
+    if (!history_done(history, status, &error) && status == STATUS_CORRUPT) {
         assert_int_not_equal(history->disk->fault, DISK_NO_FAULT);
     }
 }
@@ -178,13 +192,15 @@ static void check_all(struct history *history)
 static void roll_back(struct history *history)
 {
     struct error error = {0};
-    (void)!catalogue_rollback(history->catalogue, 3600000, &error);
+    enum status status = catalogue_rollback(history->catalogue, 3600000, &error);
+    (void)history_done(history, status, &error);
 }
 
 static void promote(struct history *history)
 {
     struct error error = {0};
-    (void)!catalogue_promote(history->catalogue, "1h-1", &error);
+    enum status status = catalogue_promote(history->catalogue, "1h-1", &error);
+    (void)history_done(history, status, &error);
 }
 
 /* More than the windows in memory hold: what is read comes from the disk. */
@@ -261,8 +277,8 @@ static void prepare_version_3(struct history *history)
 const struct scenario scenarios[] = {
     {.name = "open", .prepare = shut, .run = open_it},
     {.name = "open after a cut", .prepare = scenario_kill, .run = open_it},
-    {.name = "close", .prepare = nothing, .run = shut},
-    {.name = "close after compaction", .prepare = history_compact, .run = shut},
+    {.name = "close", .prepare = nothing, .run = shut, .closes = true},
+    {.name = "close after compaction", .prepare = history_compact, .run = shut, .closes = true},
     {.name = "ingest", .prepare = nothing, .run = history_ingest},
     {.name = "ingest with flushes", .prepare = nothing, .run = ingest_much},
     {.name = "ingest after compaction", .prepare = history_compact, .run = ingest_much},
@@ -320,6 +336,13 @@ const struct scenario scenarios[] = {
 };
 
 const size_t scenario_count = sizeof scenarios / sizeof *scenarios;
+
+uint64_t scenario_stride(const struct scenario *scenario, uint64_t usual)
+{
+    const char *text = getenv("STRIDE");
+    uint64_t stride = text == NULL ? usual : strtoull(text, NULL, 10);
+    return stride > 1 && scenario->judge != NULL ? 5 * stride : stride;
+}
 
 void scenario_begin(struct history *history, const struct scenario *scenario,
                     struct snapshot *model, const char *directory)

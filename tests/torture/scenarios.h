@@ -11,6 +11,7 @@ struct scenario {
     void (*prepare)(struct history *history);
     void (*run)(struct history *history);
     bool reads_only;                          /* changes nothing of the store */
+    bool closes;                              /* leaves the store closed */
     bool models;                              /* there are some to publish, or to copy */
     void (*options)(struct history *history); /* NULL: as usual */
     /* NULL: nothing. Faults are over, the store is open, and what `run` said is judged by what is
@@ -24,6 +25,10 @@ extern const size_t scenario_count;
 /* A history up to where `run` begins: some batches, then the preparation. */
 void scenario_begin(struct history *history, const struct scenario *scenario,
                     struct snapshot *model, const char *directory);
+
+/* Between two faults of a scenario: what STRIDE says in the environment, or else `usual`. Where
+ * that is not 1, the long scenarios (those with a judge) leave out five times as many. */
+uint64_t scenario_stride(const struct scenario *scenario, uint64_t usual);
 
 /* The power goes, and comes back: the store is closed, the disk holds what survived. */
 void scenario_kill(struct history *history);

@@ -91,15 +91,10 @@ static bool run_once(const struct run *run)
     return struck;
 }
 
-/* Between two faults of a scenario; the short form leaves more of the long ones out. */
 static uint64_t stride(const struct run *run)
 {
-    const char *text = getenv("STRIDE");
-    uint64_t stride = text == NULL ? STRIDE : strtoull(text, NULL, 10);
-    if (run->scenario->judge != NULL) {
-        return stride > 1 ? 5 * stride : 1;
-    }
-    return run->fault == DISK_END ? 1 : stride; /* few of the operations are reads */
+    bool reads = run->fault == DISK_END && run->scenario->judge == NULL;
+    return reads ? 1 : scenario_stride(run->scenario, STRIDE); /* few of the operations are reads */
 }
 
 static void run_all(enum disk_fault fault, bool persistent, bool killed)

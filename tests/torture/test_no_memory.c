@@ -83,14 +83,6 @@ static bool run_once(const struct run *run)
     return struck;
 }
 
-/* Between two faults of a scenario; the short form leaves more of the long ones out. */
-static uint64_t stride(const struct scenario *scenario)
-{
-    const char *text = getenv("STRIDE");
-    uint64_t stride = text == NULL ? STRIDE : strtoull(text, NULL, 10);
-    return stride > 1 && scenario->judge != NULL ? 5 * stride : stride;
-}
-
 static void run_all(bool persistent)
 {
     const char *only = getenv("SCENARIO");
@@ -104,10 +96,10 @@ static void run_all(bool persistent)
         }
         count++;
         (void)run_once(&run); /* what is allocated once and for all is there now */
-        run.nth = 1 + i * 13 % stride(&scenarios[i]);
+        run.nth = 1 + i * 13 % scenario_stride(&scenarios[i], STRIDE);
         while (run_once(&run)) {
             runs++;
-            run.nth += stride(run.scenario);
+            run.nth += scenario_stride(run.scenario, STRIDE);
             assert_true(run.nth < ALLOCATIONS_MAX);
         }
     }

@@ -100,15 +100,17 @@ void thinning_prepare(struct history *history)
 void thinning_all(struct history *history)
 {
     struct error error = {0};
-    (void)!writer_compact(history->writer, &error);
+    (void)history_done(history, writer_compact(history->writer, &error), &error);
 }
 
 void thinning_slices(struct history *history)
 {
     struct error error = {0};
     bool more = true;
-    while (more && store_downsample(history->storage, clock_wall_ms(), DRIVER_SLICE, &more,
-                                    &error) == STATUS_OK) {
+    while (more && history_done(history,
+                                store_downsample(history->storage, clock_wall_ms(), DRIVER_SLICE,
+                                                 &more, &error),
+                                &error)) {
     }
 }
 
@@ -130,7 +132,9 @@ void thinning_retain(struct history *history)
     struct error error = {0};
     bool more = true;
     retained_ms = clock_wall_ms() - KEEP_HOURS * HOUR_MS;
-    while (more && store_retain(history->storage, clock_wall_ms(), &more, &error) == STATUS_OK) {
+    while (more &&
+           history_done(history, store_retain(history->storage, clock_wall_ms(), &more, &error),
+                        &error)) {
     }
 }
 
