@@ -123,6 +123,7 @@ struct job {
     size_t horizon, windows;         /* of a backtest; horizon 0: horizon_ms, or the configured */
     int64_t horizon_ms;
     atomic_bool cancel;
+    bool given_up; /* it has failed, and whoever runs it is still at it */
 };
 
 struct job_table;
@@ -137,6 +138,9 @@ void job_progress(struct job_table *table, struct job *job, const struct train_p
  */
 void job_end(struct job_table *table, struct job *job, enum job_state state,
              const char *result_json, const char *error);
+/* It has failed, for good, and its address stays valid until job_end, which only ends that. Any
+ * thread, while it runs. */
+void job_give_up(struct job_table *table, struct job *job, const char *error);
 /* Blocks until a job is queued, the table is closed, or the time is over; false on timeout or
  * close. */
 bool job_wait(struct job_table *table, int64_t timeout_ms);

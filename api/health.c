@@ -203,10 +203,11 @@ static void add_serving(struct api_services *services, bool openmetrics, struct 
 {
     struct live_stats live;
     struct job_view jobs[JOBS_MAX];
-    size_t count = job_list(services->jobs, jobs, JOBS_MAX), queued = 0, running = 0;
+    size_t count = job_list(services->jobs, jobs, JOBS_MAX), queued = 0, running = 0, stuck = 0;
     double progress = 0.0;
     for (size_t i = 0; i < count; i++) {
         queued += jobs[i].state == JOB_QUEUED;
+        stuck += jobs[i].given_up;
         if (jobs[i].state == JOB_RUNNING) {
             running++;
             progress = jobs[i].progress;
@@ -218,6 +219,8 @@ static void add_serving(struct api_services *services, bool openmetrics, struct 
     metrics_gauge(text, "live_bytes", "Bytes of these answers.", (double)live.bytes);
     metrics_gauge(text, "jobs_queued", "Jobs that wait.", (double)queued);
     metrics_gauge(text, "jobs_running", "Jobs that run.", (double)running);
+    metrics_gauge(text, "jobs_stuck", "Jobs that did not stop when told to and hold up the others.",
+                  (double)stuck);
     metrics_gauge(text, "training_progress_ratio", "Progress of the running job.", progress);
     metrics_counter(text, openmetrics, "model_publications",
                     "Publications and rollbacks of models since the start.",

@@ -87,7 +87,7 @@ static struct job *find_place(struct job_table *table)
         if (!job->id[0]) {
             return job;
         }
-        if (ended(job) && (!oldest || job->created_ms < oldest->created_ms)) {
+        if (ended(job) && !job->given_up && (!oldest || job->created_ms < oldest->created_ms)) {
             oldest = job;
         }
     }
@@ -116,6 +116,7 @@ static enum status add_locked(struct job_table *table, struct job *request, stru
     request->loss = (double)NAN;
     request->seconds_left = (double)NAN;
     atomic_store(&request->cancel, false);
+    request->given_up = false;
     request->detail = NULL;
     detail_release(place->detail);
     *place = *request;
@@ -161,12 +162,34 @@ struct job *job_take(struct job_table *table)
 void job_progress(struct job_table *table, struct job *job, const struct train_progress *progress)
 {
     lock_acquire(&table->lock);
-    job->progress = progress->fraction;
-    job->step = progress->step;
-    job->loss = progress->loss;
-    job->seconds_left = progress->seconds_left;
-    snprintf(job->phase, sizeof(job->phase), "%s", progress->phase ? progress->phase : "");
+    if (!job->given_up) {
+        job->progress = progress->fraction;
+        job->step = progress->step;
+        job->loss = progress->loss;
+        job->seconds_left = progress->seconds_left;
+        snprintf(job->phase, sizeof(job->phase), "%s", progress->phase ? progress->phase : "");
+    }
     lock_release(&table->lock);
+}
+
+void job_give_up(struct job_table *table, struct job *job, const char *error)
+{
+    lock_acquire(&table->lock);
+    CHECK(job->state == JOB_RUNNING);
+    job->state = JOB_FAILED;
+    job->ended_ms = clock_wall_ms();
+    job->seconds_left = 0.0;
+    job->given_up = true;
+    snprintf(job->error, sizeof(job->error), "%s", error);
+    lock_release(&table->lock);
+}
+
+/* Under the lock: whether nobody waits for its end any more. */
+static bool end_given_up(struct job *job)
+{
+    bool given_up = job->given_up;
+    job->given_up = false;
+    return given_up;
 }
 
 void job_end(struct job_table *table, struct job *job, enum job_state state,
@@ -180,6 +203,11 @@ void job_end(struct job_table *table, struct job *job, enum job_state state,
         error = "the result is too large to be kept";
     }
     lock_acquire(&table->lock);
+    if (end_given_up(job)) {
+        lock_release(&table->lock);
+        detail_release(detail);
+        return;
+    }
     CHECK(job->state == JOB_RUNNING);
     job->state = state;
     job->ended_ms = clock_wall_ms();
@@ -244,6 +272,7 @@ static void view(const struct job *job, struct job_view *out)
         .loss = job->loss,
         .seconds_left = job->seconds_left,
         .step = job->step,
+        .given_up = job->given_up,
     };
     memcpy(out->id, job->id, sizeof(out->id));
     memcpy(out->kind, job->kind, sizeof(out->kind));

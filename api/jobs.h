@@ -17,6 +17,7 @@ struct job_view {
     uint64_t step;
     char phase[48], result[512], error[320];
     char backbone[24];
+    bool given_up;             /* failed, and still under way */
     struct job_detail *detail; /* a result too long for `result`; of job_find only */
 };
 

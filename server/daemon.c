@@ -131,9 +131,10 @@ static void describe(void *context, struct text *json)
     refresher_stats(daemon->refresher, &live);
     http_stats(http, &port);
     catalogue_counts(daemon->catalogue, &models, &champions);
-    text_add_format(json, "\"trainer\":{\"running\":%s,\"group_step_ms\":%lld,\"trained\":%llu,",
-                    training.training ? "true" : "false", (long long)training.group_step_ms,
-                    (unsigned long long)training.trained);
+    text_add_format(json, "\"trainer\":{\"running\":%s,\"stuck\":%s,\"group_step_ms\":%lld,",
+                    training.training ? "true" : "false", training.stuck ? "true" : "false",
+                    (long long)training.group_step_ms);
+    text_add_format(json, "\"trained\":%llu,", (unsigned long long)training.trained);
     text_add_format(json, "\"promoted\":%llu,\"kept_back\":%llu,\"rolled_back\":%llu,",
                     (unsigned long long)training.promoted, (unsigned long long)training.kept_back,
                     (unsigned long long)training.rolled_back);

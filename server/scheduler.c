@@ -27,6 +27,7 @@
 #define NICE             19
 #define REST_MAX         1 /* a training's end takes twice its time at most while requests pour in */
 #define OVERDUE_GRACE_MS 300000
+#define STOP_GRACE_MS    60000
 #define DAY_MS           86400000
 
 /* What the plan knows of a group. Times are monotonic milliseconds. */
@@ -373,11 +374,50 @@ static int64_t overdue_ms(struct scheduler *scheduler, const struct job *job, si
     return seconds > 0 ? (int64_t)(2e3 * seconds * (double)trainings) + OVERDUE_GRACE_MS : DAY_MS;
 }
 
-/* A job that the watchdog stopped was not cancelled: it failed. */
-static enum status overdue_end(struct scheduler *scheduler, enum status status, struct error *error)
+struct watched_job {
+    struct scheduler *scheduler;
+    struct job *job;
+};
+
+/* By the watchdog, while the job's own thread is at what it does not stop. */
+static void give_up(void *context)
 {
-    bool bitten = watchdog_end(scheduler->watchdog);
-    return bitten && status == STATUS_CANCELLED
+    struct watched_job *watched = context;
+    struct scheduler *scheduler = watched->scheduler;
+    log_error("scheduler", "job given up, and all others wait: restart the daemon",
+              "job=%s reason=\"it does not stop although it was told to\"", watched->job->id);
+    job_give_up(scheduler->services->jobs, watched->job,
+                "given up: it does not stop although it was told to");
+    lock_acquire(&scheduler->lock);
+    scheduler->stats.failed++;
+    scheduler->stats.stuck = true;
+    lock_release(&scheduler->lock);
+}
+
+static void overdue_begin(struct watched_job *watched, int64_t limit_ms)
+{
+    int64_t grace_ms = settings_of(watched->scheduler).grace_ms;
+    struct watchdog_work work = {.cancel = &watched->job->cancel,
+                                 .limit_ms = limit_ms,
+                                 .grace_ms = grace_ms > 0 ? grace_ms : STOP_GRACE_MS,
+                                 .give_up = give_up,
+                                 .context = watched};
+    watchdog_begin(watched->scheduler->watchdog, &work);
+}
+
+/* A job that the watchdog stopped was not cancelled: it failed. One that was given up has been
+ * counted, and nothing that it says now changes that. */
+static enum status overdue_end(struct watched_job *watched, enum status status, struct error *error)
+{
+    struct scheduler *scheduler = watched->scheduler;
+    enum watchdog_verdict verdict = watchdog_end(scheduler->watchdog);
+    if (verdict == WATCHDOG_GIVEN_UP) {
+        log_warning("scheduler", "job ended that was given up", "job=%s", watched->job->id);
+        lock_acquire(&scheduler->lock);
+        scheduler->stats.stuck = false;
+        lock_release(&scheduler->lock);
+    }
+    return verdict == WATCHDOG_BITTEN && status == STATUS_CANCELLED
                ? error_set(error, STATUS_TIMEOUT,
                            "stopped by the watchdog: it took far longer than its budget")
                : status;
@@ -397,7 +437,8 @@ static void run_training(struct scheduler *scheduler, struct job *job)
         count = count > GROUPS_MAX ? GROUPS_MAX : count;
     }
     struct progress_context at = {.scheduler = scheduler, .job = job, .count = count};
-    watchdog_begin(scheduler->watchdog, &job->cancel, overdue_ms(scheduler, job, count));
+    struct watched_job watched = {scheduler, job};
+    overdue_begin(&watched, overdue_ms(scheduler, job, count));
     for (; at.index < count && status != STATUS_CANCELLED; at.index++) {
         status = run_group(scheduler, &at, steps_ms[at.index], &models, &error);
         trained += status == STATUS_OK;
@@ -407,7 +448,7 @@ static void run_training(struct scheduler *scheduler, struct job *job)
             first = first.status == STATUS_OK ? error : first;
         }
     }
-    status = overdue_end(scheduler, status, &error);
+    status = overdue_end(&watched, status, &error);
     if (status == STATUS_TIMEOUT) {
         log_error("scheduler", "training stopped", "reason=%s", QUOTED(error.text));
         first = error;
@@ -442,10 +483,11 @@ static void run_backtest(struct scheduler *scheduler, struct job *job)
     struct error error = {0};
     struct text result;
     text_init(&result, JOB_RESULT_MAX);
-    watchdog_begin(scheduler->watchdog, &job->cancel, backtest_overdue_ms(scheduler, job));
+    struct watched_job watched = {scheduler, job};
+    overdue_begin(&watched, backtest_overdue_ms(scheduler, job));
     enum status status =
         backtest_job_run(scheduler->services, scheduler->worker, job, &train, &result, &error);
-    status = overdue_end(scheduler, status, &error);
+    status = overdue_end(&watched, status, &error);
     malloc_trim(0);
     if (status == STATUS_OK) {
         job_end(scheduler->services->jobs, job, JOB_DONE, result.bytes, NULL);

@@ -9,7 +9,8 @@
  *   - when somebody posts to /api/v1/train.
  * Between trainings it looks at live regret (api_regret) and rolls champions back that earn it.
  * A group with too little data is tried again when it has grown. Training runs at the lowest
- * priority.
+ * priority. A job that does not stop when it is told to is given up: it has failed, and the others
+ * wait until it ends after all, or the process does.
  */
 #ifndef SERVER_SCHEDULER_H
 #define SERVER_SCHEDULER_H
@@ -28,6 +29,8 @@ struct training_settings {
     int64_t overdue_ms;     /* a job that takes longer is cancelled and failed; 0 = twice its budget
                                and OVERDUE_GRACE_MS, a day where it has none; a
                                backtest's is a day at least */
+    int64_t grace_ms;       /* one that has not stopped so long after it was told to is given up;
+                               0 = a minute */
     int64_t first_delay_ms; /* between a group's first sight and its first training */
 };
 
@@ -48,6 +51,7 @@ void scheduler_configure(struct scheduler *scheduler, const struct training_sett
 
 struct scheduler_stats {
     bool training;
+    bool stuck;            /* a job was given up, and its end is still waited for */
     int64_t group_step_ms; /* of the training now under way; 0 = none */
     uint64_t trained, promoted, kept_back, failed, rolled_back;
     int64_t last_ended_ms; /* wall clock; 0 = never */

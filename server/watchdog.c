@@ -5,42 +5,60 @@
 
 #include "base/clock.h"
 #include "base/lock.h"
-#include "base/log.h"
 #include "base/memory.h"
 #include "server/threads.h"
 
-enum {
-    IDLE_MS = 60000,
-    GRACE_MS = 60000, /* between telling the work to stop and complaining that it has not */
-};
+enum { IDLE_MS = 60000 };
 
 struct watchdog {
     pthread_t thread;
     struct lock lock;
     struct condition changed;
-    atomic_bool *cancel; /* guarded by lock, as all below; NULL: nothing is watched */
-    int64_t deadline_ns;
-    bool bitten, complained, closed;
+    struct watchdog_work work; /* guarded by lock, as all below; no `cancel`: nothing is watched */
+    int64_t deadline_ns;       /* of what comes next */
+    enum watchdog_verdict verdict;
+    bool told; /* to stop, by whomever */
+    bool telling;
+    bool closed;
 };
 
-/* Under the lock: what is due now; returns how long there is nothing to do. */
+/* Under the lock: what is due now; returns how long there is nothing to do, 0: it is to be given
+ * up. */
 static int64_t look(struct watchdog *watchdog)
 {
+    const struct watchdog_work *work = &watchdog->work;
     int64_t now_ns = clock_monotonic_ns();
-    if (watchdog->cancel == NULL || watchdog->complained) {
+    if (work->cancel == NULL || watchdog->verdict == WATCHDOG_GIVEN_UP) {
         return IDLE_MS;
     }
-    if (now_ns < watchdog->deadline_ns) {
-        return (watchdog->deadline_ns - now_ns) / 1000000 + 1;
+    if (!watchdog->told && now_ns >= watchdog->deadline_ns) {
+        watchdog->verdict = WATCHDOG_BITTEN;
+        atomic_store(work->cancel, true);
     }
-    if (!watchdog->bitten) {
-        atomic_store(watchdog->cancel, true);
-        watchdog->bitten = true;
-        watchdog->deadline_ns = now_ns + GRACE_MS * INT64_C(1000000);
-        return GRACE_MS;
+    if (!watchdog->told && atomic_load(work->cancel)) {
+        watchdog->told = true;
+        watchdog->deadline_ns = now_ns + work->grace_ms * INT64_C(1000000);
     }
-    watchdog->complained = true;
-    return 0;
+    if (watchdog->told && now_ns >= watchdog->deadline_ns) {
+        return 0;
+    }
+    int64_t left_ms = (watchdog->deadline_ns - now_ns) / 1000000 + 1;
+    return left_ms < work->grace_ms ? left_ms : work->grace_ms + 1;
+}
+
+/* Under the lock, which it lets go of meanwhile. */
+static void give_up(struct watchdog *watchdog)
+{
+    struct watchdog_work work = watchdog->work;
+    watchdog->verdict = WATCHDOG_GIVEN_UP;
+    watchdog->telling = true;
+    lock_release(&watchdog->lock);
+    if (work.give_up != NULL) {
+        work.give_up(work.context);
+    }
+    lock_acquire(&watchdog->lock);
+    watchdog->telling = false;
+    condition_broadcast(&watchdog->changed);
 }
 
 static void *watchdog_main(void *context)
@@ -48,39 +66,39 @@ static void *watchdog_main(void *context)
     struct watchdog *watchdog = context;
     lock_acquire(&watchdog->lock);
     while (!watchdog->closed) {
-        bool before = watchdog->complained;
         int64_t wait_ms = look(watchdog);
-        if (watchdog->complained && !before) {
-            lock_release(&watchdog->lock);
-            log_error("watchdog", "work does not stop although it was told to", "grace_ms=%d",
-                      GRACE_MS);
-            lock_acquire(&watchdog->lock);
-            continue;
+        if (wait_ms == 0) {
+            give_up(watchdog);
+        } else {
+            condition_wait_for(&watchdog->changed, &watchdog->lock, wait_ms);
         }
-        condition_wait_for(&watchdog->changed, &watchdog->lock, wait_ms);
     }
     lock_release(&watchdog->lock);
     return NULL;
 }
 
-void watchdog_begin(struct watchdog *watchdog, atomic_bool *cancel, int64_t limit_ms)
+void watchdog_begin(struct watchdog *watchdog, const struct watchdog_work *work)
 {
     lock_acquire(&watchdog->lock);
-    watchdog->cancel = cancel;
-    watchdog->deadline_ns = clock_monotonic_ns() + limit_ms * INT64_C(1000000);
-    watchdog->bitten = watchdog->complained = false;
-    condition_signal(&watchdog->changed);
+    watchdog->work = *work;
+    watchdog->deadline_ns = clock_monotonic_ns() + work->limit_ms * INT64_C(1000000);
+    watchdog->verdict = WATCHDOG_CONTENT;
+    watchdog->told = false;
+    condition_broadcast(&watchdog->changed);
     lock_release(&watchdog->lock);
 }
 
-bool watchdog_end(struct watchdog *watchdog)
+enum watchdog_verdict watchdog_end(struct watchdog *watchdog)
 {
     lock_acquire(&watchdog->lock);
-    bool bitten = watchdog->bitten;
-    watchdog->cancel = NULL;
-    watchdog->bitten = false;
+    while (watchdog->telling) {
+        condition_wait(&watchdog->changed, &watchdog->lock);
+    }
+    enum watchdog_verdict verdict = watchdog->verdict;
+    watchdog->work = (struct watchdog_work){0};
+    watchdog->verdict = WATCHDOG_CONTENT;
     lock_release(&watchdog->lock);
-    return bitten;
+    return verdict;
 }
 
 static void watchdog_free(struct watchdog *watchdog)
@@ -115,7 +133,7 @@ void watchdog_stop(struct watchdog *watchdog)
     }
     lock_acquire(&watchdog->lock);
     watchdog->closed = true;
-    condition_signal(&watchdog->changed);
+    condition_broadcast(&watchdog->changed);
     lock_release(&watchdog->lock);
     pthread_join(watchdog->thread, NULL);
     watchdog_free(watchdog);

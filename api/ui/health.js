@@ -112,9 +112,12 @@ export class Health {
       `${count(status.live_answers)} forecasts kept ready; ${count(http?.refused_busy ?? 0)} refused while busy`);
     const last = trainer?.last_ended ? `; the last ended ${ago(Date.now() - Date.parse(trainer.last_ended))}, after ` +
       `${span(trainer.last_seconds * 1000)}` : "";
-    this.tile("trainer", training.state === "idle" ? "Idle" : plain(training.state),
+    const stuck = trainer?.stuck ?? false;
+    this.tile("trainer", stuck ? "Stuck" : training.state === "idle" ? "Idle" : plain(training.state),
       `${count(trainer?.trained ?? 0)} trainings, ${count(trainer?.promoted ?? 0)} promoted, ` +
-      `${count(trainer?.rolled_back ?? 0)} rolled back${last}`);
+      `${count(trainer?.rolled_back ?? 0)} rolled back${last}` +
+      (stuck ? "; a job does not stop: restart the daemon" : ""));
+    $("tile-trainer").classList.toggle("trouble", stuck);
     this.tile("daemon", `Version ${version}`, `up ${span(status.uptime_seconds * 1000)}, ` +
       `${fine ? "ready" : `not ready: ${reasons.map(plain).join(", ")}`}`);
     $("tile-daemon").classList.toggle("trouble", !fine);

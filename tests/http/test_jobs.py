@@ -64,6 +64,7 @@ def test_train_serves_and_survives_a_restart():
         assert sampling["sampled"] == (sampling["windows"] < sampling["windows_total"]), sampling
         trainer = daemon.get("/api/v1/status").json["trainer"]
         assert trainer["last_series"] == sampling["series"], trainer
+        assert trainer["stuck"] is False, trainer
         assert trainer["last_windows"] == sampling["windows"] > 0, trainer
         assert trainer["last_sampled"] == sampling["sampled"], trainer
         assert daemon.get("/api/v1/models/none-such").status == 404
