@@ -246,9 +246,23 @@ static void wait_for_state(const char *id, enum job_state wanted)
     }
 }
 
+static void metrics_must_have(const char *line)
+{
+    struct api_response response = {0};
+    struct api_request request = {
+        .path = "/metrics", .query = "", .content_type = "", .response = &response};
+    assert_int_equal(api_begin(&services, &request, 0, &response), API_DECLINED);
+    assert_int_equal(api_fast(&services, &request, &response), API_DONE);
+    assert_int_equal(response.status, 200);
+    assert_non_null(memmem(response.body, response.body_length, line, strlen(line)));
+    api_response_release(&response);
+}
+
+/* And said to be, as long as it still does not end. */
 static void must_be_given_up(const char *id, bool still)
 {
     static struct job_view view;
+    metrics_must_have(still ? "\nforecastd_jobs_stuck 1\n" : "\nforecastd_jobs_stuck 0\n");
     assert_true(job_find(services.jobs, id, &view));
     job_view_release(&view);
     assert_int_equal(view.state, JOB_FAILED);
