@@ -267,16 +267,25 @@ test: ## the core suites, under 20 minutes on two cores
 # Address and undefined behaviour over everything that parses or stores; threads over what shares.
 ASAN_SUITES = $(filter unit/%,$(SUITES)) contract reference backbone golden torture
 TSAN_SUITES = $(filter unit/storage unit/server unit/api contract,$(SUITES))
+# Of base and model, whose other programs are alone: those that start threads, or whose trainings do.
+# The longest come first, so that two at a time end together.
+TSAN_PROGRAMS = $(addprefix $(BUILD)/tests/unit/model/test_,train streams snapshot group_training gate blend \
+    gate_verdict synthetic features_kept blas optimizer tape) \
+    $(addprefix $(BUILD)/tests/unit/base/test_,background log time_zone lock memory queue)
+.PHONY: build/threads check/threads
+build/threads: $(TSAN_PROGRAMS)
+check/threads: build/threads ## the programs of base and model that start threads
+	$(Q)sh tests/run.sh $(TSAN_PROGRAMS)
 .PHONY: test-sanitized
 test-sanitized: ## the suites again under ASan and UBSan, then under TSan
 	$(Q)sh deploy/install-deps.sh build demo test
 	$(Q)$(MAKE) --no-print-directory -j$(CORES) SAN=address,undefined all build/corpora \
 	    $(addprefix build/,$(ASAN_SUITES))
-	$(Q)$(MAKE) --no-print-directory -j$(CORES) SAN=thread all $(addprefix build/,$(TSAN_SUITES))
+	$(Q)$(MAKE) --no-print-directory -j$(CORES) SAN=thread all build/threads $(addprefix build/,$(TSAN_SUITES))
 	$(Q)ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1 \
 	    HTTP_SHORT=1 TEST_JOBS=$(CORES) sh deploy/test.sh \
 	    $(patsubst %,check/%$(comma)SAN=address+undefined,corpora $(ASAN_SUITES) http) \
-	    $(patsubst %,check/%$(comma)SAN=thread,$(TSAN_SUITES) http)
+	    $(patsubst %,check/%$(comma)SAN=thread,$(TSAN_SUITES) threads http)
 
 # Corpora run before the suites: so the parsers are judged by them alone, and the suites come on top.
 COVERAGE_SUITES = $(filter unit/%,$(SUITES)) contract reference backbone torture

@@ -5,6 +5,7 @@
 #include "model/snapshot.h"
 #include "model/training/recipe.h"
 #include "tests/unit/model/model_test.h"
+#include "tests/watched.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -317,7 +318,7 @@ static void backtest_is_fair_and_complete(UNUSED void **state)
                                        .horizon = HORIZON,
                                        .windows = 2,
                                        .season = 24,
-                                       .train = request_of(40, 2)};
+                                       .train = request_of(WATCHED_OR(8, 40), 2)};
     struct backtest_result result;
     assert_ok(backtest_run(&request, &result, &error));
     assert_int_equal(result.series_used, SERIES - 1);
