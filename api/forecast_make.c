@@ -257,6 +257,11 @@ static enum status prepare(struct forecast_desk *desk, const struct forecast_ord
         return error->status;
     }
     facts = own;
+    size_t excluded = 0;
+    desk_excluded(desk, &made->info);
+    if (time_spans_meet(&desk->excluded, made->info.last_ms, made->info.last_ms + 1, &excluded)) {
+        made->info.last_value = (double)NAN; /* as if it were not there */
+    }
     size_t maximum = SERIES_VALUES_MAX;
     int64_t step_ms = choose_step(order, own.step_ms);
     if (step_ms != own.step_ms &&

@@ -52,6 +52,9 @@ bool counter_shape(const struct point *points, size_t count, const struct time_s
         last = value;
         seen++;
     }
+    if (seen < POINTS_MIN && excluded != NULL) {
+        return counter_shape(points, count, NULL); /* all but a few are excluded */
+    }
     return seen >= POINTS_MIN && rises > 0 && rises >= RISES_A_RESET * falls;
 }
 

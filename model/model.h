@@ -82,7 +82,8 @@ size_t grid_off_step(const struct point *points, size_t count, int64_t step_ms);
 
 /* Whether sorted points only rise, but for falls that land near zero: a counter. False below ten
  * values, where nothing rises, and for anything negative. Monotone gauges look the same, so ask for
- * the name too. What lies in `excluded` (NULL: nothing) does not count. */
+ * the name too. What lies in `excluded` (NULL: nothing) does not count, unless fewer than ten are left.
+ */
 bool counter_shape(const struct point *points, size_t count, const struct time_spans *excluded);
 
 /* Whether sorted points, however few, can be those of a counter: nothing negative, and falls land

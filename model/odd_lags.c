@@ -40,8 +40,7 @@ static void replace(const struct feature_window *window, struct window_inputs *i
     for (size_t h = 0; h < plan->horizon; h++) {
         real *pair = inputs->steps + (window->shape->context + h) * width + 2 + 2 * i;
         lag[h] = mean[h];
-        pair[0] = mean[h];
-        pair[1] = (real)1;
+        pair[0] = pair[1] > (real)0 ? mean[h] : (real)0; /* what is missing stays so */
     }
 }
 

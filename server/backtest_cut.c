@@ -9,7 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CELLS_MAX ((size_t)50000000)
+#define CELLS_MAX      ((size_t)50000000)
+#define COUNTER_POINTS 2048 /* newest ones that tell a counter, as in service (api/series_grid.c)  \
+                             */
 
 static int compare_gap(const void *a, const void *b)
 {
@@ -146,8 +148,9 @@ static enum status add_series(struct cut_data *out, const struct csv_series *csv
         return STATUS_OK;
     }
     int64_t start_ms = csv->points[0].time_ms;
+    size_t judged = csv->count < COUNTER_POINTS ? csv->count : COUNTER_POINTS;
     bool counter = counter_name(csv->id, strlen(csv->id)) &&
-                   counter_shape(csv->points, csv->count, NULL);
+                   counter_shape(csv->points + csv->count - judged, judged, NULL);
     double *values =
         counter ? grid_rates(csv, step_ms, &count, &start_ms) : grid_values(csv, step_ms, &count);
     if (values == NULL) {

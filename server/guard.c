@@ -205,9 +205,10 @@ static void make_folders(const char *path)
         return;
     }
     for (size_t i = 1; i <= length; i++) {
-        if (path[i] == '/' || path[i] == '\0') {
+        if ((path[i] == '/' || path[i] == '\0') && path[i - 1] != '/') {
             snprintf(part, sizeof(part), "%.*s", (int)i, path);
-            (void)mkdir(part, i == length ? 0700 : 0750);
+            bool last = strspn(path + i, "/") == length - i;
+            (void)mkdir(part, last ? 0700 : 0750);
         }
     }
 }

@@ -299,7 +299,7 @@ static void count_outcome(struct scheduler *scheduler, enum status status,
         scheduler->stats.last_windows = outcome->windows;
         scheduler->stats.last_windows_total = outcome->windows_total;
         scheduler->stats.last_sampled = outcome->sampled;
-    } else if (status != STATUS_CANCELLED) {
+    } else if (status != STATUS_CANCELLED && !scheduler->stats.stuck) { /* else it is counted */
         scheduler->stats.failed++;
     }
     lock_release(&scheduler->lock);

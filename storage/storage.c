@@ -126,8 +126,25 @@ bool store_counter(struct storage *storage, const struct series_entry *entry,
     storage_counter is_counter = storage->is_counter;
     void *context = storage->counter_context;
     lock_release(&storage->lock);
-    return is_counter != NULL &&
-           is_counter(context, entry->text, entry->text_length, points, count);
+    if (is_counter == NULL) {
+        return false;
+    }
+    if (entry->excluded_count == 0) {
+        return is_counter(context, entry->text, entry->text_length, points, count);
+    }
+    /* What a broken sensor said in an excluded span is no evidence: each stretch beside it is. */
+    struct time_spans spans = {.count = entry->excluded_count};
+    memcpy(spans.at, entry->excluded, spans.count * sizeof(spans.at[0]));
+    bool counter = true;
+    size_t from = 0, span = 0;
+    for (size_t i = 0; counter && i <= count; i++) {
+        if (i == count ||
+            time_spans_meet(&spans, points[i].time_ms, points[i].time_ms + 1, &span)) {
+            counter = is_counter(context, entry->text, entry->text_length, points + from, i - from);
+            from = i + 1;
+        }
+    }
+    return counter;
 }
 
 enum status store_downsample(struct storage *storage, int64_t now_ms, enum driver_effort effort,

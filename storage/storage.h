@@ -59,7 +59,7 @@ enum status storage_open(const struct storage_options *options, struct storage *
 void storage_close(struct storage *storage);
 
 /* Whether a series (canonical text) is a counter, of which these points are about to become one a
- * cell. Called by the writer thread, under no lock of the store. */
+ * cell; none: by its text alone. Called by the writer thread, under no lock of the store. */
 typedef bool (*storage_counter)(void *context, const char *text, size_t length,
                                 const struct point *points, size_t count);
 

@@ -143,7 +143,9 @@ static void commit_count(struct storage *storage, uint64_t points, int64_t durat
 static bool batch_frees(const struct write_batch *batch)
 {
     for (size_t i = 0; i < batch->change_count; i++) {
-        if (batch->changes[i].kind != CHANGE_DELETE && batch->changes[i].kind != CHANGE_SETTINGS) {
+        const struct batch_change *change = &batch->changes[i];
+        bool clears = change->kind == CHANGE_EXCLUDED && change->excluded_count == 0;
+        if (change->kind != CHANGE_DELETE && change->kind != CHANGE_SETTINGS && !clears) {
             return false;
         }
     }

@@ -192,6 +192,11 @@ static bool named_counter(void *context, const char *text, size_t length,
                           const struct point *points, size_t count)
 {
     *(size_t *)context += count > 0 && !isnan(points[0].value);
+    for (size_t i = 0; i < count; i++) {
+        if (points[i].value < 0) {
+            return false;
+        }
+    }
     return length > 6 && strncmp(text, "total_", 6) == 0;
 }
 
@@ -200,21 +205,28 @@ static bool named_counter(void *context, const char *text, size_t length,
 static void counters_by_somebody_else(void **state)
 {
     struct fixture *f = *state;
-    static struct map told, gauge, set;
+    static struct map told, gauge, set, broken;
     int64_t start_ms = clock_wall_ms() / day * day - 20 * day;
     size_t asked = 0;
     struct error error = {0};
-    told.count = gauge.count = set.count = 0;
-    told.counter = true;
+    told.count = gauge.count = set.count = broken.count = 0;
+    told.counter = broken.counter = true;
     f->options.counters_later = true;
     rules_set(f, "1d:1h");
     put(f, "total_set", start_ms, 0);
+    put(f, "total_broken", start_ms, 0);
+    struct time_spans no_evidence = {.count = 1,
+                                     .at = {{start_ms + 2000 * minute, start_ms + 2060 * minute}}};
     struct series_settings settings = {.has_kind = true, .kind = SERIES_GAUGE};
     struct write_batch *batch = batch_begin(f);
     assert_int_equal(write_batch_settings(batch, find(f, "total_set"), &settings, &error),
                      STATUS_OK);
+    assert_int_equal(write_batch_excluded(batch, find(f, "total_broken"), &no_evidence, &error),
+                     STATUS_OK);
     for (int i = 0; i < 9000; i++) {
         double value = i < 4510 ? i * 7 : (i - 4510) * 7;
+        double said = i >= 2000 && i < 2060 ? -1 : value;
+        both_put(batch, "total_broken", &broken, start_ms + i * minute, said);
         both_put(batch, "total_told", &told, start_ms + i * minute, value);
         both_put(batch, "total_set", &set, start_ms + i * minute, value);
         both_put(batch, "g", &gauge, start_ms + i * minute, value);
@@ -225,10 +237,12 @@ static void counters_by_somebody_else(void **state)
     storage_counters_by(f->storage, named_counter, &asked);
     compact(f);
     map_downsample(&told, day, hour, clock_wall_ms());
+    map_downsample(&broken, day, hour, clock_wall_ms());
     map_downsample(&gauge, day, hour, clock_wall_ms());
     map_downsample(&set, day, hour, clock_wall_ms());
     assert_map(f, "total_told", &told);
-    assert_map(f, "total_set", &set); /* what a user set comes first */
+    assert_map(f, "total_broken", &broken); /* what is excluded says nothing about it */
+    assert_map(f, "total_set", &set);       /* what a user set comes first */
     assert_map(f, "g", &gauge);
     assert_true(asked >= 2);
     f->options.counters_later = false;

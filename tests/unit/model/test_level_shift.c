@@ -221,6 +221,17 @@ static void knows_counters(UNUSED void **state)
         list[i] = i < 40 ? 100.0 * (double)i : (double)(i - 40);
     }
     assert_true(counts(list, 64)); /* a reset */
+    /* Nearly all excluded: what is left could not say. */
+    struct time_spans spans = {.count = 1, .at = {{0, 60000}}};
+    struct point rising[64];
+    for (size_t i = 0; i < 64; i++) {
+        rising[i] = (struct point){(int64_t)i * 1000, 3.0 * (double)i};
+    }
+    assert_true(counter_shape(rising, 64, &spans));
+    rising[30].value = 80.0; /* a small fall, excluded or not */
+    assert_false(counter_shape(rising, 64, &spans));
+    spans.at[0].from_ms = 20000;
+    assert_true(counter_shape(rising, 64, &spans));
     assert_false(counts(list, 9)); /* too few to say */
     struct point few[3] = {{0, 100.0}, {1, 3.0}, {2, 4.0}};
     assert_true(counter_possible(few, 3, NULL));

@@ -152,7 +152,7 @@ static void chance_is_no_anomaly(UNUSED void **state)
             odd += says_what_was(1) && says_what_was(2) ? 0 : 1;
         }
         print_message("odd in %zu of 1,000 windows\n", odd);
-        assert_in_range(odd, 0, lasting ? 100 : 2);
+        assert_in_range(odd, 0, lasting ? 60 : 2);
     }
 }
 
