@@ -13,6 +13,7 @@
 #include "api/points_reader.h"
 #include "api/regret.h"
 #include "api/track.h"
+#include "api/trial.h"
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/memory.h"
@@ -32,6 +33,7 @@ enum status api_services_init(struct api_services *services, struct error *error
     services->metrics = NULL;
     services->live = NULL;
     services->tracks = NULL;
+    services->trials = NULL;
     services->regret = NULL;
     services->families = NULL;
     atomic_store(&services->points_cache, NULL);
@@ -44,6 +46,9 @@ enum status api_services_init(struct api_services *services, struct error *error
     }
     if (status == STATUS_OK) {
         status = tracks_new(&services->tracks, error);
+    }
+    if (status == STATUS_OK) {
+        status = trials_new(&services->trials, error);
     }
     if (status == STATUS_OK) {
         status = regret_new(&services->regret, error);
@@ -71,12 +76,14 @@ void api_services_release(struct api_services *services)
     metrics_free(services->metrics);
     live_free(services->live);
     tracks_free(services->tracks);
+    trials_free(services->trials);
     regret_free(services->regret);
     families_free(services->families);
     points_cache_free(atomic_exchange(&services->points_cache, NULL));
     services->metrics = NULL;
     services->live = NULL;
     services->tracks = NULL;
+    services->trials = NULL;
     services->regret = NULL;
     services->families = NULL;
 }

@@ -182,6 +182,7 @@ struct api_services {
     struct access *access; /* set by the server; NULL: everybody may do everything */
     struct live *live;
     struct tracks *tracks;
+    struct trials *trials;
     struct regret *regret;
     struct families *families;
     struct api_metrics *metrics;

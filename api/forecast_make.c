@@ -4,6 +4,7 @@
 #include "api/desk.h"
 
 #include "api/metrics.h"
+#include "api/trial.h"
 #include "base/background.h"
 #include "base/check.h"
 #include "base/clock.h"
@@ -322,10 +323,16 @@ static void run_model(struct forecast_desk *desk, struct snapshot *snapshot, boo
     size_t index[DESK_SERIES_MAX], used = 0;
     int64_t step_ms = snapshot_record(snapshot)->step_ms;
     for (size_t i = 0; i < count; i++) {
-        if (!made[i].served_by && !made[i].outage && series[i].step_ms == step_ms) {
+        if (made[i].served_by || made[i].outage || series[i].step_ms != step_ms) {
+            continue;
+        }
+        if (trial_passed(desk, snapshot, made[i].id, &series[i], made[i].forecast.horizon)) {
             index[used] = i;
             batch[used] = series[i];
             out[used++] = made[i].forecast;
+        } else if (champion) {
+            give_reason(&made[i], "no_skill");
+            api_count(desk->services->metrics, METRIC_FALLBACK_NO_SKILL, 1);
         }
     }
     struct forecaster *forecaster = NULL;

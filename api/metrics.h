@@ -50,6 +50,7 @@
     X(FALLBACK_OUTAGE, "forecast_fallbacks", "reason=\"outage\"", "")                              \
     X(FALLBACK_FAILED, "forecast_fallbacks", "reason=\"model_failed\"", "")                        \
     X(FALLBACK_NOT_FINITE, "forecast_fallbacks", "reason=\"not_finite\"", "")                      \
+    X(FALLBACK_NO_SKILL, "forecast_fallbacks", "reason=\"no_skill\"", "")                          \
     X(GAUGES_OMITTED, "forecast_metrics_omitted_series", "reason=\"metrics_max\"",                 \
       "Series that answers of GET /forecast/metrics had no room for.")                             \
     X(VINTAGES_ISSUED, "vintages", "result=\"issued\"",                                            \

@@ -72,11 +72,15 @@ void blend_add(struct blend *blend, uint64_t key, const struct blend_mixture *mi
     blend->count++;
 }
 
-const struct blend_mixture *blend_of(const struct blend *blend, uint64_t key)
+bool blend_has(const struct blend *blend, uint64_t key)
 {
     size_t at = place_of(blend, key);
-    bool own = key != 0 && at < blend->count && blend->keys[at] == key;
-    return own ? &blend->mixtures[at] : &blend->group;
+    return key != 0 && at < blend->count && blend->keys[at] == key;
+}
+
+const struct blend_mixture *blend_of(const struct blend *blend, uint64_t key)
+{
+    return blend_has(blend, key) ? &blend->mixtures[place_of(blend, key)] : &blend->group;
 }
 
 float blend_baselines(const struct blend_mixture *mixture)

@@ -48,6 +48,9 @@ void blend_release(struct blend *blend); /* harmless on a zeroed struct */
 /* Adds a series within the room; keys in any order. Key 0 is nobody's and ignored. */
 void blend_add(struct blend *blend, uint64_t key, const struct blend_mixture *mixture);
 
+/* Whether a series has one of its own. */
+bool blend_has(const struct blend *blend, uint64_t key);
+
 /* That of a series, or the group's. */
 const struct blend_mixture *blend_of(const struct blend *blend, uint64_t key);
 

@@ -319,6 +319,9 @@ struct snapshot *snapshot_acquire(struct snapshot *snapshot);
 void snapshot_release(struct snapshot *snapshot); /* NULL is fine */
 const struct snapshot_record *snapshot_record(const struct snapshot *snapshot);
 
+/* Whether training looked at held-back origins of this series: then it is blended by its own. */
+bool snapshot_weighed(const struct snapshot *snapshot, uint64_t key);
+
 /* Whether it learned from a part of the group only: of its series, or of their windows. */
 bool snapshot_sampled(const struct snapshot_record *record);
 

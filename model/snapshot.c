@@ -70,6 +70,11 @@ const struct snapshot_record *snapshot_record(const struct snapshot *snapshot)
     return &snapshot->record;
 }
 
+bool snapshot_weighed(const struct snapshot *snapshot, uint64_t key)
+{
+    return blend_has(&snapshot->blend, key);
+}
+
 void snapshot_set_id(struct snapshot *snapshot, const char *id)
 {
     snprintf(snapshot->record.id, sizeof(snapshot->record.id), "%s", id);

@@ -13,7 +13,7 @@ export const serverName = (name) => SERVERS[name] ?? plain(name);
 const REASONS = {
   no_model: "no model yet for this step", model_failed: "the model failed", no_season: "no season found",
   not_finite: "the model gave no finite answer", no_drift: "no trend to follow", no_trend: "too few values for a trend",
-  outage: "too few values since the outage",
+  outage: "too few values since the outage", no_skill: "the model is worse on this series' newest past",
 };
 export const reasons = (codes) => codes.split(",").map((code) => REASONS[code] ?? plain(code)).join(", ");
 

@@ -250,7 +250,8 @@ static void test_long_seasons_are_seen(void **state)
     struct snapshot *snapshot = train(STEP_MS);
     snapshot->blend.group = (struct blend_mixture){
         .parts = {{.baseline = BASELINE_SEASONAL_NAIVE, .season = SEASON, .share = 1.0f}}};
-    snapshot->blend.count = 0; /* no series has a share of its own */
+    assert_int_equal(snapshot->blend.count, 1);
+    snapshot->blend.mixtures[0] = snapshot->blend.group;
     publish(snapshot);
     int64_t origin_ms = NOW_MS - NOW_MS % STEP_MS;
     snprintf(body, sizeof(body), "{\"series\":\"long\",\"points\":[[%lld,777]]}",
