@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "server/http.h"
 #include "server/mqtt_options.h"
 
 #include <ctype.h>
@@ -225,6 +226,15 @@ static enum status check_quantiles(const struct config *config, struct error *er
     return error_hint(error, "Give levels in (0,1) with commas between, such as 0.1,0.5,0.9.");
 }
 
+static enum status check_addresses(const struct config *config, struct error *error)
+{
+    enum status status = http_address_check(config->listen, "server.listen", error);
+    if (status == STATUS_OK && config->health_listen[0] != '\0') {
+        status = http_address_check(config->health_listen, "server.health_listen", error);
+    }
+    return status;
+}
+
 static enum status check_tls(const struct config *config, struct error *error)
 {
     bool cert = config->tls_cert[0] != '\0', key = config->tls_key[0] != '\0';
@@ -421,6 +431,9 @@ enum status config_load(const struct config_sources *sources, struct config *con
     }
     if (status == STATUS_OK) {
         status = mqtt_options_check(config, error);
+    }
+    if (status == STATUS_OK) {
+        status = check_addresses(config, error);
     }
     if (status == STATUS_OK) {
         status = check_tls(config, error);

@@ -31,6 +31,11 @@ struct http_options {
     size_t worker_count, worker_queue_max; /* 0 = 2 workers, 256 requests waiting */
 };
 
+/* Whether an address has the form of one, whatever is there: STATUS_INVALID where not, naming
+ * `option`. */
+enum status http_address_check(const char *listen_at, const char *option,
+                               struct error *error) MUST_USE;
+
 /* Starts the workers, listens and answers. STATUS_INVALID for an address that makes no sense or is
  * not allowed, STATUS_IO where it is taken. */
 enum status http_start(const struct http_options *options, struct http **out,

@@ -22,7 +22,8 @@ static bool is_loopback(const struct sockaddr *address)
     return IN6_IS_ADDR_LOOPBACK(&six->sin6_addr);
 }
 
-static enum status resolve(const char *listen_at, struct addrinfo **found, struct error *error)
+static enum status resolve(const char *listen_at, const char *option, struct addrinfo **found,
+                           struct error *error)
 {
     char host[128], *port = NULL;
     snprintf(host, sizeof(host), "%s", listen_at);
@@ -49,16 +50,27 @@ static enum status resolve(const char *listen_at, struct addrinfo **found, struc
         getaddrinfo(numeric, port, &hints, found) != 0) {
         error_set(error, STATUS_INVALID, "cannot listen on '%s': not an address and a port",
                   listen_at);
-        error_code(error, "bad_value", "server.listen");
-        return error_hint(error, "Write it as 127.0.0.1:7380 or [::1]:7380.");
+        error_code(error, "bad_value", option);
+        return error_hint(error, "Write %s as 127.0.0.1:7380 or [::1]:7380.", option);
     }
     return STATUS_OK;
+}
+
+enum status http_address_check(const char *listen_at, const char *option, struct error *error)
+{
+    struct addrinfo *found = NULL;
+    enum status status = resolve(listen_at, option, &found, error);
+    if (status == STATUS_OK) {
+        freeaddrinfo(found);
+    }
+    return status;
 }
 
 enum status http_listen(struct http *http, const struct http_options *options, struct error *error)
 {
     struct addrinfo *found = NULL;
-    enum status status = resolve(options->listen, &found, error);
+    const char *option = options->probes ? "server.health_listen" : "server.listen";
+    enum status status = resolve(options->listen, option, &found, error);
     if (status != STATUS_OK) {
         return status;
     }
@@ -85,8 +97,7 @@ enum status http_listen(struct http *http, const struct http_options *options, s
         status = error_set(error, STATUS_IO, "could not listen on '%s': %s", options->listen,
                            strerror(errno));
         if (errno == EADDRINUSE) {
-            error_hint(error, "Another forecastd may be running; choose with --set %s=...",
-                       options->probes ? "server.health_listen" : "server.listen");
+            error_hint(error, "Another forecastd may be running; choose with --set %s=...", option);
         }
         return status;
     }

@@ -108,6 +108,9 @@ static void mistakes_stop_the_start_by_name(void **state)
     FAILS(NULL, "forecast.quantiles=", "forecast.quantiles", "cannot be");
     FAILS(NULL, "storage.downsample=30d", "storage.downsample", "no age and step");
     FAILS(NULL, "storage.downsample=30d:5m,20d:1h", "storage.downsample", "ages must rise");
+    FAILS(NULL, "server.listen=localhost", "'localhost'", "an address and a port");
+    FAILS(NULL, "server.listen=127.0.0.1:99999", "'127.0.0.1:99999'");
+    FAILS(NULL, "server.health_listen=7381", "cannot listen on '7381'");
     FAILS(NULL, "tls.cert=/x", "tls.cert", "without", "tls.key");
     FAILS(NULL, "tls.key=/x", "'tls.key' is set without 'tls.cert'");
     FAILS(NULL, "alerts.nokey=1", "alerts.nokey", "is no rule with a key");
