@@ -14,7 +14,9 @@
 
 #define SLOTS     65536 /* of the table: two series in one slot are tried more often */
 #define STRETCHES 3
-#define CLEARLY   1.2 /* times the other one's loss; recipe.md */
+#define CLEARLY   1.2  /* times the other one's loss (recipe.md), and more where few steps tell: */
+#define UNSURE    10.0 /* over their number: of a dozen it has to be twice */
+#define CONTEXT   96   /* values before a stretch, half of which a model is asked from on */
 
 struct verdict {
     uint64_t model;
@@ -126,11 +128,26 @@ static bool forecast_without(struct stretches *stretches, size_t i, double *scra
     return false;
 }
 
+/* How many steps of stretch i tell something: none where an outage lies before it. */
+static size_t steps_of(const struct stretches *stretches, size_t i)
+{
+    const struct model_series *before = &stretches->before[i];
+    size_t newest = before->count < CONTEXT ? before->count : CONTEXT;
+    size_t seen = 0, steps = 0;
+    for (size_t t = before->count - newest; t < before->count; t++) {
+        seen += isnan(before->values[t]) ? 0 : 1;
+    }
+    for (size_t h = 0; h < stretches->length; h++) {
+        steps += isnan(before->values[before->count + h]) ? 0 : 1;
+    }
+    return 2 * seen >= newest ? steps : 0;
+}
+
 static bool clearly_worse(struct forecast_desk *desk, struct forecaster *forecaster,
                           struct stretches *stretches)
 {
     struct error error = {0};
-    double model[STRETCHES], with = 0.0, without = 0.0;
+    double model[STRETCHES], with = 0.0, without = 0.0, steps = 0.0;
     if (forecaster_run(forecaster, stretches->before, STRETCHES, stretches->forecasts, &error) !=
         STATUS_OK) {
         return false;
@@ -139,12 +156,14 @@ static bool clearly_worse(struct forecast_desk *desk, struct forecaster *forecas
         model[i] = forecast_is_finite(&stretches->forecasts[i]) ? loss_of(stretches, i) : 0.0;
     }
     for (size_t i = 0; i < STRETCHES; i++) {
-        if (forecast_without(stretches, i, desk->scratch)) {
+        size_t told = steps_of(stretches, i);
+        if (told > 0 && forecast_without(stretches, i, desk->scratch)) {
             with += model[i];
             without += loss_of(stretches, i);
+            steps += (double)told;
         }
     }
-    return with > CLEARLY * without;
+    return steps > 0.0 && with > (CLEARLY + UNSURE / steps) * without;
 }
 
 bool trial_passed(struct forecast_desk *desk, struct snapshot *snapshot, uint32_t id,

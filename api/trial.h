@@ -17,7 +17,7 @@
 #include "api/api.h"
 #include "api/desk.h"
 
-#define TRIAL_VALUES 24
+#define TRIAL_VALUES 48
 
 struct trials;
 enum status trials_new(struct trials **out, struct error *error) MUST_USE;
