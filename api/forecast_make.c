@@ -326,7 +326,7 @@ static void run_model(struct forecast_desk *desk, struct snapshot *snapshot, boo
         if (made[i].served_by || made[i].outage || series[i].step_ms != step_ms) {
             continue;
         }
-        if (trial_passed(desk, snapshot, made[i].id, &series[i], made[i].forecast.horizon)) {
+        if (trial_passed(desk, snapshot, made[i].id, &series[i])) {
             index[used] = i;
             batch[used] = series[i];
             out[used++] = made[i].forecast;

@@ -15,6 +15,7 @@
 
 #include "api/call.h"
 #include "api/metrics.h"
+#include "api/trial.h"
 #include "base/background.h"
 #include "base/clock.h"
 #include "base/memory.h"
@@ -94,6 +95,12 @@ static bool prepare(struct issue *issue, struct error *error)
     }
     issue->scale = score_scale(series->values, series->count, series->seasons[0]);
     issue->champion = registry_acquire(services->registry, series->step_ms);
+    issue->lost_trial =
+        issue->champion && !trial_passed(issue->desk, issue->champion, issue->id, series);
+    if (issue->lost_trial) {
+        snapshot_release(issue->champion);
+        issue->champion = NULL; /* nothing that it would have said is a lesson */
+    }
     issue->previous = registry_acquire_previous(services->registry, series->step_ms);
     issue_settle(issue);
     issue_begin_model(issue);
@@ -200,8 +207,10 @@ static bool keep(struct issue *issue, const struct forecast_made *made, struct w
                             bytes, length, &error) == STATUS_OK;
     if (kept) {
         issue->track.origin_ms = issue->origin_ms;
-        track_pool_add(desk->services->tracks, issue->series.step_ms,
-                       issue->champion ? issue->track.maker : 0, &issue->track.calibration);
+        if (!issue->lost_trial) {
+            track_pool_add(desk->services->tracks, issue->series.step_ms,
+                           issue->champion ? issue->track.maker : 0, &issue->track.calibration);
+        }
         track_put(desk->services->tracks, issue->id, &issue->track);
     }
     mem_free(bytes);

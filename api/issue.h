@@ -22,6 +22,7 @@ struct issue {
     int64_t origin_ms;
     double scale;              /* of MASE; NaN where there is none */
     struct snapshot *champion; /* counted; NULL: a baseline serves */
+    bool lost_trial;           /* there is a champion, and this series is not for it */
     struct snapshot *previous; /* counted; NULL: none */
 };
 

@@ -1,10 +1,11 @@
-/* A trial of a model on a series that its training did not weigh, by the newest past of that
- * series. SPDX-License-Identifier: Apache-2.0
+/* A trial of a model on a series that it was not weighed on, by the newest past of that series.
+ * SPDX-License-Identifier: Apache-2.0
  */
 #include "api/trial.h"
 
 #include "api/track.h"
 
+#include "base/background.h"
 #include "base/check.h"
 #include "base/lock.h"
 #include "base/memory.h"
@@ -12,10 +13,11 @@
 #include <math.h>
 #include <string.h>
 
-#define SLOTS     65536 /* of the table: two series in one slot are tried more often */
+#define SLOTS     65536 /* of the table: two verdicts of one slot are given more often */
 #define STRETCHES 3
 #define CLEARLY   1.2  /* times the other one's loss (recipe.md), and more where few steps tell: */
 #define UNSURE    10.0 /* over their number: of a dozen it has to be twice */
+#define ALIKE     1e-5 /* of the size of the values: so much loss is none */
 #define CONTEXT   96   /* values before a stretch, half of which a model is asked from on */
 
 struct verdict {
@@ -27,7 +29,7 @@ struct verdict {
 
 struct trials {
     struct lock lock;
-    struct verdict verdicts[SLOTS]; /* by id; one of no time is free */
+    struct verdict verdicts[SLOTS]; /* by series and model; id 0: free */
 };
 
 enum status trials_new(struct trials **out, struct error *error)
@@ -55,13 +57,17 @@ static int64_t end_of(const struct model_series *series)
     return series->start_ms + (int64_t)series->count * series->step_ms;
 }
 
-static bool find_verdict(struct trials *trials, uint32_t id, uint64_t model, int64_t end_ms,
-                         bool *passed)
+static struct verdict *slot_of(struct trials *trials, uint32_t id, uint64_t model)
+{
+    return &trials->verdicts[(id + model * UINT64_C(0x9e3779b97f4a7c15)) % SLOTS];
+}
+
+static bool find_verdict(struct trials *trials, const struct verdict *wanted, bool *passed)
 {
     lock_acquire(&trials->lock);
-    const struct verdict *verdict = &trials->verdicts[id % SLOTS];
-    bool found = verdict->id == id && verdict->model == model && end_ms >= verdict->end_ms &&
-                 end_ms < verdict->until_ms;
+    const struct verdict *verdict = slot_of(trials, wanted->id, wanted->model);
+    bool found = wanted->id != 0 && verdict->id == wanted->id && verdict->model == wanted->model &&
+                 wanted->end_ms >= verdict->end_ms && wanted->end_ms < verdict->until_ms;
     *passed = verdict->passed;
     lock_release(&trials->lock);
     return found;
@@ -70,36 +76,61 @@ static bool find_verdict(struct trials *trials, uint32_t id, uint64_t model, int
 static void keep_verdict(struct trials *trials, const struct verdict *verdict)
 {
     lock_acquire(&trials->lock);
-    trials->verdicts[verdict->id % SLOTS] = *verdict;
+    if (verdict->id != 0) {
+        *slot_of(trials, verdict->id, verdict->model) = *verdict;
+    }
     lock_release(&trials->lock);
 }
 
-/* ---------------------------------------------------------------- the trial */
+/* ---------------------------------------------------------------- stretches */
 
-/* The stretches of one trial, newest first, and what is forecast of them. */
+/* The stretches of one trial that tell something, newest first, and what is forecast of them. */
 struct stretches {
-    size_t length;
+    size_t length, count, steps; /* steps: that have a value, of all */
     struct model_series before[STRETCHES];
     struct forecast forecasts[STRETCHES];
     float *memory;
 };
 
+/* How many steps of a stretch behind `before` tell something: none where an outage lies before it.
+ */
+static size_t steps_behind(const struct model_series *before, size_t length)
+{
+    size_t newest = before->count < CONTEXT ? before->count : CONTEXT;
+    size_t seen = 0, steps = 0;
+    for (size_t t = before->count - newest; t < before->count; t++) {
+        seen += isnan(before->values[t]) ? 0 : 1;
+    }
+    for (size_t t = before->count; t < before->count + length; t++) {
+        steps += isnan(before->values[t]) ? 0 : 1;
+    }
+    return 2 * seen >= newest ? steps : 0;
+}
+
 static bool begin_stretches(struct stretches *stretches, const struct model_series *series,
                             size_t horizon)
 {
     size_t most = series->count / (2 * STRETCHES);
-    stretches->length = horizon < most ? horizon : most;
+    *stretches = (struct stretches){.length = horizon < most ? horizon : most};
     size_t floats = stretches->length * (QUANTILE_COUNT + 1);
     stretches->memory = mem_array(STRETCHES * floats, sizeof(float));
-    for (size_t i = 0; stretches->memory != NULL && i < STRETCHES; i++) {
-        float *at = stretches->memory + i * floats;
-        stretches->before[i] = *series;
-        stretches->before[i].count = series->count - (i + 1) * stretches->length;
-        stretches->forecasts[i] = (struct forecast){
-            .horizon = stretches->length, .mean = at, .quantiles = at + stretches->length};
+    for (size_t i = 1; stretches->memory != NULL && i <= STRETCHES; i++) {
+        struct model_series before = *series;
+        before.count -= i * stretches->length;
+        size_t steps = steps_behind(&before, stretches->length);
+        if (steps > 0) {
+            float *at = stretches->memory + stretches->count * floats;
+            stretches->forecasts[stretches->count] = (struct forecast){
+                .horizon = stretches->length, .mean = at, .quantiles = at + stretches->length};
+            stretches->before[stretches->count] = before;
+            stretches->count++;
+            stretches->steps += steps;
+        }
     }
     return stretches->memory != NULL;
 }
+
+/* ---------------------------------------------------------------- the trial */
 
 /* Sum of the quantile losses of stretch i: pinball (Koenker and Bassett 1978) over all levels. */
 static double loss_of(const struct stretches *stretches, size_t i)
@@ -116,67 +147,57 @@ static double loss_of(const struct stretches *stretches, size_t i)
     return loss;
 }
 
+static double size_of(const struct stretches *stretches, size_t i)
+{
+    const double *actual = stretches->before[i].values + stretches->before[i].count;
+    double size = 0.0;
+    for (size_t h = 0; h < stretches->length; h++) {
+        size += isnan(actual[h]) ? 0.0 : fabs(actual[h]);
+    }
+    return size;
+}
+
 /* What would serve without a model: the first that can. False where neither can. */
 static bool forecast_without(struct stretches *stretches, size_t i, double *scratch)
 {
-    static const enum baseline chain[] = {BASELINE_SEASONAL_NAIVE, BASELINE_DAMPED_TREND};
-    for (size_t c = 0; c < ARRAY_COUNT(chain); c++) {
-        if (baseline_forecast(chain[c], &stretches->before[i], scratch, &stretches->forecasts[i])) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* How many steps of stretch i tell something: none where an outage lies before it. */
-static size_t steps_of(const struct stretches *stretches, size_t i)
-{
     const struct model_series *before = &stretches->before[i];
-    size_t newest = before->count < CONTEXT ? before->count : CONTEXT;
-    size_t seen = 0, steps = 0;
-    for (size_t t = before->count - newest; t < before->count; t++) {
-        seen += isnan(before->values[t]) ? 0 : 1;
+    struct forecast *forecast = &stretches->forecasts[i];
+    if (baseline_forecast(BASELINE_SEASONAL_NAIVE, before, scratch, forecast)) {
+        return true;
     }
-    for (size_t h = 0; h < stretches->length; h++) {
-        steps += isnan(before->values[before->count + h]) ? 0 : 1;
-    }
-    return 2 * seen >= newest ? steps : 0;
-}
-
-static bool clearly_worse(struct forecast_desk *desk, struct forecaster *forecaster,
-                          struct stretches *stretches)
-{
-    struct error error = {0};
-    double model[STRETCHES], with = 0.0, without = 0.0, steps = 0.0;
-    if (forecaster_run(forecaster, stretches->before, STRETCHES, stretches->forecasts, &error) !=
-        STATUS_OK) {
+    if (!baseline_forecast(BASELINE_DAMPED_TREND, before, scratch, forecast)) {
         return false;
     }
-    for (size_t i = 0; i < STRETCHES; i++) {
-        model[i] = forecast_is_finite(&stretches->forecasts[i]) ? loss_of(stretches, i) : 0.0;
-    }
-    for (size_t i = 0; i < STRETCHES; i++) {
-        size_t told = steps_of(stretches, i);
-        if (told > 0 && forecast_without(stretches, i, desk->scratch)) {
-            with += model[i];
+    (void)one_value_forecast(before, scratch, forecast);
+    return true;
+}
+
+static bool clearly_worse(struct stretches *stretches, double *scratch)
+{
+    double with = 0.0, without = 0.0, size = 0.0;
+    for (size_t i = 0; i < stretches->count; i++) {
+        bool finite = forecast_is_finite(&stretches->forecasts[i]);
+        double loss = finite ? loss_of(stretches, i) : 0.0;
+        if (finite && forecast_without(stretches, i, scratch)) {
+            with += loss;
             without += loss_of(stretches, i);
-            steps += (double)told;
+            size += size_of(stretches, i);
         }
     }
-    return steps > 0.0 && with > (CLEARLY + UNSURE / steps) * without;
+    double limit = CLEARLY + UNSURE / (double)stretches->steps;
+    return with > limit * without && with - without > ALIKE * size;
 }
 
 bool trial_passed(struct forecast_desk *desk, struct snapshot *snapshot, uint32_t id,
-                  const struct model_series *series, size_t horizon)
+                  const struct model_series *series)
 {
-    struct trials *trials = desk->services->trials;
-    struct verdict verdict = {.model = track_maker(snapshot_record(snapshot)->id, ""),
-                              .id = id,
-                              .end_ms = end_of(series)};
+    const struct snapshot_record *record = snapshot_record(snapshot);
+    struct verdict verdict = {
+        .model = track_maker(record->id, ""), .id = id, .end_ms = end_of(series)};
     if (series->count < TRIAL_VALUES || snapshot_weighed(snapshot, series->key)) {
         return true;
     }
-    if (find_verdict(trials, id, verdict.model, verdict.end_ms, &verdict.passed)) {
+    if (find_verdict(desk->services->trials, &verdict, &verdict.passed)) {
         return verdict.passed;
     }
     struct error error = {0};
@@ -184,12 +205,17 @@ bool trial_passed(struct forecast_desk *desk, struct snapshot *snapshot, uint32_
     struct stretches stretches;
     if (desk_scratch(desk, 4 * series->count, &error) != STATUS_OK ||
         desk_forecaster(desk, snapshot, &forecaster, &error) != STATUS_OK ||
-        !begin_stretches(&stretches, series, horizon)) {
+        !begin_stretches(&stretches, series, record->horizon)) {
         return true;
     }
-    verdict.passed = !clearly_worse(desk, forecaster, &stretches);
+    bool ran = stretches.count == 0 || forecaster_run(forecaster, stretches.before, stretches.count,
+                                                      stretches.forecasts, &error) == STATUS_OK;
+    verdict.passed = !ran || stretches.count == 0 || !clearly_worse(&stretches, desk->scratch);
     verdict.until_ms = verdict.end_ms + (int64_t)stretches.length * series->step_ms;
     mem_free(stretches.memory);
-    keep_verdict(trials, &verdict);
+    if (ran) {
+        keep_verdict(desk->services->trials, &verdict);
+    }
+    background_give_way();
     return verdict.passed;
 }

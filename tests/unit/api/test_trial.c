@@ -3,9 +3,10 @@
  */
 #include "fixture.h"
 
-#include "base/clock.h"
+#include "api/track.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 #define HOUR INT64_C(3600000)
 #define DAY  24
@@ -71,6 +72,8 @@ static int open_fixture(void **state)
 {
     (void)state;
     fixture_open(&fixture);
+    fixture.limits.vintage_age_max_ms = INT64_C(14) * 86400000;
+    fixture.limits.horizon_default = DAY;
     train();
     return 0;
 }
@@ -138,6 +141,71 @@ static void it_is_tried_again(void **state)
     assert_served("becomes", "logsparse", "");
 }
 
+/* A list of values as a request of Nixtla's clients has them. */
+static void list(struct text *text, double (*value)(size_t, double), size_t count)
+{
+    uint64_t seed = 7;
+    for (size_t i = 0; i < count; i++) {
+        text_add_format(text, "%s%.4f", i > 0 ? "," : "", value(i, noise_of(&seed)));
+    }
+}
+
+/* Series of requests have no name: what one is no good for says nothing of the next. */
+static void each_series_of_a_request_is_tried(void **state)
+{
+    (void)state;
+    enum { LENGTH = 240 };
+    struct text body;
+    text_init(&body, 1 << 20);
+    text_add_string(&body, "{\"series\":{\"y\":[");
+    list(&body, ramp, LENGTH);
+    text_add_char(&body, ',');
+    list(&body, wave, LENGTH);
+    text_add_char(&body, ',');
+    list(&body, ramp, LENGTH);
+    text_add_format(&body,
+                    "],\"sizes\":[%d,%d,%d],\"start_datetime\":[\"2026-01-01T00:00:00\","
+                    "\"2026-01-01T00:00:00\",\"2026-01-01T00:00:00\"]},\"h\":6,\"freq\":\"h\"}",
+                    LENGTH, LENGTH, LENGTH);
+    struct answer before = get(&fixture, "/metrics");
+    const char *name = "forecastd_forecast_fallbacks_total{reason=\"no_skill\"} ";
+    long lost = strtol(strstr(before.body, name) + strlen(name), NULL, 10);
+    struct answer answer = fixture_ask(&fixture, API_POST, "/v2/forecast", NULL, body.bytes,
+                                       body.length, API_IDENTITY);
+    assert_int_equal(answer.status, 200);
+    struct answer after = get(&fixture, "/metrics");
+    assert_int_equal(strtol(strstr(after.body, name) + strlen(name), NULL, 10), lost + 2);
+    fixture_answer_release(&before);
+    fixture_answer_release(&answer);
+    fixture_answer_release(&after);
+    text_release(&body);
+}
+
+/* What the model would have said is no lesson for the bands of the baseline that serves. */
+static void a_series_without_the_model_learns_by_itself(void **state)
+{
+    (void)state;
+    enum { STEPS = 40 };
+    put("alone", ramp, 400, LAST);
+    uint32_t id = storage_series_find(fixture.services.storage, "alone", 5);
+    struct track track;
+    uint64_t counted = 0;
+    for (int i = 1; i <= STEPS; i++) {
+        put("alone", ramp, 400 + (size_t)i, LAST + i * HOUR);
+        fixture_set_now(LAST + i * HOUR + HOUR / 2);
+        assert_served("alone", "damped_trend",
+                      "no_skill,no_season"); /* asked for: issued each step */
+        if (api_issue_due(&fixture.services, id, false)) {
+            api_issue(fixture.worker, &id, 1);
+        }
+        assert_true(track_find(fixture.services.tracks, id, &track));
+        assert_true(track.maker == 0 || track.maker == track_maker("", "damped_trend"));
+        assert_true(track.calibration.count >= counted);
+        counted = track.calibration.count;
+    }
+    assert_true(counted > STEPS);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -146,6 +214,8 @@ int main(void)
         cmocka_unit_test(what_it_is_no_good_for_is_not),
         cmocka_unit_test(a_short_one_is_trusted_to_the_model),
         cmocka_unit_test(it_is_tried_again),
+        cmocka_unit_test(each_series_of_a_request_is_tried),
+        cmocka_unit_test(a_series_without_the_model_learns_by_itself), /* goes on in time */
     };
     return cmocka_run_group_tests(tests, open_fixture, close_fixture);
 }
