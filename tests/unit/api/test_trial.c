@@ -193,6 +193,7 @@ static struct conformal lessons_of(const char *reason)
     put("alone", ramp, 400, LAST);
     uint32_t id = storage_series_find(fixture.services.storage, "alone", 5);
     struct track track = {.maker = 0};
+    struct error error = {0};
     for (int i = 1; i <= STEPS; i++) {
         put("alone", ramp, 400 + (size_t)i, LAST + i * HOUR);
         fixture_set_now(LAST + i * HOUR + HOUR / 2);
@@ -200,6 +201,8 @@ static struct conformal lessons_of(const char *reason)
         if (api_issue_due(&fixture.services, id, false)) {
             api_issue(fixture.worker, &id, 1);
         }
+        assert_int_equal(writer_compact(fixture.services.writer, &error),
+                         STATUS_OK); /* it is kept */
         assert_true(track_find(fixture.services.tracks, id, &track));
     }
     assert_int_equal(track.maker, track_maker("", "damped_trend"));
