@@ -215,6 +215,9 @@ static void make_folders(const char *path)
 
 bool guard_limit_files(const struct config *config, const char *config_file)
 {
+    /* A rule needs a folder that is there; where it cannot be made, opening the store says why. It
+     * is private without a sandbox, too. */
+    make_folders(config->path);
     if (!config->sandbox || !sandbox_is_possible()) {
         return false;
     }
@@ -222,8 +225,6 @@ bool guard_limit_files(const struct config *config, const char *config_file)
     if (paths == NULL) {
         return false;
     }
-    /* A rule needs a folder that is there; where it cannot be made, opening the store says why. */
-    make_folders(config->path);
     add_path(paths, config->path, true);
     add_folder_of(paths, config->audit, true);
     add_folder_of(paths, config->tokens, false);
