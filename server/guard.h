@@ -29,7 +29,8 @@ void guard_reload(struct guard *guard);
 void guard_warn(const struct config *config, bool insecure, bool loopback);
 
 /* The sandbox (server/sandbox.h), where server.sandbox asks for it: files before the first thread
- * is started, system calls when everything runs. `config_file` may be NULL. */
+ * is started, system calls when everything runs. The first makes the folder of the store, which has
+ * to be there for a rule. `config_file` may be NULL. */
 bool guard_limit_files(const struct config *config, const char *config_file);
 void guard_limit_calls(const struct config *config, bool files_limited);
 
