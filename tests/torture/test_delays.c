@@ -8,9 +8,8 @@
  * for the same disk (DISK_PATIENCE_S). STRIDE=1 looks at every n; the short form at every seventh,
  * or at every 35th where a scenario is long, with another offset for each scenario.
  */
-#include "tests/torture/copies.h"
+#include "tests/torture/ground.h"
 #include "tests/torture/scenarios.h"
-#include "tests/torture/small_model.h"
 
 #include "base/clock.h"
 #include "base/memory.h"
@@ -27,7 +26,7 @@
 
 enum { STRIDE = 7, OPERATIONS_MAX = 20000, POINTS_MAX = 4096, IDS_MAX = 10 };
 
-static char directory[64];
+static char directory[GROUND_PATH];
 static struct snapshot *model;
 
 /* ---------------------------------------------------------------- who reads and writes meanwhile
@@ -226,17 +225,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_slow_operation_holds_up_whoever_needs_it_and_nobody_else),
     };
-    snprintf(directory, sizeof directory, "/tmp/forecastd-torture-XXXXXX");
-    if (mkdtemp(directory) == NULL) {
+    model = ground_open(directory);
+    if (model == NULL) {
         return 1;
     }
-    model = small_model(1);
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    snapshot_release(model);
-    char lock[96];
-    snprintf(lock, sizeof lock, "%s/forecastd.lock", directory);
-    unlink(lock);
-    copies_clean(directory);
-    rmdir(directory);
+    ground_close(directory, model);
     return failed;
 }

@@ -6,9 +6,8 @@
  * untouched. STRIDE=1 looks at every n; the short form at every seventh, or at every 35th where a
  * scenario is long, with another offset for each scenario.
  */
-#include "tests/torture/copies.h"
+#include "tests/torture/ground.h"
 #include "tests/torture/scenarios.h"
-#include "tests/torture/small_model.h"
 
 #include "base/clock.h"
 #include "base/memory.h"
@@ -24,7 +23,7 @@
 
 enum { STRIDE = 7, OPERATIONS_MAX = 20000 };
 
-static char directory[64];
+static char directory[GROUND_PATH];
 static struct snapshot *model;
 
 /* ---------------------------------------------------------------- one run */
@@ -371,17 +370,11 @@ int main(void)
         cmocka_unit_test(late_points_are_merged_where_they_belong),
         cmocka_unit_test(tidying_goes_on_without_writes),
     };
-    snprintf(directory, sizeof directory, "/tmp/forecastd-torture-XXXXXX");
-    if (mkdtemp(directory) == NULL) {
+    model = ground_open(directory);
+    if (model == NULL) {
         return 1;
     }
-    model = small_model(1);
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    snapshot_release(model);
-    char lock[96];
-    snprintf(lock, sizeof lock, "%s/forecastd.lock", directory);
-    unlink(lock);
-    copies_clean(directory);
-    rmdir(directory);
+    ground_close(directory, model);
     return failed;
 }

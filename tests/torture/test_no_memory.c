@@ -6,10 +6,9 @@
  * one; the short form at every 97th, or 485th where a scenario is long, with another offset for
  * each scenario.
  */
-#include "tests/torture/copies.h"
 #include "tests/torture/fault_malloc.h"
+#include "tests/torture/ground.h"
 #include "tests/torture/scenarios.h"
-#include "tests/torture/small_model.h"
 #include "tests/watched.h"
 
 #include "base/clock.h"
@@ -26,7 +25,7 @@
 
 enum { STRIDE = 97, ALLOCATIONS_MAX = 200000 };
 
-static char directory[64];
+static char directory[GROUND_PATH];
 static struct snapshot *model;
 
 /* ---------------------------------------------------------------- one run */
@@ -129,17 +128,11 @@ int main(void)
         cmocka_unit_test(once),
         cmocka_unit_test(from_then_on),
     };
-    snprintf(directory, sizeof directory, "/tmp/forecastd-torture-XXXXXX");
-    if (mkdtemp(directory) == NULL) {
+    model = ground_open(directory);
+    if (model == NULL) {
         return 1;
     }
-    model = small_model(1);
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    snapshot_release(model);
-    char lock[96];
-    snprintf(lock, sizeof lock, "%s/forecastd.lock", directory);
-    unlink(lock);
-    copies_clean(directory);
-    rmdir(directory);
+    ground_close(directory, model);
     return failed;
 }

@@ -10,8 +10,8 @@
  * SEEDS=N for more than 300, SEED=N for one alone, with its log. Seeds that once failed are in
  * `kept`. A disk that does not sync must make the same histories fail: else this test could not.
  */
+#include "tests/torture/ground.h"
 #include "tests/torture/history.h"
-#include "tests/torture/small_model.h"
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -30,7 +30,7 @@ enum { SEEDS = 300, LIVES = 3, ACTS = 40, LIARS = 40 };
 /* Failed once: a full chunk took the id of an open one. First of all, and for ever. */
 static const uint64_t kept[] = {1013, 1027, 1031, 1037, 1039};
 
-static char directory[64];
+static char directory[GROUND_PATH];
 static struct snapshot *model;
 
 struct tally {
@@ -227,12 +227,11 @@ int main(void)
         cmocka_unit_test(a_lying_disk_is_found_out),
         cmocka_unit_test(relaxed_durability_is_weaker),
     };
-    snprintf(directory, sizeof directory, "/tmp/forecastd-torture-XXXXXX");
-    if (mkdtemp(directory) == NULL) {
+    model = ground_open(directory);
+    if (model == NULL) {
         return 1;
     }
     int failed = 0;
-    model = small_model(1);
     if (getenv("SEED") != NULL) {
         struct tally tally = {0};
         char why[400];
@@ -241,10 +240,6 @@ int main(void)
     } else {
         failed = cmocka_run_group_tests(tests, NULL, NULL);
     }
-    snapshot_release(model);
-    char lock[96];
-    snprintf(lock, sizeof lock, "%s/forecastd.lock", directory);
-    unlink(lock);
-    rmdir(directory);
+    ground_close(directory, model);
     return failed;
 }

@@ -5,8 +5,8 @@
  * history: run twice it does the same, to the last disk operation. SEEDS=N for more than 60,
  * FIRST=N to begin elsewhere. Seeds that once failed are in `kept`.
  */
+#include "tests/torture/ground.h"
 #include "tests/torture/history.h"
-#include "tests/torture/small_model.h"
 
 #include "base/clock.h"
 #include "storage/sqlite_store.h"
@@ -29,7 +29,7 @@ static const uint64_t kept[] = {269};
 #define HOUR_MS INT64_C(3600000)
 #define DAY_MS  (24 * HOUR_MS)
 
-static char directory[64];
+static char directory[GROUND_PATH];
 static struct snapshot *model;
 
 static void something_fails(struct history *history)
@@ -188,16 +188,11 @@ int main(void)
         cmocka_unit_test(one_seed_one_history),
         cmocka_unit_test(a_clock_set_ahead_removes_nothing_at_once),
     };
-    snprintf(directory, sizeof directory, "/tmp/forecastd-torture-XXXXXX");
-    if (mkdtemp(directory) == NULL) {
+    model = ground_open(directory);
+    if (model == NULL) {
         return 1;
     }
-    model = small_model(1);
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    snapshot_release(model);
-    char lock[96];
-    snprintf(lock, sizeof lock, "%s/forecastd.lock", directory);
-    unlink(lock);
-    rmdir(directory);
+    ground_close(directory, model);
     return failed;
 }
