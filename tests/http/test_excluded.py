@@ -27,7 +27,7 @@ def span():
 
 
 def feed(daemon, series, bad):
-    """Three weeks of a daily wave; within `bad` 50 sigma off, or nothing where `bad` is None there."""
+    """Three weeks of a daily wave, 50 sigma off within `bad`."""
     last = now_ms() // HOUR * HOUR
     times = [last - i * HOUR for i in range(COUNT)][::-1]
     points = [[t, round(clean(t) + (50 if bad[0] <= t < bad[1] else 0), 6)] for t in times]

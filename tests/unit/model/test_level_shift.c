@@ -104,7 +104,7 @@ static void an_older_shift_is_dated_from_its_begin(UNUSED void **state)
             }
         }
     }
-    assert_true(found > 50);
+    assert_true(found >= 120); /* 128 of 544: later it is no shift any more */
 }
 
 static double share_found(enum kind kind, double jump, uint64_t seeds)
