@@ -21,14 +21,22 @@ enum status forecast_desk_new(struct api_services *services, struct storage_read
     return STATUS_OK;
 }
 
+static void clear_slot(struct forecast_desk *desk, size_t i)
+{
+    forecaster_free(desk->slots[i].forecaster);
+    snapshot_release(desk->slots[i].snapshot);
+    desk->slots[i].forecaster = NULL;
+    desk->slots[i].snapshot = NULL;
+    desk->slots[i].used = 0;
+}
+
 void forecast_desk_free(struct forecast_desk *desk)
 {
     if (!desk) {
         return;
     }
     for (size_t i = 0; i < DESK_FORECASTERS; i++) {
-        forecaster_free(desk->slots[i].forecaster);
-        snapshot_release(desk->slots[i].snapshot);
+        clear_slot(desk, i);
     }
     mem_free(desk->points);
     mem_free(desk->scratch);
@@ -93,6 +101,18 @@ enum status desk_floats(struct forecast_desk *desk, size_t count, struct error *
     return STATUS_OK;
 }
 
+/* Workspaces of models that no longer serve go before one of another is made: each has megabytes,
+ * on every thread, and nobody would ask for them again. */
+static void clear_retired(struct forecast_desk *desk)
+{
+    for (size_t i = 0; i < DESK_FORECASTERS; i++) {
+        if (desk->slots[i].snapshot &&
+            !registry_serves(desk->services->registry, desk->slots[i].snapshot)) {
+            clear_slot(desk, i);
+        }
+    }
+}
+
 enum status desk_forecaster(struct forecast_desk *desk, struct snapshot *snapshot,
                             struct forecaster **out, struct error *error)
 {
@@ -103,6 +123,9 @@ enum status desk_forecaster(struct forecast_desk *desk, struct snapshot *snapsho
             *out = desk->slots[i].forecaster;
             return STATUS_OK;
         }
+    }
+    clear_retired(desk);
+    for (size_t i = 0; i < DESK_FORECASTERS; i++) {
         if (desk->slots[i].used < desk->slots[place].used) {
             place = i;
         }
@@ -112,8 +135,7 @@ enum status desk_forecaster(struct forecast_desk *desk, struct snapshot *snapsho
     if (status != STATUS_OK) {
         return status;
     }
-    forecaster_free(desk->slots[place].forecaster);
-    snapshot_release(desk->slots[place].snapshot);
+    clear_slot(desk, place);
     desk->slots[place].snapshot = snapshot_acquire(snapshot);
     desk->slots[place].forecaster = made;
     desk->slots[place].used = ++desk->uses;

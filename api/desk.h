@@ -43,7 +43,8 @@ enum status desk_scratch(struct forecast_desk *desk, size_t count, struct error 
 /* Room for `count` floats in desk->floats. */
 enum status desk_floats(struct forecast_desk *desk, size_t count, struct error *error) MUST_USE;
 
-/* The workspace of a snapshot; kept until others push it out. */
+/* The workspace of a snapshot; kept until others push it out, or until another one is made after the
+ * registry has let go of the snapshot. */
 enum status desk_forecaster(struct forecast_desk *desk, struct snapshot *snapshot,
                             struct forecaster **out, struct error *error) MUST_USE;
 

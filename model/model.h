@@ -518,6 +518,10 @@ void registry_free(struct registry *registry);
 struct snapshot *registry_acquire(struct registry *registry, int64_t step_ms);
 struct snapshot *registry_acquire_previous(struct registry *registry, int64_t step_ms);
 
+/* Whether a snapshot is champion or previous of its group. One that is not may still be in use by
+ * whoever holds a reference, but nobody gets it from here any more. */
+bool registry_serves(struct registry *registry, const struct snapshot *snapshot);
+
 /* Takes the champion out of service: the group is served by baselines until the next publication.
  * The previous one goes with it. STATUS_NOT_FOUND where there is no champion. */
 enum status registry_withdraw(struct registry *registry, int64_t step_ms,

@@ -117,6 +117,15 @@ struct snapshot *registry_acquire_previous(struct registry *registry, int64_t st
     return found;
 }
 
+bool registry_serves(struct registry *registry, const struct snapshot *snapshot)
+{
+    lock_acquire(&registry->lock);
+    const struct group *group = find(registry, snapshot->record.step_ms);
+    bool serves = group != NULL && (group->champion == snapshot || group->previous == snapshot);
+    lock_release(&registry->lock);
+    return serves;
+}
+
 static void write_id(const struct group *group, char id[48])
 {
     char step[24];

@@ -253,11 +253,39 @@ static void a_bad_champion_is_found_by_its_live_losses(void **state)
     json_decref(answer);
 }
 
+/* A thread keeps a workspace of megabytes for each model it has run. Models that are neither
+ * champion nor previous any longer are let go with theirs, however few others there are. */
+static void retired_models_are_let_go(void **state)
+{
+    (void)state;
+    enum { MODELS = 5 };
+    struct snapshot *models[MODELS];
+    struct error error = {0};
+    for (size_t i = 0; i < MODELS; i++) {
+        models[i] = copy_of(good);
+        snapshot_set_id(models[i], (const char *[]){"1h-3", "1h-4", "1h-5", "1h-6", "1h-7"}[i]);
+        assert_int_equal(registry_publish(f.services.registry, models[i], &error), STATUS_OK);
+        json_t *json = ask("/api/v1/forecast?series=" SERIES "&steps=12");
+        const json_t *one = json_array_get(json_object_get(json, "forecasts"), 0);
+        assert_string_equal(json_string_value(json_object_get(one, "served_by")), "logsparse");
+        json_decref(json);
+    }
+    for (size_t i = 0; i < MODELS; i++) {
+        unsigned elsewhere = i + 2 >= MODELS ? 2 : 0; /* registry and workspace */
+        unsigned counted = atomic_load(&models[i]->references);
+        if (counted != 1 + elsewhere) {
+            fail_msg("model %zu of %d: %u references", i + 1, MODELS, counted);
+        }
+        snapshot_release(models[i]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_model_is_scored_beside_the_baseline),
         cmocka_unit_test(a_bad_champion_is_found_by_its_live_losses),
+        cmocka_unit_test(retired_models_are_let_go),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);
 }

@@ -455,7 +455,9 @@ static void publishes_and_rolls_back(UNUSED void **state)
     found = registry_acquire_previous(registry, HOUR);
     assert_ptr_equal(found, first);
     snapshot_release(found);
+    assert_true(registry_serves(registry, first) && registry_serves(registry, second));
     assert_ok(registry_rollback(registry, HOUR, &error));
+    assert_true(registry_serves(registry, first) && !registry_serves(registry, second));
     found = registry_acquire(registry, HOUR);
     assert_ptr_equal(found, first);
     snapshot_release(found);
