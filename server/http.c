@@ -290,6 +290,7 @@ static void http_free(struct http *http)
     if (http->listen_fd >= 0) {
         close(http->listen_fd);
     }
+    turns_stop(&http->turns);
     lock_release_memory(&http->lock);
     mem_free(http);
 }
@@ -335,6 +336,9 @@ enum status http_start(const struct http_options *options, struct http **out, st
     size_t body_max = atomic_load(&options->services->limits)->body_max;
     http->body_bytes_max = body_max * 4 > BODIES_MIN ? body_max * 4 : BODIES_MIN;
     enum status status = http_listen(http, options, error);
+    if (status == STATUS_OK) {
+        status = turns_start(&http->turns, error);
+    }
     if (status == STATUS_OK && !options->probes) {
         status = workers_start(options->services, options->worker_count ? options->worker_count : 2,
                                options->worker_queue_max ? options->worker_queue_max : 256,
@@ -392,6 +396,7 @@ void http_stop(struct http *http, int64_t grace_ms)
      * kept-alive connection must not begin another request in between: it counts as active before
      * it looks at `closing`, so after this either it is seen below or it sees the flag. */
     atomic_store(&http->closing, true);
+    turns_open(&http->turns);
     begin_ns = clock_monotonic_ns();
     for (bool told = false; atomic_load(&http->active) > 0;) {
         cut_clients(http, false);

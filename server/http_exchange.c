@@ -44,6 +44,7 @@
 /* With more requests than this under way, bodies beyond FAST_BYTES go to the workers. */
 #define FAST_ACTIVE_MAX 64
 #define FAST_BYTES      ((size_t)4 << 10)
+#define TURN_BYTES      ((size_t)8 << 10) /* larger bodies are read in turns */
 #define BODY_KEEP_BYTES                                                                            \
     ((size_t)256 << 10)                       /* a buffer up to this stays with its connection ... \
                                                */
@@ -65,6 +66,19 @@ static void set_waits(struct exchange *exchange, bool waits)
         foreground_end();
     }
     exchange->waits = waits;
+}
+
+/* One that waits for 100 Continue sends nothing yet; bodies without a declared length go on. */
+static bool takes_turns(const struct exchange *exchange)
+{
+    return exchange->body_declared > TURN_BYTES && !exchange->expects && !exchange->refused;
+}
+
+static void end_turn(struct exchange *exchange)
+{
+    if (exchange->body_declared > TURN_BYTES) {
+        turn_end(&exchange->http->turns, &exchange->turn, clock_monotonic_ns());
+    }
 }
 
 static void drop_body(struct exchange *exchange)
@@ -139,6 +153,7 @@ static int answer(struct exchange *exchange)
                           memory_order_relaxed);
     response->body = NULL; /* the library's now */
     set_waits(exchange, false);
+    end_turn(exchange);
     set_phase(exchange, PHASE_WRITING, clock_monotonic_ns());
     exchange->status = response->status;
     enum MHD_Result queued =
@@ -352,6 +367,17 @@ static void prepare_request(struct exchange *exchange, const char *method, struc
     atomic_store_explicit(&exchange->client->body_received, 0, memory_order_relaxed);
 }
 
+static int begin_turn(struct exchange *exchange, int64_t now_ns)
+{
+    struct http *http = exchange->http;
+    if (turn_begin(&http->turns, &exchange->turn, exchange->client->connection, now_ns)) {
+        return 1;
+    }
+    atomic_fetch_add_explicit(&http->refused_busy, 1, memory_order_relaxed);
+    fill_problem(exchange, STATUS_BUSY, "overloaded", "too many large bodies are waiting");
+    return refuse(exchange);
+}
+
 static bool changes_something(enum api_method method)
 {
     return method != API_GET && method != API_HEAD;
@@ -390,8 +416,12 @@ static int begin(struct exchange *exchange, const char *method, const char *vers
     }
     exchange->request.authorization = NULL; /* lies in the library's buffer */
     /* Never answered here, even without a body: the library would close the connection. */
-    set_phase(exchange, PHASE_BODY, has_body ? clock_monotonic_ns() : exchange->started_ns);
-    return decided ? refuse(exchange) : 1;
+    int64_t now_ns = has_body ? clock_monotonic_ns() : exchange->started_ns;
+    set_phase(exchange, PHASE_BODY, now_ns);
+    if (decided && !refuse(exchange)) {
+        return 0;
+    }
+    return takes_turns(exchange) ? begin_turn(exchange, now_ns) : 1;
 }
 
 static bool reserve_body(struct exchange *exchange, size_t needed, size_t most)
@@ -460,6 +490,9 @@ int exchange_step(struct exchange *exchange, const char *method, const char *ver
             *length = 0;
             return go_on;
         }
+        if (atomic_load(&exchange->client->body_received) < exchange->body_declared) {
+            return 1; /* the head once more: it has waited for its turn */
+        }
         return exchange->refused ? answer(exchange) : dispatch(exchange);
     case PHASE_WORKING:
         return answer(exchange);
@@ -476,6 +509,7 @@ void exchange_end(struct exchange *exchange)
     struct http *http = exchange->http;
     int64_t now_ns = clock_monotonic_ns();
     set_waits(exchange, false); /* the connection may have broken before its answer */
+    end_turn(exchange);
     if (exchange->status != 0) {
         if (http->audit != NULL && api_is_audited(&exchange->request)) {
             int fd = exchange->client->fd;

@@ -6,6 +6,7 @@
 
 #include "base/lock.h"
 #include "server/http.h"
+#include "server/http_turns.h"
 
 struct MHD_Connection;
 
@@ -54,6 +55,7 @@ struct exchange {
     bool waits;             /* counted in the foreground: dispatched and not answered */
     uint64_t body_declared; /* Content-Length */
     uint64_t dropped;
+    struct turn turn;       /* at sending the body, where that is large */
     size_t answer_held; /* counted in http->answer_bytes */
     char *body;
     size_t body_capacity;
@@ -85,6 +87,7 @@ struct http {
     atomic_size_t active, connections;
     atomic_bool closing; /* no request begins any more: see http_stop */
     _Atomic uint64_t cut, refused_busy;
+    struct turns turns;
     struct lock lock;
     struct client *clients;  /* guarded by lock, as below */
     struct client *sweeping; /* the next one that the sweep looks at; NULL = none */

@@ -1,0 +1,215 @@
+/* Turns at sending a large body: few bodies are read at once, the others wait in their order.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "server/http_turns.h"
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "server/threads.h"
+
+#include <microhttpd.h>
+
+/* A place that is free, or that of somebody who has had it for long enough; NULL if none. */
+static struct turn **find_place(struct turns *turns, int64_t now_ns)
+{
+    struct turn **oldest = &turns->held[0];
+    for (size_t i = 0; i < TURNS; i++) {
+        if (turns->held[i] == NULL) {
+            return &turns->held[i];
+        }
+        oldest = turns->held[i]->since_ns < (*oldest)->since_ns ? &turns->held[i] : oldest;
+    }
+    return now_ns - (*oldest)->since_ns >= TURN_NS ? oldest : NULL;
+}
+
+static void hold(struct turn **place, struct turn *turn, int64_t now_ns)
+{
+    if (*place != NULL) {
+        (*place)->state = TURN_NONE;
+    }
+    *place = turn;
+    turn->state = TURN_HELD;
+    turn->since_ns = now_ns;
+}
+
+static struct turn *first_out(struct turns *turns)
+{
+    struct turn *turn = turns->first;
+    turns->first = turn->next;
+    turns->last = turns->first == NULL ? NULL : turns->last;
+    turn->next = NULL;
+    turns->waiting--;
+    return turn;
+}
+
+/* Those that wait get what places there are. Returns them, linked: they are to be resumed, without
+ * the lock. */
+static struct turn *hand_on(struct turns *turns, int64_t now_ns)
+{
+    struct turn *granted = NULL, **end = &granted, **place;
+    while (turns->first != NULL && (place = find_place(turns, now_ns)) != NULL) {
+        struct turn *turn = first_out(turns);
+        hold(place, turn, now_ns);
+        *end = turn;
+        end = &turn->next;
+    }
+    return granted;
+}
+
+/* Nobody touches a turn of a connection that is suspended; once resumed it may be used again. */
+static void resume_all(struct turn *granted)
+{
+    while (granted != NULL) {
+        struct turn *next = granted->next;
+        granted->next = NULL;
+        MHD_resume_connection(granted->connection);
+        granted = next;
+    }
+}
+
+static void enqueue(struct turns *turns, struct turn *turn)
+{
+    turn->state = TURN_WAITS;
+    turn->next = NULL;
+    *(turns->first == NULL ? &turns->first : &turns->last->next) = turn;
+    turns->last = turn;
+    turns->waiting++;
+    if (turns->waiting == 1) {
+        condition_signal(&turns->changed);
+    }
+}
+
+bool turn_begin(struct turns *turns, struct turn *turn, struct MHD_Connection *connection,
+                int64_t now_ns)
+{
+    lock_acquire(&turns->lock);
+    CHECK(turn->state == TURN_NONE);
+    turn->connection = connection;
+    struct turn *granted = hand_on(turns, now_ns);
+    struct turn **place = turns->first == NULL ? find_place(turns, now_ns) : NULL;
+    if (place != NULL) {
+        hold(place, turn, now_ns);
+    }
+    bool waits = place == NULL && !turns->open;
+    bool full = waits && turns->waiting >= TURNS_WAITING;
+    lock_release(&turns->lock);
+    resume_all(granted);
+    if (!waits || full) {
+        return !full;
+    }
+    /* Suspended before it can be found, or it might be resumed before it is suspended. Meanwhile
+     * places can only have become free for others that wait, but everybody may have been let go. */
+    MHD_suspend_connection(connection);
+    lock_acquire(&turns->lock);
+    bool open = turns->open;
+    if (!open) {
+        enqueue(turns, turn);
+    }
+    lock_release(&turns->lock);
+    if (open) {
+        MHD_resume_connection(connection);
+    }
+    return true;
+}
+
+static void leave_queue(struct turns *turns, struct turn *turn)
+{
+    struct turn *before = NULL;
+    for (struct turn *at = turns->first; at != turn; at = at->next) {
+        before = at;
+    }
+    *(before == NULL ? &turns->first : &before->next) = turn->next;
+    turns->last = turns->last == turn ? before : turns->last;
+    turns->waiting--;
+}
+
+void turn_end(struct turns *turns, struct turn *turn, int64_t now_ns)
+{
+    lock_acquire(&turns->lock);
+    if (turn->state == TURN_WAITS) {
+        leave_queue(turns, turn);
+    }
+    for (size_t i = 0; i < TURNS && turn->state == TURN_HELD; i++) {
+        if (turns->held[i] == turn) {
+            turns->held[i] = NULL;
+            break;
+        }
+    }
+    turn->state = TURN_NONE;
+    turn->next = NULL;
+    struct turn *granted = hand_on(turns, now_ns);
+    lock_release(&turns->lock);
+    resume_all(granted);
+}
+
+/* ---------------------------------------------------------------- the keeper */
+
+/* Milliseconds until somebody has dawdled, rounded up. */
+static int64_t until_expiry_ms(const struct turns *turns, int64_t now_ns)
+{
+    int64_t oldest_ns = now_ns;
+    for (size_t i = 0; i < TURNS; i++) {
+        const struct turn *turn = turns->held[i];
+        oldest_ns = turn != NULL && turn->since_ns < oldest_ns ? turn->since_ns : oldest_ns;
+    }
+    return (oldest_ns + TURN_NS - now_ns) / 1000000 + 1;
+}
+
+/* Where turns end by answers alone, nothing would come to hand on those of clients that send no
+ * more. */
+static void *keep(void *context)
+{
+    struct turns *turns = context;
+    lock_acquire(&turns->lock);
+    while (!turns->open) {
+        if (turns->first == NULL) {
+            condition_wait(&turns->changed, &turns->lock);
+            continue;
+        }
+        int64_t now_ns = clock_monotonic_ns();
+        struct turn *granted = hand_on(turns, now_ns);
+        if (granted == NULL) {
+            (void)condition_wait_for(&turns->changed, &turns->lock, until_expiry_ms(turns, now_ns));
+            continue;
+        }
+        lock_release(&turns->lock);
+        resume_all(granted);
+        lock_acquire(&turns->lock);
+    }
+    lock_release(&turns->lock);
+    return NULL;
+}
+
+enum status turns_start(struct turns *turns, struct error *error)
+{
+    lock_init(&turns->lock);
+    condition_init(&turns->changed);
+    enum status status = thread_start(&turns->keeper, "turns", keep, turns, error);
+    turns->running = status == STATUS_OK;
+    return status;
+}
+
+void turns_open(struct turns *turns)
+{
+    lock_acquire(&turns->lock);
+    turns->open = true;
+    struct turn *granted = turns->first;
+    for (struct turn *turn = granted; turn != NULL; turn = turn->next) {
+        turn->state = TURN_NONE;
+    }
+    turns->first = turns->last = NULL;
+    turns->waiting = 0;
+    condition_signal(&turns->changed);
+    lock_release(&turns->lock);
+    resume_all(granted);
+}
+
+void turns_stop(struct turns *turns)
+{
+    if (turns->running) {
+        turns_open(turns);
+        pthread_join(turns->keeper, NULL);
+        condition_release_memory(&turns->changed);
+        lock_release_memory(&turns->lock);
+    }
+}

@@ -1,0 +1,198 @@
+/* Tests of turns at large bodies: order, who dawdles, how many wait, leaving, letting all go.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The library's two functions are replaced by ones that note who is suspended.
+ */
+#include "server/http_turns.h"
+
+#include "base/check.h"
+#include "base/clock.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+
+#include <microhttpd.h>
+
+#include <cmocka.h>
+
+enum { MANY = TURNS + TURNS_WAITING + 1 };
+
+static struct turns turns;
+static struct turn all[MANY];
+static atomic_bool suspended[MANY];
+static atomic_size_t resumed; /* how often */
+
+static size_t number_of(struct MHD_Connection *connection)
+{
+    return (size_t)((struct turn *)(void *)connection - all);
+}
+
+void MHD_suspend_connection(struct MHD_Connection *connection)
+{
+    assert_false(suspended[number_of(connection)]);
+    suspended[number_of(connection)] = true;
+}
+
+void MHD_resume_connection(struct MHD_Connection *connection)
+{
+    assert_true(suspended[number_of(connection)]);
+    suspended[number_of(connection)] = false;
+    resumed++;
+}
+
+static bool begin(size_t i, int64_t now_ns)
+{
+    return turn_begin(&turns, &all[i], (struct MHD_Connection *)(void *)&all[i], now_ns);
+}
+
+static void forget(void)
+{
+    resumed = 0;
+    for (size_t i = 0; i < MANY; i++) {
+        all[i] = (struct turn){0};
+        suspended[i] = false;
+    }
+}
+
+static int open_turns(void **state)
+{
+    (void)state;
+    turns = (struct turns){0};
+    lock_init(&turns.lock);
+    condition_init(&turns.changed);
+    forget();
+    return 0;
+}
+
+static int close_turns(void **state)
+{
+    (void)state;
+    condition_release_memory(&turns.changed);
+    lock_release_memory(&turns.lock);
+    return 0;
+}
+
+/* The first TURNS go on, the others wait and get theirs one by one, the first one first. */
+static void they_come_in_their_order(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < TURNS + 3; i++) {
+        assert_true(begin(i, 1));
+        assert_int_equal(suspended[i], i >= TURNS);
+    }
+    for (size_t k = 0; k < 3; k++) {
+        turn_end(&turns, &all[5 + k], 2);
+        assert_int_equal(resumed, k + 1);
+        assert_false(suspended[TURNS + k]);
+    }
+    turn_end(&turns, &all[5], 3); /* it has none any more */
+    assert_int_equal(resumed, 3);
+    assert_int_equal(turns.waiting, 0);
+}
+
+static void who_dawdles_loses_its_turn(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < TURNS; i++) {
+        assert_true(begin(i, (int64_t)i));
+    }
+    assert_true(begin(TURNS, TURN_NS - 1));
+    assert_true(suspended[TURNS]);
+    assert_true(begin(TURNS + 1, TURN_NS)); /* behind the one that waits */
+    assert_false(suspended[TURNS]);
+    assert_true(suspended[TURNS + 1]);
+    assert_int_equal(all[0].state, TURN_NONE);
+    assert_int_equal(all[1].state, TURN_HELD);
+    turn_end(&turns, &all[TURNS], TURN_NS); /* to the one that waits: all[1] has a while left */
+    assert_false(suspended[TURNS + 1]);
+    assert_int_equal(all[1].state, TURN_HELD);
+    /* Who comes when somebody has dawdled and nobody waits goes on at once. */
+    assert_true(begin(TURNS + 2, TURN_NS + 1));
+    assert_false(suspended[TURNS + 2]);
+    assert_int_equal(all[1].state, TURN_NONE);
+    /* Its end takes nobody else's place. */
+    turn_end(&turns, &all[1], TURN_NS + 1);
+    assert_int_equal(all[TURNS + 2].state, TURN_HELD);
+}
+
+static void too_many_are_refused(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < TURNS + TURNS_WAITING; i++) {
+        assert_true(begin(i, 1));
+    }
+    assert_false(begin(MANY - 1, 1));
+    assert_false(suspended[MANY - 1]);
+    assert_int_equal(all[MANY - 1].state, TURN_NONE);
+    turn_end(&turns, &all[0], 1);
+    assert_true(begin(MANY - 1, 1));
+    assert_true(suspended[MANY - 1]);
+}
+
+static void who_leaves_is_not_resumed(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < TURNS + 4; i++) {
+        assert_true(begin(i, 1));
+    }
+    turn_end(&turns, &all[TURNS + 3], 1); /* the last one, then the first, then one between */
+    turn_end(&turns, &all[TURNS], 1);
+    assert_int_equal(turns.waiting, 2);
+    turn_end(&turns, &all[0], 1);
+    assert_false(suspended[TURNS + 1]);
+    assert_true(suspended[TURNS] && suspended[TURNS + 2] && suspended[TURNS + 3]);
+    assert_true(begin(0, 1)); /* behind the one that is left */
+    turn_end(&turns, &all[1], 1);
+    assert_false(suspended[TURNS + 2]);
+    turn_end(&turns, &all[2], 1);
+    assert_false(suspended[0]);
+    assert_int_equal(turns.waiting, 0);
+}
+
+static void at_the_end_everybody_goes_on(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < TURNS + 3; i++) {
+        assert_true(begin(i, 1));
+    }
+    turns_open(&turns);
+    assert_int_equal(resumed, 3);
+    assert_true(begin(TURNS + 3, 1));
+    assert_false(suspended[TURNS + 3]);
+    for (size_t i = 0; i < TURNS + 4; i++) {
+        turn_end(&turns, &all[i], 2);
+    }
+}
+
+/* Nothing comes in any more, and still those that wait get the turns of those that dawdle. */
+static void the_keeper_hands_turns_on(void **state)
+{
+    (void)state;
+    struct error error = {0};
+    turns = (struct turns){0};
+    forget();
+    assert_int_equal(turns_start(&turns, &error), STATUS_OK);
+    int64_t begin_ns = clock_monotonic_ns();
+    for (size_t i = 0; i < 3 * TURNS; i++) {
+        assert_true(begin(i, clock_monotonic_ns()));
+    }
+    while (atomic_load(&resumed) < 2 * TURNS && clock_monotonic_ns() - begin_ns < 5000000000) {
+        clock_sleep_ms(1);
+    }
+    assert_int_equal(atomic_load(&resumed), 2 * TURNS);
+    turns_stop(&turns);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(they_come_in_their_order, open_turns, close_turns),
+        cmocka_unit_test_setup_teardown(who_dawdles_loses_its_turn, open_turns, close_turns),
+        cmocka_unit_test_setup_teardown(too_many_are_refused, open_turns, close_turns),
+        cmocka_unit_test_setup_teardown(who_leaves_is_not_resumed, open_turns, close_turns),
+        cmocka_unit_test_setup_teardown(at_the_end_everybody_goes_on, open_turns, close_turns),
+        cmocka_unit_test(the_keeper_hands_turns_on),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
