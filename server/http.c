@@ -291,6 +291,7 @@ static void http_free(struct http *http)
         close(http->listen_fd);
     }
     turns_stop(&http->turns);
+    turns_release(&http->turns);
     lock_release_memory(&http->lock);
     mem_free(http);
 }
@@ -326,6 +327,7 @@ enum status http_start(const struct http_options *options, struct http **out, st
         return error_set(error, STATUS_NO_MEMORY, "could not start the HTTP port: out of memory");
     }
     lock_init(&http->lock);
+    turns_init(&http->turns);
     http->listen_fd = -1;
     http->services = options->services;
     http->probes = options->probes;
@@ -336,8 +338,9 @@ enum status http_start(const struct http_options *options, struct http **out, st
     size_t body_max = atomic_load(&options->services->limits)->body_max;
     http->body_bytes_max = body_max * 4 > BODIES_MIN ? body_max * 4 : BODIES_MIN;
     enum status status = http_listen(http, options, error);
-    if (status == STATUS_OK) {
-        status = turns_start(&http->turns, error);
+    if (status == STATUS_OK && !options->probes) {
+        size_t most = options->bodies_waiting_max ? options->bodies_waiting_max : 1024;
+        status = turns_start(&http->turns, most, error);
     }
     if (status == STATUS_OK && !options->probes) {
         status = workers_start(options->services, options->worker_count ? options->worker_count : 2,
@@ -374,6 +377,7 @@ void http_stats(struct http *http, struct http_stats *stats)
     stats->active = atomic_load(&http->active);
     stats->cut = atomic_load(&http->cut);
     stats->refused_busy = atomic_load(&http->refused_busy);
+    stats->bodies_waiting = atomic_load(&http->turns.waiting);
     stats->waiting = http->workers != NULL ? workers_waiting(http->workers) : 0;
 }
 
@@ -396,7 +400,7 @@ void http_stop(struct http *http, int64_t grace_ms)
      * kept-alive connection must not begin another request in between: it counts as active before
      * it looks at `closing`, so after this either it is seen below or it sees the flag. */
     atomic_store(&http->closing, true);
-    turns_open(&http->turns);
+    turns_stop(&http->turns);
     begin_ns = clock_monotonic_ns();
     for (bool told = false; atomic_load(&http->active) > 0;) {
         cut_clients(http, false);
@@ -407,6 +411,8 @@ void http_stop(struct http *http, int64_t grace_ms)
                         atomic_load(&http->active));
         }
     }
+    workers_stop(http->workers); /* they resume connections: before the library's memory goes */
+    http->workers = NULL;
     MHD_stop_daemon(http->daemon);
     lock_acquire(&http->lock);
     sweep_lingering(http, INT64_MAX);

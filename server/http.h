@@ -2,9 +2,9 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * What happens to a request: the head is checked (framing, host, api_begin), the body is collected
- * up to the limit, api_fast may answer from memory; otherwise the connection is suspended and the
- * request goes to the workers' bounded queue. A full queue is answered at once with 503 and
- * Retry-After, while what api_fast can answer goes on being answered.
+ * up to the limit (large ones in turns: http_turns.h), api_fast may answer from memory; otherwise the
+ * connection is suspended and the request goes to the workers' bounded queue. A full queue is
+ * answered at once with 503 and Retry-After, while what api_fast can answer goes on being answered.
  *
  * libmicrohttpd's own timeout only sees inactivity, so a client that sends a byte a second would
  * live for ever. http_sweep, called about once a second, shuts the sockets of clients beyond a
@@ -29,6 +29,7 @@ struct http_options {
     size_t connections, connections_per_address; /* at most */
     struct api_services *services;
     size_t worker_count, worker_queue_max; /* 0 = 2 workers, 256 requests waiting */
+    size_t bodies_waiting_max;             /* for their turn; 0 = 1,024 */
 };
 
 /* Whether an address has the form of one, whatever is there: STATUS_INVALID where not, naming
@@ -53,6 +54,7 @@ struct http_stats {
     size_t connections, active; /* open; with a request under way */
     uint64_t cut, refused_busy; /* by a deadline; answered 503 because the queue was full */
     size_t waiting;             /* for a worker */
+    size_t bodies_waiting;      /* for their turn: http_turns.h */
 };
 void http_stats(struct http *http, struct http_stats *stats);
 

@@ -41,7 +41,8 @@
 #define BODY_FIRST_BYTES   ((size_t)256)     /* thousands of slow bodies hold little */
 #define ANSWER_SMALL_BYTES ((size_t)8 << 10) /* these always go out */
 #define ANSWERS_BYTES_MAX  ((size_t)32 << 20)
-/* With more requests than this under way, bodies beyond FAST_BYTES go to the workers. */
+/* With more requests than this under way, those that wait for a turn among them, bodies beyond
+ * FAST_BYTES go to the workers. */
 #define FAST_ACTIVE_MAX 64
 #define FAST_BYTES      ((size_t)4 << 10)
 #define TURN_BYTES      ((size_t)8 << 10) /* larger bodies are read in turns */
@@ -68,10 +69,10 @@ static void set_waits(struct exchange *exchange, bool waits)
     exchange->waits = waits;
 }
 
-/* One that waits for 100 Continue sends nothing yet; bodies without a declared length go on. */
+/* Bodies without a declared length go on. */
 static bool takes_turns(const struct exchange *exchange)
 {
-    return exchange->body_declared > TURN_BYTES && !exchange->expects && !exchange->refused;
+    return exchange->body_declared > TURN_BYTES && !exchange->refused;
 }
 
 static void end_turn(struct exchange *exchange)

@@ -91,7 +91,7 @@ bool turn_begin(struct turns *turns, struct turn *turn, struct MHD_Connection *c
         hold(place, turn, now_ns);
     }
     bool waits = place == NULL && !turns->open;
-    bool full = waits && turns->waiting >= TURNS_WAITING;
+    bool full = waits && turns->waiting >= turns->waiting_max;
     lock_release(&turns->lock);
     resume_all(granted);
     if (!waits || full) {
@@ -180,16 +180,29 @@ static void *keep(void *context)
     return NULL;
 }
 
-enum status turns_start(struct turns *turns, struct error *error)
+void turns_init(struct turns *turns)
 {
     lock_init(&turns->lock);
     condition_init(&turns->changed);
+    turns->open = true;
+}
+
+void turns_release(struct turns *turns)
+{
+    condition_release_memory(&turns->changed);
+    lock_release_memory(&turns->lock);
+}
+
+enum status turns_start(struct turns *turns, size_t waiting_max, struct error *error)
+{
+    turns->waiting_max = waiting_max;
+    turns->open = false;
     enum status status = thread_start(&turns->keeper, "turns", keep, turns, error);
     turns->running = status == STATUS_OK;
     return status;
 }
 
-void turns_open(struct turns *turns)
+void turns_stop(struct turns *turns)
 {
     lock_acquire(&turns->lock);
     turns->open = true;
@@ -202,14 +215,8 @@ void turns_open(struct turns *turns)
     condition_signal(&turns->changed);
     lock_release(&turns->lock);
     resume_all(granted);
-}
-
-void turns_stop(struct turns *turns)
-{
     if (turns->running) {
-        turns_open(turns);
         pthread_join(turns->keeper, NULL);
-        condition_release_memory(&turns->changed);
-        lock_release_memory(&turns->lock);
+        turns->running = false;
     }
 }

@@ -4,14 +4,13 @@
  * The library reads a few kilobytes of each connection in turn. With thousands of bodies under way
  * all of them make progress and none is complete: each is read from memory that no cache holds any
  * more, and what can be refused is refused after a third of a second. So a request with a large
- * body has a turn, from its head to its answer; TURNS of them are enough to keep the writer busy.
- * The next TURNS_WAITING wait for theirs, suspended: what their clients send stays in the kernel,
- * and their deadlines go on. More are refused. Measured with writes of 55 kB at twice the capacity
- * on two cores, the load's generator among them: 503 within 6 ms instead of 300, none of 60,000
- * lost instead of 2,000 to 9,000, /healthz p99 3 ms instead of 200.
+ * body of a declared length has a turn, from its head to its answer; TURNS of them are enough to
+ * keep the writer busy. Others wait for theirs, suspended: what their clients send stays in the
+ * kernel. More than may wait are refused. What it brings: ARCHITECTURE.md.
  *
  * Who has had a turn for TURN_NS, be it a client that sends slowly or a disk that is slow, loses it
- * to the next one and goes on without: nobody can keep others from theirs by dawdling.
+ * to the next one and goes on without. So TURNS clients that dawdle cost those behind them TURN_NS,
+ * and a thousand of them a third of a second.
  */
 #ifndef SERVER_HTTP_TURNS_H
 #define SERVER_HTTP_TURNS_H
@@ -19,13 +18,13 @@
 #include "base/lock.h"
 #include "base/status.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#define TURNS         16
-#define TURNS_WAITING 256
-#define TURN_NS       INT64_C(5000000)
+#define TURNS   16
+#define TURN_NS INT64_C(5000000)
 
 struct MHD_Connection;
 
@@ -43,20 +42,22 @@ struct turns {
     struct condition changed; /* somebody waits, or it ends */
     struct turn *held[TURNS];
     struct turn *first, *last; /* waiting */
-    size_t waiting;
-    bool open; /* nobody waits any more */
+    size_t waiting_max;
+    atomic_size_t waiting; /* written under the lock */
+    bool open;             /* nobody waits */
     bool running;
     pthread_t keeper;
 };
 
+/* Without turns_start nobody waits, and nobody is refused. */
+void turns_init(struct turns *turns);
+void turns_release(struct turns *turns);
+
 /* Starts a thread, which sleeps while nobody waits and hands on turns of those that dawdle. */
-enum status turns_start(struct turns *turns, struct error *error) MUST_USE;
+enum status turns_start(struct turns *turns, size_t waiting_max, struct error *error) MUST_USE;
 
-/* Any thread: everybody who waits goes on, and from now on nobody waits. Before the library stops.
- */
-void turns_open(struct turns *turns);
-
-/* Ends the thread. Fine where it was not started. */
+/* Everybody who waits goes on, from now on nobody waits, and the thread has ended. Before the
+ * library stops: a thread that resumes a connection uses the library's memory. */
 void turns_stop(struct turns *turns);
 
 /* Network thread: takes a turn, or suspends the connection until there is one; the library then
@@ -64,7 +65,9 @@ void turns_stop(struct turns *turns);
 bool turn_begin(struct turns *turns, struct turn *turn, struct MHD_Connection *connection,
                 int64_t now_ns);
 
-/* Network thread: gives the turn back, or the place among those that wait, if there is either. */
+/* Network thread: gives the turn back, or the place among those that wait, if there is either. (The
+ * library ends no connection that is suspended, so who leaves while it waits is found out when its
+ * turn comes.) */
 void turn_end(struct turns *turns, struct turn *turn, int64_t now_ns);
 
 #endif

@@ -61,7 +61,8 @@ void port_open(struct port *port, size_t workers, size_t queue_max)
                                    .connections_per_address = 200,
                                    .services = services,
                                    .worker_count = workers,
-                                   .worker_queue_max = queue_max};
+                                   .worker_queue_max = queue_max,
+                                   .bodies_waiting_max = queue_max};
     assert_int_equal(http_start(&options, &port->http, &error), STATUS_OK);
 }
 

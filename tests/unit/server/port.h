@@ -17,7 +17,7 @@ struct port {
     atomic_uint held; /* how often it waited */
 };
 
-/* workers and queue_max as in http_options. */
+/* workers and queue_max as in http_options; as many large bodies may wait. */
 void port_open(struct port *port, size_t workers, size_t queue_max);
 void port_close(struct port *port);
 

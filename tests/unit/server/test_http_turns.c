@@ -16,12 +16,14 @@
 
 #include <cmocka.h>
 
-enum { MANY = TURNS + TURNS_WAITING + 1 };
+enum { WAITING = 40 };
+enum { MANY = TURNS + WAITING + 1 };
 
 static struct turns turns;
 static struct turn all[MANY];
 static atomic_bool suspended[MANY];
 static atomic_size_t resumed; /* how often */
+static atomic_size_t wrong;   /* suspended twice, or resumed for nothing */
 
 static size_t number_of(struct MHD_Connection *connection)
 {
@@ -30,13 +32,13 @@ static size_t number_of(struct MHD_Connection *connection)
 
 void MHD_suspend_connection(struct MHD_Connection *connection)
 {
-    assert_false(suspended[number_of(connection)]);
+    wrong += suspended[number_of(connection)];
     suspended[number_of(connection)] = true;
 }
 
 void MHD_resume_connection(struct MHD_Connection *connection)
 {
-    assert_true(suspended[number_of(connection)]);
+    wrong += !suspended[number_of(connection)];
     suspended[number_of(connection)] = false;
     resumed++;
 }
@@ -59,8 +61,9 @@ static int open_turns(void **state)
 {
     (void)state;
     turns = (struct turns){0};
-    lock_init(&turns.lock);
-    condition_init(&turns.changed);
+    turns_init(&turns);
+    turns.open = false; /* as if started, without the thread: time is the tests' */
+    turns.waiting_max = WAITING;
     forget();
     return 0;
 }
@@ -68,8 +71,8 @@ static int open_turns(void **state)
 static int close_turns(void **state)
 {
     (void)state;
-    condition_release_memory(&turns.changed);
-    lock_release_memory(&turns.lock);
+    turns_release(&turns);
+    assert_int_equal(wrong, 0);
     return 0;
 }
 
@@ -119,7 +122,7 @@ static void who_dawdles_loses_its_turn(void **state)
 static void too_many_are_refused(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < TURNS + TURNS_WAITING; i++) {
+    for (size_t i = 0; i < TURNS + WAITING; i++) {
         assert_true(begin(i, 1));
     }
     assert_false(begin(MANY - 1, 1));
@@ -156,12 +159,15 @@ static void at_the_end_everybody_goes_on(void **state)
     for (size_t i = 0; i < TURNS + 3; i++) {
         assert_true(begin(i, 1));
     }
-    turns_open(&turns);
+    turns_stop(&turns);
     assert_int_equal(resumed, 3);
     assert_true(begin(TURNS + 3, 1));
     assert_false(suspended[TURNS + 3]);
     for (size_t i = 0; i < TURNS + 4; i++) {
         turn_end(&turns, &all[i], 2);
+    }
+    for (size_t i = 0; i < TURNS; i++) {
+        assert_null(turns.held[i]);
     }
 }
 
@@ -172,7 +178,8 @@ static void the_keeper_hands_turns_on(void **state)
     struct error error = {0};
     turns = (struct turns){0};
     forget();
-    assert_int_equal(turns_start(&turns, &error), STATUS_OK);
+    turns_init(&turns);
+    assert_int_equal(turns_start(&turns, WAITING, &error), STATUS_OK);
     int64_t begin_ns = clock_monotonic_ns();
     for (size_t i = 0; i < 3 * TURNS; i++) {
         assert_true(begin(i, clock_monotonic_ns()));
@@ -182,6 +189,8 @@ static void the_keeper_hands_turns_on(void **state)
     }
     assert_int_equal(atomic_load(&resumed), 2 * TURNS);
     turns_stop(&turns);
+    turns_release(&turns);
+    assert_int_equal(wrong, 0);
 }
 
 int main(void)

@@ -32,6 +32,13 @@ static int open_port(void **state)
     return 0;
 }
 
+static int open_narrow_port(void **state)
+{
+    (void)state;
+    port_open(&port, 2, 1);
+    return 0;
+}
+
 static int close_port(void **state)
 {
     (void)state;
@@ -81,12 +88,16 @@ static void dawdlers_keep_nobody_out(void **state)
 {
     (void)state;
     int fds[DAWDLERS];
-    size_t length = 0;
+    struct http_stats stats;
+    size_t length = 0, waited = 0;
     for (int i = 0; i < DAWDLERS; i++) {
         length = make_write(i);
         fds[i] = client_connect(&port);
         send_part(fds[i], 0, length / 2);
+        http_stats(port.http, &stats);
+        waited += stats.bodies_waiting;
     }
+    assert_true(waited > 0);
     for (int i = 0; i < 8; i++) {
         length = make_write(DAWDLERS + i);
         int64_t begin_ns = clock_monotonic_ns();
@@ -128,9 +139,54 @@ static void who_leaves_gives_its_turn_back(void **state)
     client_read(fd, false, &reply);
     assert_int_equal(reply.status, 204);
     close(fd);
+    for (int i = 0; i < DAWDLERS; i += 2) {
+        fds[i] = client_connect(&port);
+        send_part(fds[i], 0, length / 2);
+    }
     http_stop(port.http, 100);
     port.http = NULL;
-    for (int i = 1; i < DAWDLERS; i += 2) {
+    for (int i = 0; i < DAWDLERS; i++) {
+        close(fds[i]);
+    }
+}
+
+/* Reads the answers to as many whole writes; returns how many were refused, after each of which the
+ * connection goes on. */
+static int read_answers(const int fds[DAWDLERS], size_t length)
+{
+    int refused = 0;
+    for (int i = 0; i < DAWDLERS; i++) {
+        send_part(fds[i], length / 2, length);
+        client_read(fds[i], false, &reply);
+        if (reply.status == 503) {
+            assert_non_null(strstr(reply.head, "Retry-After: "));
+            assert_non_null(strstr(reply.body, "too many large bodies are waiting"));
+            send_part(fds[i], 0, length);
+            client_read(fds[i], false, &reply);
+            refused++;
+        }
+        assert_int_equal(reply.status, 204);
+    }
+    return refused;
+}
+
+/* One may wait. Turns are short, so that it may take some tries until many come within one. */
+static void too_many_are_refused_and_may_come_again(void **state)
+{
+    (void)state;
+    int fds[DAWDLERS], refused = 0;
+    size_t length = make_write(1);
+    for (int i = 0; i < DAWDLERS; i++) {
+        fds[i] = client_connect(&port);
+    }
+    for (int round = 0; round < 100 && refused == 0; round++) {
+        for (int i = 0; i < DAWDLERS; i++) {
+            send_part(fds[i], 0, length / 2);
+        }
+        refused = read_answers(fds, length);
+    }
+    assert_true(refused > 0);
+    for (int i = 0; i < DAWDLERS; i++) {
         close(fds[i]);
     }
 }
@@ -140,6 +196,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(dawdlers_keep_nobody_out, open_port, close_port),
         cmocka_unit_test_setup_teardown(who_leaves_gives_its_turn_back, open_port, close_port),
+        cmocka_unit_test_setup_teardown(too_many_are_refused_and_may_come_again, open_narrow_port,
+                                        close_port),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
