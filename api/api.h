@@ -327,7 +327,7 @@ struct api_group {
     struct model_series *series;
     uint32_t *ids;
     size_t count, left_out; /* left out by sampling: said in the model's record */
-    size_t unfit;           /* of the step, but with too few values, or gone meanwhile */
+    size_t unfit; /* of the step, but with too few values, gone meanwhile, or its zone unreadable */
     size_t bytes;           /* of all values */
     void *memory;
 };

@@ -9,6 +9,7 @@
 #include "api/forecast_make.h"
 
 #include "base/check.h"
+#include "base/log.h"
 #include "base/memory.h"
 
 #include <math.h>
@@ -165,6 +166,17 @@ static void see_seasons(size_t held_back, struct model_series *series)
     season_detect(series->values, seen, series->step_ms, series->seasons);
 }
 
+/* A series whose time zone cannot be read now: the others learn without it. */
+static void leave_unreadable(struct api_group *group, const struct series_info *info,
+                             struct error *error)
+{
+    char quoted[2 * sizeof(error->text)];
+    log_warning("train", "a series is left out", "id=%u reason=%s", info->id,
+                log_quote(error->text, strlen(error->text), quoted, sizeof(quoted)));
+    *error = (struct error){0};
+    group->unfit++;
+}
+
 static enum status load_one(void *context, const struct series_info *info, int64_t step_ms,
                             struct error *error)
 {
@@ -191,6 +203,10 @@ static enum status load_one(void *context, const struct series_info *info, int64
     struct grid_order order = {.maximum = loading->values_max, .cheap = to_see || !witness};
     enum status status =
         forecast_grid(loading->worker->desk, info, &order, &values, &series, &facts, error);
+    if (status == STATUS_BUSY) {
+        leave_unreadable(group, info, error);
+        return STATUS_OK;
+    }
     if (status != STATUS_OK && status != STATUS_NOT_FOUND) {
         return status;
     }

@@ -377,7 +377,6 @@ void http_stats(struct http *http, struct http_stats *stats)
     stats->active = atomic_load(&http->active);
     stats->cut = atomic_load(&http->cut);
     stats->refused_busy = atomic_load(&http->refused_busy);
-    stats->bodies_waiting = atomic_load(&http->turns.waiting);
     stats->waiting = http->workers != NULL ? workers_waiting(http->workers) : 0;
 }
 

@@ -54,7 +54,6 @@ struct http_stats {
     size_t connections, active; /* open; with a request under way */
     uint64_t cut, refused_busy; /* by a deadline; answered 503 because the queue was full */
     size_t waiting;             /* for a worker */
-    size_t bodies_waiting;      /* for their turn: http_turns.h */
 };
 void http_stats(struct http *http, struct http_stats *stats);
 

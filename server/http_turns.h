@@ -18,7 +18,6 @@
 #include "base/lock.h"
 #include "base/status.h"
 
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -42,9 +41,8 @@ struct turns {
     struct condition changed; /* somebody waits, or it ends */
     struct turn *held[TURNS];
     struct turn *first, *last; /* waiting */
-    size_t waiting_max;
-    atomic_size_t waiting; /* written under the lock */
-    bool open;             /* nobody waits */
+    size_t waiting, waiting_max;
+    bool open; /* nobody waits */
     bool running;
     pthread_t keeper;
 };

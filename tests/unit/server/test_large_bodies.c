@@ -88,16 +88,12 @@ static void dawdlers_keep_nobody_out(void **state)
 {
     (void)state;
     int fds[DAWDLERS];
-    struct http_stats stats;
-    size_t length = 0, waited = 0;
+    size_t length = 0;
     for (int i = 0; i < DAWDLERS; i++) {
         length = make_write(i);
         fds[i] = client_connect(&port);
         send_part(fds[i], 0, length / 2);
-        http_stats(port.http, &stats);
-        waited += stats.bodies_waiting;
     }
-    assert_true(waited > 0);
     for (int i = 0; i < 8; i++) {
         length = make_write(DAWDLERS + i);
         int64_t begin_ns = clock_monotonic_ns();
