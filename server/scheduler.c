@@ -423,6 +423,14 @@ static enum status overdue_end(struct watched_job *watched, enum status status, 
                : status;
 }
 
+static void end_cancelled(struct scheduler *scheduler, struct job *job)
+{
+    struct job_table *jobs = scheduler->services->jobs;
+    log_info("scheduler", "job cancelled", "job=%s reason=%s", job->id,
+             job_is_closed(jobs) ? "\"the daemon stops\"" : "\"it was asked for\"");
+    job_end(jobs, job, JOB_CANCELLED, NULL, NULL);
+}
+
 static void run_training(struct scheduler *scheduler, struct job *job)
 {
     int64_t steps_ms[GROUPS_MAX] = {job->step_ms};
@@ -457,7 +465,7 @@ static void run_training(struct scheduler *scheduler, struct job *job)
     text_add_format(&result, "{\"models\":[%s]}",
                     models.failed == STATUS_OK && models.bytes != NULL ? models.bytes : "");
     if (status == STATUS_CANCELLED) {
-        job_end(scheduler->services->jobs, job, JOB_CANCELLED, NULL, NULL);
+        end_cancelled(scheduler, job);
     } else if (trained > 0) {
         job_end(scheduler->services->jobs, job, JOB_DONE, result.bytes, NULL);
     } else {
@@ -492,7 +500,7 @@ static void run_backtest(struct scheduler *scheduler, struct job *job)
     if (status == STATUS_OK) {
         job_end(scheduler->services->jobs, job, JOB_DONE, result.bytes, NULL);
     } else if (status == STATUS_CANCELLED) {
-        job_end(scheduler->services->jobs, job, JOB_CANCELLED, NULL, NULL);
+        end_cancelled(scheduler, job);
     } else {
         log_warning("scheduler", "backtest failed", "job=%s reason=%s", job->id,
                     QUOTED(error.text));
