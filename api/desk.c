@@ -3,16 +3,18 @@
  */
 #include "api/desk.h"
 
+#include "base/clock.h"
 #include "base/memory.h"
 
 #include <string.h>
 
 #define POINTS_MAX ((size_t)1 << 20)
 
-/* Series on the tape of a workspace at once. There is a workspace for champion and previous of each
- * group on each thread that forecasts: of the default recipe 2.7 MB each, 10.4 with sixteen series,
- * which take 7.5 ms then and 7.7 with four at once. */
+/* Series on the tape of a workspace at once. There is a workspace for the champion of each group on
+ * each thread that forecasts, on some for the previous one: of the default recipe 2.7 MB each, 10.4
+ * with sixteen series, which take 7.5 ms then and 7.7 with four at once. */
 #define WORKSPACE_ROWS 4
+#define UNUSED_NS      INT64_C(60000000000)
 
 enum status forecast_desk_new(struct api_services *services, struct storage_reader *reader,
                               struct forecast_desk **out, struct error *error)
@@ -32,7 +34,7 @@ static void clear_slot(struct forecast_desk *desk, size_t i)
     snapshot_release(desk->slots[i].snapshot);
     desk->slots[i].forecaster = NULL;
     desk->slots[i].snapshot = NULL;
-    desk->slots[i].used = 0;
+    desk->slots[i].used_ns = 0;
 }
 
 void forecast_desk_free(struct forecast_desk *desk)
@@ -106,8 +108,20 @@ enum status desk_floats(struct forecast_desk *desk, size_t count, struct error *
     return STATUS_OK;
 }
 
-/* Workspaces of models that no longer serve go before one of another is made: each has megabytes,
- * on every thread, and nobody would ask for them again. */
+/* Workspaces have megabytes, on every thread: those of models that no longer serve go before
+ * another one is made, and so do those that nobody asks for, as the previous champion's on a
+ * worker.
+ */
+static void clear_unused(struct forecast_desk *desk, const struct snapshot *wanted, int64_t now_ns)
+{
+    for (size_t i = 0; i < DESK_FORECASTERS; i++) {
+        const struct snapshot *snapshot = desk->slots[i].snapshot;
+        if (snapshot && snapshot != wanted && now_ns - desk->slots[i].used_ns > UNUSED_NS) {
+            clear_slot(desk, i);
+        }
+    }
+}
+
 static void clear_retired(struct forecast_desk *desk)
 {
     for (size_t i = 0; i < DESK_FORECASTERS; i++) {
@@ -121,29 +135,29 @@ static void clear_retired(struct forecast_desk *desk)
 enum status desk_forecaster(struct forecast_desk *desk, struct snapshot *snapshot,
                             struct forecaster **out, struct error *error)
 {
-    size_t place = 0;
+    int64_t now_ns = clock_monotonic_ns();
+    clear_unused(desk, snapshot, now_ns);
     for (size_t i = 0; i < DESK_FORECASTERS; i++) {
         if (desk->slots[i].snapshot == snapshot) {
-            desk->slots[i].used = ++desk->uses;
+            desk->slots[i].used_ns = now_ns;
             *out = desk->slots[i].forecaster;
             return STATUS_OK;
         }
     }
     clear_retired(desk);
-    for (size_t i = 0; i < DESK_FORECASTERS; i++) {
-        if (desk->slots[i].used < desk->slots[place].used) {
-            place = i;
-        }
-    }
     struct forecaster *made = NULL;
     enum status status = forecaster_new(snapshot, WORKSPACE_ROWS, &made, error);
     if (status != STATUS_OK) {
         return status;
     }
+    size_t place = 0;
+    for (size_t i = 0; i < DESK_FORECASTERS; i++) {
+        place = desk->slots[i].used_ns < desk->slots[place].used_ns ? i : place;
+    }
     clear_slot(desk, place);
     desk->slots[place].snapshot = snapshot_acquire(snapshot);
     desk->slots[place].forecaster = made;
-    desk->slots[place].used = ++desk->uses;
+    desk->slots[place].used_ns = now_ns;
     *out = made;
     return STATUS_OK;
 }

@@ -22,9 +22,8 @@ struct forecast_desk {
     struct {
         struct snapshot *snapshot; /* counted, as long as its workspace stands here */
         struct forecaster *forecaster;
-        uint64_t used;
+        int64_t used_ns; /* last, by the monotonic clock */
     } slots[DESK_FORECASTERS];
-    uint64_t uses;
 };
 
 /* The newest points of a series, at least `wanted` where it has them: in desk->points. */
@@ -43,8 +42,8 @@ enum status desk_scratch(struct forecast_desk *desk, size_t count, struct error 
 /* Room for `count` floats in desk->floats. */
 enum status desk_floats(struct forecast_desk *desk, size_t count, struct error *error) MUST_USE;
 
-/* The workspace of a snapshot; kept until others push it out, or until another one is made after the
- * registry has let go of the snapshot. */
+/* The workspace of a snapshot. It is kept until others push it out, or nobody has asked for it for a
+ * minute, or another one is made after the registry has let go of the snapshot. */
 enum status desk_forecaster(struct forecast_desk *desk, struct snapshot *snapshot,
                             struct forecaster **out, struct error *error) MUST_USE;
 
