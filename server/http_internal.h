@@ -55,7 +55,7 @@ struct exchange {
     bool waits;             /* counted in the foreground: dispatched and not answered */
     uint64_t body_declared; /* Content-Length */
     uint64_t dropped;
-    struct turn turn;       /* at sending the body, where that is large */
+    struct turn turn; /* where the body is large */
     size_t answer_held; /* counted in http->answer_bytes */
     char *body;
     size_t body_capacity;

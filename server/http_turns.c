@@ -1,4 +1,4 @@
-/* Turns at sending a large body: few bodies are read at once, the others wait in their order.
+/* Turns at large bodies: few are read and handled at once, the others wait in their order.
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "server/http_turns.h"

@@ -230,7 +230,7 @@ static void busy_queue(void **state)
         assert_true(status == STATUS_OK || status == STATUS_BUSY);
         busy += status == STATUS_BUSY;
     }
-    assert_true(fixture_is_durable(f) ? busy > 0 : busy >= 0);
+    assert_true(busy > 0 || !fixture_is_durable(f)); /* memory may be quick enough for all */
     compact(f);
     assert_int_equal(info(f, "a").points, (2000 - busy) * 3);
 }
