@@ -395,13 +395,15 @@ void http_stop(struct http *http, int64_t grace_ms)
         cut_clients(http, true);
         clock_sleep_ms(5);
     }
-    /* What is still with a worker or the writer must be resumed before the library may stop, and a
-     * kept-alive connection must not begin another request in between: it counts as active before
-     * it looks at `closing`, so after this either it is seen below or it sees the flag. */
+    /* What is still with a worker or the writer must be resumed, and they be out of the library,
+     * before it may stop, and a kept-alive connection must not begin another request in between:
+     * it counts as active before it looks at `closing`, so after this either it is seen below or it
+     * sees the flag. */
     atomic_store(&http->closing, true);
     turns_stop(&http->turns);
     begin_ns = clock_monotonic_ns();
-    for (bool told = false; atomic_load(&http->active) > 0;) {
+    bool told = false; /* `active` is read first: after it nobody begins to resume */
+    while (atomic_load(&http->active) > 0 || atomic_load(&http->resuming) > 0) {
         cut_clients(http, false);
         clock_sleep_ms(5);
         if (!told && passed_ms(begin_ns) >= complain_ms) {
@@ -410,7 +412,7 @@ void http_stop(struct http *http, int64_t grace_ms)
                         atomic_load(&http->active));
         }
     }
-    workers_stop(http->workers); /* they resume connections: before the library's memory goes */
+    workers_stop(http->workers);
     http->workers = NULL;
     MHD_stop_daemon(http->daemon);
     lock_acquire(&http->lock);

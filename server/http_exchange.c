@@ -222,11 +222,15 @@ static int refuse(struct exchange *exchange)
 
 static void resume_exchange(struct exchange *exchange)
 {
+    struct http *http = exchange->http;
     struct MHD_Connection *connection = exchange->client->connection;
+    /* As soon as it is ready the request may end, and the library with it: http_stop waits. */
+    atomic_fetch_add(&http->resuming, 1);
     int before = atomic_exchange(&exchange->handoff, HANDOFF_READY);
     if (before == HANDOFF_SUSPENDED) {
         MHD_resume_connection(connection);
     }
+    atomic_fetch_sub(&http->resuming, 1);
 }
 
 /* api calls it from a worker or the writer when a pending response is filled. */

@@ -85,6 +85,7 @@ struct http {
     size_t body_bytes, body_bytes_max; /* of all bodies; network thread only */
     size_t answer_bytes; /* of all answers that are being written; network thread only */
     atomic_size_t active, connections;
+    atomic_size_t resuming; /* workers and the writer, within the library */
     atomic_bool closing; /* no request begins any more: see http_stop */
     _Atomic uint64_t cut, refused_busy;
     struct turns turns;
