@@ -527,7 +527,12 @@ bool registry_serves(struct registry *registry, const struct snapshot *snapshot)
 enum status registry_withdraw(struct registry *registry, int64_t step_ms,
                               struct error *error) MUST_USE;
 
-/* Swaps the champion (takes a reference of its own); the old one becomes the previous. */
+/* Makes room for a champion of a step group: a publication of one cannot fail then. */
+enum status registry_reserve(struct registry *registry, int64_t step_ms,
+                             struct error *error) MUST_USE;
+
+/* Swaps the champion (takes a reference of its own); the old one becomes the previous.
+ * STATUS_NO_MEMORY where its group is new and no room was reserved. */
 enum status registry_publish(struct registry *registry, struct snapshot *snapshot,
                              struct error *error) MUST_USE;
 /* Reserves the next id of a step group ("1h-143") for a snapshot that is saved before it is

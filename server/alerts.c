@@ -57,7 +57,8 @@ struct alerts {
 
 /* ---------------------------------------------------------------- telling */
 
-static void tell(struct alerts *alerts, const struct watched_rule *watched,
+/* False without memory. */
+static bool tell(struct alerts *alerts, const struct watched_rule *watched,
                  const struct watched *series, const struct alert_finding *finding, bool firing)
 {
     struct alert_message message = {.rule = watched->rule,
@@ -74,12 +75,13 @@ static void tell(struct alerts *alerts, const struct watched_rule *watched,
         log_warning("alerts", "no message", "rule=%s reason=%s", watched->rule->name,
                     QUOTED(error.text));
         text_release(&body);
-        return;
+        return error.status != STATUS_NO_MEMORY;
     }
     size_t length = 0;
     char *bytes = text_take(&body, &length);
     webhooks_tell_take(alerts->webhooks, (size_t)(watched - alerts->watched),
                        alert_fingerprint(watched->rule->name, message.series), bytes, length);
+    return true;
 }
 
 static void forget_text(struct watched *series)
@@ -94,6 +96,7 @@ static void go_on(struct alerts *alerts, const struct watched_rule *watched, str
 {
     const struct alert_rule *rule = watched->rule;
     bool holds = finding != NULL ? finding->holds : series->state.holds;
+    const struct alert_state before = series->state;
     enum alert_event event =
         alert_state_step(&series->state, holds, rule->for_ms, rule->repeat_ms, clock_wall_ms());
     if (event == ALERT_SILENCE) {
@@ -104,15 +107,14 @@ static void go_on(struct alerts *alerts, const struct watched_rule *watched, str
         series->text_length = storage_series_text(alerts->services->storage, series->id, text);
         series->text = mem_copy_text(text, series->text_length);
     }
-    if (series->text == NULL) { /* without memory: told in the next round */
-        series->state.firing = event == ALERT_RESOLVES;
+    if (series->text == NULL || !tell(alerts, watched, series, finding, event != ALERT_RESOLVES)) {
+        series->state = before; /* without memory: told in the next round */
         return;
     }
     if (event != ALERT_REPEATS) {
         log_info("alerts", event == ALERT_FIRES ? "alert fires" : "alert resolved",
                  "rule=%s series=%s", rule->name, QUOTED(series->text));
     }
-    tell(alerts, watched, series, finding, event != ALERT_RESOLVES);
     if (event == ALERT_RESOLVES) {
         forget_text(series);
     }

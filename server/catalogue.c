@@ -280,7 +280,9 @@ static void admission_undo(struct catalogue *catalogue, const char *id, const ch
                            enum status status)
 {
     if (status == STATUS_IO) {
-        catalogue->unsure_number = number_of(id);
+        unsigned long long number = number_of(id);
+        catalogue->unsure_number =
+            number > catalogue->unsure_number ? number : catalogue->unsure_number;
     } else {
         (void)file_system()->remove(path);
     }
@@ -295,6 +297,11 @@ enum status catalogue_admit(struct catalogue *catalogue, struct snapshot *snapsh
     catalogue_take(catalogue);
     if (catalogue->count == ENTRIES_MAX) {
         status = error_set(error, STATUS_TOO_LARGE, "cannot keep more than %d models", ENTRIES_MAX);
+        goto finish;
+    }
+    /* First, so that nothing is on record that does not serve. */
+    status = registry_reserve(catalogue->registry, snapshot_record(snapshot)->step_ms, error);
+    if (status != STATUS_OK) {
         goto finish;
     }
     next_id(catalogue, snapshot_record(snapshot)->step_ms, id);
@@ -357,6 +364,10 @@ enum status catalogue_promote(struct catalogue *catalogue, const char *id, struc
         status = error_wrap(error, "model '%s' could not be loaded", id);
         goto finish;
     }
+    status = registry_reserve(catalogue->registry, entry->step_ms, error);
+    if (status != STATUS_OK) {
+        goto finish;
+    }
     struct model_entry before = *entry;
     model_entry_decide(entry, STANDING_CHAMPION, "request", "promoted by request");
     status = record_admission(catalogue, entry, error);
@@ -365,7 +376,9 @@ enum status catalogue_promote(struct catalogue *catalogue, const char *id, struc
         goto finish;
     }
     status = registry_publish(catalogue->registry, snapshot, error);
-    log_info("catalogue", "model promoted by request", "model=%s", id);
+    if (status == STATUS_OK) {
+        log_info("catalogue", "model promoted by request", "model=%s", id);
+    }
 
 finish:
     catalogue_return(catalogue);

@@ -27,8 +27,7 @@ struct catalogue {
     size_t unreadable;            /* records that were left out when they were read */
     bool no_memory;               /* for one of them: nothing is known about it */
     atomic_uint_fast64_t damaged; /* files that failed their check since the start */
-    unsigned long long
-        unsure_number; /* of the newest id that may be on record or not: not reused */
+    unsigned long long unsure_number; /* the largest of ids that may be on record or not */
 };
 
 /* Waits for the ticket, and gives it back. */

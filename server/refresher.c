@@ -13,15 +13,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BATCH       64
-#define GATHER_MS   50 /* between the first dirty series and the round */
-#define REST_FACTOR 4  /* rest this many times what was used: a fifth of one core */
-#define REST_MS_MAX 2000
-#define IDLE_MS_MAX 60000
-#define DUE_MS_MIN  500
-#define IDS_MAX     ((uint32_t)1 << 26) /* 8 MiB of bits */
-#define NICE        19
-#define REST_MAX    1 /* while requests are in hand, times what it worked */
+#define BATCH        64
+#define GATHER_MS    50 /* between the first dirty series and the round */
+#define REST_FACTOR  4  /* rest this many times what was used: a fifth of one core */
+#define REST_MS_MAX  2000
+#define DUE_MS_MIN   500
+#define NO_WORKER_MS 60000               /* without memory for one: until it is tried again */
+#define IDS_MAX      ((uint32_t)1 << 26) /* 8 MiB of bits */
+#define NICE         19
+#define REST_MAX     1 /* while requests are in hand, times what it worked */
 
 /* While points pour in, a backfill or a queue that is caught up with, series are not issued: each
  * would be due again a moment later, and its season would be looked for again as often. */
@@ -129,7 +129,6 @@ static int64_t look_for_due(struct refresher *refresher, int64_t *next_look_ns)
         return (*next_look_ns - now_ns) / 1000000 + 1;
     }
     int64_t due_ms = api_refresh_due_ms(refresher->services, due, BATCH, &count);
-    due_ms = due_ms < 0 || due_ms > IDLE_MS_MAX ? IDLE_MS_MAX : due_ms;
     due_ms = due_ms < DUE_MS_MIN ? DUE_MS_MIN : due_ms;
     *next_look_ns = clock_monotonic_ns() + DUE_MS_MIN * 1000000;
     lock_acquire(&refresher->lock);
@@ -279,7 +278,7 @@ static void *refresher_main(void *context)
         }
         if (worker == NULL && api_worker_new(refresher->services, &worker, &error) != STATUS_OK) {
             log_error("refresher", "no worker", "reason=%s", QUOTED(error.text));
-            rest(refresher, IDLE_MS_MAX);
+            rest(refresher, NO_WORKER_MS);
             continue;
         }
         rest(refresher, GATHER_MS);
@@ -321,6 +320,8 @@ enum status refresher_start(struct api_services *services, struct refresher **ou
     enum status status =
         thread_start(&refresher->thread, "refresher", refresher_main, refresher, error);
     if (status != STATUS_OK) {
+        condition_release_memory(&refresher->woken);
+        lock_release_memory(&refresher->lock);
         mem_free(refresher);
         return status;
     }

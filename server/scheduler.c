@@ -39,7 +39,8 @@ struct plan {
     uint64_t points; /* in the store at the last attempt */
     bool present;    /* the group had series at the last search */
     bool has_model;
-    bool brief; /* the last training was the first, short one */
+    bool brief;   /* the last training was the first, short one */
+    bool in_vain; /* the last attempt failed, and there is no model: it waits for more points */
 };
 
 struct scheduler {
@@ -53,6 +54,7 @@ struct scheduler {
     struct plan plans[GROUPS_MAX];
     size_t plan_count;
     struct random random;
+    bool cut;             /* there were more groups than plans: said once */
     uint64_t points_seen; /* when the groups were searched last */
     int64_t next_search_ms;
     struct lock lock;
@@ -102,12 +104,24 @@ static struct plan *find_plan(struct scheduler *scheduler, int64_t step_ms)
             return &scheduler->plans[i];
         }
     }
-    if (scheduler->plan_count == GROUPS_MAX) {
-        return NULL;
+    return NULL;
+}
+
+/* A group of which nothing is known; where all places are taken, in that of one that is gone. NULL
+ * where none is. */
+static struct plan *add_plan(struct scheduler *scheduler, int64_t step_ms)
+{
+    struct plan *place = NULL;
+    if (scheduler->plan_count < GROUPS_MAX) {
+        place = &scheduler->plans[scheduler->plan_count++];
     }
-    struct plan *plan = &scheduler->plans[scheduler->plan_count++];
-    *plan = (struct plan){.step_ms = step_ms, .seen_ms = now_ms()};
-    return plan;
+    for (size_t i = 0; place == NULL && i < scheduler->plan_count; i++) {
+        place = scheduler->plans[i].present ? NULL : &scheduler->plans[i];
+    }
+    if (place != NULL) {
+        *place = (struct plan){.step_ms = step_ms, .seen_ms = now_ms()};
+    }
+    return place;
 }
 
 static int64_t jitter(struct scheduler *scheduler, int64_t every_ms)
@@ -144,7 +158,7 @@ static bool is_due(const struct plan *plan, const struct training_settings *sett
         return now - plan->seen_ms >= settings->first_delay_ms;
     }
     bool grown = (double)points >= GROWTH * (double)plan->points;
-    if (!plan->has_model) { /* tried in vain: wait for more */
+    if (plan->in_vain) {
         return grown && now - plan->last_ms >= settings->first_delay_ms;
     }
     return points != plan->points &&
@@ -167,14 +181,23 @@ static void find_groups(struct scheduler *scheduler, uint64_t points)
         scheduler->plans[i].present = false;
     }
     size_t count = api_groups(scheduler->worker, steps_ms, series_counts, GROUPS_MAX);
-    for (size_t i = 0; i < count && i < GROUPS_MAX; i++) {
-        size_t known = scheduler->plan_count;
+    if (count > GROUPS_MAX && !scheduler->cut) {
+        scheduler->cut = true;
+        log_warning("scheduler", "more groups than are trained", "groups=%zu trained=%d", count,
+                    GROUPS_MAX);
+    }
+    count = count > GROUPS_MAX ? GROUPS_MAX : count;
+    for (size_t i = 0; i < count; i++) { /* first: a new group takes no place of one that stays */
         struct plan *plan = find_plan(scheduler, steps_ms[i]);
-        if (plan == NULL) {
-            continue;
+        if (plan != NULL) {
+            plan->present = true;
         }
-        plan->present = true;
-        if (scheduler->plan_count > known) {
+    }
+    for (size_t i = 0; i < count; i++) {
+        struct plan *plan = NULL;
+        if (find_plan(scheduler, steps_ms[i]) == NULL &&
+            (plan = add_plan(scheduler, steps_ms[i])) != NULL) {
+            plan->present = true;
             adopt_model(scheduler, plan, points);
         }
     }
@@ -187,7 +210,7 @@ static void note_next_due(struct scheduler *scheduler)
     int64_t first_ms = INT64_MAX;
     for (size_t i = 0; i < scheduler->plan_count; i++) {
         const struct plan *plan = &scheduler->plans[i];
-        if (plan->present && plan->has_model && plan->due_ms < first_ms) {
+        if (plan->present && plan->last_ms != 0 && !plan->in_vain && plan->due_ms < first_ms) {
             first_ms = plan->due_ms;
         }
     }
@@ -251,16 +274,22 @@ static void look_at_plan(struct scheduler *scheduler)
     }
 }
 
-static void note_attempt(struct scheduler *scheduler, int64_t step_ms, bool trained, bool brief)
+/* Stopped ones count too: whoever cancels a training does not want it now, and what has overrun its
+ * budget will again. */
+static void note_attempt(struct scheduler *scheduler, int64_t step_ms, enum status status,
+                         bool brief)
 {
     struct plan *plan = find_plan(scheduler, step_ms);
+    plan = plan != NULL ? plan : add_plan(scheduler, step_ms);
     if (plan == NULL) {
         return;
     }
     int64_t every_ms = settings_of(scheduler).every_ms;
+    bool trained = status == STATUS_OK;
     plan->last_ms = now_ms();
     plan->points = stored_points(scheduler);
     plan->has_model = plan->has_model || trained;
+    plan->in_vain = !plan->has_model && status != STATUS_CANCELLED;
     plan->brief = brief && trained;
     int64_t wait_ms = jitter(scheduler, every_ms);
     plan->due_ms =
@@ -343,9 +372,7 @@ static enum status run_group(struct scheduler *scheduler, struct progress_contex
                                      scheduler->catalogue, step_ms, &train, &outcome, error);
     malloc_trim(0);
     count_outcome(scheduler, status, &outcome);
-    if (status != STATUS_CANCELLED) {
-        note_attempt(scheduler, step_ms, status == STATUS_OK, job->seconds == FIRST_SECONDS);
-    }
+    note_attempt(scheduler, step_ms, status, job->seconds == FIRST_SECONDS);
     if (status != STATUS_OK) {
         return status;
     }
@@ -466,11 +493,11 @@ static void run_training(struct scheduler *scheduler, struct job *job)
                     models.failed == STATUS_OK && models.bytes != NULL ? models.bytes : "");
     if (status == STATUS_CANCELLED) {
         end_cancelled(scheduler, job);
-    } else if (trained > 0) {
-        job_end(scheduler->services->jobs, job, JOB_DONE, result.bytes, NULL);
-    } else {
-        job_end(scheduler->services->jobs, job, JOB_FAILED, NULL,
-                count > 0 ? first.text : "no series has enough points yet");
+    } else { /* groups that failed beside others that were trained are told of too */
+        bool done = trained > 0 && status != STATUS_TIMEOUT;
+        const char *reason = count == 0 ? "no series has enough points yet" : first.text;
+        job_end(scheduler->services->jobs, job, done ? JOB_DONE : JOB_FAILED,
+                trained > 0 ? result.bytes : NULL, reason);
     }
     text_release(&models);
     text_release(&result);
@@ -576,6 +603,8 @@ enum status scheduler_start(const struct scheduler_options *options, struct sche
     }
     if (status != STATUS_OK) {
         watchdog_stop(scheduler->watchdog);
+        condition_release_memory(&scheduler->over);
+        lock_release_memory(&scheduler->lock);
         mem_free(scheduler);
         return status;
     }

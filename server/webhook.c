@@ -56,7 +56,8 @@ enum verdict { DELIVERED, LATER, REFUSED };
 static enum verdict judge(enum status status, int http)
 {
     if (status != STATUS_OK) {
-        return status == STATUS_IO || status == STATUS_TIMEOUT ? LATER : REFUSED;
+        bool passes = status == STATUS_IO || status == STATUS_TIMEOUT || status == STATUS_NO_MEMORY;
+        return passes ? LATER : REFUSED;
     }
     if (http >= 200 && http < 300) {
         return DELIVERED;
@@ -157,8 +158,8 @@ static void *webhooks_main(void *context)
     while (take_due(webhooks, &delivery)) {
         const struct receiver *receiver = &webhooks->receivers[delivery.rule];
         struct error error = {0};
-        int64_t wait_ms = 0;
-        enum verdict verdict = REFUSED;
+        int64_t wait_ms = WAIT_MS_FIRST;
+        enum verdict verdict = LATER; /* without memory, too */
         if (fetch != NULL || fetch_new(&fetch, &error) == STATUS_OK) {
             verdict = deliver(webhooks, fetch, &delivery, &wait_ms, &error);
         }

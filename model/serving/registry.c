@@ -159,6 +159,16 @@ enum status registry_next_id(struct registry *registry, int64_t step_ms, char id
     return status;
 }
 
+enum status registry_reserve(struct registry *registry, int64_t step_ms, struct error *error)
+{
+    lock_acquire(&registry->lock);
+    bool there = find_or_add(registry, step_ms) != NULL;
+    lock_release(&registry->lock);
+    return there ? STATUS_OK
+                 : error_set(error, STATUS_NO_MEMORY,
+                             "could not publish a model: no room for a group");
+}
+
 enum status registry_publish(struct registry *registry, struct snapshot *snapshot,
                              struct error *error)
 {

@@ -241,12 +241,82 @@ static void growth_by_half_trains_once(void **state)
     scheduler_stop(scheduler);
 }
 
+/* Cancels the training that begins by itself. */
+static void cancel_training(struct scheduler *scheduler)
+{
+    static struct job_view jobs[JOBS_MAX];
+    struct scheduler_stats stats = {0};
+    struct error error = {0};
+    for (int i = 0; i < TRAININGS && !stats.training; i++) {
+        clock_sleep_ms(10);
+        scheduler_stats(scheduler, &stats);
+    }
+    assert_true(stats.training);
+    assert_true(job_list(services.jobs, jobs, JOBS_MAX) > 0);
+    assert_int_equal(job_cancel(services.jobs, jobs[0].id, &error), STATUS_OK);
+    for (int i = 0; i < TRAININGS && stats.training; i++) {
+        clock_sleep_ms(10);
+        scheduler_stats(scheduler, &stats);
+    }
+    assert_int_equal(stats.trained + stats.failed, 0);
+}
+
+/* A scheduler whose first training does not end by itself, and which has looked at its groups. */
+static struct scheduler *start_endless(void)
+{
+    const struct training_settings endless = {
+        .every_ms = EVERY_MS, .seconds = 600, .seed = 1, .first_delay_ms = 100};
+    waves_close(); /* a closed job table takes no more */
+    waves_open();
+    struct scheduler *scheduler = start();
+    scheduler_configure(scheduler, &endless);
+    return scheduler;
+}
+
+static void expect_turns(struct scheduler *scheduler)
+{
+    for (int i = 0; i < 2; i++) {
+        cancel_training(scheduler);
+        store_more();
+        expect_rest(scheduler, 0);
+        store_more();
+        atomic_fetch_add(&monotonic_ms, AFTER_MS);
+    }
+    cancel_training(scheduler);
+}
+
+/* Whoever cancels a training does not want the same one two seconds later: its turn comes when the
+ * interval has gone by. */
+static void a_cancelled_first_training_waits_for_its_turn(void **state)
+{
+    (void)state;
+    struct scheduler *scheduler = start_endless();
+    expect_turns(scheduler);
+    scheduler_stop(scheduler);
+    waves_close();
+    waves_open();
+}
+
+static void a_cancelled_training_waits_for_its_turn(void **state)
+{
+    (void)state;
+    struct scheduler *scheduler = start_endless();
+    store_more();
+    clock_sleep_ms(LOOK_MS); /* it has met the model's group */
+    store_more();
+    atomic_fetch_add(&monotonic_ms, AFTER_MS);
+    expect_turns(scheduler);
+    scheduler_stop(scheduler);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_cancelled_first_training_waits_for_its_turn),
         cmocka_unit_test(a_wall_clock_that_jumps_trains_nothing),
         cmocka_unit_test(a_start_at_another_time_trains_once),
         cmocka_unit_test(growth_by_half_trains_once),
+        cmocka_unit_test(a_cancelled_training_waits_for_its_turn),
     };
     return cmocka_run_group_tests(tests, open_clocks, close_clocks);
 }
