@@ -439,10 +439,11 @@ static enum status change_add_to(struct write_batch *batch, uint32_t id, struct 
     if (!id_exists(batch->storage, id)) {
         return error_set(error, STATUS_NOT_FOUND, "there is no series %u", id);
     }
-    if (change_add(batch, out, error) == STATUS_OK) {
-        (*out)->id = id;
+    if (change_add(batch, out, error) != STATUS_OK) {
+        return error->status;
     }
-    return error->status;
+    (*out)->id = id;
+    return STATUS_OK;
 }
 
 enum status write_batch_settings(struct write_batch *batch, uint32_t id,
