@@ -31,8 +31,8 @@ struct storage_driver {
     const char *scheme; /* "sqlite" of sqlite:DIRECTORY */
     size_t entry_bytes; /* of its struct, which begins with struct series_entry */
 
-    /* Fills storage->state, the directory and the names with what is stored at `path`. On failure
-     * everything is released again. */
+    /* Fills storage->state, the directory, the names and aged_ms with what is stored at `path`. On
+     * failure everything is released again. */
     enum status (*open)(struct storage *storage, const char *path, struct error *error);
     /* No reader is open. Frees the state; entries are freed by the door (entry_release, then free).
      */
@@ -52,7 +52,9 @@ struct storage_driver {
                            struct error *error);
 
     /* Drops points older than each series' retention at `now_ms`, a slice of the series a call,
-     * round and round; `more` is false where the round is complete. */
+     * round and round; `more` is false where the round is complete. Then storage->aged_ms is
+     * `now_ms`, or was within HOLD_NOTE_MS of it before, and will be so after the next open; not so
+     * where no series was ever there, or nothing can be written. */
     enum status (*retain)(struct storage *storage, int64_t now_ms, bool *more, struct error *error);
 
     /* After STATUS_IO or STATUS_NO_SPACE: tries whether writing works again, with fresh handles

@@ -355,6 +355,7 @@ static enum status memory_retain(struct storage *storage, int64_t now_ms, bool *
         storage->counters.points -= gone;
     }
     lock_release(&storage->lock);
+    storage->aged_ms = now_ms;
     return STATUS_OK;
 }
 

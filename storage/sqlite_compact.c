@@ -15,8 +15,10 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "storage/hold.h"
 
 #include <sqlite3.h>
+#include <stdio.h>
 
 enum {
     FLUSH_SERIES_MAX = 16384, /* chosen for one transaction */
@@ -317,6 +319,29 @@ static enum status vintages_expire(struct sqlite_state *state, int64_t now_ms, b
     return sqlite_end(state, error);
 }
 
+/* The clock that a complete round went by, for the next start (hold.h). A full disk has no room for
+ * it. */
+static enum status aged_note(struct storage *storage, int64_t now_ms, struct error *error)
+{
+    struct sqlite_state *state = storage->state;
+    int64_t since_ms = now_ms - storage->aged_ms;
+    lock_acquire(&storage->lock);
+    bool writable = storage->counters.writable;
+    lock_release(&storage->lock);
+    bool empty = storage->directory.last_id == 0; /* and then nothing is held */
+    if (empty || !writable || (since_ms < HOLD_NOTE_MS && since_ms > -HOLD_NOTE_MS)) {
+        return STATUS_OK;
+    }
+    char text[24];
+    int length = snprintf(text, sizeof text, "%lld", (long long)now_ms);
+    sqlite3_bind_text(state->statements[SQL_AGED_PUT], 1, text, length, SQLITE_STATIC);
+    if (sqlite_run(state, SQL_AGED_PUT, "note the round of retention", error) != STATUS_OK) {
+        return error->status;
+    }
+    storage->aged_ms = now_ms;
+    return STATUS_OK;
+}
+
 enum status sqlite_retain(struct storage *storage, int64_t now_ms, bool *more, struct error *error)
 {
     struct sqlite_state *state = storage->state;
@@ -353,5 +378,5 @@ enum status sqlite_retain(struct storage *storage, int64_t now_ms, bool *more, s
     bool vintages = false;
     enum status status = vintages_expire(state, now_ms, &vintages, error);
     *more = *more || vintages;
-    return status;
+    return status == STATUS_OK && !*more ? aged_note(storage, now_ms, error) : status;
 }

@@ -18,6 +18,9 @@
 
 enum { WARM_MS = 60 };
 
+/* Times beyond it are none that points may have (writer.h), and no sum with one overflows. */
+#define AGED_MS_MAX (INT64_C(1) << 62)
+
 /* ---------------------------------------------------------------- series */
 
 static bool column_has(struct sqlite3_stmt *statement, int column)
@@ -301,6 +304,15 @@ static enum status chunk_count_read(struct sqlite_state *state, struct sqlite3_s
     return STATUS_OK;
 }
 
+static enum status aged_read(struct sqlite_state *state, struct sqlite3_stmt *statement,
+                             struct error *error)
+{
+    (void)error;
+    int64_t aged_ms = sqlite3_column_int64(statement, 0);
+    state->storage->aged_ms = aged_ms > 0 && aged_ms < AGED_MS_MAX ? aged_ms : 0;
+    return STATUS_OK;
+}
+
 static void warm_all(struct sqlite_state *state)
 {
     struct storage *storage = state->storage;
@@ -339,6 +351,7 @@ enum status sqlite_load(struct sqlite_state *state, struct error *error)
     sqlite_settle(state, NULL);
     status =
         status != STATUS_OK ? status : each_row(state, SQL_CHUNK_COUNT, chunk_count_read, error);
+    status = status != STATUS_OK ? status : each_row(state, SQL_AGED_READ, aged_read, error);
     state->trashing = true; /* to be looked at by the first slice */
     if (status == STATUS_OK) {
         warm_all(state);

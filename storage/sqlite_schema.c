@@ -6,7 +6,8 @@
  * - chunk: points, compressed; chunk.h describes the blob. Rows with id < 0 are the open chunk of
  *   series -id, with its statistics in `state`; other rows are full chunks
  * - journal: what was acknowledged and is in no chunk yet; journal.h describes the blob
- * - record: small JSON documents by kind and key
+ * - record: small JSON documents by kind and key; of the driver itself: clock/aged, the wall clock
+ *   of the last round of retention, known to an hour, and probe/write, whether writing works
  * - vintage: forecasts as they were issued, by series and instant; opaque here
  * - excluded: spans of a series that are not to be learned from, half-open
  * - downsampled: up to where old points were replaced, by series and step
@@ -86,6 +87,8 @@ static const char *const statement_texts[SQL_STATEMENTS] = {
                         " integer, kind, retention_ms, time_zone FROM series ORDER BY id",
     [SQL_SERIES_LAST_ID] = "SELECT seq FROM sqlite_sequence WHERE name = 'series'",
     [SQL_RECORD_PUT] = "INSERT OR REPLACE INTO record(kind, key, json) VALUES(?1, ?2, ?3)",
+    [SQL_AGED_PUT] = "INSERT OR REPLACE INTO record(kind, key, json) VALUES('clock', 'aged', ?1)",
+    [SQL_AGED_READ] = "SELECT json FROM record WHERE kind = 'clock' AND key = 'aged'",
     [SQL_RECORD_DELETE] = "DELETE FROM record WHERE kind = ?1 AND key = ?2",
     [SQL_VINTAGE_PUT] = "INSERT OR REPLACE INTO vintage(series, issued_ms, expires_ms, crc, data)"
                         " VALUES(?1, ?2, ?3, ?4, ?5)",

@@ -43,6 +43,10 @@ struct storage {
     struct series_directory directory; /* guarded by lock, and what its entries hold */
     struct storage_counters counters;  /* guarded by lock */
 
+    /* The wall clock of the last complete round of retention, known to an hour (hold.h); 0: not
+     * known. Writer thread only, and the driver's. */
+    int64_t aged_ms;
+
     struct batch_pool pool;
 
     /* Tests: the nth driver call from now on fails (see storage_fault_set). Writer thread only. */

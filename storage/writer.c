@@ -24,6 +24,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "storage/batch.h"
+#include "storage/hold.h"
 #include "storage/store.h"
 
 #include <pthread.h>
@@ -36,8 +37,6 @@ enum {
     GROUP_BATCHES_MAX = 4096,
     TICK_MS = 1000,
     RETAIN_EVERY_MS = 60000,
-    JUMP_MS = 60000,  /* what the wall clock may differ by between two rounds of retention */
-    HOLD_MS = 600000, /* how long nothing is removed after it jumped ahead */
 };
 
 struct writer {
@@ -45,10 +44,10 @@ struct writer {
     size_t queue_max, queue_bytes_max;
     pthread_t thread;
     struct write_group group; /* writer thread only */
-    int64_t retain_due_ns;    /* writer thread only, as the next two */
-    int64_t wall_offset_ms;   /* wall clock less monotonic clock, when retention was last due */
-    bool more;                /* maintenance has more to do */
-    bool downsampling;        /* retention's round is done, this one's is not */
+    struct hold hold;         /* writer thread only, as the next four */
+    int64_t retain_due_ns;
+    bool more;         /* maintenance has more to do */
+    bool downsampling; /* retention's round is done, this one's is not */
     bool was_full;
     bool stepped;
 
@@ -239,39 +238,21 @@ static bool store_tidies(struct writer *writer)
     return writable || full;
 }
 
-/* A wall clock that was set ahead would make everything look old. So nothing is removed for a
- * while: either it is set right again, or somebody meant it. */
-static bool clock_holds(struct writer *writer, int64_t now_ns)
-{
-    int64_t offset_ms = clock_wall_ms() - now_ns / 1000000;
-    int64_t jump_ms = writer->wall_offset_ms == 0 ? 0 : offset_ms - writer->wall_offset_ms;
-    writer->wall_offset_ms = offset_ms;
-    if (jump_ms < JUMP_MS && jump_ms > -JUMP_MS) {
-        return false;
-    }
-    bool ahead = jump_ms > 0;
-    log_warning("writer", "the clock was set", "jump_ms=%lld retention=%s", (long long)jump_ms,
-                ahead ? "held" : "goes on");
-    writer->retain_due_ns = ahead ? now_ns + HOLD_MS * INT64_C(1000000) : writer->retain_due_ns;
-    return ahead;
-}
-
 /* A slice of what age does to points: retention first, then downsampling; true where there is more.
  */
-static bool age(struct writer *writer)
+static bool age(struct writer *writer, int64_t now_ms)
 {
     struct error error = {0};
     bool more = false;
     if (!writer->downsampling &&
-        store_retain(writer->storage, clock_wall_ms(), &more, &error) != STATUS_OK) {
+        store_retain(writer->storage, now_ms, &more, &error) != STATUS_OK) {
         log_error("writer", "retention failed", "error=\"%s\"", error.text);
         return false;
     }
     if (more || !store_writable(writer->storage)) {
         return more;
     }
-    if (store_downsample(writer->storage, clock_wall_ms(), DRIVER_SLICE, &more, &error) !=
-        STATUS_OK) {
+    if (store_downsample(writer->storage, now_ms, DRIVER_SLICE, &more, &error) != STATUS_OK) {
         log_error("writer", "downsampling failed", "error=\"%s\"", error.text);
         more = false;
     }
@@ -291,9 +272,9 @@ static bool maintain(struct writer *writer)
         log_error("writer", "compaction failed", "error=\"%s\"", error.text);
         return false;
     }
-    int64_t now = clock_monotonic_ns();
-    if (now >= writer->retain_due_ns && !clock_holds(writer, now)) {
-        retain_more = age(writer);
+    int64_t now = clock_monotonic_ns(), now_ms = 0;
+    if (now >= writer->retain_due_ns && hold_allows(&writer->hold, &now_ms)) {
+        retain_more = age(writer, now_ms);
         if (!retain_more) {
             writer->retain_due_ns = now + RETAIN_EVERY_MS * INT64_C(1000000);
         }
@@ -316,10 +297,29 @@ static enum status compact_in_time(struct writer *writer, int64_t until_ns, stru
     return store_compact(writer->storage, DRIVER_ALL, &more, error);
 }
 
+/* All that age does, as far as the time goes; nothing while the clock is not believed. */
+static enum status age_in_time(struct writer *writer, int64_t until_ns, struct error *error)
+{
+    struct storage *storage = writer->storage;
+    int64_t now_ms = 0;
+    bool more = true;
+    while (more && clock_monotonic_ns() < until_ns && hold_allows(&writer->hold, &now_ms)) {
+        if (store_retain(storage, now_ms, &more, error) != STATUS_OK) {
+            return error->status;
+        }
+    }
+    more = true;
+    while (more && clock_monotonic_ns() < until_ns && hold_allows(&writer->hold, &now_ms)) {
+        if (store_downsample(storage, now_ms, DRIVER_ALL, &more, error) != STATUS_OK) {
+            return error->status;
+        }
+    }
+    return STATUS_OK;
+}
+
 static void compact_all(struct writer *writer, uint64_t ticket, int64_t until_ns)
 {
     struct error error = {0};
-    bool more = false;
     enum status status = STATUS_OK;
     if (!store_writable(writer->storage)) {
         status = store_recover(writer->storage, &error);
@@ -327,18 +327,9 @@ static void compact_all(struct writer *writer, uint64_t ticket, int64_t until_ns
     if (status == STATUS_OK || status == STATUS_NO_SPACE) { /* it may be what makes room */
         status = compact_in_time(writer, until_ns, &error);
     }
-    do {
-        more = false;
-        if (status == STATUS_OK && clock_monotonic_ns() < until_ns) {
-            status = store_retain(writer->storage, clock_wall_ms(), &more, &error);
-        }
-    } while (more);
-    do {
-        more = false;
-        if (status == STATUS_OK && clock_monotonic_ns() < until_ns) {
-            status = store_downsample(writer->storage, clock_wall_ms(), DRIVER_ALL, &more, &error);
-        }
-    } while (more);
+    if (status == STATUS_OK) {
+        status = age_in_time(writer, until_ns, &error);
+    }
     error.status = status;
     lock_acquire(&writer->lock);
     writer->compact_done = ticket;
@@ -610,6 +601,7 @@ enum status writer_start(struct storage *storage, const struct writer_options *o
         return error_set(error, STATUS_NO_MEMORY, "could not allocate the writer");
     }
     writer->storage = storage;
+    hold_start(&writer->hold, storage);
     writer->queue_max = options->queue_max == 0 ? QUEUE_MAX : options->queue_max;
     writer->queue_bytes_max =
         options->queue_bytes_max == 0 ? QUEUE_BYTES_MAX : options->queue_bytes_max;

@@ -127,8 +127,8 @@ enum status writer_submit_background_take(struct writer *writer, struct write_ba
 enum status writer_write_take(struct writer *writer, struct write_batch *batch,
                               struct write_result *result, struct error *error) MUST_USE;
 
-/* Compaction of everything now waiting in the journal, and a checkpoint; blocks. For import,
- * benches. */
+/* Compaction of everything now waiting in the journal, what age does to points (nothing where the
+ * wall clock is not believed: hold.h), and a checkpoint; blocks. For import, benches. */
 enum status writer_compact(struct writer *writer, struct error *error) MUST_USE;
 
 /* The same as far as it goes until a moment of the monotonic clock, or a few tens of milliseconds

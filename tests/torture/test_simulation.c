@@ -147,8 +147,8 @@ static void a_minute_passes(struct history *history, int64_t wall_ms)
     }
 }
 
-/* Set ahead by a year and back again within ten minutes: nothing is removed. Where it stays, the
- * operator meant it. */
+/* Set ahead by a year and back again within ten minutes: nothing is removed, be it by a compaction
+ * or by one after a restart. Where it stays, the operator meant it. */
 static void a_clock_set_ahead_removes_nothing_at_once(void **state)
 {
     struct history history;
@@ -170,6 +170,12 @@ static void a_clock_set_ahead_removes_nothing_at_once(void **state)
         a_minute_passes(&history, right_ms + 365 * DAY_MS + minute * 61000);
         assert_int_equal(points_of(&history), points);
     }
+    assert_int_equal(writer_compact(history.writer, &error), STATUS_OK);
+    assert_int_equal(points_of(&history), points);
+    history_close(&history);
+    assert_true(history_open(&history, &error));
+    assert_int_equal(writer_compact(history.writer, &error), STATUS_OK);
+    assert_int_equal(points_of(&history), points);
     a_minute_passes(&history, right_ms); /* back: nothing special, and nothing lost */
     a_minute_passes(&history, 0);
     a_minute_passes(&history, right_ms);
