@@ -163,10 +163,15 @@ static size_t by_origin(const struct evaluation *evaluation, const double *own, 
     return origins;
 }
 
-/* Skill, and whether it is enough. */
+/* Skill over one rival, and whether it is enough. */
+struct weighing {
+    struct skill skill;
+    size_t origins; /* where the skill's units are places: how many origins these have; else 0 */
+    bool enough;
+};
+
 static enum status weigh(const struct evaluation *evaluation, const double *own,
-                         const double *rival, struct skill *skill, bool *enough,
-                         struct error *error)
+                         const double *rival, struct weighing *out, struct error *error)
 {
     size_t count = evaluation->count;
     double *memory = mem_array(2 * (count + 1), sizeof(double));
@@ -179,13 +184,16 @@ static enum status weigh(const struct evaluation *evaluation, const double *own,
     double *sums[2] = {memory, memory + count + 1};
     size_t origins = by_origin(evaluation, own, rival, sums, times);
     double errors = ERRORS;
+    struct skill *skill = &out->skill;
+    out->origins = 0;
     skill_of(sums[0], sums[1], origins, skill);
     if (origins < ORIGINS_MIN && count > origins) {
         skill_of(own, rival, count, skill);
         errors = ERRORS_BY_PLACE;
+        out->origins = origins;
     }
-    *enough = isnan(skill->error) ? skill->value >= SKILL_ALONE
-                                  : skill->value > 0.0 && skill->value > errors * skill->error;
+    out->enough = isnan(skill->error) ? skill->value >= SKILL_ALONE
+                                      : skill->value > 0.0 && skill->value > errors * skill->error;
     mem_free(memory);
     mem_free(times);
     return STATUS_OK;
@@ -194,7 +202,7 @@ static enum status weigh(const struct evaluation *evaluation, const double *own,
 /* ---------------------------------------------------------------- verdict */
 
 struct verdict {
-    bool over_baseline, over_champion;
+    struct weighing over_baseline, over_champion;
     const char *baseline;
 };
 
@@ -211,27 +219,43 @@ static const char *print_skill(const struct skill *skill, char text[SKILL_TEXT])
     return text;
 }
 
+#define UNITS_TEXT 96
+
+/* "8 origins", or what stood for them where they were too few. */
+static const char *print_units(const struct weighing *weighing, char text[UNITS_TEXT])
+{
+    size_t units = weighing->skill.units, origins = weighing->origins;
+    const char *some = (origins > 0 ? origins : units) == 1 ? "" : "s";
+    if (origins > 0) {
+        snprintf(text, UNITS_TEXT, "%zu forecasts at %zu origin%s, twice the error needed", units,
+                 origins, some);
+    } else {
+        snprintf(text, UNITS_TEXT, "%zu origin%s", units, some);
+    }
+    return text;
+}
+
 static void say(const struct verdict *verdict, struct gate_result *result)
 {
-    const struct skill *base = &result->over_baseline, *champion = &result->over_champion;
-    bool failed_base = !verdict->over_baseline;
-    const struct skill *skill = failed_base ? base : champion;
+    const struct weighing *base = &verdict->over_baseline, *champion = &verdict->over_champion;
+    bool failed_base = !base->enough;
+    const struct weighing *failed = failed_base ? base : champion;
     char *reason = result->reason;
-    char one[SKILL_TEXT], other[SKILL_TEXT];
+    char one[SKILL_TEXT], other[SKILL_TEXT], units[UNITS_TEXT];
     size_t room = sizeof(result->reason);
-    if (result->promote && isnan(champion->value)) {
-        snprintf(reason, room, "skill %s over %s on %zu origin%s, no champion; wQL %.4g",
-                 print_skill(base, one), verdict->baseline, base->units, base->units > 1 ? "s" : "",
+    if (result->promote && isnan(result->over_champion.value)) {
+        snprintf(reason, room, "skill %s over %s on %s, no champion; wQL %.4g",
+                 print_skill(&base->skill, one), verdict->baseline, print_units(base, units),
                  result->challenger);
     } else if (result->promote) {
-        snprintf(reason, room, "skill %s over the champion, %s over %s, on %zu origin%s; wQL %.4g",
-                 print_skill(champion, one), print_skill(base, other), verdict->baseline,
-                 base->units, base->units > 1 ? "s" : "", result->challenger);
+        snprintf(reason, room, "skill %s over the champion, %s over %s, on %s; wQL %.4g",
+                 print_skill(&champion->skill, one), print_skill(&base->skill, other),
+                 verdict->baseline, print_units(base, units), result->challenger);
     } else {
-        snprintf(reason, room, "no skill over %s%s: %s on %zu origin%s; wQL %.4g against %.4g",
+        snprintf(reason, room, "no skill over %s%s: %s on %s; wQL %.4g against %.4g",
                  failed_base ? "the baseline " : "the champion",
-                 failed_base ? verdict->baseline : "", print_skill(skill, one), skill->units,
-                 skill->units > 1 ? "s" : "", result->challenger,
+                 failed_base ? verdict->baseline : "", print_skill(&failed->skill, one),
+                 print_units(failed, units), result->challenger,
                  failed_base ? result->baseline : result->champion);
     }
 }
@@ -242,22 +266,21 @@ static enum status judge_baselines(struct judging *judging, const struct losses 
 {
     enum status status = STATUS_OK;
     result->baseline = (double)NAN;
-    verdict->over_baseline = true;
+    verdict->over_baseline.enough = true;
     /* Those that would serve instead: the seasonal drift is a member of blends only. */
     for (int b = 0; b < BASELINE_SEASONAL_DRIFT && status == STATUS_OK; b++) {
-        struct skill skill;
-        bool enough = false;
+        struct weighing weighing;
         other->points = 0;
         other->wql = 0.0;
         status = losses_of_baseline(judging, (enum baseline)b, other, error);
         if (status != STATUS_OK) {
             return status;
         }
-        status = weigh(&judging->evaluation, own->values, other->values, &skill, &enough, error);
-        if (status == STATUS_OK && !(skill.value >= result->over_baseline.value)) {
-            result->over_baseline = skill; /* the strongest so far */
+        status = weigh(&judging->evaluation, own->values, other->values, &weighing, error);
+        if (status == STATUS_OK && !(weighing.skill.value >= result->over_baseline.value)) {
+            result->over_baseline = weighing.skill; /* the strongest so far */
             result->baseline = other->wql;
-            verdict->over_baseline = enough;
+            verdict->over_baseline = weighing;
             verdict->baseline = baseline_name((enum baseline)b);
         }
     }
@@ -269,7 +292,7 @@ static enum status judge(struct judging *judging, const struct snapshot *champio
                          struct error *error)
 {
     struct losses *own = &own_and_other[0], *other = &own_and_other[1];
-    struct verdict verdict = {.over_champion = true, .baseline = "none"};
+    struct verdict verdict = {.over_champion = {.enough = true}, .baseline = "none"};
     losses_of_model(judging, own);
     result->challenger = own->wql;
     result->points = own->points;
@@ -290,11 +313,13 @@ static enum status judge(struct judging *judging, const struct snapshot *champio
         if (status == STATUS_OK) {
             losses_of_model(judging, other);
             result->champion = other->wql;
-            status = weigh(&judging->evaluation, own->values, other->values, &result->over_champion,
-                           &verdict.over_champion, error);
+            status = weigh(&judging->evaluation, own->values, other->values, &verdict.over_champion,
+                           error);
+            result->over_champion = verdict.over_champion.skill;
         }
     }
-    result->promote = status == STATUS_OK && verdict.over_baseline && verdict.over_champion;
+    result->promote =
+        status == STATUS_OK && verdict.over_baseline.enough && verdict.over_champion.enough;
     say(&verdict, result);
     return status;
 }

@@ -125,10 +125,30 @@ static void next_to_nothing_decides_nothing(UNUSED void **state)
     assert_close(with.over_baseline.error, without.over_baseline.error, 0.01);
 }
 
+/* The reason says what was counted, and what was asked of it. */
+static void a_reason_tells_forecasts_from_origins(UNUSED void **state)
+{
+    enum { FEW = 8 };
+    struct error error = {0};
+    struct gate_result gate;
+    struct snapshot *snapshot = hardly_trained(FEW);
+    struct gate_request request = {snapshot, NULL, series, FEW, NULL};
+    int64_t end_ms = series[0].start_ms + LENGTH * HOUR;
+    snapshot->record.window_end_ms = end_ms - HORIZON * HOUR;
+    assert_ok(model_gate(&request, &gate, &error));
+    assert_non_null(strstr(gate.reason, " on 8 forecasts at 1 origin, twice the error needed;"));
+    snapshot->record.window_end_ms = end_ms - 6 * HORIZON * HOUR;
+    assert_ok(model_gate(&request, &gate, &error));
+    assert_non_null(strstr(gate.reason, " origins;"));
+    assert_null(strstr(gate.reason, "forecasts"));
+    snapshot_release(snapshot);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(stops_soon_after_any_moment),
-                                       cmocka_unit_test(next_to_nothing_decides_nothing)};
+                                       cmocka_unit_test(next_to_nothing_decides_nothing),
+                                       cmocka_unit_test(a_reason_tells_forecasts_from_origins)};
     make_series();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
