@@ -23,20 +23,30 @@ struct guard {
     const struct config *config;
     struct access *access;
     struct audit *audit;
-    struct stat seen; /* of the file of tokens, when it was read */
+    struct stat seen;   /* of the file of tokens, when it was read */
+    struct error wrong; /* why that failed; STATUS_OK: it did not */
 };
 
-/* What was read before stays where this fails. */
+/* Zeros where there is no file, or it cannot be looked at. */
+static void look_at_tokens(const struct guard *guard, struct stat *about)
+{
+    if (stat(guard->config->tokens, about) != 0) {
+        memset(about, 0, sizeof(*about));
+    }
+}
+
+/* What was read before stays where this fails. The look comes first, so that the next one sees what
+ * has changed since. */
 static enum status read_tokens(struct guard *guard, struct error *error)
 {
     struct token_list tokens;
     const char *path = guard->config->tokens;
-    if (stat(path, &guard->seen) != 0) {
-        memset(&guard->seen, 0, sizeof(guard->seen));
-    }
+    look_at_tokens(guard, &guard->seen);
     if (token_file_read(path, &tokens, error) != STATUS_OK) {
+        guard->wrong = *error;
         return error->status;
     }
+    guard->wrong = (struct error){0};
     if (tokens.count == 0) {
         log_warning("guard", "there is no token: nobody gets in", "file=%s", QUOTED(path));
     }
@@ -101,31 +111,41 @@ struct audit *guard_audit(const struct guard *guard)
 
 /* ---------------------------------------------------------------- while running */
 
+static bool same_moment(const struct timespec *one, const struct timespec *other)
+{
+    return one->tv_sec == other->tv_sec && one->tv_nsec == other->tv_nsec;
+}
+
+/* Mode and owner decide, too, whether the file can be read and is believed. */
 static bool tokens_changed(const struct guard *guard)
 {
     struct stat now;
     const struct stat *seen = &guard->seen;
-    return stat(guard->config->tokens, &now) == 0 &&
-           (now.st_ino != seen->st_ino || now.st_size != seen->st_size ||
-            now.st_mtim.tv_sec != seen->st_mtim.tv_sec ||
-            now.st_mtim.tv_nsec != seen->st_mtim.tv_nsec);
+    look_at_tokens(guard, &now);
+    return now.st_dev != seen->st_dev || now.st_ino != seen->st_ino ||
+           now.st_size != seen->st_size || now.st_mode != seen->st_mode ||
+           now.st_uid != seen->st_uid || now.st_gid != seen->st_gid ||
+           !same_moment(&now.st_mtim, &seen->st_mtim) || !same_moment(&now.st_ctim, &seen->st_ctim);
 }
 
-static bool try_tokens(struct guard *guard)
+static void say_not_read(const struct error *error)
 {
-    struct error error = {0};
-    if (read_tokens(guard, &error) == STATUS_OK) {
-        return true;
-    }
-    log_error("guard", "tokens not read again", "reason=%s", QUOTED(error.text));
-    return false;
+    log_error("guard", "tokens not read again", "reason=%s", QUOTED(error->text));
 }
 
+/* What failed is tried each time, changed or not: memory, descriptors or the disk may be there
+ * again, and until then a token that was revoked still holds. The same reason is said once. */
 void guard_tick(struct guard *guard)
 {
-    if (guard->access != NULL && tokens_changed(guard)) {
-        bool fine = try_tokens(guard);
-        audit_event(guard->audit, "tokens", fine ? "read again" : "kept what was in use");
+    struct error error = {0}, before = guard->wrong;
+    if (guard->access == NULL || (before.status == STATUS_OK && !tokens_changed(guard))) {
+        return;
+    }
+    if (read_tokens(guard, &error) == STATUS_OK) {
+        audit_event(guard->audit, "tokens", "read again");
+    } else if (strcmp(error.text, before.text) != 0) {
+        say_not_read(&error);
+        audit_event(guard->audit, "tokens", "kept what was in use");
     }
 }
 
@@ -133,7 +153,11 @@ void guard_reload(struct guard *guard)
 {
     const struct config *config = guard->config;
     struct error error = {0};
-    bool fine = guard->access == NULL || try_tokens(guard);
+    bool fine = true;
+    if (guard->access != NULL && read_tokens(guard, &error) != STATUS_OK) {
+        say_not_read(&error);
+        fine = false;
+    }
     if (config->tls_cert[0] != '\0') {
         if (read_certificate(config, &error) == STATUS_OK) {
             log_info("guard", "certificate read again", "file=%s", QUOTED(config->tls_cert));

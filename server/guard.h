@@ -3,7 +3,8 @@
  *
  * At the start a file that makes no sense stops the daemon, named by its option. Later on, what was
  * in use stays in use and the log says so. The file of tokens is looked at every second, so that
- * one that was revoked is out soon; certificate and audit log are opened again on SIGHUP.
+ * one that was revoked is out soon, and as often read until that works; certificate and audit log
+ * are opened again on SIGHUP.
  */
 #ifndef SERVER_GUARD_H
 #define SERVER_GUARD_H
