@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
+#include <netinet/in.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -105,33 +106,35 @@ struct attempt {
     const char *who, *method;
 };
 
-static void describe(const struct api_request *request, int fd, struct attempt *attempt)
+static void describe(const struct api_request *request, const struct sockaddr *peer,
+                     struct attempt *attempt)
 {
     static const char *const methods[] = {"GET", "HEAD", "POST", "PATCH", "DELETE", "other"};
-    struct sockaddr_storage peer;
-    socklen_t length = sizeof(peer);
     memcpy(attempt->address, "-", 2);
     attempt->who = request->caller.known ? request->caller.name : "-";
     attempt->method = methods[request->method];
-    if (getpeername(fd, (struct sockaddr *)&peer, &length) == 0) {
-        getnameinfo((struct sockaddr *)&peer, length, attempt->address, sizeof(attempt->address),
-                    NULL, 0, NI_NUMERICHOST);
+    if (peer != NULL) {
+        size_t length =
+            peer->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
+        getnameinfo(peer, (socklen_t)length, attempt->address, sizeof(attempt->address), NULL, 0,
+                    NI_NUMERICHOST);
     }
 }
 
-void audit_refusal(const struct api_request *request, int status, int fd)
+void audit_refusal(const struct api_request *request, int status, const struct sockaddr *peer)
 {
     struct attempt attempt;
-    describe(request, fd, &attempt);
+    describe(request, peer, &attempt);
     log_warning("audit", "refused", "who=%s address=%s method=%s target=%s result=%d", attempt.who,
                 attempt.address, attempt.method, QUOTED(request->path), status);
 }
 
-void audit_request(struct audit *audit, const struct api_request *request, int status, int fd)
+void audit_request(struct audit *audit, const struct api_request *request, int status,
+                   const struct sockaddr *peer)
 {
     struct attempt attempt;
     struct text line;
-    describe(request, fd, &attempt);
+    describe(request, peer, &attempt);
     begin_line(&line);
     text_add_format(&line, " event=admin who=%s address=%s method=%s target=%s result=%d",
                     attempt.who, attempt.address, attempt.method, QUOTED(request->path), status);

@@ -14,6 +14,7 @@
 #include "api/api.h"
 
 struct audit;
+struct sockaddr;
 
 /* `path` empty: standard error. STATUS_IO names the file. */
 enum status audit_open(const char *path, struct audit **out, struct error *error) MUST_USE;
@@ -22,11 +23,12 @@ void audit_close(struct audit *audit); /* NULL is fine */
 /* Opens the file anew, after it was moved away; goes on with the old one where that fails. */
 enum status audit_reopen(struct audit *audit, struct error *error) MUST_USE;
 
-/* A request that was answered with `status`; `fd` is its socket. */
-void audit_request(struct audit *audit, const struct api_request *request, int status, int fd);
+/* A request that ended with `status`; `peer` is who was connected, NULL where nobody knows. */
+void audit_request(struct audit *audit, const struct api_request *request, int status,
+                   const struct sockaddr *peer);
 
 /* One that nobody was let in with: 401, 403, or a head that was not looked at any further. */
-void audit_refusal(const struct api_request *request, int status, int fd);
+void audit_refusal(const struct api_request *request, int status, const struct sockaddr *peer);
 
 /* Something that the daemon itself did at an administrator's word: "reload", "configuration read
  * again". */

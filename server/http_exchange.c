@@ -46,6 +46,7 @@
 #define FAST_ACTIVE_MAX 64
 #define FAST_BYTES      ((size_t)4 << 10)
 #define TURN_BYTES      ((size_t)8 << 10) /* larger bodies are read in turns */
+#define NO_ANSWER       499               /* its client has left, and nothing came of it */
 #define BODY_KEEP_BYTES                                                                            \
     ((size_t)256 << 10)                       /* a buffer up to this stays with its connection ... \
                                                */
@@ -128,6 +129,7 @@ static int answer(struct exchange *exchange)
     struct MHD_Response *out;
     CHECK(response->status >= 100);
     hold_answer(exchange);
+    exchange->status = response->status;
     if (response->body == NULL || response->body_static) {
         out = MHD_create_response_from_buffer(response->body_length, response->body,
                                               MHD_RESPMEM_PERSISTENT);
@@ -156,7 +158,6 @@ static int answer(struct exchange *exchange)
     set_waits(exchange, false);
     end_turn(exchange);
     set_phase(exchange, PHASE_WRITING, clock_monotonic_ns());
-    exchange->status = response->status;
     enum MHD_Result queued =
         MHD_queue_response(exchange->client->connection, (unsigned int)response->status, out);
     MHD_destroy_response(out);
@@ -270,6 +271,7 @@ static int dispatch(struct exchange *exchange)
 {
     struct http *http = exchange->http;
     set_waits(exchange, true);
+    exchange->dispatched = true;
     atomic_store_explicit(&exchange->handoff, HANDOFF_RUNNING, memory_order_relaxed);
     /* Reading a large body here is the fastest way while few wait, and makes everybody wait for all
      * the others' bodies when many do. */
@@ -330,6 +332,7 @@ struct exchange *exchange_head(struct client *client, const char *uri)
     exchange->uri[length] = '\0';
     exchange->started_ns = clock_monotonic_ns();
     exchange->status = 0;
+    exchange->dispatched = false;
     atomic_fetch_add(&exchange->http->active, 1); /* before begin() looks at `closing` */
     set_phase(exchange, PHASE_HEAD, exchange->started_ns);
     return exchange;
@@ -509,23 +512,44 @@ int exchange_step(struct exchange *exchange, const char *method, const char *ver
     return 0;
 }
 
+/* How the request ended; 0: nothing was asked of us. A client that leaves while a worker or the
+ * writer has its request gets no answer, but what it asked for was done: the library does not end
+ * a connection that is suspended, so the response is there. */
+static int outcome_of(const struct exchange *exchange)
+{
+    if (exchange->status != 0 || !exchange->dispatched) {
+        return exchange->status;
+    }
+    bool filled = atomic_load(&exchange->handoff) == HANDOFF_READY;
+    return filled ? exchange->response.status : NO_ANSWER;
+}
+
+/* The address is what the library had from accept(): a socket that was reset does not know it any
+ * more. */
+static void note_in_audit(const struct exchange *exchange, int status)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(exchange->client->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    const struct sockaddr *peer = info != NULL ? info->client_addr : NULL;
+    if (!exchange->asked || status == 401 || status == 403) {
+        audit_refusal(&exchange->request, status, peer);
+    } else {
+        audit_request(exchange->http->audit, &exchange->request, status, peer);
+    }
+}
+
 void exchange_end(struct exchange *exchange)
 {
     struct http *http = exchange->http;
+    int status = outcome_of(exchange);
     int64_t now_ns = clock_monotonic_ns();
     set_waits(exchange, false); /* the connection may have broken before its answer */
     end_turn(exchange);
-    if (exchange->status != 0) {
+    if (status != 0) {
         if (http->audit != NULL && api_is_audited(&exchange->request)) {
-            int fd = exchange->client->fd;
-            if (!exchange->asked || exchange->status == 401 || exchange->status == 403) {
-                audit_refusal(&exchange->request, exchange->status, fd);
-            } else {
-                audit_request(http->audit, &exchange->request, exchange->status, fd);
-            }
+            note_in_audit(exchange, status);
         }
-        api_observe(http->services, &exchange->request, exchange->status,
-                    now_ns - exchange->started_ns);
+        api_observe(http->services, &exchange->request, status, now_ns - exchange->started_ns);
     }
     http->answer_bytes -= exchange->answer_held;
     exchange->answer_held = 0;

@@ -52,17 +52,18 @@ struct exchange {
     bool asked;   /* the head was sound: api_begin has looked at it */
     bool expects; /* the client waits for 100 Continue */
     bool has_length;
+    bool dispatched;        /* it was complete, and api has begun to do what it asks */
     bool waits;             /* counted in the foreground: dispatched and not answered */
     uint64_t body_declared; /* Content-Length */
     uint64_t dropped;
-    struct turn turn; /* where the body is large */
+    struct turn turn;   /* where the body is large */
     size_t answer_held; /* counted in http->answer_bytes */
     char *body;
     size_t body_capacity;
     char *uri; /* inline_uri, or allocated where that is too short */
     size_t uri_capacity;
     char inline_uri[256];
-    int status; /* answered with; 0 = not yet */
+    int status; /* of the answer that was given, or tried; 0 = none yet */
     int64_t started_ns;
     _Atomic int handoff; /* shared with workers and the writer */
 };
@@ -86,7 +87,7 @@ struct http {
     size_t answer_bytes; /* of all answers that are being written; network thread only */
     atomic_size_t active, connections;
     atomic_size_t resuming; /* workers and the writer, within the library */
-    atomic_bool closing; /* no request begins any more: see http_stop */
+    atomic_bool closing;    /* no request begins any more: see http_stop */
     _Atomic uint64_t cut, refused_busy;
     struct turns turns;
     struct lock lock;

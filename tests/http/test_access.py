@@ -3,10 +3,12 @@
 SPDX-License-Identifier: Apache-2.0
 """
 import base64
+import json
 import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
 import time
@@ -275,6 +277,29 @@ def test_audit_log():
             assert re.fullmatch(r'time=\S+Z event=admin who=ops address=127\.0\.0\.1 method=DELETE target="[^" ]*" '
                                 r'result=40[04] request_id=\S+', lines[1]), lines[1]
             assert "who=reader" in guarded.daemon.log(), "a refused attempt is in the ordinary log"
+
+
+def test_audit_of_administrators_who_do_not_wait():
+    """Whose connection is reset while the request is with a worker or the writer, or just answered."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "audit")
+        with Guarded(f"log.audit={path}") as guarded:
+            names = {f"s{i}" for i in range(60)}
+            points = json.dumps([{"series": name, "value": 1} for name in names])
+            assert guarded.ask("writer", "POST", "/api/v1/points", points, **JSON).status == 200
+            for i, name in enumerate(sorted(names)):
+                with socket.create_connection(("127.0.0.1", guarded.daemon.port)) as link:
+                    link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    link.sendall(f"DELETE /api/v1/series/{name} HTTP/1.1\r\nHost: localhost\r\n"
+                                 f"Authorization: Bearer {guarded.token['ops']}\r\n\r\n".encode())
+                    time.sleep(i % 12 * 0.0002)
+            wait_until(lambda: guarded.ask("ops", "GET", "/api/v1/status").json["http"]["active"] == 1, "they never end")
+            left = {one["series"] for one in guarded.ask("ops", "GET", "/api/v1/series?limit=100").json["series"]}
+            with open(path, encoding="utf-8") as file:
+                noted = re.findall(r'who=ops address=127\.0\.0\.1 method=DELETE target="/api/v1/series/(\w+)" result=204 ',
+                                   file.read())
+            assert names - left, "all left before they were heard: this shows nothing"
+            assert sorted(noted) == sorted(names - left), (noted, left)
 
 
 def listens(port):
