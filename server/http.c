@@ -169,21 +169,20 @@ static bool has_unread(const struct client *client)
     return ioctl(client->fd, FIONREAD, &count) == 0 && count > 0;
 }
 
-static bool beyond_deadline(const struct client *client, int64_t now_ns)
+static bool too_old(const struct client *client, enum phase phase, int64_t age)
 {
-    int64_t since = atomic_load_explicit(&client->since_ns, memory_order_relaxed);
-    int64_t age = (now_ns - since) / SECOND_NS;
-    int64_t earned;
-    switch ((enum phase)atomic_load_explicit(&client->phase, memory_order_acquire)) {
+    /* Whoever sees bytes of a later request sees its moment afterwards. */
+    uint64_t received = atomic_load_explicit(&client->body_received, memory_order_acquire);
+    uint64_t to_send = atomic_load_explicit(&client->answer_bytes, memory_order_acquire);
+    switch (phase) {
     case PHASE_NEW:
     case PHASE_HEAD:
         return age >= HEAD_SECONDS;
     case PHASE_BODY:
-        earned = (int64_t)atomic_load(&client->body_received) / RATE_BYTES;
-        return age >= REQUEST_SECONDS || (age >= RATE_AFTER_SECONDS && earned < age);
+        return age >= REQUEST_SECONDS ||
+               (age >= RATE_AFTER_SECONDS && (int64_t)received / RATE_BYTES < age);
     case PHASE_WRITING:
-        earned = (int64_t)atomic_load(&client->answer_bytes) / RATE_BYTES;
-        return age >= REQUEST_SECONDS + earned;
+        return age >= REQUEST_SECONDS + (int64_t)to_send / RATE_BYTES;
     case PHASE_IDLE:
         /* A request that came just in time is not lost for its client. */
         return age >= IDLE_SECONDS && !has_unread(client);
@@ -191,6 +190,19 @@ static bool beyond_deadline(const struct client *client, int64_t now_ns)
         break;
     }
     return false;
+}
+
+/* The network thread goes on meanwhile: it stores the moment, then the phase. So the phase is
+ * loaded first, and with it comes its own moment or a later one; the other way round a head that
+ * has just begun could be as old as the silence before it. Where the moment has changed in the end,
+ * the client has moved on, and bytes may be those of its next request: the next sweep looks again.
+ */
+static bool beyond_deadline(const struct client *client, int64_t now_ns)
+{
+    enum phase phase = (enum phase)atomic_load_explicit(&client->phase, memory_order_acquire);
+    int64_t since_ns = atomic_load_explicit(&client->since_ns, memory_order_relaxed);
+    return too_old(client, phase, (now_ns - since_ns) / SECOND_NS) &&
+           atomic_load_explicit(&client->since_ns, memory_order_relaxed) == since_ns;
 }
 
 void http_linger(struct http *http, int fd)

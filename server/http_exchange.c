@@ -52,6 +52,7 @@
                                                */
 #define BODY_KEEP_ALL_BYTES ((size_t)8 << 20) /* ... while all buffers together are below this */
 
+/* The sweep loads them the other way round. */
 static void set_phase(struct exchange *exchange, enum phase phase, int64_t now_ns)
 {
     atomic_store_explicit(&exchange->client->since_ns, now_ns, memory_order_relaxed);
@@ -153,7 +154,7 @@ static int answer(struct exchange *exchange)
         MHD_add_response_header(out, "Connection", "close");
     }
     atomic_store_explicit(&exchange->client->answer_bytes, response->body_length,
-                          memory_order_relaxed);
+                          memory_order_release);
     response->body = NULL; /* the library's now */
     set_waits(exchange, false);
     end_turn(exchange);
@@ -372,7 +373,7 @@ static void prepare_request(struct exchange *exchange, const char *method, struc
     exchange->has_length = head->lengths == 1;
     exchange->body_declared = exchange->has_length ? strtoull(head->length, NULL, 10) : 0;
     exchange->expects = head->expect != NULL;
-    atomic_store_explicit(&exchange->client->body_received, 0, memory_order_relaxed);
+    atomic_store_explicit(&exchange->client->body_received, 0, memory_order_release);
 }
 
 static int begin_turn(struct exchange *exchange, int64_t now_ns)
