@@ -92,11 +92,12 @@ enum status http_listen(struct http *http, const struct http_options *options, s
                 setsockopt(http->listen_fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
                 bind(http->listen_fd, found->ai_addr, found->ai_addrlen) == 0 &&
                 listen(http->listen_fd, 1024) == 0;
+    int code = errno; /* before anything else is called */
     freeaddrinfo(found);
     if (!fine) {
         status = error_set(error, STATUS_IO, "could not listen on '%s': %s", options->listen,
-                           strerror(errno));
-        if (errno == EADDRINUSE) {
+                           strerror(code));
+        if (code == EADDRINUSE) {
             error_hint(error, "Another forecastd may be running; choose with --set %s=...", option);
         }
         return status;
