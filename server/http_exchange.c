@@ -197,8 +197,10 @@ static int answer_raw(struct exchange *exchange)
     }
     text_add_string(&head, "\r\n");
     if (head.failed == STATUS_OK) {
+        /* An answer to HEAD states the length of what it leaves out. */
+        bool bare = exchange->request.method == API_HEAD;
         struct iovec parts[2] = {{head.bytes, head.length},
-                                 {response->body, response->body_length}};
+                                 {response->body, bare ? 0 : response->body_length}};
         if (send_past_library(exchange, parts)) {
             http_linger(exchange->http, exchange->client->fd);
         }

@@ -175,6 +175,18 @@ def test_broken_requests_on_the_wire(daemon):
         assert daemon.get("/healthz").status == 200, case[:80]
 
 
+def test_a_refused_head_has_no_body(daemon):
+    host = b"Host: 127.0.0.1\r\n"
+    for rest in (b"", host + host, host + b"Content-Length: 5\r\nContent-Length: 6\r\n",
+                 host + b"Content-Length: 99999999999\r\n", host + b"Content-Length: 5\r\nExpect: 100-continue\r\n"):
+        answers = [daemon.raw(method + b" /no/such HTTP/1.1\r\n" + rest + b"\r\n") for method in (b"HEAD", b"GET")]
+        head, body = answers[0].split(b"\r\n\r\n", 1)
+        assert re.match(rb"HTTP/1\.1 4\d\d ", head) and re.search(rb"\r\nContent-Length: [1-9]", head), (rest, answers)
+        assert body == b"", (rest, answers)
+        same, problem = answers[1].split(b"\r\n\r\n", 1)
+        assert same.split()[1] == head.split()[1] and problem.startswith(b"{"), (rest, answers)
+
+
 def test_half_a_body_then_silence(daemon):
     """A client that goes away in the middle of its body leaves nothing behind."""
     for _ in range(20):
