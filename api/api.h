@@ -167,6 +167,10 @@ struct api_limits {
 /* STATUS_INVALID where `text` is not a list of levels in (0,1) as forecast.quantiles wants it. */
 enum status api_quantiles_check(const char *text, struct error *error) MUST_USE;
 
+/* Whether the store may have a point of this time: too_far_future, too_old. */
+enum status api_check_time(const struct api_limits *limits, int64_t now_ms, int64_t time_ms,
+                           struct error *error) MUST_USE;
+
 struct access;       /* tokens: api/access.h */
 struct live;         /* live forecasts: api/live.h */
 struct tracks;       /* calibration by series: api/track.h */
@@ -359,13 +363,21 @@ struct csv_series {
 struct csv_data {
     struct csv_series *series;
     size_t count;
-    uint64_t rejected;      /* rows refused */
+    uint64_t rejected;      /* rows and values refused */
     struct error first[20]; /* the first of them, with line numbers */
+};
+/* How a file is read. */
+struct csv_options {
+    size_t inflated_max;             /* bytes that a gzip file may unpack to */
+    const struct api_limits *limits; /* on times, as of now_ms; NULL: any time is fine */
+    int64_t now_ms;
+    bool keep_repeated; /* points of one time all stay, in the order of the file, for a writer that
+                         * counts them; otherwise the last of them only */
 };
 #define CSV_TIMES "Numbers are milliseconds since 1970, everything else RFC 3339."
 /* STATUS_INVALID where nothing can be read: the text says which forms there are. */
-enum status csv_read(const char *bytes, size_t length, size_t inflated_max, struct csv_data *out,
-                     struct error *error) MUST_USE;
+enum status csv_read(const char *bytes, size_t length, const struct csv_options *options,
+                     struct csv_data *out, struct error *error) MUST_USE;
 void csv_free(struct csv_data *data);
 
 /* ---------------------------------------------------------------- answers of other databases, for

@@ -6,7 +6,8 @@
  * series_id,start,step_seconds,values  one row a series, values separated by blanks
  *
  * The header tells the form. Times are RFC 3339, UTC where no offset is given, or milliseconds
- * since 1970. A row that cannot be read is refused with its line number; the others are used.
+ * since 1970. Blanks around times and numbers are not looked at. A row or value that cannot be
+ * read, or whose time is beyond the limits, is refused with its line number; the others are used.
  */
 #include "api/api.h"
 
@@ -16,18 +17,23 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/json_reader.h"
+#include "base/log.h"
 #include "base/memory.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define COLUMNS_MAX    20000
 #define SERIES_MAX     100000
 #define FIRST_CAPACITY 16
+#define NUMBER_MAX     64 /* bytes of a number that JSON does not write like this: .5 */
+#define SHOWN_MAX      40 /* bytes of a value and of a column that an error quotes */
 
 /* A file while it is read. Capacities of the points are kept apart from what the caller sees. */
 struct file {
+    const struct csv_options *options;
     struct csv_data *data;
     struct csv_reader reader;
     struct slice *fields;
@@ -53,6 +59,18 @@ static void refuse_row(struct file *file, const char *code, const char *what)
     data->rejected++;
 }
 
+/* Which value of which column it was: a file may have thousands. */
+static void refuse_value(struct file *file, const char *column, struct slice value)
+{
+    char what[320], name[2 * SHOWN_MAX], text[2 * SHOWN_MAX];
+    size_t length = strlen(column);
+    log_quote(column, length < SHOWN_MAX ? length : SHOWN_MAX, name, sizeof(name));
+    log_quote(value.bytes, value.length < SHOWN_MAX ? value.length : SHOWN_MAX, text, sizeof(text));
+    snprintf(what, sizeof(what), "column %s: %s%s is not a finite number", name, text,
+             value.length > SHOWN_MAX ? "..." : "");
+    refuse_row(file, "bad_value", what);
+}
+
 static void refuse_stamp(struct file *file, const struct error *cause)
 {
     struct csv_data *data = file->data;
@@ -69,9 +87,27 @@ static enum status no_memory(struct error *error)
 
 /* ---------------------------------------------------------------- fields */
 
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
+static struct slice trim(struct slice field)
+{
+    while (field.length > 0 && is_blank(field.bytes[0])) {
+        field.bytes++;
+        field.length--;
+    }
+    while (field.length > 0 && is_blank(field.bytes[field.length - 1])) {
+        field.length--;
+    }
+    return field;
+}
+
 /* False says the cause. */
 static bool parse_stamp(struct slice field, int64_t *time_ms, struct error *cause)
 {
+    field = trim(field);
     double number = 0.0;
     int64_t integer = 0;
     int is_integer = 0;
@@ -92,12 +128,46 @@ static bool parse_stamp(struct slice field, int64_t *time_ms, struct error *caus
     return false;
 }
 
+/* A whole number text in JSON's form. */
+static bool parse_number(const char *text, size_t length, double *value)
+{
+    int64_t integer = 0;
+    int is_integer = 0;
+    size_t used = json_parse_number(text, length, value, &integer, &is_integer);
+    return used > 0 && used == length && isfinite(*value);
+}
+
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+/* .5 and 5. as spreadsheets and R write them: with a zero at the side of the point that has no
+ * digit, where the other has one. */
+static bool parse_bare_point(struct slice field, double *value)
+{
+    char text[NUMBER_MAX];
+    const char *point = memchr(field.bytes, '.', field.length);
+    if (!point || field.length + 1 > sizeof(text)) {
+        return false;
+    }
+    size_t before = (size_t)(point - field.bytes), after = field.length - before - 1;
+    bool left = before > 0 && is_digit(point[-1]), right = after > 0 && is_digit(point[1]);
+    if (left == right) {
+        return false;
+    }
+    size_t kept = before + (right ? 0 : 1);
+    memcpy(text, field.bytes, kept);
+    text[kept] = '0';
+    memcpy(text + kept + 1, field.bytes + kept, field.length - kept);
+    return parse_number(text, field.length + 1, value);
+}
+
 /* Empty, NaN and the like are missing values. */
 static bool parse_value(struct slice field, double *value)
 {
     static const char *const missing[] = {"", "NaN", "nan", "NA", "null", "None"};
-    int64_t integer = 0;
-    int is_integer = 0;
+    field = trim(field);
     for (size_t i = 0; i < sizeof(missing) / sizeof(missing[0]); i++) {
         if (strlen(missing[i]) == field.length &&
             memcmp(missing[i], field.bytes, field.length) == 0) {
@@ -105,10 +175,14 @@ static bool parse_value(struct slice field, double *value)
             return true;
         }
     }
-    size_t plus = field.bytes[0] == '+';
-    size_t used =
-        json_parse_number(field.bytes + plus, field.length - plus, value, &integer, &is_integer);
-    return used > 0 && used + plus == field.length && isfinite(*value);
+    if (field.bytes[0] == '+') {
+        field.bytes++;
+        field.length--;
+        if (field.length == 0 || field.bytes[0] == '-') {
+            return false;
+        }
+    }
+    return parse_number(field.bytes, field.length, value) || parse_bare_point(field, value);
 }
 
 /* ---------------------------------------------------------------- series */
@@ -209,6 +283,24 @@ static enum status add_point(struct file *file, size_t index, struct point point
     return STATUS_OK;
 }
 
+/* Adds the point, or refuses it where its time is beyond the limits. */
+static enum status take_point(struct file *file, size_t index, struct point point,
+                              struct error *error)
+{
+    struct error cause = {0};
+    const struct csv_options *options = file->options;
+    if (!options->limits ||
+        api_check_time(options->limits, options->now_ms, point.time_ms, &cause) == STATUS_OK) {
+        return add_point(file, index, point, error);
+    }
+    if (strcmp(cause.code, "too_far_future") == 0) {
+        error_hint(&cause, "Check the clock of the sender. %s", CSV_TIMES);
+    }
+    error_wrap(&cause, "series \"%.80s\"", file->data->series[index].id);
+    refuse_stamp(file, &cause);
+    return STATUS_OK;
+}
+
 /* ---------------------------------------------------------------- the three forms */
 
 static enum status read_long_row(struct file *file, struct error *error)
@@ -224,11 +316,11 @@ static enum status read_long_row(struct file *file, struct error *error)
     } else if (!parse_stamp(file->fields[1], &point.time_ms, &cause)) {
         refuse_stamp(file, &cause);
     } else if (!parse_value(file->fields[2], &point.value)) {
-        refuse_row(file, "bad_value", "the value is not a finite number");
+        refuse_value(file, "value", file->fields[2]);
     } else if (find_series(file, file->fields[0], &index, error) != STATUS_OK) {
         return error->status;
     } else {
-        return add_point(file, index, point, error);
+        return take_point(file, index, point, error);
     }
     return STATUS_OK;
 }
@@ -248,8 +340,8 @@ static enum status read_wide_row(struct file *file, size_t columns, struct error
     for (size_t c = 1; c < columns; c++) {
         struct point point = {time_ms, (double)NAN};
         if (!parse_value(file->fields[c], &point.value)) {
-            refuse_row(file, "bad_value", "a value is not a finite number");
-        } else if (add_point(file, c - 1, point, error) != STATUS_OK) {
+            refuse_value(file, file->data->series[c - 1].id, file->fields[c]);
+        } else if (take_point(file, c - 1, point, error) != STATUS_OK) {
             return error->status;
         }
     }
@@ -264,10 +356,13 @@ static enum status add_values(struct file *file, size_t index, int64_t start_ms,
     for (int64_t i = 0; at < end; i++) {
         const char *blank = memchr(at, ' ', (size_t)(end - at));
         struct slice word = {at, (size_t)((blank ? blank : end) - at)};
-        struct point point = {start_ms + i * step_ms, (double)NAN};
-        if (!parse_value(word, &point.value)) {
-            refuse_row(file, "bad_value", "a value is not a finite number");
-        } else if (add_point(file, index, point, error) != STATUS_OK) {
+        struct point point = {0, (double)NAN};
+        if (__builtin_mul_overflow(i, step_ms, &point.time_ms) ||
+            __builtin_add_overflow(start_ms, point.time_ms, &point.time_ms)) {
+            refuse_row(file, "bad_timestamp", "the time of a value is out of range");
+        } else if (!parse_value(word, &point.value)) {
+            refuse_value(file, "values", word);
+        } else if (take_point(file, index, point, error) != STATUS_OK) {
             return error->status;
         }
         at = blank ? blank + 1 : end;
@@ -313,23 +408,12 @@ static bool names_are(const struct file *file, const char *const *names, size_t 
     return true;
 }
 
-static bool is_blank(char c)
-{
-    return c == ' ' || c == '\t';
-}
-
 /* A wide file has no such column: it is one of the other forms, in another order or with blanks,
  * and read as wide its values would all go to one series. */
 static bool names_ids(struct slice name)
 {
     static const char id[] = "series_id";
-    while (name.length > 0 && is_blank(name.bytes[0])) {
-        name.bytes++;
-        name.length--;
-    }
-    while (name.length > 0 && is_blank(name.bytes[name.length - 1])) {
-        name.length--;
-    }
+    name = trim(name);
     return name.length == strlen(id) && memcmp(name.bytes, id, name.length) == 0;
 }
 
@@ -406,8 +490,8 @@ static int compare_points(const void *left, const void *right)
     return (a->time_ms > b->time_ms) - (a->time_ms < b->time_ms);
 }
 
-/* In time order; of points of one time the last in the file is kept. */
-static void put_in_order(struct csv_series *series)
+/* In time order; of points of one time the last in the file is kept, or all in its order. */
+static void put_in_order(struct csv_series *series, bool keep_repeated)
 {
     bool sorted = true, twice = false;
     for (size_t i = 1; i < series->count; i++) {
@@ -419,25 +503,26 @@ static void put_in_order(struct csv_series *series)
         twice = true;
     }
     size_t kept = 0;
+    twice = twice && !keep_repeated;
     for (size_t i = 0; twice && i < series->count; i++) {
         bool same = kept > 0 && series->points[kept - 1].time_ms == series->points[i].time_ms;
         series->points[same ? kept - 1 : kept++] = series->points[i];
     }
     series->count = twice ? kept : series->count;
-    if (series->step_ms == 0 && series->count >= 2) {
-        series->step_ms = series->points[1].time_ms - series->points[0].time_ms;
+    for (size_t i = 1; i < series->count && series->step_ms == 0; i++) {
+        series->step_ms = series->points[i].time_ms - series->points[i - 1].time_ms;
     }
 }
 
-enum status csv_read(const char *bytes, size_t length, size_t inflated_max, struct csv_data *out,
-                     struct error *error)
+enum status csv_read(const char *bytes, size_t length, const struct csv_options *options,
+                     struct csv_data *out, struct error *error)
 {
     memset(out, 0, sizeof(*out));
-    struct file file = {.data = out};
+    struct file file = {.options = options, .data = out};
     char *text = NULL;
     enum status status = STATUS_OK;
     if (inflate_is_gzip(bytes, length)) {
-        status = inflate_gzip(bytes, length, inflated_max, &text, &length, error);
+        status = inflate_gzip(bytes, length, options->inflated_max, &text, &length, error);
     } else {
         text = mem_copy_text(bytes, length);
         status = text ? STATUS_OK : no_memory(error);
@@ -448,7 +533,7 @@ enum status csv_read(const char *bytes, size_t length, size_t inflated_max, stru
         status = file.fields ? read_records(&file, error) : no_memory(error);
     }
     for (size_t i = 0; status == STATUS_OK && i < out->count; i++) {
-        put_in_order(&out->series[i]);
+        put_in_order(&out->series[i], options->keep_repeated);
     }
     mem_free(file.fields);
     mem_free(file.capacities);

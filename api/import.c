@@ -24,7 +24,6 @@ struct import {
     struct write_batch *batch;
     size_t in_batch;
     uint64_t accepted, updated;
-    int64_t now_ms;
 };
 
 static enum status commit(struct import *import, struct error *error)
@@ -95,16 +94,6 @@ static enum status store_series(struct import *import, const struct csv_series *
     }
     bool open = false;
     for (size_t i = first; i < series->count; i++) {
-        struct point point = series->points[i];
-        struct error time_fault = {0};
-        if (ingest_check_time(import->call->limits, import->now_ms, point.time_ms, &time_fault) !=
-            STATUS_OK) {
-            if (time_fault.code && strcmp(time_fault.code, "too_far_future") == 0) {
-                error_hint(&time_fault, "Check the clock of the sender. %s", CSV_TIMES);
-            }
-            refuse(import, series, 1, &time_fault);
-            continue;
-        }
         if (import->in_batch == BATCH_POINTS) {
             open = false;
             if (commit(import, error) != STATUS_OK) {
@@ -119,7 +108,7 @@ static enum status store_series(struct import *import, const struct csv_series *
             return error->status;
         }
         open = true;
-        if (write_batch_point(import->batch, number, point, error) != STATUS_OK) {
+        if (write_batch_point(import->batch, number, series->points[i], error) != STATUS_OK) {
             return error->status;
         }
         import->in_batch++;
@@ -168,7 +157,11 @@ static enum status answer(const struct import *import, struct error *error)
 
 enum status import_handle(struct call *call, struct error *error)
 {
-    struct import import = {.call = call, .now_ms = clock_wall_ms()};
+    struct import import = {.call = call};
+    struct csv_options options = {.inflated_max = call->limits->body_max,
+                                  .limits = call->limits,
+                                  .now_ms = clock_wall_ms(),
+                                  .keep_repeated = true};
     struct csv_data data;
     const char *body = NULL;
     size_t length = 0;
@@ -176,7 +169,7 @@ enum status import_handle(struct call *call, struct error *error)
     if (call_body(call, &body, &length, &owned, error) != STATUS_OK) {
         return error->status;
     }
-    enum status status = csv_read(body, length, call->limits->body_max, &data, error);
+    enum status status = csv_read(body, length, &options, &data, error);
     mem_free(owned);
     if (status != STATUS_OK) {
         return status;

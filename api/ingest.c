@@ -30,8 +30,8 @@ struct ingest {
     size_t tail_length;
 };
 
-enum status ingest_check_time(const struct api_limits *limits, int64_t now_ms, int64_t time_ms,
-                              struct error *error)
+enum status api_check_time(const struct api_limits *limits, int64_t now_ms, int64_t time_ms,
+                           struct error *error)
 {
     if (time_ms > now_ms + limits->max_future_ms) {
         int64_t ahead_ms = time_ms - now_ms;
@@ -70,7 +70,7 @@ static enum status visit_point(void *context, uint32_t number, struct point poin
 {
     struct ingest *ingest = context;
     if (point.time_ms > ingest->latest_ms || point.time_ms < ingest->earliest_ms) {
-        return ingest_check_time(ingest->limits, ingest->now_ms, point.time_ms, error);
+        return api_check_time(ingest->limits, ingest->now_ms, point.time_ms, error);
     }
     enum status status = write_batch_point(ingest->batch, number, point, error);
     return status == STATUS_TOO_LARGE ? too_many(ingest, error) : status;
@@ -80,7 +80,7 @@ static enum status visit_end(void *context, uint32_t number, int64_t time_ms, st
 {
     struct ingest *ingest = context;
     if (time_ms > ingest->latest_ms || time_ms < ingest->earliest_ms) {
-        return ingest_check_time(ingest->limits, ingest->now_ms, time_ms, error);
+        return api_check_time(ingest->limits, ingest->now_ms, time_ms, error);
     }
     enum status status = write_batch_end(ingest->batch, number, time_ms, error);
     ingest->ended += status == STATUS_OK;

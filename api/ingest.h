@@ -8,10 +8,6 @@
 #include "api/points_reader.h"
 #include "api/refusals.h"
 
-/* Whether the store may have a point of this time: too_far_future, too_old. */
-enum status ingest_check_time(const struct api_limits *limits, int64_t now_ms, int64_t time_ms,
-                              struct error *error) MUST_USE;
-
 struct ingest_counts {
     uint64_t accepted, updated; /* points, as the writer counts them */
     uint64_t ended;             /* stale markers stored */

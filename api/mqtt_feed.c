@@ -62,7 +62,7 @@ static enum status visit_point(void *context, uint32_t number, struct point poin
                                struct error *error)
 {
     struct visit *visit = context;
-    enum status status = ingest_check_time(visit->limits, visit->now_ms, point.time_ms, error);
+    enum status status = api_check_time(visit->limits, visit->now_ms, point.time_ms, error);
     return status == STATUS_OK ? write_batch_point(visit->feed->batch, number, point, error)
                                : status;
 }

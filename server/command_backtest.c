@@ -206,7 +206,8 @@ static enum status read_series(struct backtest *backtest, struct csv_data *csv,
     if (status != STATUS_OK) {
         return status;
     }
-    status = csv_read(bytes, length, INFLATED_BYTES_MAX, csv, error);
+    struct csv_options reading = {.inflated_max = INFLATED_BYTES_MAX};
+    status = csv_read(bytes, length, &reading, csv, error);
     mem_free(bytes);
     if (status != STATUS_OK) {
         return error_wrap(error, "%s", backtest->file);

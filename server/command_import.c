@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/memory.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -38,8 +39,11 @@ static void report_rejected(const char *path, const struct csv_data *data)
     for (size_t i = 0; i < first && i < data->rejected; i++) {
         fprintf(stderr, "forecastd: %s: %s\n", path, data->first[i].text);
     }
+    if (data->rejected > 0 && data->first[0].hint[0] != '\0') {
+        fprintf(stderr, "%s\n", data->first[0].hint);
+    }
     if (data->rejected > first) {
-        fprintf(stderr, "forecastd: %s: %llu further rows refused\n", path,
+        fprintf(stderr, "forecastd: %s: %llu further rows or values refused\n", path,
                 (unsigned long long)(data->rejected - first));
     }
 }
@@ -48,6 +52,10 @@ static enum status import_series(struct import_target *target, const struct csv_
                                  struct error *error)
 {
     char text[SERIES_TEXT_MAX];
+    size_t first = 0;
+    while (first < series->count && isnan(series->points[first].value)) {
+        first++; /* missing values before the first real one say nothing */
+    }
     struct slice name = {.bytes = series->id, .length = strlen(series->id)};
     if (target->url == NULL) { /* the daemon does the same with what it gets */
         enum status status = series_text(series->id, text, &name.length, error);
@@ -56,7 +64,7 @@ static enum status import_series(struct import_target *target, const struct csv_
         }
         name.bytes = text;
     }
-    return import_target_add(target, name, series->points, series->count, error);
+    return import_target_add(target, name, series->points + first, series->count - first, error);
 }
 
 static enum status import_file(struct import_target *target, const char *path, struct error *error)
@@ -69,7 +77,12 @@ static enum status import_file(struct import_target *target, const char *path, s
     if (status != STATUS_OK) {
         return status;
     }
-    status = csv_read(bytes, length, INFLATED_BYTES_MAX, &data, error);
+    /* The daemon has limits of its own. */
+    struct csv_options options = {.inflated_max = INFLATED_BYTES_MAX,
+                                  .limits = target->url == NULL ? &target->store.limits : NULL,
+                                  .now_ms = target->now_ms,
+                                  .keep_repeated = true};
+    status = csv_read(bytes, length, &options, &data, error);
     mem_free(bytes);
     if (status != STATUS_OK) {
         return error->status == STATUS_OK ? status : error_wrap(error, "%s", path);

@@ -3,6 +3,8 @@
  */
 #include "server/import_target.h"
 
+#include "base/clock.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,6 +16,7 @@ enum status import_target_open(struct import_target *target, const struct config
                                struct error *error)
 {
     text_init(&target->piece, PIECE_BYTES + 64 * 1024);
+    target->now_ms = clock_wall_ms();
     return target->url != NULL ? STATUS_OK
                                : command_store_open(&target->store, sources, STORE_WRITE, error);
 }
@@ -77,21 +80,42 @@ static enum status flush_piece(struct import_target *target, struct error *error
     return status;
 }
 
+/* A series that ends in the future would take no point until the clock is there. */
+static bool may_have(struct import_target *target, struct slice series, int64_t time_ms)
+{
+    struct error cause = {0};
+    if (api_check_time(&target->store.limits, target->now_ms, time_ms, &cause) == STATUS_OK) {
+        return true;
+    }
+    if (!target->told) {
+        fprintf(stderr, "forecastd: series \"%.*s\": %s\n",
+                (int)(series.length < 80 ? series.length : 80), series.bytes, cause.text);
+        target->told = true;
+    }
+    target->rejected++;
+    return false;
+}
+
 static enum status add_to_batch(struct import_target *target, struct slice series,
                                 const struct point *points, size_t count, struct error *error)
 {
     uint32_t number = 0;
+    bool known = false; /* the series, to the batch */
     enum status status = STATUS_OK;
     for (size_t i = 0; i < count; i++) {
         bool fresh = target->batch == NULL;
+        if (!may_have(target, series, points[i].time_ms)) {
+            continue;
+        }
         if (fresh) {
             status = write_batch_new(target->store.storage, BATCH_POINTS, &target->batch, error);
             if (status != STATUS_OK) {
                 return status;
             }
         }
-        if (fresh || i == 0) {
+        if (fresh || !known) {
             status = write_batch_series(target->batch, series.bytes, series.length, &number, error);
+            known = true;
         }
         if (status == STATUS_OK) {
             status = write_batch_point(target->batch, number, points[i], error);

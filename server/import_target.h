@@ -12,9 +12,11 @@ struct import_target {
     struct http_credentials as; /* for the daemon */
     struct command_store store; /* opened by the caller where url is NULL */
     uint64_t accepted, updated, rejected;
+    int64_t now_ms; /* when it was opened: times are held against it */
     /* private */
     struct write_batch *batch; /* being filled; NULL = none */
     struct text piece;         /* the same for a daemon: a body of long CSV */
+    bool told;                 /* a refused time */
 };
 
 /* With url set. Opens the store where there is none. */
@@ -22,7 +24,8 @@ enum status import_target_open(struct import_target *target, const struct config
                                struct error *error) MUST_USE;
 
 /* Points of one series by its text: canonical for the store, for a daemon as it would be in a file.
- * They are stored in batches, the last of them by import_target_flush. */
+ * Times that the limits of the store forbid are counted as rejected, the first is said; a daemon
+ * has limits of its own. They are stored in batches, the last of them by import_target_flush. */
 enum status import_target_add(struct import_target *target, struct slice series,
                               const struct point *points, size_t count,
                               struct error *error) MUST_USE;

@@ -8,7 +8,8 @@
 
 static enum status read_text(const char *text, struct csv_data *data, struct error *error)
 {
-    return csv_read(text, strlen(text), (size_t)1 << 20, data, error);
+    struct csv_options options = {.inflated_max = (size_t)1 << 20};
+    return csv_read(text, strlen(text), &options, data, error);
 }
 
 static void test_wide(void **state)
@@ -101,6 +102,100 @@ static void test_refused_rows(void **state)
     }
 }
 
+/* Numbers as people and spreadsheets write them. */
+static void test_forms_of_numbers(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        double value;
+    } good[] = {{" 1", 1}, {"\t1.5 ", 1.5}, {".5", 0.5},          {"-.5", -0.5}, {"+.5", 0.5},
+                {"5.", 5}, {" -5. ", -5},   {".5e2", 50},         {"5.e2", 500}, {"0.", 0},
+                {"+3", 3}, {" 1e3", 1000},  {"1234567.", 1234567}};
+    static const char *const bad[] = {".",   "-.", "+",   "+-5", "..5", "5..", "1.2.3", ".e5",
+                                      "1 2", "e5", "0x5", "05",  ".5x", "inf", "--5",   "5,"};
+    struct csv_data data;
+    char text[120];
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+        struct error error = {0};
+        snprintf(text, sizeof(text), "time,a\n 2026-11-22T12:00:00Z ,\"%s\"\n", good[i].text);
+        assert_int_equal(read_text(text, &data, &error), STATUS_OK);
+        if (data.rejected > 0 || data.series[0].points[0].value != good[i].value) {
+            fail_msg("'%s': %s", good[i].text, data.first[0].text);
+        }
+        csv_free(&data);
+    }
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        struct error error = {0};
+        snprintf(text, sizeof(text), "time,a\n2026-11-22T12:00:00Z,\"%s\"\n", bad[i]);
+        assert_int_equal(read_text(text, &data, &error), STATUS_OK);
+        if (data.rejected != 1) {
+            fail_msg("'%s' was read", bad[i]);
+        }
+        csv_free(&data);
+    }
+}
+
+/* Which value of thousands it was, and no more of it than fits on a line. */
+static void test_refused_values_are_quoted(void **state)
+{
+    (void)state;
+    struct csv_data data;
+    struct error error = {0};
+    char text[1200] = "time,a,power\n2026-11-22T12:00:00Z,1,", *end = text + strlen(text);
+    memset(end, 'x', 900);
+    strcpy(end + 900, "\n2026-11-22T13:00:00Z,1,\"a\x1b\"\"b\"\n");
+    assert_int_equal(read_text(text, &data, &error), STATUS_OK);
+    assert_int_equal(data.rejected, 2);
+    assert_string_equal(data.first[0].text,
+                        "line 2: column \"power\": \"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"... "
+                        "is not a finite number");
+    assert_non_null(strstr(data.first[1].text, "line 3: column \"power\": \"a"));
+    assert_null(strchr(data.first[1].text, 0x1b));
+    csv_free(&data);
+    const char *rows = "series_id,start,step_seconds,values\nH1,2026-11-22T12:00:00Z,60,1 x 3\n";
+    assert_int_equal(read_text(rows, &data, &error), STATUS_OK);
+    assert_string_equal(data.first[0].text,
+                        "line 2: column \"values\": \"x\" is not a finite number");
+    csv_free(&data);
+}
+
+/* Limits on times, with lines; all values of a file are in one count or the other. */
+static void test_limits_on_times(void **state)
+{
+    (void)state;
+    struct api_limits limits = {.max_future_ms = 600000, .retention_ms = INT64_C(86400000) * 30};
+    struct csv_options options = {.inflated_max = (size_t)1 << 20,
+                                  .limits = &limits,
+                                  .now_ms = NOW_MS,
+                                  .keep_repeated = true};
+    struct csv_data data;
+    struct error error = {0};
+    const char *wide = "time,a,b\n"
+                       "2026-11-22T12:00:00Z,1,2\n"
+                       "2026-11-23T12:00:00Z,1,2\n"
+                       "2025-11-22T12:00:00Z,1,2\n"
+                       "2026-11-22T12:00:00Z,3,4\n";
+    assert_int_equal(csv_read(wide, strlen(wide), &options, &data, &error), STATUS_OK);
+    assert_int_equal(data.rejected, 4);
+    assert_string_equal(data.first[0].code, "too_far_future");
+    assert_non_null(strstr(data.first[0].text, "line 3: series \"a\": the timestamp lies "));
+    assert_non_null(strstr(data.first[1].text, "line 3: series \"b\": "));
+    assert_non_null(strstr(data.first[0].hint, "Check the clock"));
+    assert_string_equal(data.first[2].code, "too_old");
+    assert_non_null(strstr(data.first[2].text, "line 4: "));
+    assert_int_equal(data.series[1].count, 2); /* both of one time, in their order */
+    assert_true(data.series[1].points[0].value == 2.0 && data.series[1].points[1].value == 4.0);
+    assert_int_equal(data.series[1].step_ms, 0);
+    csv_free(&data);
+    options.limits = NULL;
+    options.keep_repeated = false;
+    assert_int_equal(csv_read(wide, strlen(wide), &options, &data, &error), STATUS_OK);
+    assert_int_equal(data.rejected, 0);
+    assert_int_equal(data.series[1].count, 3);
+    csv_free(&data);
+}
+
 static void test_unreadable(void **state)
 {
     (void)state;
@@ -139,7 +234,8 @@ static void test_many_rows(void **state)
     }
     struct csv_data data;
     struct error error = {0};
-    assert_int_equal(csv_read(text, length, capacity, &data, &error), STATUS_OK);
+    struct csv_options options = {.inflated_max = capacity};
+    assert_int_equal(csv_read(text, length, &options, &data, &error), STATUS_OK);
     assert_int_equal(data.count, 500);
     assert_int_equal(data.series[7].count, 80);
     csv_free(&data);
@@ -149,9 +245,15 @@ static void test_many_rows(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_wide),       cmocka_unit_test(test_long),
-        cmocka_unit_test(test_rows),       cmocka_unit_test(test_refused_rows),
-        cmocka_unit_test(test_unreadable), cmocka_unit_test(test_many_rows),
+        cmocka_unit_test(test_wide),
+        cmocka_unit_test(test_long),
+        cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_refused_rows),
+        cmocka_unit_test(test_forms_of_numbers),
+        cmocka_unit_test(test_refused_values_are_quoted),
+        cmocka_unit_test(test_limits_on_times),
+        cmocka_unit_test(test_unreadable),
+        cmocka_unit_test(test_many_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -546,9 +546,17 @@ static void test_import(void **state)
                          API_IDENTITY);
     assert_int_equal(answer.status, 422);
     assert_non_null(strstr(answer.body, "\"line\":2,\"code\":\"bad_value\""));
-    assert_non_null(strstr(answer.body, "too_far_future"));
+    assert_non_null(strstr(answer.body, "\"line\":4,\"code\":\"too_far_future\""));
     assert_non_null(strstr(answer.body, "{\"accepted\":1,\"updated\":1,\"rejected\":2"));
     fixture_answer_release(&answer);
+    /* Three of one time are counted as JSON's are. */
+    const char *thrice = "series_id,timestamp,value\nt,2026-11-22T12:00:00Z,1\n"
+                         "t,2026-11-22T12:00:00Z,2\nt,2026-11-22T12:00:00Z,.5\n";
+    answer = fixture_ask(&fixture, API_POST, "/api/v1/import", "text/csv", thrice, strlen(thrice),
+                         API_IDENTITY);
+    assert_string_equal(answer.body, "{\"accepted\":3,\"updated\":2,\"rejected\":0}");
+    fixture_answer_release(&answer);
+    expect(&fixture, API_GET, "/api/v1/series/t/points", NULL, 200, ",0.5]],\"next\":null}");
     answer =
         fixture_ask(&fixture, API_POST, "/api/v1/import", "text/csv", "nonsense", 8, API_IDENTITY);
     assert_int_equal(answer.status, 400);

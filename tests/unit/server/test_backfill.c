@@ -6,6 +6,7 @@
 #include "server/fetch.h"
 
 #include "base/check.h"
+#include "base/clock.h"
 
 #include "../base/test.h"
 
@@ -223,13 +224,52 @@ static void test_words(void **state)
     }
 }
 
+/* What a neighbour has from the future would stop its series until the clock is there. */
+static void test_times_beyond_the_limits(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/forecastd-backfill-XXXXXX", path[64], line[80];
+    struct import_target target = {0};
+    struct config_sources sources = {0};
+    struct error error = {0};
+    const int64_t now_ms = clock_wall_ms();
+    const struct point points[] = {{now_ms - 3 * MINUTE, 1.0},
+                                   {now_ms + 600 * MINUTE, 2.0},
+                                   {now_ms - 20 * 1440 * MINUTE, 3.0},
+                                   {now_ms - 2 * MINUTE, 4.0}};
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof(path), "storage.path=%s", folder);
+    sources.sets[sources.set_count++] = path;
+    sources.sets[sources.set_count++] = "storage.retention=10d";
+    sources.sets[sources.set_count++] = "storage.reserve=0";
+    assert_ok(import_target_open(&target, &sources, &error));
+    struct slice name = {"room", 4};
+    assert_ok(import_target_add(&target, name, points + 1, 2, &error));
+    assert_int_equal(storage_series_count(target.store.storage), 0); /* nothing of it is kept */
+    assert_ok(import_target_add(&target, name, points, 4, &error));
+    assert_ok(import_target_flush(&target, &error));
+    assert_int_equal(target.accepted, 2);
+    assert_int_equal(target.rejected, 4);
+    struct series_info info;
+    assert_ok(storage_series_info(target.store.storage, 1, &info, &error));
+    assert_int_equal(info.last_ms, now_ms - 2 * MINUTE);
+    assert_ok(import_target_close(&target, true, &error));
+    snprintf(line, sizeof(line), "rm -rf '%s'", folder);
+    assert_int_equal(system(line), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_windows_tile), cmocka_unit_test(test_windows_shrink),
-        cmocka_unit_test(test_requests),     cmocka_unit_test(test_options),
-        cmocka_unit_test(test_places),       cmocka_unit_test(test_addresses),
-        cmocka_unit_test(test_secrets),      cmocka_unit_test(test_words),
+        cmocka_unit_test(test_windows_tile),
+        cmocka_unit_test(test_windows_shrink),
+        cmocka_unit_test(test_requests),
+        cmocka_unit_test(test_options),
+        cmocka_unit_test(test_places),
+        cmocka_unit_test(test_addresses),
+        cmocka_unit_test(test_secrets),
+        cmocka_unit_test(test_words),
+        cmocka_unit_test(test_times_beyond_the_limits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
