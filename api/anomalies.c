@@ -268,8 +268,13 @@ static void render_json(const struct watch *watch, const char *series, size_t le
     bool first = true;
     text_add_string(out, "{\"series\":");
     text_add_json_string(out, series, length);
-    text_add_format(out, ",\"step_ms\":%lld,\"threshold\":1,\"nominal\":0.01,",
-                    (long long)watch->step_ms);
+    text_add_string(out, ",\"step_ms\":");
+    if (watch->step_ms > 0) {
+        text_add_int(out, watch->step_ms);
+    } else {
+        text_add_string(out, "null"); /* too few points to know */
+    }
+    text_add_string(out, ",\"threshold\":1,\"nominal\":0.01,");
     text_add_format(out, "\"scored_by\":{\"issued\":%zu,\"past\":%zu},\"points\":[", watch->issued,
                     watch->expected);
     for (size_t i = watch->first; i < watch->count; i++) {

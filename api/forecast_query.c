@@ -130,7 +130,21 @@ enum status forecast_query_add_level(struct forecast_query *out, const char *nam
     return STATUS_OK;
 }
 
-/* Comma-separated numbers, each given to `add`. */
+enum status forecast_query_add_band(struct forecast_query *out, double percent, struct error *error)
+{
+    if (percent > 0.0 && percent < 1.0) { /* nobody wants a band that holds less than 1 % */
+        error_set(error, STATUS_INVALID, "\"level\" holds %.15g, a share: levels are per cent",
+                  percent);
+        error_code(error, "bad_parameter", "level");
+        return error_hint(error, "Give per cent, from 1 to below 100: 80, not 0.8.");
+    }
+    /* Zero and below are no band at all. */
+    double low = percent > 0.0 ? (1.0 - percent / 100.0) / 2.0 : (double)NAN;
+    enum status status = forecast_query_add_level(out, "level", low, error);
+    return status == STATUS_OK ? forecast_query_add_level(out, "level", 1.0 - low, error) : status;
+}
+
+/* Comma-separated numbers. */
 static enum status each_number(struct forecast_query *out, const char *name, const char *text,
                                bool bands, struct error *error)
 {
@@ -141,14 +155,8 @@ static enum status each_number(struct forecast_query *out, const char *name, con
             error_set(error, STATUS_INVALID, "\"%s\" holds something that is not a number", name);
             return error_code(error, "bad_parameter", name);
         }
-        double low = bands ? (1.0 - number / 100.0) / 2.0 : number;
-        if (bands && !(number > 0.0)) {
-            low = (double)NAN; /* no band at all: refused below */
-        }
-        enum status status = forecast_query_add_level(out, name, low, error);
-        if (status == STATUS_OK && bands) {
-            status = forecast_query_add_level(out, name, 1.0 - low, error);
-        }
+        enum status status = bands ? forecast_query_add_band(out, number, error)
+                                   : forecast_query_add_level(out, name, number, error);
         if (status != STATUS_OK) {
             return status;
         }

@@ -64,6 +64,9 @@ enum status forecast_query_bands(struct forecast_query *out, const char *text,
                                  struct error *error) MUST_USE;
 enum status forecast_query_add_level(struct forecast_query *out, const char *name, double level,
                                      struct error *error) MUST_USE;
+/* Both edges of a band in per cent; shares such as 0.8 are refused. */
+enum status forecast_query_add_band(struct forecast_query *out, double percent,
+                                    struct error *error) MUST_USE;
 enum status forecast_query_format(struct forecast_query *out, const char *text,
                                   struct error *error) MUST_USE;
 enum status forecast_query_at(struct forecast_query *out, const char *text,

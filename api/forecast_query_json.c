@@ -56,11 +56,8 @@ static enum status read_levels(const char *name, const json_t *member, struct fo
             return bad_member(name, "an array of numbers", error);
         }
         double number = json_number_value(one);
-        double low = bands ? (1.0 - number / 100.0) / 2.0 : number;
-        enum status status = forecast_query_add_level(out, name, low, error);
-        if (status == STATUS_OK && bands) {
-            status = forecast_query_add_level(out, name, 1.0 - low, error);
-        }
+        enum status status = bands ? forecast_query_add_band(out, number, error)
+                                   : forecast_query_add_level(out, name, number, error);
         if (status != STATUS_OK) {
             return status;
         }

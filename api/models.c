@@ -113,11 +113,16 @@ static enum status not_possible(struct error *error)
     return error_code(error, "not_ready", NULL);
 }
 
-/* {"champion":"id"}: the group's champion after the change. */
+/* {"champion":"id"}: the group's champion after the change. Without a step, as where a rollback
+ * named none, it is that of the only group there is. */
 static enum status answer_champion(struct call *call, int64_t step_ms, const char *id,
                                    struct error *error)
 {
     struct text json;
+    struct champion_age ages[2];
+    if (!id && step_ms == 0 && registry_ages(call->services->registry, ages, 2) == 1) {
+        step_ms = ages[0].step_ms;
+    }
     struct snapshot *champion =
         step_ms > 0 ? registry_acquire(call->services->registry, step_ms) : NULL;
     text_init(&json, MODELS_BYTES_MAX);

@@ -215,7 +215,7 @@ struct reading {
     struct nixtla_body *body;
     struct growing y, sizes, starts;
     size_t horizon_max;
-    bool has_frequency;
+    bool has_frequency, has_sizes;
 };
 
 static bool is_key(const struct json_reader *reader, const char *name)
@@ -257,9 +257,10 @@ static enum status read_series(struct reading *reading, struct error *error)
             status = reading->y.count ? refuse(error, "duplicate_field", "series.y", "stands twice")
                                       : read_values(reader, &reading->y, error);
         } else if (is_key(reader, "sizes")) {
-            status = reading->sizes.count
+            status = reading->has_sizes
                          ? refuse(error, "duplicate_field", "series.sizes", "stands twice")
                          : read_sizes(reader, &reading->sizes, error);
+            reading->has_sizes = true;
         } else if (is_key(reader, "start_datetime")) {
             status = reading->starts.count
                          ? refuse(error, "duplicate_field", "series.start_datetime", "stands twice")
@@ -381,8 +382,13 @@ static enum status check_whole(const struct reading *reading, struct error *erro
                           : body->horizon == 0      ? "h"
                           : !reading->has_frequency ? "freq"
                                                     : NULL;
+    if (missing && body->series == 0 && reading->has_sizes) {
+        return refuse(error, "bad_field", missing, "is empty");
+    }
     if (missing) {
-        return refuse(error, "missing_field", missing, "is missing");
+        refuse(error, "missing_field", missing, "is missing");
+        return error_hint(error, "Give {\"series\":{\"y\":[...],\"sizes\":[...]},\"h\":24,"
+                                 "\"freq\":\"h\"}.");
     }
     for (size_t i = 0; i < body->series; i++) {
         sum += body->sizes[i];

@@ -10,8 +10,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define YEAR_1973_MS INT64_C(94694400000)
-
 /* One reading. */
 struct reading {
     const char *body, *end;
@@ -65,7 +63,7 @@ enum status points_time(double number, int64_t integer, bool is_integer, enum ti
         }
         value = (int64_t)scaled;
     }
-    if (value < YEAR_1973_MS) {
+    if (value < POINTS_TIME_MIN_MS) {
         error_set(error, STATUS_INVALID, "the timestamp %.17g would lie before 1973", number);
         return error_code(error, "timestamp_unit", "timestamp");
     }

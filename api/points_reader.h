@@ -28,6 +28,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* 1973: a number of milliseconds below is taken for one of seconds, whose year would be up to 4970,
+ * and refused. Text may say any time. */
+#define POINTS_TIME_MIN_MS INT64_C(94694400000)
+
 enum time_unit { UNIT_MILLISECONDS, UNIT_SECONDS, UNIT_MICROSECONDS, UNIT_NANOSECONDS };
 
 struct points_visitor {

@@ -3,6 +3,7 @@
  */
 #include "api/query.h"
 
+#include "api/points_reader.h"
 #include "base/clock.h"
 
 #include <errno.h>
@@ -119,6 +120,18 @@ bool word_among(const char *words, const char *word)
     return false;
 }
 
+static enum status check_once(const struct query *query, size_t index, struct error *error)
+{
+    const char *name = query->parameters[index].name;
+    for (size_t j = 0; j < index; j++) {
+        if (strcmp(query->parameters[j].name, name) == 0) {
+            error_set(error, STATUS_INVALID, "the parameter \"%s\" is given twice", name);
+            return error_code(error, "repeated_parameter", name);
+        }
+    }
+    return STATUS_OK;
+}
+
 enum status query_check(const struct query *query, const char *known, const char *repeatable,
                         struct error *error)
 {
@@ -130,11 +143,21 @@ enum status query_check(const struct query *query, const char *known, const char
             return known[0] ? error_hint(error, "There are: %s.", known)
                             : error_hint(error, "This route takes no parameters.");
         }
-        for (size_t j = 0; j < i && !word_among(repeatable, name); j++) {
-            if (strcmp(query->parameters[j].name, name) == 0) {
-                error_set(error, STATUS_INVALID, "the parameter \"%s\" is given twice", name);
-                return error_code(error, "repeated_parameter", name);
-            }
+        if (!word_among(repeatable, name) && check_once(query, i, error) != STATUS_OK) {
+            return error->status;
+        }
+    }
+    return STATUS_OK;
+}
+
+enum status query_check_known(const struct query *query, const char *known, const char *repeatable,
+                              struct error *error)
+{
+    for (size_t i = 0; i < query->count; i++) {
+        const char *name = query->parameters[i].name;
+        if (word_among(known, name) && !word_among(repeatable, name) &&
+            check_once(query, i, error) != STATUS_OK) {
+            return error->status;
         }
     }
     return STATUS_OK;
@@ -175,9 +198,16 @@ enum status parse_time(const char *name, const char *text, int64_t *value, struc
     if (strspn(text + (text[0] == '-'), "0123456789") == length - (text[0] == '-') && length > 4) {
         errno = 0;
         long long number = strtoll(text, NULL, 10);
-        if (errno == 0) {
+        if (errno == 0 && (number < 0 || number >= POINTS_TIME_MIN_MS)) {
             *value = number;
             return STATUS_OK;
+        }
+        if (errno == 0) { /* seconds, and read as they stand everything would be in range */
+            error_set(error, STATUS_INVALID, "\"%s\" is %s, which would lie before 1973", name,
+                      text);
+            error_code(error, "bad_parameter", name);
+            return error_hint(error, "Give milliseconds since 1970, or RFC 3339 such as "
+                                     "2026-11-22T13:40:00Z.");
         }
     }
     struct error cause = {0};
@@ -199,7 +229,9 @@ enum status parse_duration(const char *name, const char *text, int64_t *value, s
     }
     error_set(error, STATUS_INVALID, "\"%s\" cannot be \"%.60s\"", name, text);
     error_code(error, "bad_parameter", name);
-    return error_hint(error, "Give a duration above zero such as 30s, 10m, 24h or 7d, up to 100y.");
+    return error_hint(error,
+                      "Give a duration above zero with its unit, such as 30s, 10m, 24h or 7d, "
+                      "up to 100y.");
 }
 
 enum status query_size(const struct query *query, const char *name, size_t minimum, size_t maximum,

@@ -36,6 +36,10 @@ enum status query_parse(struct query *query, const char *text, struct error *err
 enum status query_check(const struct query *query, const char *known, const char *repeatable,
                         struct error *error) MUST_USE;
 
+/* The same, but what is not in `known` is let through, as often as it comes. */
+enum status query_check_known(const struct query *query, const char *known, const char *repeatable,
+                              struct error *error) MUST_USE;
+
 /* The value of the first parameter of the name, NULL where there is none or where it is empty. */
 const char *query_value(const struct query *query, const char *name);
 

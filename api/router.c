@@ -243,7 +243,13 @@ static enum status check_encoding(const struct route *route, enum api_encoding e
         return STATUS_OK;
     }
     error_set(error, STATUS_UNSUPPORTED, "this route cannot read the content encoding");
-    return error_code(error, "unsupported_encoding", "Content-Encoding");
+    error_code(error, "unsupported_encoding", "Content-Encoding");
+    return error_hint(error, "%s",
+                      remote_write ? "Send a snappy block, as Prometheus does, or zstd."
+                      : is_bulk(route)
+                          ? "Send the body as it is, or with Content-Encoding: gzip or "
+                            "zstd."
+                          : "Send the body as it is.");
 }
 
 enum status router_check_head(const struct route *route, const struct api_request *request,

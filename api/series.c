@@ -4,6 +4,7 @@
 #include "api/forecast_make.h"
 #include "api/handlers.h"
 #include "api/json.h"
+#include "api/points_reader.h"
 #include "api/series_search.h"
 #include "api/settings.h"
 #include "base/clock.h"
@@ -205,7 +206,14 @@ static void write_points(const struct point *points, size_t count, size_t limit,
     }
     text_add_string(json, "],\"next\":");
     if (count > limit) { /* what to pass as start to go on */
-        text_add_int(json, points[limit].time_ms);
+        int64_t next_ms = points[limit].time_ms;
+        if (next_ms >= 0 && next_ms < POINTS_TIME_MIN_MS) { /* a number would be refused */
+            text_add_char(json, '"');
+            text_add_time(json, next_ms);
+            text_add_char(json, '"');
+        } else {
+            text_add_int(json, next_ms);
+        }
     } else {
         text_add_string(json, "null");
     }

@@ -19,6 +19,10 @@
 #define RETENTION_MS_MIN 60000
 #define RETENTION_MS_MAX INT64_C(3155760000000) /* 100 years */
 
+#define STEP_HINT "Give a duration from 100ms to 31d, such as \"5m\"; a number is milliseconds."
+#define RETENTION_HINT                                                                             \
+    "Give a duration from 1m to 36525d, such as \"90d\"; a number is milliseconds."
+
 static enum status bad_setting(const char *name, struct error *error, const char *hint)
 {
     error_set(error, STATUS_INVALID, "the field \"%s\" makes no sense", name);
@@ -168,7 +172,7 @@ enum status settings_read(const struct json_t *body, struct series_settings *set
     enum status status = json_check_members(body, SETTINGS, error);
     if (status == STATUS_OK) {
         status = read_duration(body, "step", STEP_MS_MIN, STEP_MS_MAX, &settings->has_step,
-                               &settings->step_ms, "Give a duration from 100ms to 31d.", error);
+                               &settings->step_ms, STEP_HINT, error);
     }
     if (status == STATUS_OK) {
         status = read_season(body, settings, error);
@@ -190,9 +194,9 @@ enum status settings_read(const struct json_t *body, struct series_settings *set
         status = read_kind(body, settings, error);
     }
     if (status == STATUS_OK) {
-        status = read_duration(body, "retention", RETENTION_MS_MIN, RETENTION_MS_MAX,
-                               &settings->has_retention, &settings->retention_ms,
-                               "Give a duration from 1m to 36525d.", error);
+        status =
+            read_duration(body, "retention", RETENTION_MS_MIN, RETENTION_MS_MAX,
+                          &settings->has_retention, &settings->retention_ms, RETENTION_HINT, error);
     }
     return status;
 }

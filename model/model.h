@@ -547,7 +547,8 @@ enum status registry_rollback(struct registry *registry, int64_t step_ms,
 /* How old the champions are, for metrics: up to `maximum` of them are written. Returns how many
  * there are. */
 struct champion_age {
-    char step[24];                    /* of the group: "1h" */
+    int64_t step_ms;                  /* of the group */
+    char step[24];                    /* the same as text: "1h" */
     int64_t trained_at_ms, newest_ms; /* of the newest step trained on */
 };
 size_t registry_ages(struct registry *registry, struct champion_age *ages, size_t maximum);

@@ -241,6 +241,7 @@ size_t registry_ages(struct registry *registry, struct champion_age *ages, size_
         }
         if (count < maximum) {
             struct champion_age *age = &ages[count];
+            age->step_ms = champion->record.step_ms;
             snapshot_step_text(champion->record.step_ms, age->step, sizeof(age->step));
             age->trained_at_ms = champion->record.trained_at_ms;
             age->newest_ms = champion->record.window_end_ms;

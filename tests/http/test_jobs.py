@@ -147,7 +147,7 @@ def test_another_model_serves_without_a_restart():
         assert of_second != of_first
         assert daemon.get(f"/api/v1/models/{first}").json["role"] == "previous"
 
-        answer = daemon.post_json("/api/v1/models/rollback", {"step_ms": HOUR})
+        answer = daemon.post_json("/api/v1/models/rollback", {})
         assert answer.status == 200 and answer.json == {"champion": first}, answer
         assert served(first) == of_first
         assert decision(daemon, first) == ("champion", "request", f"serves again: {second} was rolled back")

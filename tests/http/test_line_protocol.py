@@ -100,6 +100,18 @@ def test_telegraf_v2_request(daemon):
     assert stored(daemon, 'disk_free{device="sda1",path="/"}') == [[BASE, 1]]
 
 
+def test_parameters_that_nobody_knows_cost_no_batch(daemon):
+    """InfluxDB does not look at them, and a client throws away what was answered by 400."""
+    for path, query in (("/api/v2/write", "org=o&bucket=b&bucketID=0123&consistency=all&foo=1&foo=2"),
+                        ("/write", "db=x&bucketID=0123&foo=")):
+        answer = write(daemon, f"extra{len(query)} v=1 {BASE * 1000000}", query, path)
+        assert answer.status == 204, (path, answer)
+        assert stored(daemon, f"extra{len(query)}_v") == [[BASE, 1]]
+    for path in ("/api/v2/write", "/write"):  # what is known is looked at as ever
+        for query in ("foo=1&precision=days", "precision=s&precision=ms"):
+            assert write(daemon, "extra v=1 1", query, path).status == 400, (path, query)
+
+
 def test_collectd_request(daemon):
     """Lines as collectd's write_influxdb_udp makes them, handed on by a relay: no type, milliseconds."""
     body = (f"cpu_value,host=box,instance=0,type=cpu,type_instance=idle value=99i {BASE}\n"
@@ -256,8 +268,8 @@ def test_errors_have_influx_form(daemon):
     assert daemon.request("GET", "/write").status == 405
     answer = daemon.request("POST", "/api/v2/query", "{}")
     assert answer.status == 404 and answer.json["code"] == "not found", answer
-    answer = write(daemon, "x v=1", "db=x&unknown=1")
-    assert answer.status == 400 and "unknown" in answer.json["error"], answer
+    answer = write(daemon, "x v=1", "db=x&precision=days")
+    assert answer.status == 400 and "invalid precision" in answer.json["error"], answer
 
 
 def test_series_limit_keeps_known_series():

@@ -149,6 +149,7 @@ def test_types_and_encodings(daemon):
     for encoding in ("gzip", "br", "snappy, snappy", "zstd, snappy"):
         answer = daemon.request("POST", "/api/v1/write", body, {**HEADERS_1, "Content-Encoding": encoding})
         assert answer.status == 415 and answer.json["code"] == "unsupported_encoding", (encoding, answer)
+        assert answer.json["hint"] == "Send a snappy block, as Prometheus does, or zstd.", answer
     for method in ("GET", "PUT"):
         assert daemon.request(method, "/api/v1/write", None, {}).status == 405
     points = daemon.request("POST", "/api/v1/points", body, {**JSON, "Content-Encoding": "snappy"})

@@ -238,6 +238,8 @@ static void shapes_and_refusals(void **state)
     json_t *rows = ask(&f, "/api/v1/anomalies?series=%7B__name__%3D%22cpu%22%7D&format=table");
     assert_int_equal(json_array_size(rows), 400);
     json_decref(rows);
+    expect(&f, API_POST, "/api/v1/points", "{\"series\":\"new\",\"value\":1}", 200, "accepted");
+    expect(&f, API_GET, "/api/v1/anomalies?series=new", NULL, 200, "\"step_ms\":null,");
     expect(&f, API_GET, "/api/v1/anomalies?series=%7B__name__%3D%22cpu%22%7D&format=csv", NULL, 200,
            "series,timestamp,value,score\n");
     static const struct {

@@ -42,6 +42,27 @@ static void reads_a_body(void **state)
     nixtla_release(&body);
 }
 
+static void says_what_a_body_has(void **state)
+{
+    (void)state;
+    struct nixtla_body body;
+    struct error error = {0};
+    const char *text = "{\"series\":{\"y\":[1,2],\"sizes\":[2]},\"h\":1}";
+    assert_int_equal(read_text(text, &body, &error), STATUS_INVALID);
+    assert_string_equal(error.text, "\"freq\" is missing");
+    assert_non_null(strstr(error.hint, "\"freq\":\"h\"}"));
+    nixtla_release(&body);
+    text = "{\"series\":{\"y\":[],\"sizes\":[]},\"h\":1,\"freq\":\"h\"}";
+    assert_int_equal(read_text(text, &body, &error), STATUS_INVALID);
+    assert_string_equal(error.text, "\"series.sizes\" is empty");
+    assert_string_equal(error.code, "bad_field");
+    nixtla_release(&body);
+    text = "{\"series\":{\"sizes\":[],\"sizes\":[1]}}";
+    assert_int_equal(read_text(text, &body, &error), STATUS_INVALID);
+    assert_string_equal(error.code, "duplicate_field");
+    nixtla_release(&body);
+}
+
 static void refuses(void **state)
 {
     (void)state;
@@ -105,6 +126,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_a_body),
+        cmocka_unit_test(says_what_a_body_has),
         cmocka_unit_test(refuses),
         cmocka_unit_test(frequencies),
     };

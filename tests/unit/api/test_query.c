@@ -64,6 +64,12 @@ static void test_check(void **state)
     assert_string_equal(error.param, "series");
     assert_int_equal(parse("ser=1", &query, &error), STATUS_OK);
     assert_int_equal(query_check(&query, "series", "", &error), STATUS_INVALID);
+    /* Where others are let through, the known ones are looked at as ever. */
+    assert_int_equal(parse("foo=1&foo=2&db=x&precision=s", &query, &error), STATUS_OK);
+    assert_int_equal(query_check_known(&query, "db precision", "", &error), STATUS_OK);
+    assert_int_equal(parse("db=x&foo=1&db=y", &query, &error), STATUS_OK);
+    assert_int_equal(query_check_known(&query, "db precision", "", &error), STATUS_INVALID);
+    assert_string_equal(error.code, "repeated_parameter");
 }
 
 static void test_typed(void **state)

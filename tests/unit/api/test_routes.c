@@ -564,6 +564,38 @@ static void test_import(void **state)
     fixture_answer_release(&answer);
 }
 
+/* Seconds would be read as January 1970, and everything be in range. */
+static void test_times_in_seconds(void **state)
+{
+    (void)state;
+    static const char *const targets[] = {"/api/v1/series/old/points?start=1795354740",
+                                          "/api/v1/series/old/points?end=1795354740",
+                                          "/api/v1/anomalies?series=old&start=1795354740",
+                                          "/api/v1/forecast?series=old&at=1795354740"};
+    const char *old = "series_id,timestamp,value\nold,1970-01-20T00:00:00Z,1\n"
+                      "old,1970-01-20T00:01:00Z,2\n";
+    struct answer answer = fixture_ask(&fixture, API_POST, "/api/v1/import", "text/csv", old,
+                                       strlen(old), API_IDENTITY);
+    assert_int_equal(answer.status, 200);
+    fixture_answer_release(&answer);
+    for (size_t i = 0; i < sizeof(targets) / sizeof(targets[0]); i++) {
+        expect(&fixture, API_GET, targets[i], NULL, 400, "would lie before 1973");
+        expect(&fixture, API_GET, targets[i], NULL, 400, "Give milliseconds since 1970");
+    }
+    /* Those who have points from then go on by what they are told. */
+    expect(&fixture, API_GET, "/api/v1/series/old/points?limit=1", NULL, 200,
+           "\"next\":\"1970-01-20T00:01:00Z\"");
+    expect(&fixture, API_GET, "/api/v1/series/old/points?start=1970-01-20T00:01:00Z", NULL, 200,
+           "{\"points\":[[1641660000,2]],");
+    expect(&fixture, API_GET, "/api/v1/series/old/points?start=94694400000", NULL, 200, "[]");
+    expect(&fixture, API_GET, "/api/v1/forecast?series=old&level=0.8", NULL, 400, "80, not 0.8");
+    expect(&fixture, API_POST, "/api/v1/forecast", "{\"series\":\"old\",\"level\":[0.8]}", 400,
+           "80, not 0.8");
+    expect(&fixture, API_GET, "/api/v1/forecast?series=old&level=1", NULL, 200, "\"0.495\"");
+    expect(&fixture, API_PATCH, "/api/v1/series/old", "{\"step\":30}", 400,
+           "a number is milliseconds");
+}
+
 /* Every code that an answer used is in the table, and the table has no code twice. */
 static void test_codes(void **state)
 {
@@ -596,6 +628,7 @@ int main(void)
         TEST(test_health),
         TEST(test_metrics),
         TEST(test_import),
+        TEST(test_times_in_seconds),
         TEST(test_codes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
