@@ -420,6 +420,11 @@ enum status neighbour_read_influxql(const char *bytes, size_t length,
 enum status neighbour_read_flux(char *bytes, size_t length, struct neighbour_answer *answer,
                                 struct error *error) MUST_USE;
 
+/* Whether the parameters of a forecast make sense by themselves, whatever the store holds: `query`
+ * is a query string. STATUS_INVALID says which does not. */
+#define API_HORIZON_MAX 1024
+enum status api_forecast_check(const char *query, struct error *error) MUST_USE;
+
 /* The forecast answer in json, csv or table, as the route gives it: for `forecastd forecast
  * --data`. */
 enum status api_forecast_text(struct api_worker *worker, const char *query, struct text *out,

@@ -3,8 +3,10 @@
  */
 #include "api/forecast_query.h"
 
+#include "api/call.h"
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/memory.h"
 #include "base/series_name.h"
 
 #include <math.h>
@@ -284,10 +286,8 @@ static enum status read_one(const struct view *view, const struct query_paramete
     return forecast_query_format(out, value, error);
 }
 
-enum status forecast_query_read(const struct view *view, const struct query *query,
-                                struct forecast_query *out, struct error *error)
+static enum status check_together(const struct query *query, struct error *error)
 {
-    forecast_query_init(view->services, out);
     if (query_value(query, "horizon") && query_value(query, "steps")) {
         error_set(error, STATUS_INVALID, "\"horizon\" and \"steps\" cannot stand together");
         return error_code(error, "bad_parameter", "steps");
@@ -295,6 +295,48 @@ enum status forecast_query_read(const struct view *view, const struct query *que
     if (query_value(query, "quantiles") && query_value(query, "level")) {
         error_set(error, STATUS_INVALID, "\"quantiles\" and \"level\" cannot stand together");
         return error_code(error, "bad_parameter", "level");
+    }
+    return STATUS_OK;
+}
+
+enum status api_forecast_check(const char *text, struct error *error)
+{
+    struct forecast_query wanted = {.steps_max = API_HORIZON_MAX};
+    struct query query = {.parameters = mem_array(QUERY_PARAMETERS_MAX, sizeof(*query.parameters)),
+                          .maximum = QUERY_PARAMETERS_MAX,
+                          .bytes = mem_alloc(QUERY_BYTES_MAX),
+                          .capacity = QUERY_BYTES_MAX};
+    enum status status = STATUS_OK;
+    if (!query.parameters || !query.bytes) {
+        status = error_set(error, STATUS_NO_MEMORY, "no memory for the request");
+        goto release;
+    }
+    status = query_parse(&query, text, error);
+    if (status == STATUS_OK) {
+        status = query_check(&query, FORECAST_PARAMETERS, "series", error);
+    }
+    if (status == STATUS_OK) {
+        status = check_together(&query, error);
+    }
+    for (size_t i = 0; i < query.count && status == STATUS_OK; i++) {
+        const struct query_parameter *parameter = &query.parameters[i];
+        if (strcmp(parameter->name, "series") != 0 && parameter->length > 0) {
+            status = read_one(NULL, parameter, &wanted, error); /* only series look at the view */
+        }
+    }
+
+release:
+    mem_free(query.parameters);
+    mem_free(query.bytes);
+    return status;
+}
+
+enum status forecast_query_read(const struct view *view, const struct query *query,
+                                struct forecast_query *out, struct error *error)
+{
+    forecast_query_init(view->services, out);
+    if (check_together(query, error) != STATUS_OK) {
+        return error->status;
     }
     for (size_t i = 0; i < query->count; i++) {
         if (query->parameters[i].length > 0 &&

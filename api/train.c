@@ -50,7 +50,7 @@ static enum status read_training(const struct call *call, const struct json_t *b
         status = json_read_integer(body, "steps", 1, STEPS_MAX, &steps, NULL, error);
     }
     if (status == STATUS_OK) {
-        status = json_read_integer(body, "seed", 1, INT64_MAX, &seed, NULL, error);
+        status = json_read_integer(body, "seed", 1, SEED_MAX, &seed, NULL, error);
     }
     if (status == STATUS_OK) {
         status = json_read_text(body, "backbone", &backbone, error);

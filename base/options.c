@@ -14,6 +14,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define MASK "***"
 
@@ -81,8 +82,9 @@ static const char *parse_bool(const char *value, bool *result)
     static const char *const yes[] = {"true", "yes", "on", "1"};
     static const char *const no[] = {"false", "no", "off", "0"};
     for (size_t i = 0; i < ARRAY_COUNT(yes); i++) {
-        *result = strcmp(value, yes[i]) == 0;
-        if (*result || strcmp(value, no[i]) == 0) {
+        /* YAML 1.1 has True and TRUE, too. */
+        *result = strcasecmp(value, yes[i]) == 0;
+        if (*result || strcasecmp(value, no[i]) == 0) {
             return NULL;
         }
     }

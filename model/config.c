@@ -4,6 +4,7 @@
 #include "model/backbones/backbone.h"
 #include "model/member.h"
 #include "model/model.h"
+#include "model/training/recipe.h"
 
 #include "base/check.h"
 
@@ -48,6 +49,9 @@ enum status model_config_check(const struct model_config *config, struct error *
                             error) != STATUS_OK) {
         error_wrap(error, "member_options");
         return error_code(error, "bad_value", "member_options");
+    }
+    if (recipe_check_members(config, error) != STATUS_OK) {
+        return error->status;
     }
     /* Made for one length as an example; whether a pattern closes at the recipe's lengths is only
      * known when a model is trained, which says so too. */

@@ -259,6 +259,9 @@ enum status model_config_check(const struct model_config *config, struct error *
 
 /* ---------------------------------------------------------------- training */
 
+/* Seeds are 1 to this, wherever one is given: exact in JSON, whose numbers may be read as doubles. */
+#define SEED_MAX INT64_C(9000000000000000)
+
 struct train_progress {
     double fraction; /* of the budget, 0 to 1 */
     uint64_t step;

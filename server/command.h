@@ -79,8 +79,16 @@ bool command_integer(const struct command_line *line, const char *name, const ch
         "data", "DIR", "Directory of the store; the same as --set storage.path=DIR."               \
     }
 
+/* Where --data and --url are both given. */
+#define COMMAND_ONE_PLACE "--data and --url exclude each other"
+
 /* Takes one of them by name; false where `name` is another option or --set is full. */
 bool command_source(struct config_sources *sources, const char *name, const char *value);
+
+/* The same for the option that was read last: EXIT_DONE, or EXIT_USAGE after a message, where
+ * --set has not the form of an assignment, too. */
+int command_take_source(const struct command_line *line, struct config_sources *sources,
+                        const char *name);
 
 /* Everything that answers need, without threads of the daemon's own but the writer. */
 struct command_store {

@@ -170,7 +170,7 @@ static enum status print_json(const struct backtest_report *report, struct error
     text_add_char(&json, '\n');
     enum status status = text_status(&json, "the figures", error);
     if (status == STATUS_OK) {
-        fwrite(json.bytes, 1, json.length, stdout);
+        fwrite(json.bytes, 1, json.length, stdout); /* a failure is seen at the flush */
     }
     text_release(&json);
     return status;
@@ -185,6 +185,9 @@ static enum status print_report(const struct backtest *backtest, const struct cu
         status = print_json(report, error);
     } else {
         backtest_report_table(report, backtest->windows > 0 ? stdout : stderr);
+    }
+    if (status == STATUS_OK && (fflush(stdout) != 0 || ferror(stdout))) {
+        status = error_set(error, STATUS_IO, "could not write the result: %s", strerror(errno));
     }
     if (status == STATUS_OK && backtest->by_series != NULL) {
         status = write_rows(backtest, report, error);
@@ -332,7 +335,7 @@ static int take_option(struct backtest *backtest, const struct command_line *lin
         {"season", 1, 100000, &backtest->season},
         {"seconds", 1, 604800, &backtest->seconds},
         {"steps", 1, 10000000, &backtest->steps},
-        {"seed", 0, INT64_MAX, &backtest->seed},
+        {"seed", 1, SEED_MAX, &backtest->seed},
         {"seeds", 1, BACKTEST_SEEDS_MAX, &backtest->seeds},
     };
     const struct {
@@ -363,6 +366,9 @@ static int take_option(struct backtest *backtest, const struct command_line *lin
     } else if (strcmp(name, "json") == 0) {
         backtest->json = true;
     } else if (strcmp(name, "backbone") == 0) {
+        if (backbone_check(value, &error) != STATUS_OK) {
+            return command_usage(line, "option '--backbone': %s\n%s", error.text, error.hint);
+        }
         snprintf(backbone, sizeof(backbone), "model.backbone=%s", value);
         command_source(&backtest->sources, "set", backbone);
     } else if (strcmp(name, "end") == 0) {
@@ -370,8 +376,8 @@ static int take_option(struct backtest *backtest, const struct command_line *lin
             return command_usage(line, "option '--end': %s", error.text);
         }
         backtest->has_end = true;
-    } else if (!command_source(&backtest->sources, name, value)) {
-        return command_usage(line, "too many --set");
+    } else {
+        return command_take_source(line, &backtest->sources, name);
     }
     return EXIT_DONE;
 }
@@ -417,8 +423,7 @@ int command_backtest(int argc, char **argv)
         .argc = argc,
         .argv = argv,
     };
-    struct backtest backtest = {
-        .windows = 1, .seed = -1, .seeds = 1, .sources = {.environment = environ}};
+    struct backtest backtest = {.windows = 1, .seeds = 1, .sources = {.environment = environ}};
     struct error error = {0};
     for (int word; (word = command_next(&line)) != WORD_END;) {
         if (word == WORD_STOP) {
@@ -444,7 +449,7 @@ int command_backtest(int argc, char **argv)
     if (config_load(&backtest.sources, &backtest.config, &error) != STATUS_OK) {
         return command_fail(&error);
     }
-    if (backtest.seed < 0) {
+    if (backtest.seed == 0) {
         backtest.seed = backtest.config.seed;
     }
     return run(&backtest, &error) == STATUS_OK ? EXIT_DONE : command_fail(&error);

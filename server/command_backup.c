@@ -67,8 +67,8 @@ static bool request_read(struct command_line *line, const char *missing, struct 
                 *code = EXIT_USAGE;
                 return false;
             }
-        } else if (!command_source(&sources, option, line->value)) {
-            *code = command_usage(line, "too many --set");
+        } else if (command_take_source(line, &sources, option) != EXIT_DONE) {
+            *code = EXIT_USAGE;
             return false;
         }
     }

@@ -59,8 +59,8 @@ int command_config(int argc, char **argv)
         }
         if (options[word].value == NULL) {
             mode = options[word].name;
-        } else if (!command_source(&sources, options[word].name, line.value)) {
-            return command_usage(&line, "too many --set");
+        } else if (command_take_source(&line, &sources, options[word].name) != EXIT_DONE) {
+            return EXIT_USAGE;
         }
     }
     text_init(&out, TEXT_MAX);

@@ -150,8 +150,8 @@ int command_export(int argc, char **argv)
             if (!read_time(&line, name, name[0] == 's' ? &export.start_ms : &export.end_ms)) {
                 return EXIT_USAGE;
             }
-        } else if (!command_source(&sources, name, line.value)) {
-            return command_usage(&line, "too many --set");
+        } else if (command_take_source(&line, &sources, name) != EXIT_DONE) {
+            return EXIT_USAGE;
         }
     }
     enum status status = STATUS_OK;
@@ -226,8 +226,8 @@ int command_check(int argc, char **argv)
         if (word == WORD_PLAIN) {
             return command_usage(&line, "unexpected argument '%s'", line.value);
         }
-        if (!command_source(&sources, options[word].name, line.value)) {
-            return command_usage(&line, "too many --set");
+        if (command_take_source(&line, &sources, options[word].name) != EXIT_DONE) {
+            return EXIT_USAGE;
         }
     }
     sources.environment = environ;

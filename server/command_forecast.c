@@ -102,20 +102,74 @@ static int print_forecast(const struct origin *origin, const struct text *query)
     return code;
 }
 
+/* What makes no sense whatever the series; EXIT_DONE or EXIT_USAGE. */
+static int check_usage(const struct command_line *line, const struct text *query)
+{
+    struct error error = {0};
+    if (text_status(query, "the request", &error) == STATUS_OK &&
+        api_forecast_check(query->bytes, &error) == STATUS_OK) {
+        return EXIT_DONE;
+    }
+    return command_usage(line, "%s%s%s", error.text, error.hint[0] != '\0' ? "\n" : "", error.hint);
+}
+
+static const struct command_option options[] = {
+    COMMAND_STORE_OPTIONS,
+    {"url", "URL", "Ask the daemon there instead of reading the directory."},
+    HTTP_CLIENT_OPTIONS,
+    {"series", "S", "A series or a selector; may repeat."},
+    {"horizon", "H", "How far ahead, as a duration: 24h."},
+    {"steps", "N", "How far ahead, in steps."},
+    {"quantiles", "LIST", "Levels in (0,1): 0.1,0.5,0.9."},
+    {"level", "LIST", "Intervals in per cent instead: 80,95."},
+    {"history", "H", "Recent values too, as a duration: 2d."},
+    {"format", "FORM", "json (default), csv or table."},
+};
+
+/* Reads the command line; false: leave with *code. */
+static bool read_line(struct command_line *line, struct config_sources *sources,
+                      struct origin *origin, struct text *query, int *code)
+{
+    bool has_series = false, has_data = false;
+    *code = EXIT_USAGE;
+    for (int word; (word = command_next(line)) != WORD_END;) {
+        if (word == WORD_STOP) {
+            *code = command_exit(line);
+            return false;
+        }
+        if (word == WORD_PLAIN) {
+            command_usage(line, "unexpected argument '%s'", line->value);
+            return false;
+        }
+        const char *name = options[word].name;
+        if (strcmp(name, "url") == 0) {
+            origin->url = line->value;
+        } else if (http_credentials_take(&origin->as, name, line->value)) {
+            continue;
+        } else if (strcmp(name, "config") == 0 || strcmp(name, "set") == 0 ||
+                   strcmp(name, "data") == 0) {
+            has_data = has_data || strcmp(name, "data") == 0;
+            if (command_take_source(line, sources, name) != EXIT_DONE) {
+                return false;
+            }
+        } else {
+            has_series = has_series || strcmp(name, "series") == 0;
+            add_parameter(query, name, line->value);
+        }
+    }
+    if (!has_series) {
+        command_usage(line, "no series is named: --series S");
+        return false;
+    }
+    if (has_data && origin->url != NULL) {
+        command_usage(line, COMMAND_ONE_PLACE);
+        return false;
+    }
+    return check_usage(line, query) == EXIT_DONE;
+}
+
 int command_forecast(int argc, char **argv)
 {
-    static const struct command_option options[] = {
-        COMMAND_STORE_OPTIONS,
-        {"url", "URL", "Ask the daemon there instead of reading the directory."},
-        HTTP_CLIENT_OPTIONS,
-        {"series", "S", "A series or a selector; may repeat."},
-        {"horizon", "H", "How far ahead, as a duration: 24h."},
-        {"steps", "N", "How far ahead, in steps."},
-        {"quantiles", "LIST", "Levels in (0,1): 0.1,0.5,0.9."},
-        {"level", "LIST", "Intervals in per cent instead: 80,95."},
-        {"history", "H", "Recent values too, as a duration: 2d."},
-        {"format", "FORM", "json (default), csv or table."},
-    };
     struct command_line line = {
         .command = "forecast",
         .synopsis = "[--data DIR | --url URL] --series S [--horizon H] [--format FORM]",
@@ -128,41 +182,11 @@ int command_forecast(int argc, char **argv)
     struct config_sources sources = {0};
     struct text query;
     struct origin origin = {.sources = &sources};
-    bool has_series = false;
-    int code = EXIT_USAGE;
+    int code;
     text_init(&query, (size_t)60 << 10);
-    for (int word; (word = command_next(&line)) != WORD_END;) {
-        if (word == WORD_STOP) {
-            code = command_exit(&line);
-            goto release;
-        }
-        if (word == WORD_PLAIN) {
-            code = command_usage(&line, "unexpected argument '%s'", line.value);
-            goto release;
-        }
-        const char *name = options[word].name;
-        if (strcmp(name, "url") == 0) {
-            origin.url = line.value;
-        } else if (http_credentials_take(&origin.as, name, line.value)) {
-            continue;
-        } else if (strcmp(name, "config") == 0 || strcmp(name, "set") == 0 ||
-                   strcmp(name, "data") == 0) {
-            if (!command_source(&sources, name, line.value)) {
-                code = command_usage(&line, "too many --set");
-                goto release;
-            }
-        } else {
-            has_series = has_series || strcmp(name, "series") == 0;
-            add_parameter(&query, name, line.value);
-        }
+    if (read_line(&line, &sources, &origin, &query, &code)) {
+        code = print_forecast(&origin, &query);
     }
-    if (!has_series) {
-        code = command_usage(&line, "no series is named: --series S");
-        goto release;
-    }
-    code = print_forecast(&origin, &query);
-
-release:
     text_release(&query);
     return code;
 }

@@ -181,6 +181,7 @@ int command_import(int argc, char **argv)
     static struct import import;
     struct error error = {0};
     struct config_sources sources = {0};
+    bool has_data = false;
     backfill_source_init(&import.source);
     for (int word; (word = command_next(&line)) != WORD_END;) {
         if (word == WORD_STOP) {
@@ -202,12 +203,16 @@ int command_import(int argc, char **argv)
             continue;
         }
         enum status status = backfill_option(&import.source, name, line.value, &error);
-        if (status == STATUS_NOT_FOUND && !command_source(&sources, name, line.value)) {
-            return command_usage(&line, "too many --set");
+        if (status == STATUS_NOT_FOUND && command_take_source(&line, &sources, name) != EXIT_DONE) {
+            return EXIT_USAGE;
         }
+        has_data = has_data || strcmp(name, "data") == 0;
         if (status != STATUS_OK && status != STATUS_NOT_FOUND) {
             return command_usage(&line, "--%s: %s", name, error.text);
         }
+    }
+    if (has_data && import.target.url != NULL) {
+        return command_usage(&line, COMMAND_ONE_PLACE);
     }
     if (check_import(&import, &error) != STATUS_OK) {
         return command_usage(&line, "%s%s%s", error.text, error.hint[0] ? "\n" : "", error.hint);

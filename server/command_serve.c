@@ -42,8 +42,8 @@ int command_serve(int argc, char **argv)
         }
         if (strcmp(options[word].name, "insecure") == 0) {
             insecure = true;
-        } else if (!command_source(&sources, options[word].name, line.value)) {
-            return command_usage(&line, "too many --set");
+        } else if (command_take_source(&line, &sources, options[word].name) != EXIT_DONE) {
+            return EXIT_USAGE;
         }
     }
     if (config_load(&sources, &config, &error) != STATUS_OK) {
@@ -100,8 +100,8 @@ int command_healthcheck(int argc, char **argv)
             base = line.value;
         } else if (http_credentials_take(&as, options[word].name, line.value)) {
             continue;
-        } else if (!command_source(&sources, options[word].name, line.value)) {
-            return command_usage(&line, "too many --set");
+        } else if (command_take_source(&line, &sources, options[word].name) != EXIT_DONE) {
+            return EXIT_USAGE;
         }
     }
     if (base == NULL) {

@@ -36,6 +36,17 @@ bool command_source(struct config_sources *sources, const char *name, const char
     return false;
 }
 
+int command_take_source(const struct command_line *line, struct config_sources *sources,
+                        const char *name)
+{
+    if (strcmp(name, "set") == 0 && strchr(line->value, '=') == NULL) {
+        return command_usage(line, "option '--set' is '%s', but must be section.key=value",
+                             line->value);
+    }
+    return command_source(sources, name, line->value) ? EXIT_DONE
+                                                      : command_usage(line, "too many --set");
+}
+
 static enum status open_storage(struct command_store *store, enum store_mode mode,
                                 struct error *error)
 {

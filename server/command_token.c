@@ -32,33 +32,40 @@ struct wish {
     const char *file, *scope, *prefix, *name, *expires;
 };
 
-static int make(const struct wish *wish, const char *path)
+/* The token that is asked for, without its secret. */
+static enum status describe(const struct wish *wish, struct token *token, struct error *error)
 {
-    struct token token = {.created_ms = clock_wall_ms() / 1000 * 1000, .expires_ms = INT64_MAX};
-    char secret[TOKEN_SECRET_BYTES], made_up[TOKEN_NAME_BYTES];
-    struct error error = {0};
+    char made_up[TOKEN_NAME_BYTES];
     uint32_t number;
     int64_t age_ms = 0;
+    *token = (struct token){.created_ms = clock_wall_ms() / 1000 * 1000, .expires_ms = INT64_MAX};
     random_secret(&number, sizeof(number));
     snprintf(made_up, sizeof(made_up), "token-%08x", number);
-    if (token_set_name(&token, wish->name != NULL ? wish->name : made_up, &error) != STATUS_OK ||
-        token_set_scopes(&token, wish->scope, &error) != STATUS_OK ||
-        (wish->prefix != NULL && token_set_prefix(&token, wish->prefix, &error) != STATUS_OK)) {
-        return command_fail(&error);
+    if (token_set_name(token, wish->name != NULL ? wish->name : made_up, error) != STATUS_OK ||
+        token_set_scopes(token, wish->scope, error) != STATUS_OK ||
+        (wish->prefix != NULL && token_set_prefix(token, wish->prefix, error) != STATUS_OK)) {
+        return error->status;
     }
-    if (wish->expires != NULL) {
-        if (clock_parse_duration(wish->expires, strlen(wish->expires), &age_ms, &error) !=
-            STATUS_OK) {
-            return command_fail(&error);
-        }
-        if (age_ms > EXPIRES_MAX_MS) {
-            error_set(&error, STATUS_INVALID, "--expires is at most a hundred years: got '%s'",
-                      wish->expires);
-            error_hint(&error, "Without --expires it holds until it is revoked.");
-            return command_fail(&error);
-        }
-        token.expires_ms = token.created_ms + age_ms;
+    if (wish->expires == NULL) {
+        return STATUS_OK;
     }
+    if (clock_parse_duration(wish->expires, strlen(wish->expires), &age_ms, error) != STATUS_OK) {
+        return error_wrap(error, "--expires");
+    }
+    if (age_ms > EXPIRES_MAX_MS) {
+        error_set(error, STATUS_INVALID, "--expires is at most a hundred years: got '%s'",
+                  wish->expires);
+        return error_hint(error, "Without --expires it holds until it is revoked.");
+    }
+    token->expires_ms = token->created_ms + age_ms;
+    return STATUS_OK;
+}
+
+static int make(const struct token *described, const char *path)
+{
+    char secret[TOKEN_SECRET_BYTES];
+    struct error error = {0};
+    struct token token = *described;
     token_draw(&token, secret);
     if (token_file_add(path, &token, &error) != STATUS_OK) {
         return command_fail(&error);
@@ -136,7 +143,8 @@ static bool is_clear(const struct command_line *line, const struct wish *wish)
     return false;
 }
 
-static int run(const struct wish *wish)
+/* `token`: to be created. */
+static int run(const struct wish *wish, const struct token *token)
 {
     struct config config;
     struct error error = {0};
@@ -153,7 +161,7 @@ static int run(const struct wish *wish)
         return command_fail(&error);
     }
     if (strcmp(wish->action, "create") == 0) {
-        return make(wish, path);
+        return make(token, path);
     }
     return strcmp(wish->action, "list") == 0 ? list(path) : revoke(wish->subject, path);
 }
@@ -184,9 +192,18 @@ int command_token(int argc, char **argv)
             *(wish.action == NULL ? &wish.action : &wish.subject) = line.value;
         } else if (values[word] != NULL) {
             *values[word] = line.value;
-        } else if (!command_source(&wish.sources, options[word].name, line.value)) {
-            return command_usage(&line, "too many --set");
+        } else if (command_take_source(&line, &wish.sources, options[word].name) != EXIT_DONE) {
+            return EXIT_USAGE;
         }
     }
-    return is_clear(&line, &wish) ? run(&wish) : EXIT_USAGE;
+    struct token token = {0};
+    struct error error = {0};
+    if (!is_clear(&line, &wish)) {
+        return EXIT_USAGE;
+    }
+    if (strcmp(wish.action, "create") == 0 && describe(&wish, &token, &error) != STATUS_OK) {
+        return command_usage(&line, "%s%s%s", error.text, error.hint[0] != '\0' ? "\n" : "",
+                             error.hint);
+    }
+    return run(&wish, &token);
 }

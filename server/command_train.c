@@ -213,17 +213,18 @@ static int train_remote(const struct training *training)
     return strcmp(job.state, "done") == 0 ? EXIT_DONE : EXIT_FAILED;
 }
 
+static const struct command_option options[] = {
+    COMMAND_STORE_OPTIONS,
+    {"url", "URL", "Let the daemon there train."},
+    HTTP_CLIENT_OPTIONS,
+    {"seconds", "N", "Train each group for N seconds; default: train.seconds."},
+    {"steps", "N", "Train N steps, whatever the time: results can be repeated."},
+    {"seed", "N", "Seed of the random numbers; default: train.seed."},
+    {"backbone", "NAME", "The network; the same as --set model.backbone=NAME."},
+};
+
 int command_train(int argc, char **argv)
 {
-    static const struct command_option options[] = {
-        COMMAND_STORE_OPTIONS,
-        {"url", "URL", "Let the daemon there train."},
-        HTTP_CLIENT_OPTIONS,
-        {"seconds", "N", "Train each group for N seconds; default: train.seconds."},
-        {"steps", "N", "Train N steps, whatever the time: results can be repeated."},
-        {"seed", "N", "Seed of the random numbers; default: train.seed."},
-        {"backbone", "NAME", "The network; the same as --set model.backbone=NAME."},
-    };
     struct command_line line = {
         .command = "train",
         .synopsis = "[--data DIR | --url URL] [--seconds N | --steps N]",
@@ -239,6 +240,7 @@ int command_train(int argc, char **argv)
     struct command_store store;
     struct error error = {0};
     char backbone[64];
+    bool has_data = false;
     for (int word; (word = command_next(&line)) != WORD_END;) {
         if (word == WORD_STOP) {
             return command_exit(&line);
@@ -257,13 +259,14 @@ int command_train(int argc, char **argv)
         } else if (strcmp(name, "steps") == 0) {
             good = command_integer(&line, name, line.value, 1, 10000000, &training.steps);
         } else if (strcmp(name, "seed") == 0) {
-            good = command_integer(&line, name, line.value, 1, INT64_MAX, &training.seed);
+            good = command_integer(&line, name, line.value, 1, SEED_MAX, &training.seed);
         } else if (strcmp(name, "backbone") == 0) {
             training.backbone = line.value;
             snprintf(backbone, sizeof(backbone), "model.backbone=%s", line.value);
             command_source(&training.sources, "set", backbone);
-        } else if (!command_source(&training.sources, name, line.value)) {
-            return command_usage(&line, "too many --set");
+        } else {
+            has_data = has_data || strcmp(name, "data") == 0;
+            good = command_take_source(&line, &training.sources, name) == EXIT_DONE;
         }
         if (!good) {
             return EXIT_USAGE;
@@ -273,7 +276,10 @@ int command_train(int argc, char **argv)
         return command_usage(&line, "--seconds and --steps exclude each other");
     }
     if (training.url != NULL) {
-        return train_remote(&training);
+        return has_data ? command_usage(&line, COMMAND_ONE_PLACE) : train_remote(&training);
+    }
+    if (training.backbone != NULL && backbone_check(training.backbone, &error) != STATUS_OK) {
+        return command_usage(&line, "option '--backbone': %s\n%s", error.text, error.hint);
     }
     if (command_store_open(&store, &training.sources, STORE_CHANGE, &error) != STATUS_OK) {
         return command_fail(&error);

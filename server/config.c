@@ -12,6 +12,8 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdalign.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -91,7 +93,7 @@ const struct option config_options[] = {
      "Threads of one training; 0 takes the cores."},
     {"train.memory", OPTION_BYTES, "512MiB", 16.0 * 1024 * 1024, 1e12, NULL, FIELD(memory), 1, 0,
      "Memory of one training at most."},
-    {"train.seed", OPTION_INT, "1", 0, 9e15, NULL, FIELD(seed), 1, 0,
+    {"train.seed", OPTION_INT, "1", 1, (double)SEED_MAX, NULL, FIELD(seed), 1, 0,
      "Seed of the random numbers: the same seed, data and steps give the same model."},
     {"mqtt.broker", OPTION_TEXT, "", 0, 0, NULL, FIELD(mqtt_broker), 0, 0,
      "MQTT broker to subscribe to, mqtt://HOST:1883 or mqtts://HOST:8883; empty: none."},
@@ -137,6 +139,18 @@ static bool is_section(const char *name, const char *section)
     return strncmp(name, section, length) == 0 && (name[length] == '.' || name[length] == '\0');
 }
 
+/* The entry of a key, a free one where it has none yet; NULL where there is none free. */
+static struct model_origin *model_origin(struct config *config, const char *key)
+{
+    for (size_t i = 0; i < MODEL_ORIGINS_MAX; i++) {
+        struct model_origin *at = &config->model_origins[i];
+        if (at->key[0] == '\0' || strcmp(at->key, key) == 0) {
+            return at;
+        }
+    }
+    return NULL;
+}
+
 /* Replaces or appends key=value in the blank-separated list of the backbone's options. */
 static enum status set_model_option(struct config *config, const char *key, const char *value,
                                     const char *origin, struct error *error)
@@ -166,6 +180,11 @@ static enum status set_model_option(struct config *config, const char *key, cons
         return error_set(error, STATUS_TOO_LARGE, "%s: too many options of the backbone", origin);
     }
     memcpy(config->model_options, out, sizeof(out));
+    struct model_origin *known = model_origin(config, key);
+    if (known != NULL) {
+        snprintf(known->key, sizeof(known->key), "%s", key);
+        snprintf(known->origin, sizeof(known->origin), "%s", origin);
+    }
     return STATUS_OK;
 }
 
@@ -184,8 +203,35 @@ enum status config_set(struct config *config, const char *name, const char *valu
     return options_set(config_options, config_option_count, config, name, value, origin, error);
 }
 
+/* One option of the backbone by its table; the error calls it as the user does, and says from where
+ * it came. */
+static enum status check_model_option(struct config *config, const char *key, const char *value,
+                                      struct error *error)
+{
+    char name[MODEL_KEY_MAX + 8];
+    alignas(max_align_t) char scratch[512];
+    const struct model_origin *known = model_origin(config, key);
+    const char *origin = known != NULL && known->key[0] != '\0' ? known->origin : "configuration";
+    snprintf(name, sizeof(name), "model.%s", key);
+    if (backbone_check_option(config->backbone, key, error) != STATUS_OK) {
+        error_wrap(error, "cannot set %s (%s)", name, origin);
+        return error_code(error, error->code, name);
+    }
+    for (size_t i = 0; i < backbone_count(); i++) {
+        struct backbone_info info = backbone_info(i);
+        if (strcmp(info.name, config->backbone) == 0) {
+            struct option option = *options_find(info.options, info.option_count, key);
+            CHECK(option.size <= sizeof(scratch));
+            option.name = name;
+            option.offset = 0;
+            return options_set(&option, 1, scratch, name, value, origin, error);
+        }
+    }
+    return STATUS_OK;
+}
+
 /* The backbone is known only when all layers are read, so its options are checked last. */
-static enum status check_model(const struct config *config, struct error *error)
+static enum status check_model(struct config *config, struct error *error)
 {
     enum status status = backbone_check(config->backbone, error);
     if (status != STATUS_OK) {
@@ -194,8 +240,11 @@ static enum status check_model(const struct config *config, struct error *error)
     for (const char *item = config->model_options; *item != '\0';) {
         char key[MODEL_KEY_MAX];
         size_t length = strcspn(item, " "), key_length = strcspn(item, "=");
+        char value[sizeof(config->model_options)];
         snprintf(key, sizeof(key), "%.*s", (int)key_length, item);
-        status = backbone_check_option(config->backbone, key, error);
+        snprintf(value, sizeof(value), "%.*s", (int)(length - key_length - 1),
+                 item + key_length + 1);
+        status = check_model_option(config, key, value, error);
         if (status != STATUS_OK) {
             return status;
         }
@@ -203,7 +252,15 @@ static enum status check_model(const struct config *config, struct error *error)
     }
     struct model_config model;
     config_model(config, &model);
-    return model_config_check(&model, error);
+    status = model_config_check(&model, error);
+    if (status != STATUS_OK &&
+        (strcmp(error->param, "members") == 0 || strcmp(error->param, "head") == 0)) {
+        char name[sizeof(error->param)];
+        snprintf(name, sizeof(name), "model.%.40s", error->param);
+        error_wrap(error, "cannot set %s", name);
+        error_code(error, error->code, name);
+    }
+    return status;
 }
 
 static enum status check_downsample(const struct config *config, struct error *error)
@@ -365,7 +422,7 @@ void config_limits(const struct config *config, struct api_limits *limits)
         .points_per_request = 100000,
         .forecast_series_max = 500,
         .horizon_default = (size_t)config->horizon,
-        .horizon_max = 1024,
+        .horizon_max = API_HORIZON_MAX,
         .live_bytes_max = (size_t)32 << 20,
         .vintage_age_max_ms = config->vintages_ms,
         .metrics_series_max = (size_t)config->metrics_max,

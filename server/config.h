@@ -21,6 +21,8 @@
 
 #define MODEL_KEY_MAX 64 /* of the name of an option of a backbone, with its end */
 
+#define MODEL_ORIGINS_MAX 16
+
 struct config {
     /* server */
     char listen[128];
@@ -44,6 +46,9 @@ struct config {
     /* model */
     char backbone[24], head[16];
     char model_options[256]; /* names are below MODEL_KEY_MAX */
+    struct model_origin {    /* where they are from, for errors; more than these are not said */
+        char key[MODEL_KEY_MAX], origin[96];
+    } model_origins[MODEL_ORIGINS_MAX];
     char members[32], member_options[160];
     bool blend, calibrate;
     /* train */

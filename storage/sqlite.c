@@ -298,9 +298,10 @@ static enum status check_folder_sync(int code, bool fresh, const char *folder, s
     return STATUS_OK;
 }
 
-static enum status make_folder(const char *path, bool fresh, struct error *error)
+/* The store's own folder is for its owner alone, whoever makes it: serve, import or restore. */
+static enum status make_folder(const char *path, mode_t mode, bool fresh, struct error *error)
 {
-    if (file_system()->make_folder(path, 0750) != 0 && errno != EEXIST) {
+    if (file_system()->make_folder(path, mode) != 0 && errno != EEXIST) {
         return error_set(error, errno == ENOSPC ? STATUS_NO_SPACE : STATUS_IO,
                          "could not make directory \"%.200s\": %s", path, strerror(errno));
     }
@@ -330,7 +331,7 @@ enum status sqlite_directory_make(const char *directory, struct error *error)
         if ((path[i] == '/' || path[i] == '\0') && path[i - 1] != '/') {
             char kept = path[i];
             path[i] = '\0';
-            status = make_folder(path, fresh, error);
+            status = make_folder(path, kept == '\0' ? 0700 : 0750, fresh, error);
             path[i] = kept;
         }
     }

@@ -187,6 +187,32 @@ static bool names_member(const char *members, size_t number)
     return false;
 }
 
+enum status recipe_check_members(const struct model_config *config, struct error *error)
+{
+    bool gaussian = strcmp(config->head, "gaussian") == 0;
+    size_t count = gaussian ? 1 : ARRAY_COUNT(direct_presets);
+    const char *at = config->members;
+    while (*at != '\0') {
+        char *end;
+        size_t length = strcspn(at, ",");
+        unsigned long number = strtoul(at, &end, 10);
+        if (end != at + length || length == 0 || number < 1 || number > count || at[0] == '-') {
+            error_set(error, STATUS_INVALID, "the recipe has no member \"%.*s\"", (int)length, at);
+            error_hint(error,
+                       count > 1 ? "Its members are 1 to %zu, with commas between: 1,3."
+                                 : "With this head its only member is %zu.",
+                       count);
+            return error_code(error, "bad_value", "members");
+        }
+        at += length;
+        if (*at == ',' && *++at == '\0') {
+            error_set(error, STATUS_INVALID, "the list of members ends with a comma");
+            return error_code(error, "bad_value", "members");
+        }
+    }
+    return STATUS_OK;
+}
+
 enum status recipe_choose(const struct model_config *config, const struct recipe_data *data,
                           struct recipe *recipe, struct error *error)
 {

@@ -27,6 +27,9 @@ struct recipe_data {
  * series, at most 28 of one series and a tenth of its history. */
 size_t recipe_held_back(const struct recipe_data *data);
 
+/* Whether config->members names members that the recipe of its head has. */
+enum status recipe_check_members(const struct model_config *config, struct error *error) MUST_USE;
+
 /* Members with contexts that fit the data; the configuration's backbone options override theirs. */
 enum status recipe_choose(const struct model_config *config, const struct recipe_data *data,
                           struct recipe *recipe, struct error *error) MUST_USE;

@@ -173,8 +173,8 @@ def test_command_token():
             return done.returncode, done.stdout, done.stderr
 
         assert token("create")[0] == 2 and token("make")[0] == 2 and token("revoke")[0] == 2
-        assert token("create", "--scope", "root")[0] == 1
-        assert token("create", "--scope", "admin", "--prefix", "a")[0] == 1
+        assert token("create", "--scope", "root")[0] == 2
+        assert token("create", "--scope", "admin", "--prefix", "a")[0] == 2
         assert token("list")[0] == 1, "there is no file"
         secret = create(path, "--scope", "write", "--prefix", "plant.", "--name", "sensor", "--expires", "90d")
         assert os.stat(path).st_mode & 0o777 == 0o600

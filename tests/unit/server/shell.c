@@ -33,7 +33,8 @@ static void redirect(const struct shell *shell, const char *name, int fd)
 {
     char path[96];
     snprintf(path, sizeof(path), "%s/%s", shell->folder, name);
-    int file = open(path, O_CREAT | O_TRUNC | O_WRONLY, 0600);
+    int file = open(fd == STDOUT_FILENO && shell->to != NULL ? shell->to : path,
+                    O_CREAT | O_TRUNC | O_WRONLY, 0600);
     if (file < 0 || dup2(file, fd) != fd) {
         watched_exit(99);
     }

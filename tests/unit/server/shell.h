@@ -9,6 +9,7 @@
 /* Large: make it static. */
 struct shell {
     const char *folder; /* where the output goes; the caller makes and removes it */
+    const char *to;     /* standard output goes there instead; NULL: into the folder */
     char out[1 << 20], err[1 << 16];
 };
 

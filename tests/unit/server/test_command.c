@@ -138,6 +138,40 @@ static void what_is_wrong_with_the_words_is_told(void **state)
         {command_backup, {"a", "--rate=x"}, "--rate"},
         {command_restore, {NULL}, "the file to restore is missing"},
         {command_restore, {"a", "b"}, "unexpected argument 'b'"},
+        {command_config, {"--set=x"}, "option '--set' is 'x', but must be section.key=value"},
+        {command_serve, {"--set", "x"}, "option '--set' is 'x'"},
+        {command_export, {"--set=x"}, "option '--set' is 'x'"},
+        {command_backup, {"a", "--set=x"}, "option '--set' is 'x'"},
+        {command_backtest,
+         {"a.csv", "--horizon=3", "--backbone=nope"},
+         "option '--backbone': there is no backbone \"nope\""},
+        {command_backtest, {"a.csv", "--horizon=3", "--seed=0"}, "from 1 to 9000000000000000"},
+        {command_train, {"--backbone=nope"}, "there is no backbone \"nope\""},
+        {command_train, {"--seed=0"}, "from 1 to 9000000000000000"},
+        {command_train, {"--data=a", "--url=http://127.0.0.1:1"}, "--data and --url exclude"},
+        {command_import,
+         {"--data=a", "--url=http://127.0.0.1:1", "a.csv"},
+         "--data and --url exclude"},
+        {command_forecast,
+         {"--data=a", "--url=http://127.0.0.1:1", "--series=a"},
+         "--data and --url exclude"},
+        {command_forecast, {"--series=a", "--steps=0"}, "\"steps\" cannot be \"0\""},
+        {command_forecast, {"--series=a", "--steps=2000"}, "from 1 to 1024"},
+        {command_forecast, {"--series=a", "--horizon=x"}, "\"horizon\" cannot be \"x\""},
+        {command_forecast, {"--series=a", "--history=0s"}, "\"history\" cannot be"},
+        {command_forecast, {"--series=a", "--level=x"}, "not a number"},
+        {command_forecast, {"--series=a", "--level=0.8"}, "80, not 0.8"},
+        {command_forecast, {"--series=a", "--quantiles=80"}, "outside of (0,1)"},
+        {command_forecast, {"--series=a", "--format=xml"}, "\"format\" cannot be \"xml\""},
+        {command_forecast, {"--series=a", "--steps=3", "--horizon=1h"}, "cannot stand together"},
+        {command_forecast, {"--series=a", "--level=80", "--quantiles=0.1"}, "stand together"},
+        {command_token, {"create", "--scope=all", "--tokens=/nonexistent/x"}, "scope"},
+        {command_token,
+         {"create", "--scope=read", "--expires=xx", "--tokens=/nonexistent/x"},
+         "--expires: "},
+        {command_token,
+         {"create", "--scope=read", "--expires=99999d", "--tokens=/nonexistent/x"},
+         "at most a hundred years"},
         {command_import, {NULL}, "no file is named"},
         {command_import, {"--query=x"}, "--from-prometheus or --from-influxdb is missing"},
         {command_import,
@@ -257,6 +291,55 @@ static void a_file_goes_in_and_comes_out(void **state)
 }
 
 /* A model whose file leads to itself: nobody can say what is in it. */
+/* Offline as over HTTP: a series that ends in the future takes no point until the clock is there.
+ */
+static void times_beyond_the_limits_are_refused_offline(void **state)
+{
+    char other[80], file[80];
+    struct stat about;
+    FILE *out;
+    (void)state;
+    snprintf(other, sizeof(other), "%s/limits", folder);
+    snprintf(file, sizeof(file), "%s/limits.csv", folder);
+    out = fopen(file, "w");
+    assert_non_null(out);
+    fputs("series_id,timestamp,value\n"
+          "a,2026-01-01T00:00:00Z,1\n"
+          "a,2026-01-01T00:00:00Z, .5\n"
+          "a,2026-01-01T00:00:00Z,5. \n"
+          "a,2999-01-01T00:00:00Z,4\n",
+          out);
+    fclose(out);
+    assert_int_equal(shell_run(&shell, command_import, "--data", other, file, NULL), EXIT_FAILED);
+    assert_non_null(strstr(shell.err, "line 5: series \"a\": the timestamp lies "));
+    assert_non_null(strstr(shell.err, "ahead of now"));
+    assert_non_null(strstr(shell.err, "3 points stored, 2 of them updates, 1 refused"));
+    assert_int_equal(stat(other, &about), 0);
+    assert_int_equal(about.st_mode & 0777, 0700); /* as serve makes it */
+    assert_int_equal(shell_run(&shell, command_export, "--data", other, NULL), EXIT_DONE);
+    assert_string_equal(shell.out, "series_id,timestamp,value\na,2026-01-01T00:00:00Z,5\n");
+    assert_int_equal(shell_run(&shell, command_import, "--data", other, "--set",
+                               "storage.retention=1d", file, NULL),
+                     EXIT_FAILED);
+    assert_non_null(strstr(shell.err, "beyond the retention"));
+    assert_non_null(strstr(shell.err, "0 points stored, 0 of them updates, 4 refused"));
+}
+
+/* A full disk takes nothing: whoever reads the exit code must not believe that it did. */
+static void a_result_that_cannot_be_written_fails(void **state)
+{
+    static const char *const forms[] = {"--json", "--set=train.lanes=1"};
+    (void)state;
+    for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
+        shell.to = "/dev/full";
+        int code =
+            shell_run(&shell, command_backtest, csv, "--horizon=12", "--steps=2", forms[i], NULL);
+        shell.to = NULL;
+        assert_int_equal(code, EXIT_FAILED);
+        assert_non_null(strstr(shell.err, "could not write the result: No space left on device"));
+    }
+}
+
 static void what_cannot_be_looked_at_is_not_called_damaged(void **state)
 {
     static const char record[] =
@@ -356,7 +439,9 @@ int main(void)
         cmocka_unit_test(failures_leave_with_one),
         cmocka_unit_test(configuration_is_printed_and_checked),
         cmocka_unit_test(a_file_goes_in_and_comes_out),
+        cmocka_unit_test(times_beyond_the_limits_are_refused_offline),
         cmocka_unit_test(what_cannot_be_looked_at_is_not_called_damaged),
+        cmocka_unit_test(a_result_that_cannot_be_written_fails),
         cmocka_unit_test(a_backtest_prints_the_keys_of_the_contract),
         cmocka_unit_test(the_same_steps_give_the_same_numbers),
     };

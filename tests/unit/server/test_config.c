@@ -116,7 +116,49 @@ static void mistakes_stop_the_start_by_name(void **state)
     FAILS(NULL, "alerts.nokey=1", "alerts.nokey", "is no rule with a key");
     FAILS(NULL, "mqtt.broker=x", "is no address of a broker");
     FAILS(NULL, "model.backbone=nothing", "nothing");
-    FAILS(NULL, "model.no_such_option=3", "no_such_option", "logsparse");
+    FAILS(NULL, "model.no_such_option=3", "cannot set model.no_such_option (--set)", "logsparse");
+    FAILS(NULL, "model.width=3", "cannot set model.width to \"3\" (--set): it must lie between");
+    FAILS(NULL, "model.kernel=x", "cannot set model.kernel to \"x\" (--set)");
+    FAILS(NULL, "train.seed=0", "train.seed", "between 1 and");
+}
+
+static void members_are_those_of_the_recipe(void **state)
+{
+    static const char *const wrong[] = {"9,x", "0", "x", "1,", ",1", "1,,3", "-1", "6", "1x"};
+    struct config config;
+    struct error error;
+    char set[64];
+    (void)state;
+    for (size_t i = 0; i < ARRAY_COUNT(wrong); i++) {
+        snprintf(set, sizeof(set), "model.members=%s", wrong[i]);
+        FAILS(NULL, set, "cannot set model.members: the ");
+        assert_true(load(NULL, NULL, set, &config, &error) == STATUS_INVALID);
+        assert_string_equal(error.param, "model.members");
+    }
+    assert_int_equal(load(NULL, NULL, "model.members=9", &config, &error), STATUS_INVALID);
+    assert_string_equal(error.hint, "Its members are 1 to 5, with commas between: 1,3.");
+    assert_int_equal(load(NULL, NULL, "model.members=1,5", &config, &error), STATUS_OK);
+    assert_int_equal(load("model: {members: [1, 3]}\n", NULL, NULL, &config, &error), STATUS_OK);
+    FAILS("model: {head: gaussian, members: 2}\n", NULL, "no member \"2\"");
+}
+
+static void yes_and_no_are_those_of_yaml(void **state)
+{
+    static const char *const yes[] = {"true", "True", "TRUE", "yes", "Yes", "on", "ON", "1"};
+    static const char *const no[] = {"false", "False", "FALSE", "no", "No", "off", "OFF", "0"};
+    struct config config;
+    struct error error;
+    char yaml[64];
+    (void)state;
+    for (size_t i = 0; i < ARRAY_COUNT(yes); i++) {
+        snprintf(yaml, sizeof(yaml), "server: {sandbox: %s}\n", yes[i]);
+        assert_int_equal(load(yaml, NULL, NULL, &config, &error), STATUS_OK);
+        assert_true(config.sandbox);
+        snprintf(yaml, sizeof(yaml), "server: {sandbox: %s}\n", no[i]);
+        assert_int_equal(load(yaml, NULL, NULL, &config, &error), STATUS_OK);
+        assert_false(config.sandbox);
+    }
+    FAILS("server: {sandbox: maybe}\n", NULL, "true or false is needed");
 }
 
 static void mistakes_of_the_file_name_the_line(void **state)
@@ -139,6 +181,7 @@ static void mistakes_of_the_file_name_the_line(void **state)
     FAILS("server:\n  listen: \"a\\0b\"\n", NULL, ":2", "text is too long");
     FAILS("mqtt:\n  topics: [[a]]\n", NULL, ":2", "plain values only");
     FAILS("mqtt:\n  topics: [a, &x b]\n", NULL, ":2", "anchors");
+    FAILS("train: {every: 1h}\nmodel:\n  width: 3\n", NULL, "model.width", ":3", "between");
     FAILS("? [a]\n: b\n", NULL, ":1", "a key must be plain text");
     FAILS("a: {b: {c: {d: {e: 1}}}}\n", NULL, ":1", "not supported for key", "a.b.c.d");
     FAILS("server: {}\n---\nserver: {}\n", NULL, "only one document");
@@ -298,6 +341,8 @@ int main(void)
         cmocka_unit_test(defaults_are_those_of_the_contract),
         cmocka_unit_test(layers_go_before_each_other),
         cmocka_unit_test(mistakes_stop_the_start_by_name),
+        cmocka_unit_test(members_are_those_of_the_recipe),
+        cmocka_unit_test(yes_and_no_are_those_of_yaml),
         cmocka_unit_test(mistakes_of_the_file_name_the_line),
         cmocka_unit_test(a_missing_file_is_an_error),
         cmocka_unit_test(what_is_too_long_for_a_file_is_refused),
