@@ -35,6 +35,8 @@
 #define SNAP_SHARE       0.95
 #define DIVISOR_SHARE    0.85
 #define BARTLETT_LAGS    24
+#define MASK_SHARE       3 /* one in so many gaps like its neighbour: values come at a stride */
+#define CYCLES_SHOWN     4 /* of a short season where no values are missing */
 #define HOUR_MS          INT64_C(3600000)
 
 static const int64_t canonical_ms[] = {HOUR_MS, 24 * HOUR_MS, 168 * HOUR_MS, 8760 * HOUR_MS};
@@ -219,10 +221,96 @@ static bool prepare(const double *values, size_t count, double *out)
     return true;
 }
 
+/* Stretches whose values come at a stride, and the values behind the last of them, as they came. */
+struct strides {
+    size_t longest, end; /* 0: there are none */
+    const double *values;
+    size_t count;
+};
+
+/* Distance to the next value from one at `at`; 0 where there is none. */
+static size_t distance_from(const double *values, size_t count, size_t at)
+{
+    size_t next = at + 1;
+    while (next < count && isnan(values[next])) {
+        next++;
+    }
+    return next < count ? next - at : 0;
+}
+
+/* Gaps beside one of the same length: all of them, and those alone. */
+static void count_gaps(const double *values, size_t count, size_t *gaps, size_t *alike)
+{
+    size_t before = 0;
+    *gaps = *alike = 0;
+    for (size_t at = 0; at < count; at++) {
+        size_t distance = isnan(values[at]) ? 0 : distance_from(values, count, at);
+        if (distance > 1) {
+            *gaps += 1;
+            *alike += distance == before ? 1 : 0;
+        }
+        before = distance > 0 ? distance : before;
+        at += distance > 0 ? distance - 1 : 0;
+    }
+}
+
+/* Values that come at every fourth cell, as those before a step became shorter, are slow movement
+ * cut into a comb: its teeth stand out of any spectrum, and the phases of a fold, which tell of
+ * different times, differ. So such a stretch gets straight lines between its values, which hold no
+ * season of the stride. Single gaps and outages stay what they are. */
+static struct strides fill_strides(double *values, size_t count)
+{
+    struct strides strides = {.longest = 0};
+    size_t gaps, alike, before = 0;
+    count_gaps(values, count, &gaps, &alike);
+    if (alike == 0 || MASK_SHARE * alike < gaps) {
+        return strides;
+    }
+    for (size_t at = 0; at < count;) {
+        size_t distance = isnan(values[at]) ? 0 : distance_from(values, count, at);
+        size_t next = at + distance;
+        size_t after = distance > 1 ? distance_from(values, count, next) : 0;
+        double from = values[at];
+        bool fills = distance > 1 && (distance == before || distance == after);
+        for (size_t i = 1; fills && i < distance; i++) {
+            values[at + i] = from + (values[next] - from) * (double)i / (double)distance;
+        }
+        strides.end = fills ? next : strides.end;
+        strides.longest = fills && distance > strides.longest ? distance : strides.longest;
+        before = distance > 0 ? distance : before;
+        at += distance > 0 ? distance : 1;
+    }
+    return strides;
+}
+
 struct found {
     size_t season;
     double evidence;
 };
+
+/* Where values are exact the bends of the lines themselves are a season of the stride: one that
+ * values at a stride cannot show must be shown by those behind them. Returns how many
+ * are left. */
+static size_t keep_shown(const struct strides *strides, double *residual, double *room,
+                         struct found *found, size_t kept)
+{
+    size_t left = 0;
+    struct spectrum spectrum;
+    bool any = strides->count > 0 && prepare(strides->values, strides->count, residual);
+    if (any) {
+        spectrum_init(&spectrum, residual, strides->count, room);
+    }
+    for (size_t i = 0; i < kept; i++) {
+        size_t season = found[i].season;
+        bool hidden = season <= 2 * strides->longest;
+        bool enough = any && CYCLES_SHOWN * season <= spectrum.count;
+        bool suspect = hidden || (enough && season % strides->longest == 0);
+        if (!suspect || (enough && spectrum_score(&spectrum, season) >= SCORE_LEAST)) {
+            found[left++] = found[i];
+        }
+    }
+    return left;
+}
 
 static struct probe probe_at(const double *residual, size_t count, size_t used, double *work)
 {
@@ -432,10 +520,16 @@ size_t season_detect(const double *values, size_t count, int64_t step_ms,
     struct found found[6] = {{0, 0.0}};
     size_t kept = 0;
     if (prepare(values, used, memory)) {
+        struct strides strides = fill_strides(memory, used);
         struct strongest strongest = {0, memory + probes, memory + probes + used};
         find_strongest(memory, used, &strongest);
         kept = test_canonical(memory, used, step_ms, memory + used, &strongest, found);
         kept += test_scan(memory, used, step_ms, strongest.room, found, kept);
+        if (strides.longest > 0) {
+            strides.values = values + strides.end;
+            strides.count = used - strides.end;
+            kept = keep_shown(&strides, memory, strongest.room, found, kept);
+        }
     }
     mem_free(memory);
     while (kept > SEASONS_MAX) {

@@ -106,6 +106,41 @@ static void lives_with_gaps(UNUSED void **state)
     assert_int_equal(seasons[0], 24);
 }
 
+/* The older half has a value at every `stride`th cell alone, as before a step became shorter. */
+static size_t behind_strides(const struct mixture *mixture, size_t stride, int64_t step_ms,
+                             uint32_t *seasons)
+{
+    make(mixture);
+    for (size_t t = 0; t < mixture->length * 3 / 5; t++) {
+        values[t] = t % stride == 0 ? values[t] : (double)NAN;
+    }
+    return season_detect(values, mixture->length, step_ms, seasons);
+}
+
+/* Slow movement looks like a season of the stride, if what is missing counts as zero. */
+static void strides_are_no_season(UNUSED void **state)
+{
+    static const size_t strides[] = {2, 3, 4, 5, 12};
+    for (size_t i = 0; i < sizeof(strides) / sizeof(strides[0]); i++) {
+        for (uint64_t seed = 40; seed < 44; seed++) {
+            uint32_t found[SEASONS_MAX];
+            size_t stride = strides[i];
+            struct mixture slow = {.length = 2000, .first = 1500, .noise = 0.02, .seed = seed};
+            struct mixture walk = {.length = 2000, .walk = 1.0, .seed = seed};
+            struct mixture noise = {.length = 2000, .noise = 1.0, .trend = 0.01, .seed = seed};
+            assert_int_equal(behind_strides(&slow, stride, HOUR / 60, found), 0);
+            assert_true(behind_strides(&walk, stride, HOUR / 60, found) == 0 ||
+                        found[0] % stride > 0);
+            assert_int_equal(behind_strides(&noise, stride, HOUR / 60, found), 0);
+            struct mixture exact = {.length = 4480, .first = 1256, .seed = seed};
+            assert_int_equal(behind_strides(&exact, stride, HOUR / 240, found), 0);
+            struct mixture cycle = {.length = 2400, .first = 200, .noise = 0.1, .seed = seed};
+            assert_int_equal(behind_strides(&cycle, stride, HOUR / 60, found), 1);
+            assert_int_equal(found[0], 200);
+        }
+    }
+}
+
 /* ---------------------------------------------------------------- the sweep */
 
 enum shape { SHAPE_SINE, SHAPE_RAGGED, SHAPE_PULSE, SHAPE_WALK, SHAPE_TREND, SHAPE_GAPS, SHAPES };
@@ -211,6 +246,7 @@ int main(void)
         cmocka_unit_test(finds_day_and_week),
         cmocka_unit_test(is_never_off_by_one),
         cmocka_unit_test(lives_with_gaps),
+        cmocka_unit_test(strides_are_no_season),
         cmocka_unit_test(finds_each_season_of_a_sweep),
         cmocka_unit_test(finds_two_odd_seasons_at_once),
         cmocka_unit_test(finds_three_seasons_at_once),
