@@ -87,6 +87,25 @@ size_t baseline_season(const struct model_series *series)
     return best;
 }
 
+/* Where no cycle has a value at a place, but has some beside it, the line between these: so it is
+ * after a step became shorter. `at` is in the newest cycle; NaN where neighbours are further away
+ * than an eighth of the season, as nights are that nobody measures. */
+static double between_values(const double *y, size_t n, size_t at, size_t season)
+{
+    size_t reach = season / 8 < at ? season / 8 : at, before = 1, after = 1;
+    while (before <= reach && isnan(y[at - before])) {
+        before++;
+    }
+    while (after <= season / 8 && at + after < n && isnan(y[at + after])) {
+        after++;
+    }
+    if (before > reach || after > season / 8 || at + after >= n) {
+        return (double)NAN;
+    }
+    double share = (double)before / (double)(before + after);
+    return y[at - before] + share * (y[at + after] - y[at - before]);
+}
+
 static bool seasonal_naive(const struct model_series *series, double *scratch, struct forecast *out)
 {
     size_t season = baseline_season(series);
@@ -115,11 +134,12 @@ static bool seasonal_naive(const struct model_series *series, double *scratch, s
     }
     double last = forecast_last_seen(y, n);
     for (size_t step = 0; step < out->horizon; step++) {
-        size_t at = n - season + step % season;
+        size_t newest = n - season + step % season, at = newest;
         while (isnan(y[at]) && at >= season) {
             at -= season;
         }
-        write_step(out, step, isnan(y[at]) ? last : y[at], spread, 1.0);
+        double value = isnan(y[at]) ? between_values(y, n, newest, season) : y[at];
+        write_step(out, step, isnan(value) ? last : value, spread, 1.0);
     }
     return true;
 }

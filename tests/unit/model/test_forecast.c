@@ -228,6 +228,29 @@ static void a_season_that_has_come_once(UNUSED void **state)
     assert_true(quantiles[1 * HORIZON] < 4.5f && quantiles[9 * HORIZON] > 5.5f);
 }
 
+/* Values at every fourth step: between them lie lines, but none over half of the season. */
+static void a_season_of_few_places_is_whole(UNUSED void **state)
+{
+    static double values[6 * 64];
+    struct model_series series = plain_series(values, 6 * 64, 1000);
+    struct forecast forecast = blank();
+    series.seasons[0] = 64;
+    for (int t = 0; t < 6 * 64; t++) {
+        int place = t % 64;
+        values[t] = place % 4 == 0 ? fabs((double)place - 32.0) : (double)NAN;
+    }
+    assert_true(baseline_forecast(BASELINE_SEASONAL_NAIVE, &series, scratch, &forecast));
+    for (int h = 0; h < HORIZON; h++) {
+        assert_close(quantiles[QUANTILE_MEDIAN * HORIZON + h], 32.0 - h, 1e-6);
+    }
+    for (int t = 0; t < 6 * 64; t++) {
+        int place = t % 64;
+        values[t] = place < 32 ? (double)NAN : 5.0 + place % 2;
+    }
+    assert_true(baseline_forecast(BASELINE_SEASONAL_NAIVE, &series, scratch, &forecast));
+    assert_close(quantiles[QUANTILE_MEDIAN * HORIZON + 3], 6.0, 1e-6); /* the last value */
+}
+
 /* Walks of three to nine values: what drifts there is chance. Noise is not followed either, a line
  * is. */
 static void few_values_hardly_make_a_drift(UNUSED void **state)
@@ -319,6 +342,7 @@ int main(void)
         cmocka_unit_test(two_points_are_no_certainty),
         cmocka_unit_test(seasonal_naive_has_the_empirical_spread),
         cmocka_unit_test(a_season_that_has_come_once),
+        cmocka_unit_test(a_season_of_few_places_is_whole),
         cmocka_unit_test(few_values_hardly_make_a_drift),
         cmocka_unit_test(last_value_and_drift),
         cmocka_unit_test(spread_of_the_last_value_grows),
