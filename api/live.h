@@ -94,6 +94,7 @@ struct series_facts {
     uint32_t seasons[SEASONS_MAX];
     uint64_t generation, points; /* of the series when they were found out */
     uint64_t families;           /* families_version then */
+    uint64_t checked;            /* points when it was last looked whether the step is the same */
     bool with_seasons;
     bool counter; /* declared, or known by name and shape: forecast by its rise per second */
 };

@@ -12,9 +12,11 @@
 #include <string.h>
 
 #define CHEAP_POINTS     64
+#define CHECK_POINTS     48   /* more of them may tell another step */
 #define FACT_POINTS      2048 /* what the store keeps in memory of a series */
 #define SEASON_VALUES    4096 /* in which seasons are looked for, at least; more of short steps: */
 #define SEASON_VALUES_MS (28 * INT64_C(86400000)) /* a week is seen where it came three times */
+#define MORE_POINTS      4                        /* times as many, once */
 #define STALE_STEPS      10
 #define STALE_MS_MIN     60000
 
@@ -64,16 +66,44 @@ static enum series_nature nature_of(const struct forecast_desk *desk,
     return counter_name(name, length) ? MAY_BE_COUNTER : IS_GAUGE;
 }
 
-static size_t fill(struct forecast_desk *desk, const struct series_info *info,
-                   const struct series_facts *facts, size_t points, double *values, size_t maximum,
-                   int64_t *start_ms)
+/* Cells that are wanted of a series, and what came of it. */
+struct cells_read {
+    double *values;
+    size_t maximum, points; /* to be read */
+    size_t count;
+    int64_t start_ms;
+};
+
+static void fill(struct forecast_desk *desk, const struct series_info *info,
+                 const struct series_facts *facts, size_t points, struct cells_read *cells)
 {
     struct grid_rule rule = {.step_ms = facts->step_ms,
                              .counter = facts->counter,
                              .now_ms = closed_until(info, facts, clock_wall_ms()),
                              .excluded = &desk->excluded};
     desk_excluded(desk, info);
-    return grid_fill(desk->points, points, &rule, values, maximum, start_ms);
+    cells->count =
+        grid_fill(desk->points, points, &rule, cells->values, cells->maximum, &cells->start_ms);
+}
+
+/* Where the step was a shorter one until lately as many points make fewer cells: more are read. */
+static enum status read_cells(struct forecast_desk *desk, const struct series_info *info,
+                              const struct series_facts *facts, struct cells_read *cells,
+                              struct error *error)
+{
+    size_t count = 0, wanted = cells->points;
+    if (desk_read(desk, info->id, wanted, &count, error) != STATUS_OK) {
+        return error->status;
+    }
+    fill(desk, info, facts, count, cells);
+    if (count >= wanted && count < info->points && 2 * cells->count < cells->maximum &&
+        !size_mul(wanted, MORE_POINTS, &wanted)) {
+        if (desk_read(desk, info->id, wanted, &count, error) != STATUS_OK) {
+            return error->status;
+        }
+        fill(desk, info, facts, count, cells);
+    }
+    return STATUS_OK;
 }
 
 /* Newest values in which seasons are looked for. A daily wave of one-minute steps shows from 4,320
@@ -113,16 +143,54 @@ static enum status find_seasons(struct forecast_desk *desk, const struct series_
         facts->seasons[0] = steps > 1 ? (uint32_t)steps : 0;
         return STATUS_OK;
     }
-    size_t count = 0;
-    size_t wanted = points_per_cell(facts) * most;
-    if (desk_read(desk, info->id, wanted, &count, error) != STATUS_OK ||
-        desk_scratch(desk, most + (size_t)3 * SHIFT_VALUES, error) != STATUS_OK) {
+    if (desk_scratch(desk, most + (size_t)3 * SHIFT_VALUES, error) != STATUS_OK) {
         return error->status;
     }
-    int64_t start_ms = 0;
-    size_t cells = fill(desk, info, facts, count, desk->scratch, most, &start_ms);
-    mend_unit(desk->scratch, cells, desk->scratch + most);
-    season_detect(desk->scratch, cells, facts->step_ms, facts->seasons);
+    struct cells_read cells = {
+        .values = desk->scratch, .maximum = most, .points = points_per_cell(facts) * most};
+    if (read_cells(desk, info, facts, &cells, error) != STATUS_OK) {
+        return error->status;
+    }
+    mend_unit(desk->scratch, cells.count, desk->scratch + most);
+    season_detect(desk->scratch, cells.count, facts->step_ms, facts->seasons);
+    return STATUS_OK;
+}
+
+/* What is known of the step from `count` points, the newest; more are read where they are too few
+ * to tell that of an irregular series, which has another one in every few dozen of them. */
+static enum status find_step(struct forecast_desk *desk, const struct series_info *info,
+                             size_t *count, struct series_facts *facts, struct error *error)
+{
+    int64_t before_ms = facts->native_ms;
+    facts->native_ms = grid_step(desk->points, *count, before_ms);
+    if (facts->native_ms > 0 && *count < FACT_POINTS && *count < info->points &&
+        2 * grid_off_step(desk->points, *count, facts->native_ms) > *count) {
+        if (desk_read(desk, info->id, FACT_POINTS, count, error) != STATUS_OK) {
+            return error->status;
+        }
+        facts->native_ms = grid_step(desk->points, *count, before_ms);
+    }
+    return STATUS_OK;
+}
+
+/* Whether what is known of the step holds for the points that have come since, looked at now and
+ * then: seasons, which take a thousand times as long, have time until there is an eighth more. */
+static enum status still_holds(struct forecast_desk *desk, const struct series_info *info,
+                               struct series_facts *facts, bool *holds, struct error *error)
+{
+    size_t count = 0;
+    *holds = true;
+    if (info->points < facts->checked + CHECK_POINTS) {
+        return STATUS_OK;
+    }
+    if (desk_read(desk, info->id, CHEAP_POINTS, &count, error) != STATUS_OK) {
+        return error->status;
+    }
+    *holds = !grid_step_left(desk->points, count, facts->native_ms);
+    facts->checked = info->points;
+    if (*holds) {
+        live_facts_put(desk->services->live, info->id, facts);
+    }
     return STATUS_OK;
 }
 
@@ -131,25 +199,29 @@ enum status forecast_facts(struct forecast_desk *desk, const struct series_info 
 {
     struct live *live = desk->services->live;
     uint64_t families = families_version(desk->services->families);
+    memset(facts, 0, sizeof(*facts));
     bool known = live_facts(live, info, facts) && facts->families == families;
+    if (known && still_holds(desk, info, facts, &known, error) != STATUS_OK) {
+        return error->status;
+    }
     if (known && (cheap || facts->with_seasons)) {
         return STATUS_OK;
     }
     size_t count = 0;
     enum series_nature nature = nature_of(desk, info);
     size_t wanted = cheap && nature != MAY_BE_COUNTER ? CHEAP_POINTS : FACT_POINTS;
-    memset(facts, 0, sizeof(*facts));
-    if (desk_read(desk, info->id, wanted, &count, error) != STATUS_OK) {
+    *facts = (struct series_facts){.native_ms = facts->native_ms}; /* what it was until now */
+    if (desk_read(desk, info->id, wanted, &count, error) != STATUS_OK ||
+        find_step(desk, info, &count, facts, error) != STATUS_OK) {
         return error->status;
     }
-    facts->native_ms = grid_step(desk->points, count);
     facts->step_ms = info->settings.has_step ? info->settings.step_ms : facts->native_ms;
     desk_excluded(desk, info);
     facts->counter = nature == IS_COUNTER || (nature == MAY_BE_COUNTER &&
                                               counter_shape(desk->points, count, &desk->excluded));
     facts->families = families;
     facts->generation = info->generation;
-    facts->points = info->points;
+    facts->points = facts->checked = info->points;
     if (facts->step_ms > 0 && !cheap &&
         find_seasons(desk, info, season_values(facts->step_ms), facts, error) != STATUS_OK) {
         return error->status;
@@ -203,7 +275,6 @@ enum status forecast_grid(struct forecast_desk *desk, const struct series_info *
                           struct error *error)
 {
     const struct series_settings *settings = &info->settings;
-    size_t count = 0, cells = 0, maximum = order->maximum;
     memset(series, 0, sizeof(*series));
     *values = NULL;
     if (order->facts) {
@@ -230,21 +301,21 @@ enum status forecast_grid(struct forecast_desk *desk, const struct series_info *
     if (facts->step_ms == 0) {
         return STATUS_OK;
     }
+    struct cells_read cells = {.maximum = order->maximum};
     /* One point more than cells, because the first cell may be cut off by the number of points. */
-    size_t wanted = 0;
-    if (size_mul(maximum + 1, points_per_cell(facts), &wanted)) {
-        wanted = SIZE_MAX;
+    if (size_mul(cells.maximum + 1, points_per_cell(facts), &cells.points)) {
+        cells.points = SIZE_MAX;
     }
-    if (desk_read(desk, info->id, wanted, &count, error) != STATUS_OK) {
-        return error->status;
-    }
-    double *grid = mem_array(maximum, sizeof(double));
-    if (!grid) {
+    cells.values = mem_array(cells.maximum, sizeof(double));
+    if (!cells.values) {
         return error_set(error, STATUS_NO_MEMORY, "no memory for the values of a series");
     }
-    cells = fill(desk, info, facts, count, grid, maximum, &series->start_ms);
-    series->values = grid;
-    series->count = cells;
-    *values = grid;
+    if (read_cells(desk, info, facts, &cells, error) != STATUS_OK) {
+        mem_free(cells.values);
+        return error->status;
+    }
+    series->start_ms = cells.start_ms;
+    series->count = cells.count;
+    series->values = *values = cells.values;
     return STATUS_OK;
 }

@@ -1,4 +1,4 @@
-/* Points to a regular grid: the interval, cell means, counters to rates.
+/* Points to a regular grid: cell means, counters to rates.
  * SPDX-License-Identifier: Apache-2.0
  *
  * Cells lie on multiples of the step since the epoch, so that all series of a group share them. A
@@ -10,117 +10,12 @@
 
 #include <math.h>
 
-#define GAPS_MAX  1024 /* the newest ones decide */
-#define OFF_STEP  10   /* a gap is a multiple where it is within a tenth of the step */
 #define VALUE_MAX 1e37 /* models compute in float: what is larger counts as missing */
-#define SECOND    INT64_C(1000)
-#define MINUTE    (60 * SECOND)
-#define HOUR      (60 * MINUTE)
-#define DAY       (24 * HOUR)
-
-static const int64_t canonical[] = {
-    1 * SECOND,  2 * SECOND,  5 * SECOND,  10 * SECOND, 15 * SECOND, 20 * SECOND, 30 * SECOND,
-    1 * MINUTE,  2 * MINUTE,  3 * MINUTE,  4 * MINUTE,  5 * MINUTE,  6 * MINUTE,  10 * MINUTE,
-    12 * MINUTE, 15 * MINUTE, 20 * MINUTE, 30 * MINUTE, 1 * HOUR,    2 * HOUR,    3 * HOUR,
-    4 * HOUR,    6 * HOUR,    8 * HOUR,    12 * HOUR,   1 * DAY,     7 * DAY};
 
 static int64_t floor_div(int64_t a, int64_t b)
 {
     int64_t quotient = a / b;
     return a % b < 0 ? quotient - 1 : quotient;
-}
-
-/* Ascending, by insertion: at most GAPS_MAX of them. */
-static void sort_gaps(int64_t *gaps, size_t count)
-{
-    for (size_t i = 1; i < count; i++) {
-        int64_t moving = gaps[i];
-        size_t at = i;
-        for (; at > 0 && gaps[at - 1] > moving; at--) {
-            gaps[at] = gaps[at - 1];
-        }
-        gaps[at] = moving;
-    }
-}
-
-static int64_t snap(int64_t gap)
-{
-    for (size_t i = 0; i < ARRAY_COUNT(canonical); i++) {
-        int64_t distance = gap > canonical[i] ? gap - canonical[i] : canonical[i] - gap;
-        int64_t rival = INT64_MAX;
-        if (i + 1 < ARRAY_COUNT(canonical)) {
-            rival = gap > canonical[i + 1] ? gap - canonical[i + 1] : canonical[i + 1] - gap;
-        }
-        if (distance * 10 <= canonical[i] && distance <= rival) {
-            return canonical[i];
-        }
-    }
-    if (gap < SECOND) {
-        int64_t tenths = (gap + 50) / 100;
-        return (tenths > 0 ? tenths : 1) * 100;
-    }
-    return (gap + SECOND / 2) / SECOND * SECOND;
-}
-
-static bool is_multiple(int64_t gap, int64_t step)
-{
-    int64_t times = (gap + step / 2) / step;
-    int64_t away = gap > times * step ? gap - times * step : times * step - gap;
-    return times > 0 && away * OFF_STEP <= step;
-}
-
-/* Where more than half of the points are missing the median is a multiple of the step: the shorter
- * gap that a tenth of them have, nearly all are multiples of, and that a third of the cells fill,
- * outages (the longest tenth of the gaps) left out. */
-static int64_t shorter_step(const int64_t *gaps, size_t count, int64_t median)
-{
-    int64_t step = snap(gaps[count / 10]);
-    int64_t span = 0;
-    size_t multiples = 0, inner = count - count / 10;
-    for (size_t i = 0; i < count; i++) {
-        multiples += is_multiple(gaps[i], step) ? 1 : 0;
-        span += i < inner ? gaps[i] : 0;
-    }
-    bool fits = step < median && is_multiple(median, step) && 10 * multiples >= 9 * count;
-    return fits && span / step <= 3 * (int64_t)inner ? step : median;
-}
-
-int64_t grid_coarser(int64_t step_ms, int64_t least_ms)
-{
-    for (size_t i = 0; i < ARRAY_COUNT(canonical) && canonical[i] <= DAY; i++) {
-        if (canonical[i] >= least_ms && canonical[i] % step_ms == 0) {
-            return canonical[i];
-        }
-    }
-    return 0;
-}
-
-int64_t grid_step(const struct point *points, size_t count)
-{
-    int64_t gaps[GAPS_MAX];
-    size_t found = 0;
-    for (size_t i = count; i > 1 && found < GAPS_MAX; i--) {
-        int64_t gap = points[i - 1].time_ms - points[i - 2].time_ms;
-        if (gap > 0) {
-            gaps[found] = gap;
-            found++;
-        }
-    }
-    if (found == 0) {
-        return 0;
-    }
-    sort_gaps(gaps, found);
-    return shorter_step(gaps, found, snap(gaps[found / 2]));
-}
-
-size_t grid_off_step(const struct point *points, size_t count, int64_t step_ms)
-{
-    size_t off = 0;
-    for (size_t i = 1; i < count; i++) {
-        int64_t gap = points[i].time_ms - points[i - 1].time_ms;
-        off += gap > 0 && !is_multiple(gap, step_ms) ? 1 : 0;
-    }
-    return off;
 }
 
 /* Walks the points as gauge values or as rates: one sample at a time, skipping what has no value or

@@ -50,11 +50,20 @@ struct model_series {
 uint64_t series_key(const char *name, size_t length);
 
 /* The grid interval of sorted points: median gap (or the shorter one that nearly all gaps are
- * multiples of, where points are missing) snapped to a canonical interval (1, 2, 5, 10, 15,
- * 20, 30 s, 1 ... 30 min, 1, 2, 3, 4, 6, 8, 12 h, 1 d, 7 d; below 1 s: 100 ms multiples) where it
- * is within 10 %; 0 below two distinct times. Right with up to two thirds of the points missing
- * here and there, and outages besides; where more are, a sparse series is one of a longer step. */
-int64_t grid_step(const struct point *points, size_t count);
+ * multiples of, where points are missing) snapped to a canonical interval (100, 200, 250, 500 ms,
+ * 1, 2, 5, 10, 15, 20, 30 s, 1 ... 30 min, 1, 2, 3, 4, 6, 8, 12 h, 1 d, 7 d) where it is within
+ * 10 %; 0 below two distinct times. Right with up to two thirds of the points missing here and
+ * there, and outages besides; where more are, a sparse series is one of a longer step.
+ *
+ * Gaps of months have the mean month. Gaps that are mostly no multiples of anything have the
+ * canonical interval that is nearest on the log scale. Where the newest 48 gaps or more agree with
+ * each other and not with the older ones, they decide. The step that an irregular series had,
+ * `before_ms` (0: none), stays while its gaps are about that long. */
+#define GRID_MONTH_MS INT64_C(2629746000) /* a twelfth of the mean Gregorian year */
+int64_t grid_step(const struct point *points, size_t count, int64_t before_ms);
+
+/* Whether the newest 48 gaps agree on another step than this: time to look again. */
+bool grid_step_left(const struct point *points, size_t count, int64_t step_ms);
 
 /* The shortest canonical interval up to a day that is a multiple of `step_ms` and at least
  * `least_ms`; 0 where there is none. */
@@ -76,8 +85,8 @@ struct grid_rule {
 size_t grid_fill(const struct point *points, size_t count, const struct grid_rule *rule,
                  double *values, size_t maximum, int64_t *start_ms);
 
-/* Points whose distance from the one before is no multiple of the step, within a tenth of it: how
- * irregular a series is. */
+/* Points whose distance from the one before is no multiple of the step, within a tenth of it, nor
+ * divides it as that of quicker readings does: how irregular a series is. */
 size_t grid_off_step(const struct point *points, size_t count, int64_t step_ms);
 
 /* Whether sorted points only rise, but for falls that land near zero: a counter. False below ten

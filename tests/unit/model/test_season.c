@@ -92,6 +92,14 @@ static void finds_none_where_there_is_none(UNUSED void **state)
     expect(&(struct mixture){.length = 3, .noise = 1.0}, HOUR, 0, 0);
 }
 
+static void finds_a_year_of_months(UNUSED void **state)
+{
+    for (uint64_t seed = 70; seed < 75; seed++) {
+        expect(&(struct mixture){.length = 72, .first = 12, .noise = 0.2, .seed = seed},
+               GRID_MONTH_MS, 12, 0);
+    }
+}
+
 static void lives_with_gaps(UNUSED void **state)
 {
     struct mixture mixture = {.length = 900, .first = 24, .noise = 0.4, .seed = 9};
@@ -247,6 +255,7 @@ int main(void)
         cmocka_unit_test(is_never_off_by_one),
         cmocka_unit_test(lives_with_gaps),
         cmocka_unit_test(strides_are_no_season),
+        cmocka_unit_test(finds_a_year_of_months),
         cmocka_unit_test(finds_each_season_of_a_sweep),
         cmocka_unit_test(finds_two_odd_seasons_at_once),
         cmocka_unit_test(finds_three_seasons_at_once),
