@@ -91,7 +91,8 @@ static bool read_vintage(void *context, int64_t issued_ms, const unsigned char *
     (void)issued_ms;
     if (vintage_decode(bytes, length, desk->floats, desk->floats_capacity, &vintage, &ignored) !=
             STATUS_OK ||
-        !vintage_fits(&vintage, series->step_ms, reading->counter)) {
+        !vintage_fits(&vintage, series->step_ms, reading->counter) ||
+        !vintage_align(&vintage, series->start_ms)) {
         return true;
     }
     int64_t end_ms = series->start_ms + (int64_t)series->count * series->step_ms;

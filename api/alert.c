@@ -24,7 +24,7 @@ static void find_quantile(const struct alert_condition *condition, const struct 
     double sign = condition->above ? 1.0 : -1.0;
     finding->figure = (double)NAN;
     for (size_t step = 0; step < made->forecast.horizon; step++) {
-        int64_t time_ms = made->origin_ms + (int64_t)(step + 1) * made->facts.step_ms;
+        int64_t time_ms = forecast_time_ms(made, step + 1);
         if (time_ms < now_ms || time_ms > now_ms + condition->within_ms) {
             continue;
         }

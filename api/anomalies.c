@@ -59,7 +59,8 @@ static bool score_vintage(void *context, int64_t issued_ms, const unsigned char 
     (void)issued_ms;
     if (vintage_decode(bytes, length, desk->floats, desk->floats_capacity, &vintage, &ignored) !=
             STATUS_OK ||
-        !vintage_fits(&vintage, watch->step_ms, watch->facts.counter)) {
+        !vintage_fits(&vintage, watch->step_ms, watch->facts.counter) ||
+        !vintage_align(&vintage, watch->start_ms)) {
         return true;
     }
     for (size_t h = 0; h < vintage.served.horizon; h++) {
@@ -111,16 +112,18 @@ struct range {
 static enum status choose_cells(const struct range *range, const struct series_info *info,
                                 struct watch *watch, int64_t *end_ms, struct error *error)
 {
-    int64_t step_ms = watch->step_ms;
+    const struct grid_cells cells = live_cells(&watch->facts);
+    int64_t step_ms = cells.step_ms;
     int64_t last_ms = info->last_ms < range->end_ms - 1 ? info->last_ms : range->end_ms - 1;
-    int64_t last = last_ms / step_ms - (last_ms % step_ms < 0);
-    int64_t first = last - (CELLS_PRESET - 1);
+    last_ms = grid_cell_ms(&cells, last_ms);
+    int64_t first_ms = last_ms - (CELLS_PRESET - 1) * step_ms;
     if (range->start_ms != INT64_MIN) {
-        first = range->start_ms / step_ms + (range->start_ms % step_ms > 0);
+        first_ms = grid_cell_ms(&cells, range->start_ms - cells.lead_ms + step_ms - 1);
     }
-    if (last - first >= CELLS_MAX) {
+    int64_t asked = last_ms >= first_ms ? (last_ms - first_ms) / step_ms + 1 : 0;
+    if (asked > CELLS_MAX) {
         error_set(error, STATUS_INVALID, "the range is %lld steps of %lld ms, the limit is %d",
-                  (long long)(last - first + 1), (long long)step_ms, CELLS_MAX);
+                  (long long)asked, (long long)step_ms, CELLS_MAX);
         error_code(error, "bad_parameter", "start");
         return error_hint(error, "Ask for a shorter range, several times.");
     }
@@ -128,10 +131,10 @@ static enum status choose_cells(const struct range *range, const struct series_i
     while (before < 3 * (size_t)watch->facts.seasons[0] && before < CELLS_MAX) {
         before *= 2;
     }
-    watch->start_ms = (first - (int64_t)before) * step_ms;
-    watch->count = last >= first ? (size_t)(last - first + 1) + before : 0;
+    watch->start_ms = first_ms - (int64_t)before * step_ms;
+    watch->count = asked > 0 ? (size_t)asked + before : 0;
     watch->first = before;
-    *end_ms = (last + 1) * step_ms;
+    *end_ms = last_ms + step_ms - cells.lead_ms;
     return STATUS_OK;
 }
 
@@ -151,6 +154,8 @@ static enum status fill_cells(struct watch *watch, size_t points, struct error *
         watch->scores[i] = (double)NAN;
     }
     struct grid_rule rule = {.step_ms = watch->step_ms,
+                             .phase_ms = watch->facts.phase_ms,
+                             .lead_ms = watch->facts.lead_ms,
                              .counter = watch->facts.counter,
                              .now_ms = INT64_MAX,
                              .excluded = &watch->desk->excluded};
@@ -176,8 +181,8 @@ static enum status read_points(struct watch *watch, uint32_t id, int64_t end_ms,
     }
     wanted = wanted < POINTS_MAX ? wanted : POINTS_MAX;
     if (desk_room(watch->desk, wanted, error) != STATUS_OK ||
-        storage_read(watch->desk->reader, id, watch->start_ms, end_ms, watch->desk->points, wanted,
-                     points, error) != STATUS_OK) {
+        storage_read(watch->desk->reader, id, watch->start_ms - watch->facts.lead_ms, end_ms,
+                     watch->desk->points, wanted, points, error) != STATUS_OK) {
         return error->status;
     }
     if (*points == wanted) {
@@ -230,6 +235,11 @@ static enum status watch_series(struct forecast_desk *desk, uint32_t id, const s
 
 /* ---------------------------------------------------------------- writing */
 
+static int64_t time_of(const struct watch *watch, size_t index)
+{
+    return watch->start_ms + (int64_t)index * watch->step_ms;
+}
+
 static void add_score(double score, struct text *out)
 {
     text_add_double_digits(out, score, 4);
@@ -251,7 +261,7 @@ static void render_rows(const struct watch *watch, enum forecast_format format, 
             forecast_render_field(series, length, out);
             text_add_char(out, ',');
         }
-        text_add_int(out, watch->start_ms + (int64_t)i * watch->step_ms);
+        text_add_int(out, time_of(watch, i));
         text_add_string(out, format == FORMAT_TABLE ? ",\"value\":" : ",");
         text_add_double(out, watch->values[i]);
         text_add_string(out, format == FORMAT_TABLE ? ",\"score\":" : ",");
@@ -280,7 +290,7 @@ static void render_json(const struct watch *watch, const char *series, size_t le
     for (size_t i = watch->first; i < watch->count; i++) {
         if (!isnan(watch->values[i])) {
             text_add_string(out, first ? "[" : ",[");
-            text_add_int(out, watch->start_ms + (int64_t)i * watch->step_ms);
+            text_add_int(out, time_of(watch, i));
             text_add_char(out, ',');
             text_add_double(out, watch->values[i]);
             text_add_char(out, ',');

@@ -37,6 +37,11 @@ void forecast_lay_out(struct forecast_made *made, float *block, size_t horizon)
     made->reversion.deviation = made->reversion.centre + horizon;
 }
 
+int64_t forecast_time_ms(const struct forecast_made *made, size_t step)
+{
+    return made->origin_ms + (int64_t)step * made->facts.step_ms;
+}
+
 static enum status name_series(struct forecast_desk *desk, uint32_t id, struct error *error)
 {
     char text[SERIES_TEXT_MAX];
@@ -166,7 +171,7 @@ static void count_excluded(const struct forecast_desk *desk, struct forecast_mad
     size_t next = 0;
     bool begun = false;
     for (size_t i = 0; i < series->count && desk->excluded.count > 0; i++) {
-        int64_t time_ms = series->start_ms + (int64_t)i * series->step_ms;
+        int64_t time_ms = series->start_ms + (int64_t)i * series->step_ms - made->facts.lead_ms;
         begun = begun || !isnan(series->values[i]);
         if (isnan(series->values[i]) &&
             time_spans_meet(&desk->excluded, time_ms, time_ms + series->step_ms, &next)) {
@@ -283,7 +288,7 @@ static enum status prepare(struct forecast_desk *desk, const struct forecast_ord
     }
     count_excluded(desk, made, series);
     count_points(desk, made, series->count + 1);
-    made->own_step_ms = own.step_ms;
+    made->own = live_cells(&own);
     made->state = series_state_of(services, &made->info, &own, made->issued_ms);
     if (step_ms != own.step_ms) {
         made->warnings |= WARNING_COARSER;
@@ -448,7 +453,7 @@ static void calibrate_made(struct forecast_desk *desk, struct forecast_made *mad
                            const struct model_series *series)
 {
     struct track track;
-    if (made->facts.step_ms == made->own_step_ms && forecast_track(desk, made->id, &track) &&
+    if (made->facts.step_ms == made->own.step_ms && forecast_track(desk, made->id, &track) &&
         track.calibration.horizon > 0) {
         if (track.maker != track_maker(made->model.id, made->served_by)) {
             conformal_carry(&track.calibration, track.calibration.horizon);
@@ -483,7 +488,7 @@ void forecast_crossing(const struct forecast_made *made, double threshold, bool 
                        struct crossing *out)
 {
     /* The mean of a coarse cell may lie beyond where the series was and is no more. */
-    bool cells = made->facts.step_ms != made->own_step_ms && !made->facts.counter;
+    bool cells = made->facts.step_ms != made->own.step_ms && !made->facts.counter;
     struct crossing_order order = {
         .threshold = threshold,
         .above = above,
@@ -505,11 +510,11 @@ static void finish(struct forecast_made *made, const struct model_series *series
     if (made->widening > WIDENING_LEAST) {
         forecast_widen(series, made->widening, &made->forecast);
     }
-    int64_t stale_ms = info->last_ms + stale_after_ms(made->own_step_ms) + 1;
-    int64_t cell_end_ms = made->origin_ms + 2 * made->facts.step_ms;
+    int64_t stale_ms = info->last_ms + stale_after_ms(made->own.step_ms) + 1;
+    int64_t next_ms = made->origin_ms + made->facts.step_ms - made->facts.lead_ms;
+    int64_t cell_end_ms = next_ms + made->facts.step_ms;
     made->good_until_ms = made->state == SERIES_STALE ? INT64_MAX : stale_ms;
-    if (info->last_ms >= made->origin_ms + made->facts.step_ms &&
-        cell_end_ms < made->good_until_ms) {
+    if (info->last_ms >= next_ms && cell_end_ms < made->good_until_ms) {
         made->good_until_ms = cell_end_ms; /* a cell is being filled: it will close then */
     }
     if (made->snapshot && made->forecast.horizon > made->trained_horizon) {
@@ -638,7 +643,7 @@ enum status forecast_make_values(struct forecast_desk *desk, struct model_series
         }
         memcpy(made[i].values, series[i].values, series[i].count * sizeof(double));
         series[i].values = made[i].values;
-        made[i].facts.step_ms = made[i].own_step_ms = series[i].step_ms;
+        made[i].facts.step_ms = made[i].own.step_ms = series[i].step_ms;
         memcpy(made[i].facts.seasons, series[i].seasons, sizeof(made[i].facts.seasons));
         made[i].state = SERIES_BASELINE;
         status = assess(desk, &order, &made[i], &series[i], error);

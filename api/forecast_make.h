@@ -66,7 +66,7 @@ struct forecast_made {
     uint32_t id;
     struct series_info info;
     struct series_facts facts; /* of the grid that was forecast on */
-    int64_t own_step_ms;       /* of the series; shorter where the grid is a coarser one */
+    struct grid_cells own;     /* of the series; shorter where the grid is a coarser one */
     enum series_state state;
     int64_t origin_ms, issued_ms, good_until_ms;
     const char *served_by;
@@ -98,6 +98,9 @@ void forecast_made_release(struct forecast_made *made);
  * Lays them out in a block of FORECAST_ROWS * horizon floats. */
 #define FORECAST_ROWS (1 + QUANTILE_COUNT + 2)
 void forecast_lay_out(struct forecast_made *made, float *block, size_t horizon);
+
+/* The time of a step, counted from 1; that of the origin for 0. */
+int64_t forecast_time_ms(const struct forecast_made *made, size_t step);
 
 /* When a series first crosses a threshold, out of a forecast that was ordered with `crossings`. */
 void forecast_crossing(const struct forecast_made *made, double threshold, bool above,

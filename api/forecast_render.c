@@ -136,7 +136,7 @@ void forecast_render_warnings(const struct forecast_made *made, struct text *out
     if (made->warnings & WARNING_BEYOND_HORIZON) {
         add_warning(out, "beyond_trained_horizon",
                     "later steps are rolled on in blocks from the model's own forecasts",
-                    made->origin_ms + (int64_t)(made->trained_horizon + 1) * made->facts.step_ms);
+                    forecast_time_ms(made, made->trained_horizon + 1));
     }
     if (made->warnings & WARNING_STALE) {
         add_warning(out, "stale", "there has been no point for many steps", made->info.last_ms);
@@ -180,7 +180,7 @@ static void add_arrays(const struct forecast_query *query, const struct forecast
         if (h > 0) {
             text_add_char(out, ',');
         }
-        text_add_int(out, made->origin_ms + (int64_t)(h + 1) * made->facts.step_ms);
+        text_add_int(out, forecast_time_ms(made, h + 1));
     }
     text_add_string(out, "],\"mean\":[");
     for (size_t h = 0; h < forecast->horizon; h++) {
@@ -232,7 +232,7 @@ static size_t render_json(const struct forecast_query *query, const struct forec
     text_add_string(out, "{\"series\":");
     text_add_json_string(out, series, series_length);
     text_add_format(out, ",\"step_ms\":%lld,\"origin\":", (long long)made->facts.step_ms);
-    add_time_member(out, made->origin_ms);
+    add_time_member(out, forecast_time_ms(made, 0));
     text_add_string(out, ",\"issued_at\":");
     add_time_member(out, made->issued_ms);
     text_add_string(out, ",\"data_age_ms\":");
@@ -340,7 +340,7 @@ static void render_rows(const struct forecast_query *query, const struct forecas
         add_history_row(query, series, length, history->points[i], first, out);
     }
     for (size_t h = 0; h < forecast->horizon; h++, first = false) {
-        int64_t time_ms = made->origin_ms + (int64_t)(h + 1) * made->facts.step_ms;
+        int64_t time_ms = forecast_time_ms(made, h + 1);
         begin_row(query, series, length, time_ms, first, out);
         add_cell_name(query, "mean", 0.0, out);
         add_value(made, mean_at(made, h), digits, out);

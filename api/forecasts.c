@@ -38,8 +38,8 @@ static void note_skipped(struct live_answer *answer, const struct forecast_made 
     answer->series[answer->series_count++] = (struct live_series){
         .id = made->id,
         .generation = made->info.generation,
-        .step_ms = 1,
-        .cell = made->info.last_ms,
+        .cells = {.step_ms = 1},
+        .cell_ms = made->info.last_ms,
         .last_ms = made->info.last_ms,
         .skipped = true,
     };
@@ -47,13 +47,12 @@ static void note_skipped(struct live_answer *answer, const struct forecast_made 
 
 static void note_series(struct live_answer *answer, const struct forecast_made *made, size_t age_at)
 {
-    int64_t step_ms = made->own_step_ms, last_ms = made->info.last_ms;
     answer->series[answer->series_count++] = (struct live_series){
         .id = made->id,
         .generation = made->info.generation,
-        .step_ms = step_ms,
-        .cell = last_ms / step_ms - (last_ms % step_ms < 0),
-        .last_ms = last_ms,
+        .cells = made->own,
+        .cell_ms = grid_cell_ms(&made->own, made->info.last_ms),
+        .last_ms = made->info.last_ms,
         .age_at = age_at,
     };
     if (made->good_until_ms < answer->good_until_ms) {
@@ -85,7 +84,7 @@ static enum status read_past(struct forecast_desk *desk, const struct forecast_q
                              struct error *error)
 {
     size_t count = 0;
-    int64_t end_ms = made->origin_ms + made->facts.step_ms;
+    int64_t end_ms = made->origin_ms + made->facts.step_ms - made->facts.lead_ms;
     if (desk_room(desk, HISTORY_POINTS_MAX, error) != STATUS_OK ||
         storage_read(desk->reader, made->id, end_ms - query->history_ms, end_ms, desk->points,
                      HISTORY_POINTS_MAX, &count, error) != STATUS_OK) {

@@ -253,7 +253,9 @@ static void keep_lines(struct forecast_desk *desk, const struct gauge_order *ord
 {
     char key[GAUGE_KEY_MAX];
     struct api_services *services = desk->services;
-    int64_t step_ms = made->skipped ? 1 : made->facts.step_ms, last_ms = made->info.last_ms;
+    struct grid_cells cells =
+        made->skipped ? (struct grid_cells){.step_ms = 1} : live_cells(&made->facts);
+    int64_t last_ms = made->info.last_ms;
     struct live_series *series = mem_alloc(sizeof(*series));
     answer->bytes = lines->length ? text_take(lines, &answer->length) : mem_alloc(1);
     if (!series || !answer->bytes) {
@@ -264,8 +266,8 @@ static void keep_lines(struct forecast_desk *desk, const struct gauge_order *ord
     *series = (struct live_series){
         .id = made->id,
         .generation = made->info.generation,
-        .step_ms = step_ms,
-        .cell = last_ms / step_ms - (last_ms % step_ms < 0),
+        .cells = cells,
+        .cell_ms = grid_cell_ms(&cells, last_ms),
         .last_ms = last_ms,
         .skipped = made->skipped,
     };

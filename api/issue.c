@@ -59,7 +59,8 @@ bool api_issue_due(struct api_services *services, uint32_t id, bool live)
     if (live && !asked) {
         return false;
     }
-    int64_t newest_ms = info.last_ms - info.last_ms % facts.step_ms;
+    struct grid_cells cells = live_cells(&facts);
+    int64_t newest_ms = grid_cell_ms(&cells, info.last_ms);
     return !track_find(services->tracks, id, &track) ||
            vintage_due(facts.step_ms, limits->horizon_default, asked, track.origin_ms, newest_ms);
 }

@@ -70,18 +70,13 @@ void live_stats(struct live *live, struct live_stats *stats)
 
 /* ---------------------------------------------------------------- is it still good? */
 
-static int64_t cell_of(int64_t time_ms, int64_t step_ms)
-{
-    return time_ms / step_ms - (time_ms % step_ms < 0);
-}
-
 static bool series_unchanged(struct storage *storage, const struct live_series *series)
 {
     struct series_info info;
     struct error ignored;
     return storage_series_info(storage, series->id, &info, &ignored) == STATUS_OK &&
            info.generation == series->generation &&
-           cell_of(info.last_ms, series->step_ms) == series->cell;
+           grid_cell_ms(&series->cells, info.last_ms) == series->cell_ms;
 }
 
 /* `all` looks at every series of the answer, otherwise at the first few. */
@@ -375,7 +370,7 @@ int64_t live_due(struct api_services *services, int64_t now_ms, uint32_t *ids, s
             }
         } else if (due_ms > 0) {
             for (size_t s = 0; s < answer->series_count; s++) {
-                int64_t next = answer->series[s].last_ms + answer->series[s].step_ms - now_ms;
+                int64_t next = answer->series[s].last_ms + answer->series[s].cells.step_ms - now_ms;
                 if (next >= 0 && next < due_ms) { /* a late one is told by the writer's observer */
                     due_ms = next < DUE_MS_MIN ? DUE_MS_MIN : next;
                 }

@@ -33,10 +33,11 @@ void live_free(struct live *live);
 struct live_series {
     uint32_t id;
     uint64_t generation;
-    int64_t step_ms, cell; /* of the newest point */
-    int64_t last_ms;       /* its time: data_age_ms counts from here */
-    size_t age_at;         /* where the room for data_age_ms is in the bytes; 0: none */
-    bool skipped;          /* it had too few values */
+    struct grid_cells cells;
+    int64_t cell_ms; /* of the newest point */
+    int64_t last_ms; /* its time: data_age_ms counts from here */
+    size_t age_at;   /* where the room for data_age_ms is in the bytes; 0: none */
+    bool skipped;    /* it had too few values */
 };
 
 struct live_answer {
@@ -89,8 +90,9 @@ void live_write_age(char *room, int64_t age_ms);
 
 /* What was inferred from the points of a series. */
 struct series_facts {
-    int64_t native_ms; /* grid interval of the points themselves; 0: fewer than two */
-    int64_t step_ms;   /* the one in use: set by the user, or native */
+    int64_t native_ms;         /* grid interval of the points themselves; 0: fewer than two */
+    int64_t step_ms;           /* the one in use: set by the user, or native */
+    int64_t phase_ms, lead_ms; /* of its cells, as of struct grid_cells */
     uint32_t seasons[SEASONS_MAX];
     uint64_t generation, points; /* of the series when they were found out */
     uint64_t families;           /* families_version then */
@@ -98,6 +100,9 @@ struct series_facts {
     bool with_seasons;
     bool counter; /* declared, or known by name and shape: forecast by its rise per second */
 };
+
+/* Where the cells of a series lie. */
+struct grid_cells live_cells(const struct series_facts *facts);
 
 /* False where there are none, or the series has changed or grown by an eighth since. */
 bool live_facts(struct live *live, const struct series_info *info, struct series_facts *facts);

@@ -7,6 +7,11 @@
 
 #include <string.h>
 
+struct grid_cells live_cells(const struct series_facts *facts)
+{
+    return (struct grid_cells){facts->step_ms, facts->phase_ms, facts->lead_ms};
+}
+
 bool live_facts(struct live *live, const struct series_info *info, struct series_facts *facts)
 {
     size_t block = info->id / FACTS_PER_BLOCK;

@@ -27,11 +27,6 @@ struct made_entry {
 
 /* ---------------------------------------------------------------- keys */
 
-static int64_t cell_of(int64_t time_ms, int64_t step_ms)
-{
-    return time_ms / step_ms - (time_ms % step_ms < 0);
-}
-
 void live_made_key(struct api_services *services, const struct forecast_order *order,
                    const struct track *track, struct live_made_key *key)
 {
@@ -87,10 +82,10 @@ static bool copy_entry(const struct made_entry *entry, const struct series_info 
                        int64_t now_ms, struct forecast_made *made)
 {
     const struct series_info *then = &entry->made.info;
-    int64_t step_ms = entry->made.facts.step_ms;
+    struct grid_cells cells = live_cells(&entry->made.facts);
     size_t horizon = entry->made.forecast.horizon;
     if (info->generation != then->generation || now_ms >= entry->made.good_until_ms ||
-        cell_of(info->last_ms, step_ms) != cell_of(then->last_ms, step_ms)) {
+        grid_cell_ms(&cells, info->last_ms) != grid_cell_ms(&cells, then->last_ms)) {
         return false;
     }
     float *block = mem_array(horizon * FORECAST_ROWS, sizeof(float));

@@ -223,14 +223,14 @@ static enum status fill_forecast(struct selection *selection, const struct found
     }
     for (size_t h = 0; h < horizon; h++) {
         selection->points.buffer[h] = (struct point){
-            made->origin_ms + ((int64_t)h + 1) * made->facts.step_ms,
+            forecast_time_ms(made, h + 1),
             value_at(made, h, found->variant),
         };
     }
     promql_points_fixed(&selection->points, horizon);
     /* between two forecasts its value lasts, behind the last one it does not */
     lookback.future_ms = lookback.ms;
-    lookback.ended_ms = made->origin_ms + ((int64_t)horizon + 1) * made->facts.step_ms;
+    lookback.ended_ms = forecast_time_ms(made, horizon + 1);
     return fill_row(selection, found, &lookback, error);
 }
 

@@ -110,7 +110,11 @@ static enum status copy_forecast(const struct vintage *vintage, size_t steps,
 static void copy_facts(const struct vintage *vintage, struct forecast_made *made)
 {
     const struct series_settings *settings = &made->info.settings;
-    made->facts.step_ms = made->own_step_ms = vintage->step_ms;
+    if (made->facts.step_ms != vintage->step_ms) {
+        made->facts.phase_ms = made->facts.lead_ms = 0; /* nothing is known of its cells */
+    }
+    made->facts.step_ms = vintage->step_ms;
+    made->own = live_cells(&made->facts);
     made->state = vintage_series_state(vintage);
     made->facts.counter = vintage_of_counter(vintage, made->facts.counter);
     made->origin_ms = vintage->origin_ms;

@@ -20,12 +20,6 @@
 #define STALE_STEPS      10
 #define STALE_MS_MIN     60000
 
-static int64_t floor_to(int64_t time_ms, int64_t step_ms)
-{
-    int64_t rest = time_ms % step_ms;
-    return time_ms - (rest < 0 ? rest + step_ms : rest);
-}
-
 /* Points that make one cell, rounded up. */
 static size_t points_per_cell(const struct series_facts *facts)
 {
@@ -41,13 +35,16 @@ static int64_t closed_until(const struct series_info *info, const struct series_
     if (points_per_cell(facts) == 1) {
         return INT64_MAX;
     }
-    return floor_to(info->last_ms, facts->step_ms) + facts->step_ms <= now_ms ? INT64_MAX : now_ms;
+    struct grid_cells cells = live_cells(facts);
+    int64_t end_ms = grid_cell_ms(&cells, info->last_ms) + cells.step_ms - cells.lead_ms;
+    return end_ms <= now_ms ? INT64_MAX : now_ms;
 }
 
 int64_t forecast_origin_ms(const struct series_info *info, const struct series_facts *facts,
                            int64_t now_ms)
 {
-    int64_t cell_ms = floor_to(info->last_ms, facts->step_ms);
+    struct grid_cells cells = live_cells(facts);
+    int64_t cell_ms = grid_cell_ms(&cells, info->last_ms);
     return closed_until(info, facts, now_ms) == INT64_MAX ? cell_ms : cell_ms - facts->step_ms;
 }
 
@@ -78,6 +75,8 @@ static void fill(struct forecast_desk *desk, const struct series_info *info,
                  const struct series_facts *facts, size_t points, struct cells_read *cells)
 {
     struct grid_rule rule = {.step_ms = facts->step_ms,
+                             .phase_ms = facts->phase_ms,
+                             .lead_ms = facts->lead_ms,
                              .counter = facts->counter,
                              .now_ms = closed_until(info, facts, clock_wall_ms()),
                              .excluded = &desk->excluded};
@@ -156,6 +155,16 @@ static enum status find_seasons(struct forecast_desk *desk, const struct series_
     return STATUS_OK;
 }
 
+/* Cells of several readings lie on multiples of the step: hours are hours, days are days. */
+static void find_cells(const struct point *points, size_t count, struct series_facts *facts)
+{
+    if (facts->step_ms > 0 && points_per_cell(facts) == 1) {
+        struct grid_cells cells = grid_cells(points, count, facts->step_ms);
+        facts->phase_ms = cells.phase_ms;
+        facts->lead_ms = cells.lead_ms;
+    }
+}
+
 /* What is known of the step from `count` points, the newest; more are read where they are too few
  * to tell that of an irregular series, which has another one in every few dozen of them. */
 static enum status find_step(struct forecast_desk *desk, const struct series_info *info,
@@ -186,7 +195,10 @@ static enum status still_holds(struct forecast_desk *desk, const struct series_i
     if (desk_read(desk, info->id, CHEAP_POINTS, &count, error) != STATUS_OK) {
         return error->status;
     }
-    *holds = !grid_step_left(desk->points, count, facts->native_ms);
+    struct grid_cells cells = grid_cells(desk->points, count, facts->step_ms);
+    bool elsewhere = points_per_cell(facts) == 1 && cells.lead_ms == 0 &&
+                     cells.phase_ms != facts->phase_ms && !facts->lead_ms;
+    *holds = !elsewhere && !grid_step_left(desk->points, count, facts->native_ms);
     facts->checked = info->points;
     if (*holds) {
         live_facts_put(desk->services->live, info->id, facts);
@@ -216,6 +228,7 @@ enum status forecast_facts(struct forecast_desk *desk, const struct series_info 
         return error->status;
     }
     facts->step_ms = info->settings.has_step ? info->settings.step_ms : facts->native_ms;
+    find_cells(desk->points, count, facts);
     desk_excluded(desk, info);
     facts->counter = nature == IS_COUNTER || (nature == MAY_BE_COUNTER &&
                                               counter_shape(desk->points, count, &desk->excluded));
@@ -237,6 +250,7 @@ enum status forecast_facts_coarser(struct forecast_desk *desk, const struct seri
                                    struct error *error)
 {
     facts->step_ms = step_ms;
+    facts->phase_ms = facts->lead_ms = 0;
     size_t most = COARSER_POINTS / points_per_cell(facts);
     *cells = most < 2 ? 2 : most < COARSER_CELLS ? most : COARSER_CELLS;
     return find_seasons(desk, info, *cells, facts, error);

@@ -96,8 +96,8 @@ static bool settle_vintage(void *context, int64_t issued_ms, const unsigned char
     if (vintage_decode(bytes, length, desk->floats, desk->floats_capacity, &vintage, &ignored) !=
             STATUS_OK ||
         !vintage_fits(&vintage, issue->series.step_ms, issue->facts.counter) ||
-        (vintage.origin_ms - issue->series.start_ms) % vintage.step_ms != 0) {
-        return true; /* of an older step or kind: it tells nothing about this one */
+        !vintage_align(&vintage, issue->series.start_ms)) {
+        return true; /* of an older step, phase or kind: it tells nothing about this one */
     }
     bool counts = vintage.origin_ms >= state->ignore_before_ms;
     for (size_t h = 0; h < vintage.served.horizon; h++) {
@@ -129,9 +129,11 @@ void issue_settle(struct issue *issue)
     int64_t oldest_ms = issue->origin_ms - (int64_t)(SETTLED_HORIZONS * issue->horizon) * step_ms;
     oldest_ms = oldest_ms < issue->series.start_ms ? issue->series.start_ms : oldest_ms;
     struct settling settling = {.issue = issue, .from_ms = state->settled_ms};
-    if (settling.from_ms < oldest_ms || (settling.from_ms - oldest_ms) % step_ms != 0) {
+    if (settling.from_ms < oldest_ms) {
         settling.from_ms = oldest_ms;
     }
+    /* Cells may lie elsewhere since then. */
+    settling.from_ms = oldest_ms + (settling.from_ms - oldest_ms + step_ms / 2) / step_ms * step_ms;
     size_t cells = settling.from_ms < issue->origin_ms
                        ? (size_t)((issue->origin_ms - settling.from_ms) / step_ms)
                        : 0;

@@ -10,6 +10,7 @@
 
 #define BLOCK       64u
 #define POOLS_MAX   64
+#define ALIGNED     12     /* of a step: what a phase is rounded to */
 #define POOL_MEMORY 256.0f /* issues that the running mean reaches back */
 
 struct pool {
@@ -199,6 +200,15 @@ bool vintage_of_counter(const struct vintage *vintage, bool otherwise)
 bool vintage_fits(const struct vintage *vintage, int64_t step_ms, bool counter)
 {
     return vintage->step_ms == step_ms && vintage_of_counter(vintage, counter) == counter;
+}
+
+bool vintage_align(struct vintage *vintage, int64_t start_ms)
+{
+    int64_t step_ms = vintage->step_ms, away_ms = (vintage->origin_ms - start_ms) % step_ms;
+    away_ms += away_ms < 0 ? step_ms : 0;
+    away_ms -= 2 * away_ms > step_ms ? step_ms : 0;
+    vintage->origin_ms -= away_ms;
+    return (away_ms < 0 ? -away_ms : away_ms) * ALIGNED <= step_ms;
 }
 
 /* ---------------------------------------------------------------- rules of issuing */

@@ -116,13 +116,14 @@ static int64_t earlier(int64_t a, int64_t b)
 }
 
 /* Steps from `step` on, at most `count`, until the clock may change. */
-static size_t steps_until(const struct feature_plan *plan, int64_t change_ms, int64_t step,
+static size_t steps_until(const struct feature_window *window, int64_t change_ms, int64_t step,
                           size_t count)
 {
     if (change_ms == INT64_MAX) {
         return count;
     }
-    int64_t steps = floor_div(change_ms - 1, plan->step_ms) + 1 - step;
+    int64_t before_ms = change_ms - 1 - window->source->phase_ms;
+    int64_t steps = floor_div(before_ms, window->plan->step_ms) + 1 - step;
     return steps < (int64_t)count ? (size_t)steps : count;
 }
 
@@ -138,13 +139,13 @@ static void read_local_lag(const struct feature_window *window, size_t lag, int6
     int64_t first = source->origin_step - (int64_t)source->origin; /* of values[0] */
     for (size_t done = 0; done < count;) {
         int64_t step = first + from + (int64_t)done;
-        int64_t time_ms = step * plan->step_ms;
+        int64_t time_ms = step * plan->step_ms + source->phase_ms;
         int64_t ahead_ms = time_zone_offset_ms(source->zone, time_ms) -
                            time_zone_offset_ms(source->zone, time_ms - lag_ms);
         int64_t change_ms = time_zone_next_change_ms(source->zone, time_ms);
         int64_t before_ms = time_zone_next_change_ms(source->zone, time_ms - lag_ms);
         before_ms = before_ms == INT64_MAX ? INT64_MAX : before_ms + lag_ms;
-        size_t part = steps_until(plan, earlier(change_ms, before_ms), step, count - done);
+        size_t part = steps_until(window, earlier(change_ms, before_ms), step, count - done);
         int64_t read = from + (int64_t)done - (int64_t)lag + ahead_ms / plan->step_ms;
         read_values(source, read, part, out + done);
         done += part;
@@ -281,9 +282,9 @@ void feature_phase(const struct feature_window *window, size_t i, real *column)
         int64_t step = first + (int64_t)done;
         size_t part = total;
         if (local) {
-            int64_t time_ms = step * plan->step_ms;
+            int64_t time_ms = step * plan->step_ms + window->source->phase_ms;
             int64_t offset_ms = time_zone_offset_ms(zone, time_ms);
-            part = steps_until(plan, time_zone_next_change_ms(zone, time_ms), step, total - done);
+            part = steps_until(window, time_zone_next_change_ms(zone, time_ms), step, total - done);
             step = floor_div(time_ms + offset_ms, plan->step_ms);
         }
         write_phases(window, i, step, part, column + done * width);

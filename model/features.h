@@ -94,7 +94,8 @@ struct window_source {
     size_t known; /* only values[0 .. known) are looked at: the origin, or beyond it for the
                      teacher-forced horizon of an autoregressive head */
     size_t origin;
-    int64_t origin_step;          /* time of the origin divided by the step */
+    int64_t origin_step;          /* time of the origin divided by the step, */
+    int64_t phase_ms;             /* and what is left of it */
     const struct time_zone *zone; /* of the calendar; NULL = UTC */
     struct series_statistics statistics;
 };

@@ -1,8 +1,7 @@
-/* Points to a regular grid: cell means, counters to rates.
+/* Points to a regular grid: where its cells lie, cell means, counters to rates.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Cells lie on multiples of the step since the epoch, so that all series of a group share them. A
- * cell without a point is NaN, never filled: what is missing is the model's business.
+ * A cell without a point is NaN, never filled: what is missing is the model's business.
  */
 #include "model/model.h"
 
@@ -10,13 +9,140 @@
 
 #include <math.h>
 
-#define VALUE_MAX 1e37 /* models compute in float: what is larger counts as missing */
+#define VALUE_MAX    1e37 /* models compute in float: what is larger counts as missing */
+#define PHASE_POINTS 256  /* the newest tell where cells lie, */
+#define PHASE_NEWEST 24   /* and of these the newest where they are labelled */
+#define TWELFTHS     12 /* of a step, to which a middle is rounded: it stays as points come */
+
+/* ---------------------------------------------------------------- cells */
 
 static int64_t floor_div(int64_t a, int64_t b)
 {
     int64_t quotient = a / b;
     return a % b < 0 ? quotient - 1 : quotient;
 }
+
+static int64_t floor_mod(int64_t a, int64_t b)
+{
+    return a - floor_div(a, b) * b;
+}
+
+static int64_t cell_of(const struct grid_cells *cells, int64_t time_ms)
+{
+    return floor_div(time_ms - cells->phase_ms + cells->lead_ms, cells->step_ms);
+}
+
+static int64_t time_of(const struct grid_cells *cells, int64_t cell)
+{
+    return cells->phase_ms + cell * cells->step_ms;
+}
+
+int64_t grid_cell_ms(const struct grid_cells *cells, int64_t time_ms)
+{
+    return time_of(cells, cell_of(cells, time_ms));
+}
+
+int64_t grid_phase(const struct model_series *series)
+{
+    return series->start_ms % series->step_ms;
+}
+
+static int64_t residue_of(const struct point *point, int64_t step_ms)
+{
+    return floor_mod(point->time_ms, step_ms);
+}
+
+/* How many have a residue. */
+static size_t count_residue(const struct point *points, size_t count, int64_t step_ms,
+                            int64_t residue)
+{
+    size_t same = 0;
+    for (size_t i = 0; i < count; i++) {
+        same += residue_of(&points[i], step_ms) == residue ? 1 : 0;
+    }
+    return same;
+}
+
+/* The residue that more than half have, if any does: by votes. */
+static int64_t common_residue(const struct point *points, size_t count, int64_t step_ms)
+{
+    int64_t common = 0;
+    size_t votes = 0;
+    for (size_t i = 0; i < count; i++) {
+        int64_t residue = residue_of(&points[i], step_ms);
+        common = votes == 0 ? residue : common;
+        votes = residue == common ? votes + 1 : votes - 1;
+    }
+    return common;
+}
+
+static int64_t away_from(int64_t residue, int64_t middle, int64_t step_ms)
+{
+    int64_t away = residue > middle ? residue - middle : middle - residue;
+    return away > step_ms - away ? step_ms - away : away;
+}
+
+/* Whether nearly all residues are within a quarter of the step around a middle, on the circle. */
+static bool is_around(const struct point *points, size_t count, int64_t step_ms, int64_t middle)
+{
+    size_t near = 0;
+    for (size_t i = 0; i < count; i++) {
+        int64_t away = away_from(residue_of(&points[i], step_ms), middle, step_ms);
+        near += 4 * away <= step_ms ? 1 : 0;
+    }
+    return 20 * near >= 19 * count;
+}
+
+/* Of the residues on the circle, then of those within an eighth of that: some that are always late
+ * do not move it. Rounded to a twelfth of the step. */
+static int64_t middle_of(const struct point *points, size_t count, int64_t step_ms)
+{
+    double turn = 2.0 * M_PI / (double)step_ms, angle = 0.0;
+    for (int pass = 0; pass < 3; pass++) {
+        int64_t middle = llround(angle / turn);
+        double re = 0.0, im = 0.0;
+        for (size_t i = 0; i < count; i++) {
+            int64_t residue = residue_of(&points[i], step_ms);
+            if (pass == 0 || 8 * away_from(residue, middle, step_ms) <= step_ms) {
+                re += cos(turn * (double)residue);
+                im += sin(turn * (double)residue);
+            }
+        }
+        angle = re != 0.0 || im != 0.0 ? atan2(im, re) : angle;
+        angle += angle < 0.0 ? 2.0 * M_PI : 0.0;
+    }
+    int64_t twelfths = llround(angle / (2.0 * M_PI) * TWELFTHS) % TWELFTHS;
+    return (twelfths * step_ms + TWELFTHS / 2) / TWELFTHS;
+}
+
+struct grid_cells grid_cells(const struct point *points, size_t count, int64_t step_ms)
+{
+    struct grid_cells cells = {.step_ms = step_ms};
+    size_t used = count < PHASE_POINTS ? count : PHASE_POINTS;
+    size_t newest = count < PHASE_NEWEST ? count : PHASE_NEWEST;
+    const struct point *all = points + count - used, *last = points + count - newest;
+    int64_t label = common_residue(last, newest, step_ms);
+    int64_t usual = common_residue(all, used, step_ms);
+    bool exact = newest > 1 && count_residue(last, newest, step_ms, label) + newest / 20 >= newest;
+    if (!exact && used > 1 && 10 * count_residue(all, used, step_ms, usual) >= 9 * used) {
+        exact = true;
+        label = usual;
+    }
+    if (!exact) {
+        label = middle_of(all, used, step_ms);
+        cells.lead_ms = used > 1 && is_around(all, used, step_ms, label) ? step_ms / 2 : 0;
+        cells.phase_ms = cells.lead_ms ? label : 0;
+        return cells;
+    }
+    /* Midnight of a place that changes its clock, or readings that lately became exact: the others
+     * belong to the cell that they are nearest to. */
+    bool others = 10 * count_residue(all, used, step_ms, label) < 9 * used;
+    cells.phase_ms = label;
+    cells.lead_ms = others && is_around(all, used, step_ms, label) ? step_ms / 2 : 0;
+    return cells;
+}
+
+/* ---------------------------------------------------------------- values */
 
 /* Walks the points as gauge values or as rates: one sample at a time, skipping what has no value or
  * is excluded. A rate tells of all the time since the reading before. */
@@ -92,18 +218,18 @@ static size_t first_needed(const struct point *points, size_t count, int64_t fir
 size_t grid_fill(const struct point *points, size_t count, const struct grid_rule *rule,
                  double *values, size_t maximum, int64_t *start_ms)
 {
-    int64_t step_ms = rule->step_ms;
-    CHECK(step_ms > 0);
+    const struct grid_cells grid = {rule->step_ms, rule->phase_ms, rule->lead_ms};
+    CHECK(grid.step_ms > 0);
     *start_ms = 0;
-    int64_t open_cell = rule->now_ms == INT64_MAX ? INT64_MAX : floor_div(rule->now_ms, step_ms);
-    while (count > 0 && floor_div(points[count - 1].time_ms, step_ms) >= open_cell) {
+    int64_t open_cell = rule->now_ms == INT64_MAX ? INT64_MAX : cell_of(&grid, rule->now_ms);
+    while (count > 0 && cell_of(&grid, points[count - 1].time_ms) >= open_cell) {
         count--;
     }
     if (count == 0 || maximum == 0) {
         return 0;
     }
-    int64_t first_cell = floor_div(points[0].time_ms, step_ms);
-    int64_t last_cell = floor_div(points[count - 1].time_ms, step_ms);
+    int64_t first_cell = cell_of(&grid, points[0].time_ms);
+    int64_t last_cell = cell_of(&grid, points[count - 1].time_ms);
     if ((uint64_t)(last_cell - first_cell) >= maximum) {
         first_cell = last_cell - (int64_t)maximum + 1;
     }
@@ -113,13 +239,14 @@ size_t grid_fill(const struct point *points, size_t count, const struct grid_rul
     }
     struct sampler sampler = {
         .points = points, .count = count, .counter = rule->counter, .excluded = rule->excluded};
-    sampler.next = first_needed(points, count, first_cell * step_ms, rule->counter);
+    int64_t from_ms = time_of(&grid, first_cell) - grid.lead_ms;
+    sampler.next = first_needed(points, count, from_ms, rule->counter);
     struct point sample;
     int64_t cell = INT64_MIN;
     double sum = 0.0;
     size_t in_cell = 0;
     while (sampler_next(&sampler, &sample)) {
-        int64_t here = floor_div(sample.time_ms, step_ms);
+        int64_t here = cell_of(&grid, sample.time_ms);
         if (here < first_cell) {
             continue;
         }
@@ -132,6 +259,6 @@ size_t grid_fill(const struct point *points, size_t count, const struct grid_rul
         in_cell++;
         values[here - first_cell] = sum / (double)in_cell;
     }
-    *start_ms = first_cell * step_ms;
+    *start_ms = time_of(&grid, first_cell);
     return cells;
 }

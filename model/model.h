@@ -69,19 +69,38 @@ bool grid_step_left(const struct point *points, size_t count, int64_t step_ms);
  * `least_ms`; 0 where there is none. */
 int64_t grid_coarser(int64_t step_ms, int64_t least_ms);
 
+/* Where the cells of a series lie: one has the time phase + k * step, and holds what came from
+ * `lead` before that on, for a step. 0 <= phase < step. */
+struct grid_cells {
+    int64_t step_ms, phase_ms, lead_ms;
+};
+
+/* For a step that has one reading a cell, from sorted points. Cells are labelled where the newest
+ * readings are, exactly where nearly all of these have one place in the step; and where readings
+ * scatter around a place it is the middle of the cell, to a twelfth of the step. Where they are
+ * anywhere, or on multiples of the step since the epoch, so are the cells: phase and lead 0. */
+struct grid_cells grid_cells(const struct point *points, size_t count, int64_t step_ms);
+
+/* What is left of the times of a series when whole steps since the epoch are taken away; before the
+ * epoch it is negative. */
+int64_t grid_phase(const struct model_series *series);
+
+/* The time of the cell that a moment lies in. */
+int64_t grid_cell_ms(const struct grid_cells *cells, int64_t time_ms);
+
 /* How points become cells. A point in an excluded span is one without a value, and what a counter
  * rose by between two readings is unknown where such a span holds one of them or lies between. */
 struct grid_rule {
-    int64_t step_ms;
+    int64_t step_ms, phase_ms, lead_ms; /* as of struct grid_cells */
     bool counter;
     int64_t now_ms;                    /* cells that are closed by then; INT64_MAX: all */
     const struct time_spans *excluded; /* NULL: none */
 };
 
-/* Mean of the points in each grid cell [t, t + step) with t a multiple of step (UTC), counters
- * turned into non-negative per-second rates first; NaN in empty cells. The grid ends at the last
- * cell that is closed and starts at most `maximum` cells earlier, never before the first point.
- * Returns the number of cells; *start_ms is the first. */
+/* Mean of the points in each cell, counters turned into non-negative per-second rates first; NaN in
+ * empty cells. The grid ends at the last cell that is closed and starts at most `maximum` cells
+ * earlier, never before the first point. Returns the number of cells; *start_ms is the time of the
+ * first. */
 size_t grid_fill(const struct point *points, size_t count, const struct grid_rule *rule,
                  double *values, size_t maximum, int64_t *start_ms);
 

@@ -460,6 +460,7 @@ static enum status start_row(struct forecaster *forecaster, const struct model_s
         .known = series->count,
         .origin = series->count,
         .origin_step = series->start_ms / series->step_ms + (int64_t)series->count,
+        .phase_ms = grid_phase(series),
         .zone = time_zone_or_utc(series->time_zone),
         .statistics = series_statistics(series->values + series->count - used, used),
     };

@@ -136,9 +136,11 @@ static enum status losses_of_baseline(struct judging *judging, enum baseline bas
 
 /* ---------------------------------------------------------------- skill */
 
+/* Without the phase, so that series of one time are of one origin wherever their readings lie. */
 static int64_t time_of(const struct evaluation_place *place)
 {
-    return place->series->start_ms + (int64_t)place->origin * place->series->step_ms;
+    return place->series->start_ms - grid_phase(place->series) +
+           (int64_t)place->origin * place->series->step_ms;
 }
 
 /* Losses summed by origin; returns how many origins there are. */

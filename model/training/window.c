@@ -176,6 +176,7 @@ static struct window_source source_at(const struct window_sampler *sampler,
         .origin = place->origin,
         .known = place->origin + (gaussian ? member->horizon : 0),
         .origin_step = series->start_ms / series->step_ms + (int64_t)place->origin,
+        .phase_ms = grid_phase(series),
         .zone = item->zone,
         .statistics = item->statistics,
     };

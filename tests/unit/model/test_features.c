@@ -359,6 +359,27 @@ static void calendar_follows_local_time_over_both_switches(UNUSED void **state)
     assert_in_range(lags_off, 0, 60);
 }
 
+/* At half past ten of UTC it is four in Kolkata: a phase is part of the time. */
+static void a_phase_counts_in_local_time(UNUSED void **state)
+{
+    struct feature_shape shape = shape_of(SCALE_MEAN_ABS, false);
+    size_t width = feature_count(&plan, &shape), column = 2 + 2 * plan.lag_count;
+    const struct time_zone *kolkata = time_zone_or_utc("Asia/Kolkata");
+    int64_t start_ms = INT64_C(1774396800000) + HOUR / 2;
+    struct window_scale scale;
+    assert_non_null(kolkata);
+    struct window_source source = local_hours(kolkata, start_ms);
+    source.origin = source.known = 100;
+    source.origin_step = start_ms / HOUR + 100;
+    source.phase_ms = HOUR / 2;
+    fill(&shape, &source, &scale);
+    for (size_t h = 0; h < HORIZON; h++) {
+        const real *step = steps + (CONTEXT + h) * width;
+        assert_close((double)step[column], sin(2.0 * M_PI * values[100 + h] / 24.0), 1e-5);
+        assert_close((double)step[column + 1], cos(2.0 * M_PI * values[100 + h] / 24.0), 1e-5);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -371,6 +392,7 @@ int main(void)
         cmocka_unit_test(units_do_not_matter),
         cmocka_unit_test(gaps_and_starts_are_masked),
         cmocka_unit_test(calendar_follows_local_time_over_both_switches),
+        cmocka_unit_test(a_phase_counts_in_local_time),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -1,0 +1,150 @@
+/* Tests of where cells lie: on multiples, where the readings are, around them.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "base/random.h"
+#include "tests/unit/model/model_test.h"
+
+#define SECOND INT64_C(1000)
+#define MINUTE INT64_C(60000)
+#define HOUR   INT64_C(3600000)
+#define DAY    INT64_C(86400000)
+#define COUNT  400
+#define START  INT64_C(1790000040000) /* a full minute */
+
+static struct point points[COUNT];
+static double values[COUNT];
+
+static void expect(size_t count, struct grid_cells wanted)
+{
+    struct grid_cells found = grid_cells(points, count, wanted.step_ms);
+    assert_int_equal(found.phase_ms, wanted.phase_ms);
+    assert_int_equal(found.lead_ms, wanted.lead_ms);
+}
+
+/* Every reading in a cell of its own, and the time of the first. */
+static int64_t fill_all(size_t count, struct grid_cells cells)
+{
+    struct grid_rule rule = {.step_ms = cells.step_ms,
+                             .phase_ms = cells.phase_ms,
+                             .lead_ms = cells.lead_ms,
+                             .now_ms = INT64_MAX};
+    int64_t start_ms = 0;
+    for (size_t i = 0; i < count; i++) {
+        points[i].value = (double)i;
+    }
+    assert_int_equal(grid_fill(points, count, &rule, values, COUNT, &start_ms), count);
+    for (size_t i = 0; i < count; i++) {
+        assert_close(values[i], (double)i, 0.0);
+    }
+    return start_ms;
+}
+
+static void regular(int64_t first_ms, int64_t gap_ms)
+{
+    for (int64_t i = 0; i < COUNT; i++) {
+        points[i] = (struct point){first_ms + i * gap_ms, 1.0};
+    }
+}
+
+static void readings_on_multiples_have_cells_there(UNUSED void **state)
+{
+    regular(START, MINUTE);
+    expect(COUNT, (struct grid_cells){MINUTE, 0, 0});
+    for (size_t i = 0; i < COUNT; i += 20) {
+        points[i].time_ms += 20 * SECOND; /* few are late */
+    }
+    expect(COUNT, (struct grid_cells){MINUTE, 0, 0});
+    expect(1, (struct grid_cells){MINUTE, 0, 0});
+    expect(0, (struct grid_cells){MINUTE, 0, 0});
+}
+
+static void readings_elsewhere_have_cells_there(UNUSED void **state)
+{
+    int64_t hour_ms = START - START % HOUR, monday_ms = INT64_C(4) * DAY;
+    regular(hour_ms + 55 * MINUTE, HOUR);
+    expect(COUNT, (struct grid_cells){HOUR, 55 * MINUTE, 0});
+    assert_int_equal(fill_all(COUNT, (struct grid_cells){HOUR, 55 * MINUTE, 0}),
+                     hour_ms + 55 * MINUTE);
+    regular(monday_ms, 7 * DAY); /* 1970-01-05 */
+    expect(COUNT, (struct grid_cells){7 * DAY, 4 * DAY, 0});
+    regular(monday_ms - 3000 * 7 * DAY, 7 * DAY);
+    expect(COUNT, (struct grid_cells){7 * DAY, 4 * DAY, 0});
+    expect(2, (struct grid_cells){7 * DAY, 4 * DAY, 0});
+}
+
+static void readings_around_a_place_are_one_a_cell(UNUSED void **state)
+{
+    static const int64_t places_ms[] = {0, 1500, 15 * SECOND, 30 * SECOND, 58 * SECOND};
+    static const int64_t phases_ms[] = {0, 0, 15 * SECOND, 30 * SECOND, 0};
+    for (size_t place = 0; place < 5; place++) {
+        struct random random;
+        random_init(&random, place, 0);
+        for (int64_t i = 0; i < COUNT; i++) {
+            int64_t away = (int64_t)(600.0 * (random_uniform(&random) - 0.5));
+            points[i] = (struct point){START + places_ms[place] + i * MINUTE + away, 1.0};
+        }
+        struct grid_cells cells = {MINUTE, phases_ms[place], MINUTE / 2};
+        expect(COUNT, cells);
+        (void)fill_all(COUNT, cells);
+        for (size_t count = 20; count < COUNT; count += 20) { /* and it stays */
+            expect(count, cells);
+        }
+    }
+}
+
+static void readings_anywhere_have_cells_on_multiples(UNUSED void **state)
+{
+    regular(START + 7 * SECOND, 15 * SECOND); /* several a cell */
+    expect(COUNT, (struct grid_cells){MINUTE, 0, 0});
+    regular(START, 61300); /* of another step */
+    expect(COUNT, (struct grid_cells){MINUTE, 0, 0});
+    struct random random;
+    random_init(&random, 5, 0);
+    for (int64_t i = 0; i < COUNT; i++) {
+        points[i].time_ms = START + i * MINUTE + (int64_t)(60e3 * random_uniform(&random));
+    }
+    expect(COUNT, (struct grid_cells){MINUTE, 0, 0});
+}
+
+/* Midnight of New York: the newest tell where the label is, the others keep cells of their own. */
+static void a_changed_clock_leaves_a_cell_a_day(UNUSED void **state)
+{
+    int64_t day_ms = START - START % DAY;
+    for (int64_t i = 0; i < COUNT; i++) {
+        int64_t hours = i < 350 ? 4 : 5;
+        points[i] = (struct point){day_ms + i * DAY + hours * HOUR, 1.0};
+    }
+    struct grid_cells cells = {DAY, 5 * HOUR, DAY / 2};
+    expect(COUNT, cells);
+    assert_int_equal(fill_all(COUNT, cells), day_ms + 5 * HOUR);
+    expect(350, (struct grid_cells){DAY, 4 * HOUR, 0});
+}
+
+static void the_open_cell_ends_where_it_does(UNUSED void **state)
+{
+    struct grid_rule rule = {.step_ms = MINUTE, .lead_ms = MINUTE / 2};
+    int64_t start_ms = 0;
+    regular(START, MINUTE);
+    rule.now_ms = START + 9 * MINUTE + 29 * SECOND;
+    assert_int_equal(grid_fill(points, 10, &rule, values, COUNT, &start_ms), 9);
+    rule.now_ms = START + 9 * MINUTE + 30 * SECOND;
+    assert_int_equal(grid_fill(points, 10, &rule, values, COUNT, &start_ms), 10);
+    assert_int_equal(start_ms, START);
+    struct grid_cells cells = {MINUTE, 0, MINUTE / 2};
+    assert_int_equal(grid_cell_ms(&cells, START - 30 * SECOND), START);
+    assert_int_equal(grid_cell_ms(&cells, START - 30 * SECOND - 1), START - MINUTE);
+    assert_int_equal(grid_cell_ms(&cells, -1), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(readings_on_multiples_have_cells_there),
+        cmocka_unit_test(readings_elsewhere_have_cells_there),
+        cmocka_unit_test(readings_around_a_place_are_one_a_cell),
+        cmocka_unit_test(readings_anywhere_have_cells_on_multiples),
+        cmocka_unit_test(a_changed_clock_leaves_a_cell_a_day),
+        cmocka_unit_test(the_open_cell_ends_where_it_does),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
