@@ -97,7 +97,7 @@ enum status api_alert_find(struct api_worker *worker, const struct alert_conditi
     finding->usable = !made.skipped;
     finding->stale = finding->usable && made.state == SERIES_STALE;
     if (finding->usable && !finding->stale) {
-        finding->origin_ms = made.origin_ms;
+        finding->origin_ms = forecast_time_ms(&made, 0);
         if (condition->measure == ALERT_QUANTILE) {
             find_quantile(condition, &made, now_ms, finding);
         } else {

@@ -237,7 +237,7 @@ static enum status watch_series(struct forecast_desk *desk, uint32_t id, const s
 
 static int64_t time_of(const struct watch *watch, size_t index)
 {
-    return watch->start_ms + (int64_t)index * watch->step_ms;
+    return live_label_ms(&watch->facts, watch->start_ms + (int64_t)index * watch->step_ms);
 }
 
 static void add_score(double score, struct text *out)

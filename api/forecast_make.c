@@ -39,7 +39,7 @@ void forecast_lay_out(struct forecast_made *made, float *block, size_t horizon)
 
 int64_t forecast_time_ms(const struct forecast_made *made, size_t step)
 {
-    return made->origin_ms + (int64_t)step * made->facts.step_ms;
+    return live_label_ms(&made->facts, made->origin_ms + (int64_t)step * made->facts.step_ms);
 }
 
 static enum status name_series(struct forecast_desk *desk, uint32_t id, struct error *error)
@@ -159,7 +159,8 @@ static enum status look_for_shift(struct forecast_desk *desk, struct forecast_ma
     shift.at += from;
     level_shift_apply(&shift, made->values, series->count);
     made->widening *= level_shift_widening(&shift, series->count);
-    made->shifted_ms = series->start_ms + (int64_t)shift.at * series->step_ms;
+    made->shifted_ms =
+        live_label_ms(&made->facts, series->start_ms + (int64_t)shift.at * series->step_ms);
     made->warnings |= WARNING_LEVEL_SHIFT | (shift.unit ? WARNING_UNIT : 0u);
     return STATUS_OK;
 }

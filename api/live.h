@@ -98,11 +98,13 @@ struct series_facts {
     uint64_t families;           /* families_version then */
     uint64_t checked;            /* points when it was last looked whether the step is the same */
     bool with_seasons;
+    bool months;  /* of the calendar: see grid_of_months */
     bool counter; /* declared, or known by name and shape: forecast by its rise per second */
 };
 
-/* Where the cells of a series lie. */
+/* Where the cells of a series lie, and what the time of one is called. */
 struct grid_cells live_cells(const struct series_facts *facts);
+int64_t live_label_ms(const struct series_facts *facts, int64_t cell_ms);
 
 /* False where there are none, or the series has changed or grown by an eighth since. */
 bool live_facts(struct live *live, const struct series_info *info, struct series_facts *facts);

@@ -12,6 +12,11 @@ struct grid_cells live_cells(const struct series_facts *facts)
     return (struct grid_cells){facts->step_ms, facts->phase_ms, facts->lead_ms};
 }
 
+int64_t live_label_ms(const struct series_facts *facts, int64_t cell_ms)
+{
+    return facts->months ? grid_month_ms(cell_ms) : cell_ms;
+}
+
 bool live_facts(struct live *live, const struct series_info *info, struct series_facts *facts)
 {
     size_t block = info->id / FACTS_PER_BLOCK;

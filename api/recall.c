@@ -112,6 +112,7 @@ static void copy_facts(const struct vintage *vintage, struct forecast_made *made
     const struct series_settings *settings = &made->info.settings;
     if (made->facts.step_ms != vintage->step_ms) {
         made->facts.phase_ms = made->facts.lead_ms = 0; /* nothing is known of its cells */
+        made->facts.months = false;
     }
     made->facts.step_ms = vintage->step_ms;
     made->own = live_cells(&made->facts);

@@ -162,6 +162,7 @@ static void find_cells(const struct point *points, size_t count, struct series_f
         struct grid_cells cells = grid_cells(points, count, facts->step_ms);
         facts->phase_ms = cells.phase_ms;
         facts->lead_ms = cells.lead_ms;
+        facts->months = facts->step_ms == GRID_MONTH_MS && grid_of_months(points, count);
     }
 }
 
@@ -251,6 +252,7 @@ enum status forecast_facts_coarser(struct forecast_desk *desk, const struct seri
 {
     facts->step_ms = step_ms;
     facts->phase_ms = facts->lead_ms = 0;
+    facts->months = false;
     size_t most = COARSER_POINTS / points_per_cell(facts);
     *cells = most < 2 ? 2 : most < COARSER_CELLS ? most : COARSER_CELLS;
     return find_seasons(desk, info, *cells, facts, error);

@@ -48,7 +48,7 @@ static size_t render_json(const struct forecast_query *query, const struct forec
 {
     char room[LIVE_AGE_WIDTH];
     text_add_format(out, ",\"step_ms\":%lld", (long long)made->facts.step_ms);
-    add_time(out, "origin", made->origin_ms);
+    add_time(out, "origin", forecast_time_ms(made, 0));
     add_time(out, "issued_at", made->issued_ms);
     text_add_string(out, ",\"data_age_ms\":");
     size_t age_at = out->length;
@@ -68,7 +68,8 @@ static size_t render_json(const struct forecast_query *query, const struct forec
 static void render_csv(const struct forecast_query *query, const struct forecast_made *made,
                        const struct crossing *crossing, struct text *out)
 {
-    text_add_format(out, ",%lld,%s,", (long long)made->origin_ms, query->above ? "above" : "below");
+    text_add_format(out, ",%lld,%s,", (long long)forecast_time_ms(made, 0),
+                    query->above ? "above" : "below");
     text_add_double(out, query->threshold);
     text_add_char(out, ',');
     text_add_double(out, horizon_s(made));
@@ -122,7 +123,7 @@ size_t timeleft_render(const struct forecast_query *query, const struct forecast
         age_at = render_json(query, made, &crossing, out);
     } else {
         text_add_format(out, ",\"timestamp\":%lld,\"direction\":\"%s\",\"threshold\":",
-                        (long long)made->origin_ms, query->above ? "above" : "below");
+                        (long long)forecast_time_ms(made, 0), query->above ? "above" : "below");
         text_add_double(out, query->threshold);
         text_add_string(out, ",\"horizon_s\":");
         text_add_double(out, horizon_s(made));

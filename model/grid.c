@@ -6,12 +6,14 @@
 #include "model/model.h"
 
 #include "base/check.h"
+#include "base/clock.h"
 
 #include <math.h>
 
 #define VALUE_MAX    1e37 /* models compute in float: what is larger counts as missing */
 #define PHASE_POINTS 256  /* the newest tell where cells lie, */
 #define PHASE_NEWEST 24   /* and of these the newest where they are labelled */
+#define DAY_MS       INT64_C(86400000)
 #define TWELFTHS     12 /* of a step, to which a middle is rounded: it stays as points come */
 
 /* ---------------------------------------------------------------- cells */
@@ -140,6 +142,30 @@ struct grid_cells grid_cells(const struct point *points, size_t count, int64_t s
     cells.phase_ms = label;
     cells.lead_ms = others && is_around(all, used, step_ms, label) ? step_ms / 2 : 0;
     return cells;
+}
+
+/* ---------------------------------------------------------------- months */
+
+static int64_t month_begin(int64_t time_ms)
+{
+    struct civil civil;
+    clock_civil(time_ms, &civil);
+    return time_ms - floor_mod(time_ms, DAY_MS) - (civil.day - 1) * DAY_MS;
+}
+
+int64_t grid_month_ms(int64_t time_ms)
+{
+    int64_t begin_ms = month_begin(time_ms), next_ms = month_begin(begin_ms + 31 * DAY_MS);
+    return time_ms - begin_ms < next_ms - time_ms ? begin_ms : next_ms;
+}
+
+bool grid_of_months(const struct point *points, size_t count)
+{
+    size_t used = count < PHASE_POINTS ? count : PHASE_POINTS, begins = 0;
+    for (size_t i = count - used; i < count; i++) {
+        begins += month_begin(points[i].time_ms) == points[i].time_ms ? 1 : 0;
+    }
+    return 10 * begins >= 9 * used;
 }
 
 /* ---------------------------------------------------------------- values */

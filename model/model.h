@@ -81,6 +81,12 @@ struct grid_cells {
  * anywhere, or on multiples of the step since the epoch, so are the cells: phase and lead 0. */
 struct grid_cells grid_cells(const struct point *points, size_t count, int64_t step_ms);
 
+/* Whether nearly all of the newest points are of the first of a month, midnight UTC, and the first
+ * that is nearest to a moment: cells of months are all of one length, but called by the calendar.
+ */
+bool grid_of_months(const struct point *points, size_t count);
+int64_t grid_month_ms(int64_t time_ms);
+
 /* What is left of the times of a series when whole steps since the epoch are taken away; before the
  * epoch it is negative. */
 int64_t grid_phase(const struct model_series *series);

@@ -115,6 +115,35 @@ static void mondays_are_followed_by_mondays(void **state)
     check("/api/v1/forecast?series=weekly&steps=12", monday_ms, 7 * DAY);
 }
 
+static void firsts_of_months_are_followed_by_firsts(void **state)
+{
+    (void)state;
+    struct sending sending;
+    struct error error = {0};
+    char text[32];
+    int64_t firsts_ms[100];
+    for (int month = 0; month < 100; month++) {
+        int length = snprintf(text, sizeof(text), "%d-%02d-01", 2019 + month / 12, 1 + month % 12);
+        assert_int_equal(clock_parse(text, (size_t)length, 0, &firsts_ms[month], &error),
+                         STATUS_OK);
+    }
+    begin(&sending, "monthly");
+    for (int month = 0; month < 83; month++) { /* the last one is November 2025 */
+        add(&sending, firsts_ms[month], month % 12 == 11 ? 30.0 : 10.0 + month % 2 * 0.1);
+    }
+    send(&sending);
+    json_t *document = fixture_json(&f, "/api/v1/forecast?series=monthly&steps=14");
+    const json_t *forecast = fixture_forecast(document, 0);
+    assert_int_equal(origin_of(forecast), firsts_ms[82]);
+    assert_int_equal(quality(forecast, "missing"), 0);
+    for (size_t h = 0; h < 14; h++) {
+        assert_int_equal(stamp(forecast, h), firsts_ms[83 + h]);
+        bool december = (83 + h) % 12 == 11;
+        assert_true(december == (fixture_number(forecast, "mean", h) > 25.0));
+    }
+    json_decref(document);
+}
+
 static void jitter_leaves_no_gaps(void **state)
 {
     (void)state;
@@ -278,6 +307,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(mondays_are_followed_by_mondays, open_service,
+                                        close_service),
+        cmocka_unit_test_setup_teardown(firsts_of_months_are_followed_by_firsts, open_service,
                                         close_service),
         cmocka_unit_test_setup_teardown(jitter_leaves_no_gaps, open_service, close_service),
         cmocka_unit_test_setup_teardown(coarser_cells_lie_on_multiples, open_service,

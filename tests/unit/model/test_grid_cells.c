@@ -1,8 +1,11 @@
-/* Tests of where cells lie: on multiples, where the readings are, around them.
+/* Tests of where cells lie: on multiples, where the readings are, around them, by the calendar.
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "base/clock.h"
 #include "base/random.h"
 #include "tests/unit/model/model_test.h"
+
+#include <stdio.h>
 
 #define SECOND INT64_C(1000)
 #define MINUTE INT64_C(60000)
@@ -136,6 +139,37 @@ static void the_open_cell_ends_where_it_does(UNUSED void **state)
     assert_int_equal(grid_cell_ms(&cells, -1), 0);
 }
 
+static int64_t first_of(int month)
+{
+    char text[32];
+    int64_t time_ms = 0;
+    struct error error = {0};
+    int length =
+        snprintf(text, sizeof(text), "%04d-%02d-01T00:00:00Z", 1995 + month / 12, 1 + month % 12);
+    assert_int_equal(clock_parse(text, (size_t)length, 1, &time_ms, &error), STATUS_OK);
+    return time_ms;
+}
+
+static void months_have_a_cell_each_and_its_name(UNUSED void **state)
+{
+    for (int month = 0; month < COUNT; month++) {
+        points[month] = (struct point){first_of(month), 1.0};
+    }
+    assert_int_equal(grid_step(points, COUNT, 0), GRID_MONTH_MS);
+    struct grid_cells cells = grid_cells(points, COUNT, GRID_MONTH_MS);
+    assert_int_equal(cells.lead_ms, GRID_MONTH_MS / 2);
+    int64_t start_ms = fill_all(COUNT, cells);
+    for (int month = 0; month < COUNT; month++) {
+        assert_int_equal(grid_month_ms(start_ms + month * GRID_MONTH_MS), first_of(month));
+    }
+    assert_true(grid_of_months(points, COUNT));
+    for (size_t i = 0; i < COUNT; i++) {
+        points[i].time_ms -= DAY; /* last days of months */
+    }
+    assert_false(grid_of_months(points, COUNT));
+    (void)fill_all(COUNT, grid_cells(points, COUNT, GRID_MONTH_MS));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -145,6 +179,7 @@ int main(void)
         cmocka_unit_test(readings_anywhere_have_cells_on_multiples),
         cmocka_unit_test(a_changed_clock_leaves_a_cell_a_day),
         cmocka_unit_test(the_open_cell_ends_where_it_does),
+        cmocka_unit_test(months_have_a_cell_each_and_its_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
