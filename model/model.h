@@ -215,7 +215,8 @@ const char *baseline_name(enum baseline baseline); /* "last_value", "damped_tren
 
 /* Needs at least two observed values, the drift three, the seasonal naive one full season, the
  * damped trend eight values and a few errors, the seasonal drift a horizon and two seasons: false
- * where it cannot. Spread from the empirical errors of the method on the series itself. No
+ * where it cannot. Spread from the empirical errors of the method on the series itself, of the
+ * seasonal naive over as many seasons as it looks ahead (yardstick.h has the published one). No
  * allocation: `scratch` has 4 * series->count doubles. */
 bool baseline_forecast(enum baseline baseline, const struct model_series *series, double *scratch,
                        struct forecast *out);

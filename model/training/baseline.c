@@ -2,8 +2,10 @@
  * door of all baselines.
  * SPDX-License-Identifier: Apache-2.0
  *
- * The seasonal naive's spread is that of its seasonal differences over the last 200 seasons, as the
- * published comparisons measure it. The spread of the other two grows with the horizon: errors are
+ * The seasonal naive's spread is that of its seasonal differences over the last 200 seasons. So far
+ * the published comparisons measure it, whose seasonal naive is yardstick.c; here what is k seasons
+ * ahead has the spread of the differences over k seasons, or bands of whatever trends or walks
+ * would hold less by each day. The spread of the other two grows with the horizon: errors are
  * collected at 1, 2, 3, 4, 6, 8, 12 ... steps and interpolated with the square root of the
  * distance.
  */
@@ -18,6 +20,8 @@
 
 #define SPREAD_SEASONS 200
 #define SPREAD_LEAST   8    /* seasonal differences that say something by themselves */
+#define SEASONS_EACH   8    /* up to here differences over each number of seasons are looked at, */
+#define SEASON_SPREADS 26   /* numbers of them: up to more than a thousand */
 #define SPREAD_VALUES  2048 /* newest values that the errors of last value and drift come from */
 #define FEW_WIDEN      2.0  /* what few errors hide: about that of Student's distribution */
 
@@ -106,39 +110,118 @@ static double between_values(const double *y, size_t n, size_t at, size_t season
     return y[at - before] + share * (y[at + after] - y[at - before]);
 }
 
+/* Spreads of the differences over so many seasons, for as many as there are enough pairs of. */
+struct season_spreads {
+    size_t count;
+    size_t seasons[SEASON_SPREADS]; /* ascending */
+    double at[SEASON_SPREADS][QUANTILE_COUNT];
+};
+
+/* Differences over `lag` in the newest SPREAD_SEASONS seasons. */
+static size_t season_errors(const struct model_series *series, size_t season, size_t lag,
+                            double *errors)
+{
+    const double *y = series->values;
+    size_t n = series->count;
+    size_t from = n > SPREAD_SEASONS * season ? n - SPREAD_SEASONS * season : 0;
+    size_t found = 0;
+    for (size_t i = from + lag; i < n; i++) {
+        double difference = y[i] - y[i - lag];
+        if (!isnan(difference)) {
+            errors[found] = difference;
+            found++;
+        }
+    }
+    return found;
+}
+
+/* For what is up to `most` seasons ahead: each of the first ones, as a week is seven days, then
+ * wider apart. Over one season any pair will do, over more every phase has to have one. */
+static void find_season_spreads(const struct model_series *series, size_t season, size_t most,
+                                double *scratch, struct season_spreads *spreads)
+{
+    spreads->count = 0;
+    for (size_t k = 1; spreads->count < SEASON_SPREADS; k += k < SEASONS_EACH ? 1 : k / 3) {
+        size_t found = season_errors(series, season, k * season, scratch);
+        if (found == 0 || (k > 1 && (found < SPREAD_LEAST || found < season))) {
+            return;
+        }
+        double *spread = spreads->at[spreads->count];
+        if (found < SPREAD_LEAST) {
+            baseline_spread(scratch, found, spread);
+        } else {
+            order_quantiles(scratch, found, quantile_levels, QUANTILE_COUNT, spread);
+        }
+        spreads->seasons[spreads->count] = k;
+        spreads->count++;
+        if (k >= most) {
+            return;
+        }
+    }
+}
+
+/* That of `k` seasons: between two by a straight line, beyond the last as that of a walk. */
+static void spread_of_seasons(const struct season_spreads *spreads, size_t k,
+                              double spread[QUANTILE_COUNT])
+{
+    size_t high = 0;
+    while (high + 1 < spreads->count && spreads->seasons[high] < k) {
+        high++;
+    }
+    double factor = 1.0, share = 1.0;
+    size_t low = high > 0 ? high - 1 : 0;
+    double end = (double)spreads->seasons[high];
+    if ((double)k > end) {
+        factor = sqrt((double)k / end);
+    } else if (high > 0) {
+        double begin = (double)spreads->seasons[low];
+        share = ((double)k - begin) / (end - begin);
+    }
+    for (size_t q = 0; q < QUANTILE_COUNT; q++) {
+        double difference = spreads->at[high][q] - spreads->at[low][q];
+        spread[q] = factor * (spreads->at[low][q] + share * difference);
+    }
+}
+
+/* What a step repeats: the newest value of its phase, `seasons` before it; where no cycle has one,
+ * what the newest cycle has beside it. NaN where there is none either. */
+static double season_value(const struct model_series *series, size_t season, size_t step,
+                           size_t *seasons)
+{
+    const double *y = series->values;
+    size_t n = series->count, newest = n - season + step % season, at = newest;
+    while (isnan(y[at]) && at >= season) {
+        at -= season;
+    }
+    bool seen = !isnan(y[at]);
+    *seasons = (n + step - (seen ? at : newest)) / season;
+    return seen ? y[at] : between_values(y, n, newest, season);
+}
+
 static bool seasonal_naive(const struct model_series *series, double *scratch, struct forecast *out)
 {
     size_t season = baseline_season(series);
     if (season == 0) {
         return false;
     }
-    const double *y = series->values;
-    size_t n = series->count;
-    size_t from = n > SPREAD_SEASONS * season ? n - SPREAD_SEASONS * season : 0;
-    size_t errors = 0;
-    for (size_t i = from + season; i < n; i++) {
-        double difference = y[i] - y[i - season];
-        if (!isnan(difference)) {
-            scratch[errors] = difference;
-            errors++;
-        }
+    size_t most = 1, ahead = 0, known = 0;
+    for (size_t step = 0; step < out->horizon; step++) {
+        (void)season_value(series, season, step, &ahead);
+        most = ahead > most ? ahead : most;
     }
-    double spread[QUANTILE_COUNT];
-    if (errors == 0) {
+    struct season_spreads spreads;
+    find_season_spreads(series, season, most, scratch, &spreads);
+    if (spreads.count == 0) {
         return false; /* a season that was set, and has just come once */
     }
-    if (errors < SPREAD_LEAST) {
-        baseline_spread(scratch, errors, spread);
-    } else {
-        order_quantiles(scratch, errors, quantile_levels, QUANTILE_COUNT, spread);
-    }
-    double last = forecast_last_seen(y, n);
+    double last = forecast_last_seen(series->values, series->count);
+    double spread[QUANTILE_COUNT];
     for (size_t step = 0; step < out->horizon; step++) {
-        size_t newest = n - season + step % season, at = newest;
-        while (isnan(y[at]) && at >= season) {
-            at -= season;
+        double value = season_value(series, season, step, &ahead);
+        if (ahead != known) {
+            spread_of_seasons(&spreads, ahead, spread);
+            known = ahead;
         }
-        double value = isnan(y[at]) ? between_values(y, n, newest, season) : y[at];
         write_step(out, step, isnan(value) ? last : value, spread, 1.0);
     }
     return true;

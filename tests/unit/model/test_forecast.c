@@ -5,6 +5,8 @@
 #include "model/order.h"
 #include "tests/unit/model/model_test.h"
 
+#include <string.h>
+
 #define HORIZON 6
 
 static float mean[HORIZON];
@@ -191,15 +193,21 @@ static void two_points_are_no_certainty(UNUSED void **state)
     assert_true((double)quantiles[9 * HORIZON] > 8.3);
 }
 
+/* Of the first season digit by digit that of the published comparisons (as test_yardstick has it
+ * for all), of the second one that of the differences over two. */
 static void seasonal_naive_has_the_empirical_spread(UNUSED void **state)
 {
     static const double point[HORIZON] = {15.0, 24.75, 23.5, 20.75, 15.0, 24.75};
     static const double spread[QUANTILE_COUNT] = {-0.5, -0.5, 0.3, 0.5, 0.8, 1.0,
                                                   1.2,  1.5,  1.7, 2.5, 2.5};
-    double values[24];
+    double values[24], twice[QUANTILE_COUNT], differences[16];
     for (int t = 0; t < 24; t++) {
         values[t] = 10 + ((t * 7) % 4) * 3.0 + ((t * t) % 5) * 0.5 + 0.25 * t;
     }
+    for (int t = 8; t < 24; t++) {
+        differences[t - 8] = values[t] - values[t - 8];
+    }
+    order_quantiles(differences, 16, quantile_levels, QUANTILE_COUNT, twice);
     struct model_series series = plain_series(values, 24, 1000);
     struct forecast forecast = blank();
     assert_false(baseline_forecast(BASELINE_SEASONAL_NAIVE, &series, scratch, &forecast));
@@ -208,9 +216,86 @@ static void seasonal_naive_has_the_empirical_spread(UNUSED void **state)
     for (size_t h = 0; h < HORIZON; h++) {
         assert_close(mean[h], point[h], 1e-6);
         for (size_t q = 0; q < QUANTILE_COUNT; q++) {
-            assert_close(quantiles[q * HORIZON + h], point[h] + spread[q], 1e-5);
+            double expected = point[h] + (h < 4 ? spread[q] : twice[q]);
+            assert_close(quantiles[q * HORIZON + h], expected, 1e-5);
         }
     }
+}
+
+enum { DAY = 24, DAYS = 7, PAST = 1000, RUNS = 60 };
+
+/* Shares of values inside of the 80 % band, by day ahead, of a daily wave with a trend, a walk or
+ * noise of so much an hour. */
+static void coverage_by_day(double trend, double walk, double noise, double covered[DAYS])
+{
+    enum { AHEAD = DAYS * DAY };
+    static float room[(QUANTILE_COUNT + 1) * AHEAD];
+    double values[PAST + AHEAD];
+    uint32_t bits = 4711;
+    memset(covered, 0, DAYS * sizeof(covered[0]));
+    for (int run = 0; run < RUNS; run++) {
+        double level = 0.0;
+        for (int t = 0; t < PAST + AHEAD; t++) {
+            bits = bits * 1664525u + 1013904223u;
+            double one = (double)(bits >> 8) / 8388608.0 - 1.0;
+            bits = bits * 1664525u + 1013904223u;
+            level += walk * one + trend;
+            values[t] = 20.0 * sin(2.0 * M_PI * t / DAY) + level +
+                        noise * ((double)(bits >> 8) / 8388608.0 - 1.0);
+        }
+        struct model_series series = plain_series(values, PAST, 1000);
+        struct forecast forecast = {AHEAD, room, room + AHEAD};
+        series.seasons[0] = DAY;
+        assert_true(baseline_forecast(BASELINE_SEASONAL_NAIVE, &series, scratch, &forecast));
+        for (size_t h = 0; h < AHEAD; h++) {
+            double value = values[PAST + h];
+            covered[h / DAY] += ((double)forecast.quantiles[AHEAD + h] <= value &&
+                                 value <= (double)forecast.quantiles[9 * AHEAD + h]) /
+                                (double)(RUNS * DAY);
+        }
+    }
+}
+
+/* With the differences over one season the seventh day of the first had nothing in it, and that of
+ * the second 0.35. The walks' bands come from 40 seasons of one walk, so they are not all of it. */
+static void seasonal_bands_hold_for_days(UNUSED void **state)
+{
+    double covered[DAYS];
+    coverage_by_day(0.1, 0.0, 1.5, covered);
+    for (size_t day = 0; day < DAYS; day++) {
+        assert_true(covered[day] > 0.76 && covered[day] < 0.86);
+    }
+    coverage_by_day(0.0, 0.7, 0.0, covered);
+    for (size_t day = 0; day < DAYS; day++) {
+        assert_true(covered[day] > 0.6 && covered[day] < 0.9);
+    }
+    coverage_by_day(0.0, 0.0, 3.0, covered);
+    for (size_t day = 0; day < DAYS; day++) {
+        assert_true(covered[day] > 0.76 && covered[day] < 0.84);
+    }
+}
+
+/* Beyond what there are pairs of, bands are those of a walk; behind a gap, of as many seasons as it
+ * is long. */
+static void seasonal_bands_of_few_seasons(UNUSED void **state)
+{
+    double values[14];
+    for (int t = 0; t < 14; t++) {
+        values[t] = t % 2 + ((t * t) % 7) * 0.5;
+    }
+    struct model_series series = plain_series(values, 14, 1000);
+    struct forecast forecast = blank();
+    series.seasons[0] = 6;
+    assert_true(baseline_forecast(BASELINE_SEASONAL_NAIVE, &series, scratch, &forecast));
+    double width = (double)(quantiles[9 * HORIZON] - quantiles[1 * HORIZON]);
+    values[8] = (double)NAN; /* two seasons back instead; the pairs that are left are alike */
+    values[2] = values[9];
+    values[3] = values[9];
+    assert_true(baseline_forecast(BASELINE_SEASONAL_NAIVE, &series, scratch, &forecast));
+    double once = (double)(quantiles[9 * HORIZON + 1] - quantiles[1 * HORIZON + 1]);
+    double twice = (double)(quantiles[9 * HORIZON] - quantiles[1 * HORIZON]);
+    assert_true(width > 0.0);
+    assert_close(twice / once, sqrt(2.0), 1e-4);
 }
 
 /* A season that somebody has set is repeated from its second time on, with a band that one
@@ -341,6 +426,8 @@ int main(void)
         cmocka_unit_test(the_least_band_stays_below_a_real_one),
         cmocka_unit_test(two_points_are_no_certainty),
         cmocka_unit_test(seasonal_naive_has_the_empirical_spread),
+        cmocka_unit_test(seasonal_bands_hold_for_days),
+        cmocka_unit_test(seasonal_bands_of_few_seasons),
         cmocka_unit_test(a_season_that_has_come_once),
         cmocka_unit_test(a_season_of_few_places_is_whole),
         cmocka_unit_test(few_values_hardly_make_a_drift),
