@@ -386,20 +386,36 @@ static void run_models(struct forecast_desk *desk, struct forecast_made *made,
     }
 }
 
-static enum status run_baselines(struct forecast_desk *desk, struct forecast_made *made,
-                                 const struct model_series *series, struct error *error)
+/* Why it is not another one that serves: what could not. */
+static void say_unable(struct forecast_made *made, const struct trial_served *served)
 {
     static const struct {
         enum baseline baseline;
-        enum metric metric;
-        const char *reason; /* why the next one has to serve */
-    } chain[] = {
-        {BASELINE_SEASONAL_NAIVE, METRIC_BY_SEASONAL_NAIVE, "no_season"},
-        {BASELINE_DAMPED_TREND, METRIC_BY_DAMPED_TREND, "no_trend"},
-        {BASELINE_DRIFT, METRIC_BY_DRIFT, "no_drift"},
-        {BASELINE_LAST_VALUE, METRIC_BY_LAST_VALUE, ""},
+        const char *reason;
+    } reasons[] = {
+        {BASELINE_SEASONAL_NAIVE, "no_season"},
+        {BASELINE_DAMPED_TREND, "no_trend"},
+        {BASELINE_DRIFT, "no_drift"},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(reasons); i++) {
+        if (served->unable & 1u << reasons[i].baseline) {
+            give_reason(made, reasons[i].reason);
+        }
+    }
+}
+
+static enum status run_baselines(struct forecast_desk *desk, struct forecast_made *made,
+                                 const struct model_series *series, struct error *error)
+{
+    static const enum metric by[BASELINE_COUNT] = {
+        [BASELINE_LAST_VALUE] = METRIC_BY_LAST_VALUE,
+        [BASELINE_DRIFT] = METRIC_BY_DRIFT,
+        [BASELINE_SEASONAL_NAIVE] = METRIC_BY_SEASONAL_NAIVE,
+        [BASELINE_DAMPED_TREND] = METRIC_BY_DAMPED_TREND,
+        [BASELINE_SEASONAL_DRIFT] = METRIC_BY_SEASONAL_DRIFT,
     };
     struct api_metrics *metrics = desk->services->metrics;
+    struct trial_served served;
     if (made->outage) {
         give_reason(made, "outage");
         api_count(metrics, METRIC_FALLBACK_OUTAGE, 1);
@@ -410,20 +426,18 @@ static enum status run_baselines(struct forecast_desk *desk, struct forecast_mad
     if (desk_scratch(desk, 4 * series->count, error) != STATUS_OK) {
         return error->status;
     }
-    for (size_t i = 0; i < ARRAY_COUNT(chain); i++) {
-        if (baseline_forecast(chain[i].baseline, series, desk->scratch, &made->forecast)) {
-            made->served_by = baseline_name(chain[i].baseline);
-            if (chain[i].baseline == BASELINE_DAMPED_TREND) {
-                (void)one_value_forecast(series, desk->scratch, &made->forecast);
-            }
-            api_count(metrics, chain[i].metric, 1);
-            return STATUS_OK;
-        }
-        if (chain[i].reason[0]) {
-            give_reason(made, chain[i].reason);
-        }
+    /* Behind an outage there is nothing to try any by, and a level is as old as the outage: the
+     * seasonal naive knows how long ago what it repeats was. */
+    enum baseline first = made->outage
+                              ? BASELINE_SEASONAL_NAIVE
+                              : trial_baseline(desk, made->id, series, made->forecast.horizon);
+    if (!trial_forecast(first, series, desk->scratch, &made->forecast, &served)) {
+        return error_set(error, STATUS_INTERNAL, "no method could forecast the series");
     }
-    return error_set(error, STATUS_INTERNAL, "no method could forecast the series");
+    say_unable(made, &served);
+    made->served_by = baseline_name(served.by);
+    api_count(metrics, by[served.by], 1);
+    return STATUS_OK;
 }
 
 /* ---------------------------------------------------------------- calibration */

@@ -1,13 +1,14 @@
 /* From stored points to a forecast: grid, seasons, and the best method that there is.
  * SPDX-License-Identifier: Apache-2.0
  *
- * The chain is champion, previous champion, seasonal naive, damped trend, drift, last value. A
- * method that cannot hands over to the next, as does a model whose numbers are not finite; the
+ * The chain is champion, previous champion, and the baseline that the newest past of the series
+ * speaks for (trial.h), mostly the damped trend; where it cannot, seasonal naive, drift, last value.
+ * A method that cannot hands over to the next, as does a model whose numbers are not finite; the
  * result says who served it and why.
  *
  * A series whose level has lately shifted is forecast from a past that was moved to the new level
- * (level_shift_find). After a long outage the baselines serve until half of the newest
- * OUTAGE_VALUES values are there again. Bands widen with the share of gaps and for a young level.
+ * (level_shift_find). After a long outage the baselines serve, the seasonal naive first, until half
+ * of the newest OUTAGE_VALUES values are there again. Bands widen with the share of gaps and for a young level.
  *
  * Origin: the newest grid cell whose value is complete. Where the series brings one point a cell
  * (its own interval is the step) that is the cell of the newest point; where several points make a

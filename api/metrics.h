@@ -42,6 +42,7 @@
     X(BY_CHAMPION, "forecasts", "served_by=\"champion\"", "Forecasts computed, by method.")        \
     X(BY_PREVIOUS, "forecasts", "served_by=\"previous_champion\"", "")                             \
     X(BY_SEASONAL_NAIVE, "forecasts", "served_by=\"seasonal_naive\"", "")                          \
+    X(BY_SEASONAL_DRIFT, "forecasts", "served_by=\"seasonal_drift\"", "")                          \
     X(BY_DAMPED_TREND, "forecasts", "served_by=\"damped_trend\"", "")                              \
     X(BY_DRIFT, "forecasts", "served_by=\"drift\"", "")                                            \
     X(BY_LAST_VALUE, "forecasts", "served_by=\"last_value\"", "")                                  \

@@ -1,4 +1,4 @@
-/* A trial of a model on a series that it was not weighed on, by the newest past of that series.
+/* Trials by the newest past of a series: of a model that was not weighed on it, and of baselines.
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "api/trial.h"
@@ -13,23 +13,29 @@
 #include <math.h>
 #include <string.h>
 
-#define SLOTS     65536 /* of the table: two verdicts of one slot are given more often */
-#define STRETCHES 3
-#define CLEARLY   1.2  /* times the other one's loss (recipe.md), and more where few steps tell: */
-#define UNSURE    10.0 /* over their number: of a dozen it has to be twice */
-#define ALIKE     1e-5 /* of the size of the values: so much loss is none */
-#define CONTEXT   96   /* values before a stretch, half of which a model is asked from on */
+#define SLOTS         262144 /* of the table: two verdicts of one slot are given more often */
+#define STRETCHES     3
+#define CLEARLY       1.2 /* times the other one's loss (recipe.md), and more where few steps tell: */
+#define UNSURE        10.0 /* over their number: of a dozen it has to be twice */
+#define ALIKE         1e-5 /* of the size of the values: so much loss is none */
+#define CONTEXT       96   /* values before a stretch, half of which a model is asked from on */
+#define BETTER        1.1  /* times a baseline's loss the damped trend's has to be, and more: */
+#define BETTER_UNSURE 5.0  /* over the number of steps */
+#define LOST          2.0 /* times the damped trend's loss on one stretch: no more of it is tried */
+#define SHORTEST      24  /* stretch that baselines are chosen by, or twice that, four times ... */
+#define FEW_STEPS     8   /* a stretch is not made shorter for the sake of two seasons before it */
 
 struct verdict {
-    uint64_t model;
+    uint64_t of;              /* a model; or the steps that baselines were to look ahead */
     int64_t end_ms, until_ms; /* for series that end from end_ms on, before until_ms */
     uint32_t id;
-    bool passed;
+    unsigned char said; /* whether the model passed; the baseline */
 };
 
 struct trials {
     struct lock lock;
-    struct verdict verdicts[SLOTS]; /* by series and model; id 0: free */
+    struct verdict verdicts[SLOTS]; /* by series and what it is of; id 0: free. Memory is taken as
+                                     * slots are used */
 };
 
 enum status trials_new(struct trials **out, struct error *error)
@@ -57,18 +63,19 @@ static int64_t end_of(const struct model_series *series)
     return series->start_ms + (int64_t)series->count * series->step_ms;
 }
 
-static struct verdict *slot_of(struct trials *trials, uint32_t id, uint64_t model)
+static struct verdict *slot_of(struct trials *trials, uint32_t id, uint64_t of)
 {
-    return &trials->verdicts[(id + model * UINT64_C(0x9e3779b97f4a7c15)) % SLOTS];
+    return &trials->verdicts[(id + of * UINT64_C(0x9e3779b97f4a7c15)) % SLOTS];
 }
 
-static bool find_verdict(struct trials *trials, const struct verdict *wanted, bool *passed)
+/* What was said, where that still holds. */
+static bool find_verdict(struct trials *trials, struct verdict *wanted)
 {
     lock_acquire(&trials->lock);
-    const struct verdict *verdict = slot_of(trials, wanted->id, wanted->model);
-    bool found = wanted->id != 0 && verdict->id == wanted->id && verdict->model == wanted->model &&
+    const struct verdict *verdict = slot_of(trials, wanted->id, wanted->of);
+    bool found = wanted->id != 0 && verdict->id == wanted->id && verdict->of == wanted->of &&
                  wanted->end_ms >= verdict->end_ms && wanted->end_ms < verdict->until_ms;
-    *passed = verdict->passed;
+    wanted->said = found ? verdict->said : 0;
     lock_release(&trials->lock);
     return found;
 }
@@ -77,7 +84,7 @@ static void keep_verdict(struct trials *trials, const struct verdict *verdict)
 {
     lock_acquire(&trials->lock);
     if (verdict->id != 0) {
-        *slot_of(trials, verdict->id, verdict->model) = *verdict;
+        *slot_of(trials, verdict->id, verdict->of) = *verdict;
     }
     lock_release(&trials->lock);
 }
@@ -108,10 +115,10 @@ static size_t steps_behind(const struct model_series *before, size_t length)
 }
 
 static bool begin_stretches(struct stretches *stretches, const struct model_series *series,
-                            size_t horizon)
+                            size_t length)
 {
     size_t most = series->count / (2 * STRETCHES);
-    *stretches = (struct stretches){.length = horizon < most ? horizon : most};
+    *stretches = (struct stretches){.length = length < most ? length : most};
     size_t floats = stretches->length * (QUANTILE_COUNT + 1);
     stretches->memory = mem_array(STRETCHES * floats, sizeof(float));
     for (size_t i = 1; stretches->memory != NULL && i <= STRETCHES; i++) {
@@ -130,7 +137,7 @@ static bool begin_stretches(struct stretches *stretches, const struct model_seri
     return stretches->memory != NULL;
 }
 
-/* ---------------------------------------------------------------- the trial */
+/* ---------------------------------------------------------------- losses */
 
 /* Sum of the quantile losses of stretch i: pinball (Koenker and Bassett 1978) over all levels. */
 static double loss_of(const struct stretches *stretches, size_t i)
@@ -157,35 +164,155 @@ static double size_of(const struct stretches *stretches, size_t i)
     return size;
 }
 
-/* What would serve without a model: the first that can. False where neither can. */
-static bool forecast_without(struct stretches *stretches, size_t i, double *scratch)
+/* Whether a loss is so many times another one; next to none is as good as none. */
+static bool exceeds(double loss, double times, double other, double size)
 {
-    const struct model_series *before = &stretches->before[i];
-    struct forecast *forecast = &stretches->forecasts[i];
-    if (baseline_forecast(BASELINE_SEASONAL_NAIVE, before, scratch, forecast)) {
-        return true;
-    }
-    if (!baseline_forecast(BASELINE_DAMPED_TREND, before, scratch, forecast)) {
-        return false;
-    }
-    (void)one_value_forecast(before, scratch, forecast);
-    return true;
+    return loss > times * other && loss - other > ALIKE * size;
 }
 
-static bool clearly_worse(struct stretches *stretches, double *scratch)
+/* ---------------------------------------------------------------- baselines */
+
+#define PRIOR BASELINE_DAMPED_TREND
+
+bool trial_forecast(enum baseline first, const struct model_series *series, double *scratch,
+                    struct forecast *out, struct trial_served *served)
 {
-    double with = 0.0, without = 0.0, size = 0.0;
+    const enum baseline order[] = {first, PRIOR, BASELINE_SEASONAL_NAIVE, BASELINE_DRIFT,
+                                   BASELINE_LAST_VALUE};
+    *served = (struct trial_served){.unable = 0};
+    if (first != BASELINE_SEASONAL_NAIVE &&
+        !baseline_forecast(BASELINE_SEASONAL_NAIVE, series, scratch, out)) {
+        served->unable |= 1u << BASELINE_SEASONAL_NAIVE;
+    }
+    for (size_t i = 0; i < ARRAY_COUNT(order); i++) {
+        if (baseline_forecast(order[i], series, scratch, out)) {
+            served->by = order[i];
+            if (order[i] == BASELINE_DAMPED_TREND) {
+                (void)one_value_forecast(series, scratch, out);
+            }
+            return true;
+        }
+        served->unable |= 1u << order[i];
+    }
+    return false;
+}
+
+/* How far stretches are to reach for a horizon: few lengths, so that few verdicts are kept. */
+static size_t reach_of(size_t horizon)
+{
+    size_t reach = SHORTEST;
+    while (reach < horizon) {
+        reach *= 2;
+    }
+    return reach;
+}
+
+/* So long that two of the longest season lie before the oldest one, where the series has them:
+ * with less the damped trend, which has them when it serves, would go without. */
+static size_t length_of(const struct model_series *series, size_t reach)
+{
+    size_t longest = 0;
+    for (size_t i = 0; i < SEASONS_MAX; i++) {
+        longest = series->seasons[i] > longest ? series->seasons[i] : longest;
+    }
+    size_t room = series->count > 2 * longest ? (series->count - 2 * longest - 1) / STRETCHES : 0;
+    return room >= FEW_STEPS && room < reach ? room : reach;
+}
+
+/* What a baseline loses on the stretches together, and on each. `prior` is what the damped trend
+ * lost on each (NULL: it is the one that is asked about). Infinite where it cannot forecast all of
+ * them or is lost on one, mostly the first, so that the others cost nothing. */
+static double lose(struct stretches *stretches, enum baseline baseline, double *scratch,
+                   const double *prior, double *losses)
+{
+    double sum = 0.0;
     for (size_t i = 0; i < stretches->count; i++) {
+        const struct model_series *before = &stretches->before[i];
+        struct forecast *forecast = &stretches->forecasts[i];
+        if (!baseline_forecast(baseline, before, scratch, forecast)) {
+            return HUGE_VAL;
+        }
+        if (baseline == PRIOR) {
+            (void)one_value_forecast(before, scratch, forecast);
+        }
+        losses[i] = loss_of(stretches, i);
+        if (prior && exceeds(losses[i], LOST, prior[i], size_of(stretches, i))) {
+            return HUGE_VAL;
+        }
+        sum += losses[i];
+    }
+    return sum;
+}
+
+/* The one with the least loss of those that are clearly better than the damped trend. */
+static enum baseline choose(struct stretches *stretches, bool season, double *scratch)
+{
+    static const enum baseline rivals[] = {BASELINE_SEASONAL_NAIVE, BASELINE_SEASONAL_DRIFT,
+                                           BASELINE_DRIFT, BASELINE_LAST_VALUE};
+    double prior[STRETCHES], losses[STRETCHES], size = 0.0;
+    double times = BETTER + BETTER_UNSURE / (double)stretches->steps;
+    double own = lose(stretches, PRIOR, scratch, NULL, prior);
+    enum baseline best = PRIOR;
+    double least = HUGE_VAL;
+    for (size_t i = 0; i < stretches->count; i++) {
+        size += size_of(stretches, i);
+    }
+    for (size_t r = season ? 0 : 2; r < ARRAY_COUNT(rivals) && isfinite(own); r++) {
+        double loss = lose(stretches, rivals[r], scratch, prior, losses);
+        if (loss < least && exceeds(own, times, loss, size)) {
+            best = rivals[r];
+            least = loss;
+        }
+    }
+    return best;
+}
+
+enum baseline trial_baseline(struct forecast_desk *desk, uint32_t id,
+                             const struct model_series *series, size_t horizon)
+{
+    struct verdict verdict = {.of = reach_of(horizon), .id = id, .end_ms = end_of(series)};
+    struct error ignored = {0};
+    struct stretches stretches;
+    if (series->count < TRIAL_VALUES) {
+        return PRIOR;
+    }
+    if (find_verdict(desk->services->trials, &verdict)) {
+        return (enum baseline)verdict.said;
+    }
+    if (desk_scratch(desk, 4 * series->count, &ignored) != STATUS_OK ||
+        !begin_stretches(&stretches, series, length_of(series, (size_t)verdict.of))) {
+        return PRIOR;
+    }
+    enum baseline best = PRIOR;
+    if (stretches.count > 0) {
+        best = choose(&stretches, series->seasons[0] > 0, desk->scratch);
+    }
+    verdict.said = (unsigned char)best;
+    verdict.until_ms = verdict.end_ms + (int64_t)stretches.length * series->step_ms;
+    mem_free(stretches.memory);
+    keep_verdict(desk->services->trials, &verdict);
+    background_give_way();
+    return best;
+}
+
+/* ---------------------------------------------------------------- models */
+
+/* Whether the model, whose forecasts are there, loses against what would serve without it. */
+static bool model_loses(struct stretches *stretches, enum baseline without, double *scratch)
+{
+    double own = 0.0, other = 0.0, size = 0.0;
+    for (size_t i = 0; i < stretches->count; i++) {
+        struct trial_served served;
         bool finite = forecast_is_finite(&stretches->forecasts[i]);
         double loss = finite ? loss_of(stretches, i) : 0.0;
-        if (finite && forecast_without(stretches, i, scratch)) {
-            with += loss;
-            without += loss_of(stretches, i);
+        if (finite && trial_forecast(without, &stretches->before[i], scratch,
+                                     &stretches->forecasts[i], &served)) {
+            own += loss;
+            other += loss_of(stretches, i);
             size += size_of(stretches, i);
         }
     }
-    double limit = CLEARLY + UNSURE / (double)stretches->steps;
-    return with > limit * without && with - without > ALIKE * size;
+    return exceeds(own, CLEARLY + UNSURE / (double)stretches->steps, other, size);
 }
 
 bool trial_passed(struct forecast_desk *desk, struct snapshot *snapshot, uint32_t id,
@@ -193,16 +320,17 @@ bool trial_passed(struct forecast_desk *desk, struct snapshot *snapshot, uint32_
 {
     const struct snapshot_record *record = snapshot_record(snapshot);
     struct verdict verdict = {
-        .model = track_maker(record->id, ""), .id = id, .end_ms = end_of(series)};
+        .of = track_maker(record->id, ""), .id = id, .end_ms = end_of(series)};
     if (series->count < TRIAL_VALUES || snapshot_weighed(snapshot, series->key)) {
         return true;
     }
-    if (find_verdict(desk->services->trials, &verdict, &verdict.passed)) {
-        return verdict.passed;
+    if (find_verdict(desk->services->trials, &verdict)) {
+        return verdict.said;
     }
     struct error error = {0};
     struct forecaster *forecaster = NULL;
     struct stretches stretches;
+    enum baseline without = trial_baseline(desk, id, series, record->horizon);
     if (desk_scratch(desk, 4 * series->count, &error) != STATUS_OK ||
         desk_forecaster(desk, snapshot, &forecaster, &error) != STATUS_OK ||
         !begin_stretches(&stretches, series, record->horizon)) {
@@ -210,12 +338,13 @@ bool trial_passed(struct forecast_desk *desk, struct snapshot *snapshot, uint32_
     }
     bool ran = stretches.count == 0 || forecaster_run(forecaster, stretches.before, stretches.count,
                                                       stretches.forecasts, &error) == STATUS_OK;
-    verdict.passed = !ran || stretches.count == 0 || !clearly_worse(&stretches, desk->scratch);
+    bool passed = !ran || stretches.count == 0 || !model_loses(&stretches, without, desk->scratch);
+    verdict.said = passed;
     verdict.until_ms = verdict.end_ms + (int64_t)stretches.length * series->step_ms;
     mem_free(stretches.memory);
     if (ran) {
         keep_verdict(desk->services->trials, &verdict);
     }
     background_give_way();
-    return verdict.passed;
+    return passed;
 }

@@ -3,6 +3,7 @@
 
 const SERVERS = {
   seasonal_naive: "Seasonal naive", last_value: "Last value", drift: "Drift", damped_trend: "Damped trend",
+  seasonal_drift: "Seasonal drift",
   logsparse: "LogSparse", longformer: "Longformer", adaptive_span: "Adaptive Span", transformer_xl: "Transformer-XL",
   reformer: "Reformer", performer: "Performer", linformer: "Linformer", conformer: "Conformer",
   lite_transformer: "Lite Transformer",

@@ -269,7 +269,8 @@ static enum status judge_baselines(struct judging *judging, const struct losses 
     enum status status = STATUS_OK;
     result->baseline = (double)NAN;
     verdict->over_baseline.enough = true;
-    /* Those that would serve instead: the seasonal drift is a member of blends only. */
+    /* Those that may serve any series; the seasonal drift, a member of blends, serves instead only
+     * where the series' own past speaks for it. */
     for (int b = 0; b < BASELINE_SEASONAL_DRIFT && status == STATUS_OK; b++) {
         struct weighing weighing;
         other->points = 0;

@@ -82,7 +82,7 @@ def test_what_was_said_is_recalled_and_scored_and_survives():
         for low, middle, high in zip(*(said["quantiles"][q] for q in ("0.1", "0.5", "0.9"))):
             assert low <= middle <= high
         # On a slow machine the group's first model may be there by now.
-        baselines = ("seasonal_naive", "damped_trend", "drift", "last_value")
+        baselines = ("seasonal_naive", "damped_trend", "seasonal_drift", "drift", "last_value")
         assert (said["model"] is None) == (said["served_by"] in baselines), said
         again = forecast(daemon, "room.temp", f"&quantiles=0.1,0.5,0.9&at={now_ms() - 1}")
         assert again["issued_at"] == said["issued_at"]

@@ -258,13 +258,13 @@ static void test_chain_of_baselines(void **state)
     snprintf(body, sizeof(body), "{\"series\":\"two\",\"points\":[[%lld,1],[%lld,2]]}",
              (long long)(NOW_MS - MINUTE), (long long)NOW_MS);
     expect(&fixture, API_POST, "/api/v1/points", body, 200, NULL);
-    served_by("plain", "seasonal_naive", "no_model");
+    served_by("plain", "damped_trend", "no_model");
     served_by("walk", "damped_trend", "no_model,no_season");
     served_by("few", "drift", "no_model,no_season,no_trend");
     served_by("two", "last_value", "no_model,no_season,no_trend,no_drift");
     static const char *const counted[] = {
-        "forecasts_total{served_by=\"seasonal_naive\"} 1",
-        "forecasts_total{served_by=\"damped_trend\"} 1",
+        "forecasts_total{served_by=\"seasonal_naive\"} 0",
+        "forecasts_total{served_by=\"damped_trend\"} 2",
         "forecasts_total{served_by=\"drift\"} 1",
         "forecasts_total{served_by=\"last_value\"} 1",
         "forecast_fallbacks_total{reason=\"no_model\"} 4",
@@ -298,7 +298,7 @@ static void test_day_of_minutes(void **state)
 {
     (void)state;
     fill_wave("minutes", 4 * 1440, 1440, MINUTE, 0);
-    served_by("minutes", "seasonal_naive", "no_model");
+    served_by("minutes", "damped_trend", "no_model");
     expect(&fixture, API_GET, "/api/v1/series/minutes", NULL, 200, "\"seasons\":[1440]");
 }
 

@@ -151,7 +151,7 @@ static void test_not_finite(void **state)
         const json_t *forecast = fixture_forecast(document, 0);
         fixture_check_forecast(forecast, 24, MINUTE, -1e9, 1e9);
         /* of the second one the good one is the previous */
-        assert_string_equal(word(forecast, "served_by"), i == 0 ? "seasonal_naive" : "logsparse");
+        assert_string_equal(word(forecast, "served_by"), i == 0 ? "damped_trend" : "logsparse");
         assert_string_equal(word(forecast, "fallback_reason"), "not_finite");
         if (i == 1) {
             assert_string_equal(word(json_object_get(forecast, "model"), "id"),
@@ -215,7 +215,7 @@ static void test_model_failed(void **state)
         if (strncmp(word(forecast, "fallback_reason"), "model_failed", 12) == 0) {
             failed = nth;
             fixture_check_forecast(forecast, 24, MINUTE, -1e9, 1e9);
-            assert_string_equal(word(forecast, "served_by"), "seasonal_naive");
+            assert_string_equal(word(forecast, "served_by"), "damped_trend");
             assert_true(json_is_null(json_object_get(forecast, "model")));
             expect(&fixture, API_GET, "/metrics", NULL, 200,
                    "\nforecastd_forecast_fallbacks_total{reason=\"model_failed\"} 1\n");
