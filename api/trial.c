@@ -23,13 +23,14 @@
 #define BETTER_UNSURE 5.0  /* over the number of steps */
 #define LOST          2.0 /* times the damped trend's loss on one stretch: no more of it is tried */
 #define SHORTEST      24  /* stretch that baselines are chosen by, or twice that, four times ... */
+#define CELLS         512 /* newest ones that a verdict is tied to */
 #define FEW_STEPS     8   /* a stretch is not made shorter for the sake of two seasons before it */
 
 struct verdict {
     uint64_t of;              /* a model; or the steps that baselines were to look ahead */
     int64_t end_ms, until_ms; /* for series that end from end_ms on, before until_ms */
-    uint32_t id;
-    unsigned char said; /* whether the model passed; the baseline */
+    uint32_t id, past, cells; /* what it was of, see past_of, by so many cells before end_ms */
+    unsigned char said;       /* whether the model passed; the baseline */
 };
 
 struct trials {
@@ -68,20 +69,46 @@ static struct verdict *slot_of(struct trials *trials, uint32_t id, uint64_t of)
     return &trials->verdicts[(id + of * UINT64_C(0x9e3779b97f4a7c15)) % SLOTS];
 }
 
-/* What was said, where that still holds. */
-static bool find_verdict(struct trials *trials, struct verdict *wanted)
+/* What a verdict was reached on, but for the values, which a level shift moves each time: the grid,
+ * the seasons, and which of the cells before `end` have a value. Exclude a day, set a season, and
+ * it is another past. */
+static uint32_t past_of(const struct model_series *series, size_t end, size_t cells)
 {
-    lock_acquire(&trials->lock);
-    const struct verdict *verdict = slot_of(trials, wanted->id, wanted->of);
-    bool found = wanted->id != 0 && verdict->id == wanted->id && verdict->of == wanted->of &&
-                 wanted->end_ms >= verdict->end_ms && wanted->end_ms < verdict->until_ms;
-    wanted->said = found ? verdict->said : 0;
-    lock_release(&trials->lock);
-    return found;
+    uint64_t hash = (uint64_t)series->step_ms;
+    for (size_t i = 0; i < SEASONS_MAX; i++) {
+        hash = (hash ^ series->seasons[i]) * UINT64_C(0x100000001b3); /* FNV-1a */
+    }
+    for (size_t i = end - cells; i < end; i++) {
+        hash = (hash ^ isnan(series->values[i])) * UINT64_C(0x100000001b3);
+    }
+    return (uint32_t)(hash >> 32);
 }
 
-static void keep_verdict(struct trials *trials, const struct verdict *verdict)
+/* What was said, where that still holds. */
+static bool find_verdict(struct trials *trials, const struct model_series *series,
+                         struct verdict *wanted)
 {
+    lock_acquire(&trials->lock);
+    struct verdict kept = *slot_of(trials, wanted->id, wanted->of);
+    lock_release(&trials->lock);
+    if (wanted->id == 0 || kept.id != wanted->id || kept.of != wanted->of ||
+        wanted->end_ms < kept.end_ms || wanted->end_ms >= kept.until_ms) {
+        return false;
+    }
+    size_t since = (size_t)((wanted->end_ms - kept.end_ms) / series->step_ms);
+    wanted->said = kept.said;
+    return since + kept.cells <= series->count &&
+           past_of(series, series->count - since, kept.cells) == kept.past;
+}
+
+/* `length`: of a stretch, for which it is good. */
+static void keep_verdict(struct trials *trials, const struct model_series *series, size_t length,
+                         struct verdict *verdict)
+{
+    size_t cells = series->count - series->count / (2 * STRETCHES); /* that stay in sight so long */
+    verdict->cells = (uint32_t)(cells < CELLS ? cells : CELLS);
+    verdict->past = past_of(series, series->count, verdict->cells);
+    verdict->until_ms = verdict->end_ms + (int64_t)length * series->step_ms;
     lock_acquire(&trials->lock);
     if (verdict->id != 0) {
         *slot_of(trials, verdict->id, verdict->of) = *verdict;
@@ -276,7 +303,7 @@ enum baseline trial_baseline(struct forecast_desk *desk, uint32_t id,
     if (series->count < TRIAL_VALUES) {
         return PRIOR;
     }
-    if (find_verdict(desk->services->trials, &verdict)) {
+    if (find_verdict(desk->services->trials, series, &verdict)) {
         return (enum baseline)verdict.said;
     }
     if (desk_scratch(desk, 4 * series->count, &ignored) != STATUS_OK ||
@@ -288,9 +315,8 @@ enum baseline trial_baseline(struct forecast_desk *desk, uint32_t id,
         best = choose(&stretches, series->seasons[0] > 0, desk->scratch);
     }
     verdict.said = (unsigned char)best;
-    verdict.until_ms = verdict.end_ms + (int64_t)stretches.length * series->step_ms;
     mem_free(stretches.memory);
-    keep_verdict(desk->services->trials, &verdict);
+    keep_verdict(desk->services->trials, series, stretches.length, &verdict);
     background_give_way();
     return best;
 }
@@ -324,7 +350,7 @@ bool trial_passed(struct forecast_desk *desk, struct snapshot *snapshot, uint32_
     if (series->count < TRIAL_VALUES || snapshot_weighed(snapshot, series->key)) {
         return true;
     }
-    if (find_verdict(desk->services->trials, &verdict)) {
+    if (find_verdict(desk->services->trials, series, &verdict)) {
         return verdict.said;
     }
     struct error error = {0};
@@ -340,10 +366,9 @@ bool trial_passed(struct forecast_desk *desk, struct snapshot *snapshot, uint32_
                                                       stretches.forecasts, &error) == STATUS_OK;
     bool passed = !ran || stretches.count == 0 || !model_loses(&stretches, without, desk->scratch);
     verdict.said = passed;
-    verdict.until_ms = verdict.end_ms + (int64_t)stretches.length * series->step_ms;
     mem_free(stretches.memory);
     if (ran) {
-        keep_verdict(desk->services->trials, &verdict);
+        keep_verdict(desk->services->trials, series, stretches.length, &verdict);
     }
     background_give_way();
     return passed;

@@ -15,9 +15,11 @@
  * twice its loss on one stretch is out. Stretches are 24 steps, or 48, 96 ..., the first of these
  * that is not shorter than the horizon: what is best an hour ahead need not be a week ahead.
  *
- * Verdicts are kept by series and model, or length, until the series has gone a stretch further;
- * not of series without an id (0), which come with a request. Threads: any; one lock for the table,
- * nothing is called under it.
+ * Verdicts are kept by series and model, or length, until the series has gone a stretch further or
+ * has another past (a span was excluded, a season set); not of series without an id (0), which come
+ * with a request.
+ *
+ * Threads: any; one lock for the table, nothing is called under it.
  */
 #ifndef API_TRIAL_H
 #define API_TRIAL_H
@@ -27,7 +29,7 @@
 
 #define TRIAL_VALUES 48
 
-struct trials; /* at most 8 MB */
+struct trials; /* at most 10 MB */
 enum status trials_new(struct trials **out, struct error *error) MUST_USE;
 void trials_free(struct trials *trials);
 

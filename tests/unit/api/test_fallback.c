@@ -226,12 +226,27 @@ static void a_choice_holds_for_a_stretch(void **state)
     double ramp[2 * COUNT], flat[2 * COUNT];
     fill(ramp, line, 2 * COUNT);
     fill(flat, wave, 2 * COUNT);
-    assert_int_equal(choice_of(77, ramp, COUNT, 0), BASELINE_DRIFT);
+    assert_int_equal(choice_of(77, ramp, COUNT, DAY), BASELINE_DRIFT);
     assert_int_equal(choice_of(77, flat, COUNT + 90, DAY), BASELINE_DRIFT); /* of 96 steps */
     assert_int_equal(choice_of(78, flat, COUNT + 90, DAY), BASELINE_DAMPED_TREND);
     assert_int_equal(choice_of(77, flat, COUNT + 96, DAY), BASELINE_DAMPED_TREND);
     assert_int_equal(choice_of(0, ramp, COUNT, 0), BASELINE_DRIFT);
     assert_int_equal(choice_of(0, flat, COUNT, DAY), BASELINE_DAMPED_TREND);
+}
+
+/* Unless what was there is no longer to be learned from, or repeats otherwise. */
+static void a_choice_is_made_anew_of_another_past(void **state)
+{
+    (void)state;
+    double ramp[2 * COUNT], flat[2 * COUNT];
+    fill(ramp, line, 2 * COUNT);
+    fill(flat, wave, 2 * COUNT);
+    assert_int_equal(choice_of(79, ramp, COUNT, DAY), BASELINE_DRIFT);
+    assert_int_equal(choice_of(79, flat, COUNT + 10, DAY), BASELINE_DRIFT);
+    assert_int_not_equal(choice_of(79, flat, COUNT + 10, DAY + 1), BASELINE_DRIFT);
+    assert_int_equal(choice_of(79, ramp, COUNT, DAY), BASELINE_DRIFT);
+    flat[COUNT - 100] = NAN;
+    assert_int_equal(choice_of(79, flat, COUNT + 10, DAY), BASELINE_DAMPED_TREND);
 }
 
 /* It does not change from hour to hour where the candidates are about as good. */
@@ -288,6 +303,7 @@ int main(void)
         cmocka_unit_test(what_lingers_is_told_by_the_seasonal_drift),
         cmocka_unit_test(the_damped_trend_comes_first),
         cmocka_unit_test(a_choice_holds_for_a_stretch),
+        cmocka_unit_test(a_choice_is_made_anew_of_another_past),
         cmocka_unit_test(it_does_not_flutter),
         cmocka_unit_test(after_an_outage_the_season_serves),
     };
