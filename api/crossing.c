@@ -233,13 +233,14 @@ struct crossing_roughness crossing_roughness(const double *values, size_t count,
         count = VALUES_USED;
     }
     size_t lag = (size_t)season * 2 <= count ? season : 0;
-    double mean = 0.0, squares = 0.0;
+    double mean = 0.0, squares = 0.0, seen[VALUES_USED];
     size_t changes = 0;
     for (size_t i = lag + 1; i < count; i++) {
         double change = values[i] - values[i - 1];
         if (lag > 0) {
             change -= values[i - lag] - values[i - lag - 1];
         }
+        seen[i - lag - 1] = change;
         if (!isnan(change)) { /* Welford's recurrence */
             double off = change - mean;
             mean += off / (double)++changes;
@@ -250,6 +251,9 @@ struct crossing_roughness crossing_roughness(const double *values, size_t count,
         return (struct crossing_roughness){0.0, 0};
     }
     double variance = squares / (double)changes;
+    /* The band follows errors that have lately grown; changes of before would be a walk in it. */
+    struct unrest unrest = unrest_find(seen, count - lag - 1);
+    variance += unrest.share * fmax(unrest.deviation * unrest.deviation - variance, 0.0);
     /* a seasonal difference has the noise twice */
     return (struct crossing_roughness){sqrt(lag > 0 ? 0.5 * variance : variance), changes};
 }

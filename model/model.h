@@ -164,6 +164,23 @@ void level_shift_apply(const struct level_shift *shift, double *values, size_t c
 /* By how much bands widen, because little is known of the new level yet. */
 double level_shift_widening(const struct level_shift *shift, size_t count);
 
+/* ---------------------------------------------------------------- unrest */
+
+/* Whether the newest errors of a series are far larger than those before them.
+ *
+ * A sensor that comes alive behind a thousand equal values makes a few errors among a thousand of
+ * nothing: no quantile of them all shows it before there are many. So the newest 4, 8, 16 ... 128
+ * are looked at by themselves. What they say of an ordinary series is chance, so it counts only
+ * where it is far beyond that; and a lone spike, with what follows it, says nothing.
+ */
+struct unrest {
+    double deviation; /* of the newest errors */
+    double share;     /* of it that is believed, 0 to 1; 0: they are as large as ever */
+};
+
+/* `errors` oldest first, of either sign; NaN = missing. Pure. */
+struct unrest unrest_find(const double *errors, size_t count);
+
 /* ---------------------------------------------------------------- forecasts */
 
 /* The levels that every model and baseline produces; others are interpolated between them. */

@@ -174,8 +174,9 @@ static double deviation_ahead(const struct rest *rest, double phi, size_t ahead)
     return pairs >= PAIRS_LEAST ? sqrt(squares / pairs) : (double)NAN;
 }
 
-/* Quantiles of the noise for a deviation of 1; `errors` has room for as many. */
-static void find_shape(const double *left, size_t count, double phi, double *errors,
+/* Quantiles of the noise for a deviation of 1; `errors` has room for as many. False where the noise
+ * has lately become far larger: what it was says nothing of what comes. */
+static bool find_shape(const double *left, size_t count, double phi, double *errors,
                        float shape[QUANTILE_COUNT])
 {
     size_t found = 0;
@@ -187,12 +188,16 @@ static void find_shape(const double *left, size_t count, double phi, double *err
             squares += error * error;
         }
     }
+    if (unrest_find(errors, found).share > 0.0) {
+        return false;
+    }
     double deviation = sqrt(squares / (double)found);
     double quantiles[QUANTILE_COUNT];
     order_quantiles(errors, found, quantile_levels, QUANTILE_COUNT, quantiles);
     for (size_t q = 0; q < QUANTILE_COUNT; q++) {
         shape[q] = (float)(quantiles[q] / deviation);
     }
+    return true;
 }
 
 /* ---------------------------------------------------------------- the fan */
@@ -259,11 +264,11 @@ bool reversion_find(const struct model_series *series, size_t horizon, double *s
         .values = series->values + series->count - used, .count = used, .profile = scratch + used};
     double *left = scratch, *room = scratch + used + used / CYCLES_LEAST;
     out->horizon = 0;
-    if (!fit_best(series, &fit, left) || !fit_return(left, used, &phi)) {
+    if (!fit_best(series, &fit, left) || !fit_return(left, used, &phi) ||
+        !find_shape(left, used, phi, room, out->shape)) {
         return false;
     }
     out->horizon = horizon;
-    find_shape(left, used, phi, room, out->shape);
     struct fit early = fit;
     early.count = used - used / NEWEST_SHARE;
     early.profile = room + used;

@@ -345,6 +345,28 @@ static void fan_of_a_return(void **state)
     assert_near(found.p_within, 1.0 - pow(1.0 - exceedance(3.0), HORIZON), 1e-5);
 }
 
+/* Noise that is as rough as it is large, behind equal values: their changes of nothing say nothing
+ * of it, or it would be held for a walk that cannot come back from where it is. */
+static void roughness_of_what_came_alive(void **state)
+{
+    (void)state;
+    static double awake[600];
+    for (size_t newest = 10; newest <= 160; newest *= 2) {
+        double logarithm = 0.0;
+        for (uint64_t seed = 1; seed <= 20; seed++) {
+            struct random random;
+            random_init(&random, seed, 0);
+            for (size_t i = 0; i < 600; i++) {
+                awake[i] = 20.0 + (i < 600 - newest ? 0.0 : 3.0 * random_normal(&random));
+            }
+            logarithm += log(crossing_roughness(awake, 600, 0).deviation) / 20.0;
+        }
+        print_message("%zu values awake: a roughness of %.2f\n", newest, exp(logarithm));
+        /* that of the noise is 4.24; by all changes it was 0.5 to 2.2 */
+        assert_true(exp(logarithm) > 3.4 && exp(logarithm) < 6.4);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -355,6 +377,7 @@ int main(void)
         cmocka_unit_test(simulated_processes),
         cmocka_unit_test(long_horizon),
         cmocka_unit_test(roughness_of_known_processes),
+        cmocka_unit_test(roughness_of_what_came_alive),
         cmocka_unit_test(few_changes),
         cmocka_unit_test(fan_of_a_return),
     };

@@ -100,6 +100,23 @@ static void holes_and_few_values(UNUSED void **state)
     assert_false(reversion_find(&series, HORIZON, scratch, &whole));
 }
 
+/* What was still, or of little noise, and has lately become noisy: its past says nothing of how far
+ * it will go. It had a fan of a sixth of the noise. */
+static void what_came_alive_does_not_return(UNUSED void **state)
+{
+    for (size_t newest = 6; newest <= 40; newest *= 2) {
+        for (uint64_t seed = 1; seed <= 10; seed++) {
+            struct model_series series = series_of(NOISE, seed);
+            for (size_t i = 0; i < VALUES - newest; i++) {
+                values[i] = 100.0 + (seed % 2 ? 0.01 * (values[i] - 100.0) : 0.0);
+            }
+            struct reversion found = {.centre = centre, .deviation = deviation};
+            assert_false(reversion_find(&series, HORIZON, scratch, &found));
+            assert_int_equal(found.horizon, 0);
+        }
+    }
+}
+
 /* Scores run through the centre, mirror, and are normal where the noise is. */
 static void scores(UNUSED void **state)
 {
@@ -129,6 +146,7 @@ int main(void)
         cmocka_unit_test(fans_of_known_processes),
         cmocka_unit_test(walks_do_not_return),
         cmocka_unit_test(holes_and_few_values),
+        cmocka_unit_test(what_came_alive_does_not_return),
         cmocka_unit_test(scores),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -188,6 +188,69 @@ static void absurd_values_are_not_followed(UNUSED void **state)
     assert_true(error_of(BASELINE_DAMPED_TREND, &series) > 1e-9);
 }
 
+/* 400 values of noise `before`, then `newest` of deviation 3 about 20: the share of what comes
+ * after them within the 95 % band, and the widest band one step ahead. */
+static double awake95(double before, size_t newest, double *widest)
+{
+    size_t inside = 0;
+    *widest = 0.0;
+    for (uint64_t seed = 1; seed <= 40; seed++) {
+        struct random random;
+        random_init(&random, seed, 0);
+        for (size_t t = 0; t < 400 + newest + HORIZON; t++) {
+            values[t] = 20.0 + (t < 400 ? before : 3.0) * random_normal(&random);
+        }
+        struct model_series series = series_of(400 + newest, 0, 0);
+        assert_true(baseline_forecast(BASELINE_DAMPED_TREND, &series, scratch, &out));
+        for (size_t h = 0; h < HORIZON; h++) {
+            double value = values[series.count + h];
+            inside += value >= (double)quantiles[h] && value <= (double)quantiles[10 * HORIZON + h];
+        }
+        *widest = fmax(*widest, (double)quantiles[10 * HORIZON] - (double)quantiles[0]);
+    }
+    return (double)inside / (40.0 * HORIZON);
+}
+
+/* A sensor that comes alive behind equal values, or whose noise grows three hundred times. By the
+ * quantiles of all errors it was 0.0 to 0.1 up to 30 values on. */
+static void bands_follow_errors_that_grow(UNUSED void **state)
+{
+    static const size_t newest[] = {4, 8, 16, 30, 60};
+    for (size_t i = 0; i < ARRAY_COUNT(newest); i++) {
+        double widest, still = awake95(0.0, newest[i], &widest);
+        double quiet = awake95(0.01, newest[i], &widest);
+        print_message("%zu values awake: 95 %% bands hold %.3f behind equal values, %.3f behind "
+                      "quiet ones; the widest is %.1f\n",
+                      newest[i], still, quiet, widest);
+        double least = newest[i] < 8 ? 0.7 : 0.85;
+        assert_true(still > least && quiet > least);
+        assert_true(widest < 60.0); /* 11.8 by the noise alone, and five values say that badly */
+    }
+}
+
+/* Chance is no unrest, nor is a lone spike, wherever it is. */
+static void bands_of_steady_series_stay(UNUSED void **state)
+{
+    size_t restless = 0;
+    static double errors[LENGTH];
+    for (uint64_t seed = 1; seed <= 500; seed++) {
+        struct random random;
+        random_init(&random, seed, 0);
+        for (size_t t = 0; t < LENGTH; t++) {
+            errors[t] = random_normal(&random);
+        }
+        restless += unrest_find(errors, LENGTH).share > 0.0;
+    }
+    print_message("%zu of 500 series of noise are restless\n", restless);
+    assert_true(restless <= 5);
+    for (size_t back = 1; back <= 40; back++) {
+        double kept = errors[LENGTH - back];
+        errors[LENGTH - back] = 1000.0;
+        assert_close(unrest_find(errors, LENGTH).share, 0.0, 1e-9);
+        errors[LENGTH - back] = kept;
+    }
+}
+
 /* Share of what came within the 80 % band of `count` values, over the first eight steps. */
 static double inside80(size_t count, double noise, double walk)
 {
@@ -252,6 +315,8 @@ int main(void)
         cmocka_unit_test(bands_hold_what_they_promise),
         cmocka_unit_test(any_scale_and_any_shape),
         cmocka_unit_test(absurd_values_are_not_followed),
+        cmocka_unit_test(bands_follow_errors_that_grow),
+        cmocka_unit_test(bands_of_steady_series_stay),
         cmocka_unit_test(bands_of_few_values_know_how_few),
         cmocka_unit_test(takes_a_few_milliseconds_at_most),
     };
