@@ -56,7 +56,7 @@ static double usual_deviation(const double *errors, size_t before, size_t newest
             near = seen > 0.0 ? sum / seen : 0.0;
         }
     }
-    return seen >= (double)newest ? fmax(sum / seen, near) / MEAN_SIZE : (double)NAN;
+    return seen >= 4.0 * (double)newest ? fmax(sum / seen, near) / MEAN_SIZE : (double)NAN;
 }
 
 struct unrest unrest_find(const double *errors, size_t count)
@@ -64,7 +64,7 @@ struct unrest unrest_find(const double *errors, size_t count)
     static const struct window windows[] = {{4, 2, 0.410},   {8, 6, 0.548},   {16, 12, 0.531},
                                             {32, 24, 0.523}, {64, 48, 0.519}, {128, 96, 0.517}};
     struct unrest unrest = {0.0, 0.0};
-    for (size_t i = 0; i < ARRAY_COUNT(windows) && 2 * windows[i].count <= count; i++) {
+    for (size_t i = 0; i < ARRAY_COUNT(windows) && 5 * windows[i].count <= count; i++) {
         double newest = (double)windows[i].count;
         double usual = usual_deviation(errors, count - windows[i].count, windows[i].count);
         double deviation = newest_deviation(errors, count, &windows[i]);

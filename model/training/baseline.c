@@ -23,6 +23,8 @@
 #define SEASONS_EACH   8    /* up to here differences over each number of seasons are looked at, */
 #define SEASON_SPREADS 26   /* numbers of them: up to more than a thousand */
 #define SPREAD_VALUES  2048 /* newest values that the errors of last value and drift come from */
+#define NOISE_ODDS     0.5  /* of noise against a walk, before anything is seen */
+#define SLOW_VALUES    2.0  /* of those seen: what drifts slowly looks like noise for long */
 #define FEW_WIDEN      2.0  /* what few errors hide: about that of Student's distribution */
 
 const char *baseline_name(enum baseline baseline)
@@ -89,6 +91,33 @@ size_t baseline_season(const struct model_series *series)
         }
     }
     return best;
+}
+
+double baseline_walk_share(const double *values, size_t count)
+{
+    double sum = 0.0, square = 0.0, seen = 0.0, steps = 0.0, pairs = 0.0, first = (double)NAN;
+    for (size_t i = 0; i < count; i++) {
+        if (isnan(values[i])) {
+            continue;
+        }
+        first = isnan(first) ? values[i] : first; /* a large level would drown the squares */
+        sum += values[i] - first;
+        square += (values[i] - first) * (values[i] - first);
+        seen += 1.0;
+        if (i > 0 && !isnan(values[i - 1])) {
+            double step = values[i] - values[i - 1];
+            steps += step * step;
+            pairs += 1.0;
+        }
+    }
+    double off = square - sum * sum / seen;
+    if (seen < 3.0 || pairs < 1.0 || !(steps > 0.0) || !(off > 0.0)) {
+        return 1.0;
+    }
+    double free = seen - 1.0;
+    double ratio = steps / pairs * free / off; /* 2 of noise, less than 1 of a walk */
+    double odds = NOISE_ODDS * exp(0.5 * free * log(ratio)) / sqrt(seen);
+    return fmax(1.0 / (1.0 + odds), SLOW_VALUES / seen);
 }
 
 /* Where no cycle has a value at a place, but has some beside it, the line between these: so it is
@@ -241,9 +270,10 @@ static size_t collect_errors(const double *y, size_t n, size_t lag, double slope
     return found;
 }
 
-/* A straight line through the first and the last value that were observed, `span` steps apart. */
+/* A straight line through the first and the last value that were observed, `span` steps apart, and
+ * the share of its slope that is believed. */
 struct line {
-    double slope;
+    double slope, sure;
     size_t span;
 };
 
@@ -263,6 +293,9 @@ static void walk(const struct model_series *series, const struct line *line, dou
         offset++;
     }
     double last = forecast_last_seen(series->values, n);
+    double walks = baseline_walk_share(y, used);
+    /* A slope that is not believed may be there all the same, unless all of it was noise. */
+    double tilts = line->sure + (1.0 - line->sure) * walks;
     double spread[QUANTILE_COUNT] = {0};
     size_t lag_done = 0;
     size_t lag_next = 1;
@@ -280,9 +313,12 @@ static void walk(const struct model_series *series, const struct line *line, dou
             }
             lag_next += lag_next < 4 ? 1 : lag_next / 3 + lag_next % 2;
         }
-        double factor = lag_done > 0 ? sqrt((double)lag / (double)lag_done) : 1.0;
+        double factor = 1.0;
+        if (lag_done > 0) {
+            factor = sqrt(1.0 + walks * ((double)lag / (double)lag_done - 1.0));
+        }
         if (line->span > 0) {
-            factor *= sqrt(1.0 + (double)lag / (double)line->span);
+            factor *= sqrt(1.0 + tilts * (double)lag / (double)line->span);
         }
         write_step(out, step, last + slope * (double)lag, spread, factor);
     }
@@ -316,11 +352,12 @@ static struct line drift_line(const double *values, size_t count)
     while (last > first && isnan(values[last - 1])) {
         last--;
     }
-    struct line line = {0.0, 0};
+    struct line line = {0.0, 1.0, 0};
     if (last > first + 1 && values[last - 1] != values[first]) {
         line.span = last - 1 - first;
         line.slope = (values[last - 1] - values[first]) / (double)line.span;
-        line.slope *= sure_share(values, count, &line);
+        line.sure = sure_share(values, count, &line);
+        line.slope *= line.sure;
     }
     return line;
 }
@@ -339,7 +376,7 @@ static bool enough(const struct model_series *series, enum baseline baseline)
 static bool forecast_by_steps(enum baseline baseline, const struct model_series *series,
                               double *scratch, struct forecast *out)
 {
-    struct line line = {0.0, 0};
+    struct line line = {0.0, 1.0, 0};
     switch (baseline) {
     case BASELINE_LAST_VALUE:
         walk(series, &line, scratch, out);

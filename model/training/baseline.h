@@ -17,6 +17,13 @@ void baseline_spread(double *errors, size_t count, double spread[QUANTILE_COUNT]
 /* The season among the series' own that repeats best; 0 where none fits once. */
 size_t baseline_season(const struct model_series *series);
 
+/* How probable it is that the values are a walk, whose spread grows with the root of time, and not
+ * noise about a level, whose spread does not grow: by Bayes' rule from the squares of their steps
+ * and of their distances from the mean, with nothing known of deviation and level. A walk where
+ * nothing can be told, and where values hang together in any other way. Never less than two in as
+ * many as were seen. */
+double baseline_walk_share(const double *values, size_t count);
+
 /* The places of the absurd values among `values`, in order, of which there are at most
  * BASELINE_ABSURD_MAX: more belong to the series, and none are named. With `still` also those that
  * differ at all, where nearly all others are one and the same. */

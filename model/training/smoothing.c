@@ -382,6 +382,8 @@ static bool write_forecast(const struct problem *problem, const struct rates *ra
     size_t last = problem->count - 1;
     double widening = fitting_widens(problem);
     struct unrest unrest = unrest_of(problem, rates, states, errors);
+    double walks =
+        problem->absurd_count > 0 ? 1.0 : baseline_walk_share(problem->values, problem->count);
     bool more = true;
     for (size_t step = 0; step < out->horizon; step++) {
         size_t ahead = step + 1;
@@ -402,10 +404,10 @@ static bool write_forecast(const struct problem *problem, const struct rates *ra
                       season_at(problem, states, last, ahead);
         out->mean[step] = (float)mean;
         /* Beyond the last horizon with errors, spread grows as that of a walk whose trend is known
-         * as well as its history is long. */
+         * as well as its history is long, as far as it may be one. */
         double grown = (double)ahead * (double)(problem->count + ahead);
         double known = (double)high_ahead * (double)(problem->count + high_ahead);
-        double beyond = ahead > high_ahead ? sqrt(grown / known) : 1.0;
+        double beyond = ahead > high_ahead ? sqrt(1.0 + walks * (grown / known - 1.0)) : 1.0;
         double share = high_ahead > low_ahead && ahead < high_ahead
                            ? (double)(ahead - low_ahead) / (double)(high_ahead - low_ahead)
                            : 1.0;
