@@ -171,7 +171,8 @@ double level_shift_widening(const struct level_shift *shift, size_t count);
  * A sensor that comes alive behind a thousand equal values makes a few errors among a thousand of
  * nothing: no quantile of them all shows it before there are many. So the newest 4, 8, 16 ... 128
  * are looked at by themselves. What they say of an ordinary series is chance, so it counts only
- * where it is far beyond that; and a lone spike, with what follows it, says nothing.
+ * where it is far beyond that; and a lone spike, with what follows it, or a burst that is over, says
+ * nothing.
  */
 struct unrest {
     double deviation; /* of the newest errors */

@@ -11,6 +11,7 @@
 #define MEAN_SIZE      0.798 /* of normal errors of deviation 1 */
 #define WINDOW_MAX     128
 #define CHANCE         5.0 /* over the root of the count: what the newest exceed others by at most */
+#define LASTING_CHANCE 2.0 /* over that root: by how much the newest fall short of them at most */
 #define BELIEVED_RATIO 2.0 /* of what chance makes: where all of it is believed */
 #define FEW_WIDEN      2.0 /* what few errors hide, as in training/baseline.c */
 
@@ -19,6 +20,9 @@ struct window {
     size_t count, smaller;
     double mean_size; /* of the smaller ones, of normal errors of deviation 1 */
 };
+
+static const struct window windows[] = {{4, 2, 0.410},   {8, 6, 0.548},   {16, 12, 0.531},
+                                        {32, 24, 0.523}, {64, 48, 0.519}, {128, 96, 0.517}};
 
 /* NaN where a fourth is missing. */
 static double newest_deviation(const double *errors, size_t count, const struct window *window)
@@ -59,15 +63,30 @@ static double usual_deviation(const double *errors, size_t before, size_t newest
     return seen >= 4.0 * (double)newest ? fmax(sum / seen, near) / MEAN_SIZE : (double)NAN;
 }
 
+/* What the newest errors of a window say at most: a burst that is over is no unrest. They are a
+ * fourth, and at least eight; of fewer nothing can be asked. */
+static double lasting(const double *errors, size_t count, size_t window)
+{
+    if (window < 2) {
+        return HUGE_VAL;
+    }
+    const struct window *newest = &windows[window > 3 ? window - 2 : 1];
+    double chance = 1.0 + LASTING_CHANCE / sqrt((double)newest->count);
+    return chance * newest_deviation(errors, count, newest);
+}
+
 struct unrest unrest_find(const double *errors, size_t count)
 {
-    static const struct window windows[] = {{4, 2, 0.410},   {8, 6, 0.548},   {16, 12, 0.531},
-                                            {32, 24, 0.523}, {64, 48, 0.519}, {128, 96, 0.517}};
     struct unrest unrest = {0.0, 0.0};
     for (size_t i = 0; i < ARRAY_COUNT(windows) && 5 * windows[i].count <= count; i++) {
         double newest = (double)windows[i].count;
         double usual = usual_deviation(errors, count - windows[i].count, windows[i].count);
         double deviation = newest_deviation(errors, count, &windows[i]);
+        double most = lasting(errors, count, i);
+        if (isnan(usual) || isnan(deviation) || isnan(most)) {
+            continue;
+        }
+        deviation = fmin(deviation, most);
         double beyond = deviation / (usual * (1.0 + CHANCE / sqrt(newest)));
         double share = fmin(fmax((beyond - 1.0) / (BELIEVED_RATIO - 1.0), 0.0), 1.0);
         deviation *= 1.0 + FEW_WIDEN / newest;

@@ -351,7 +351,7 @@ static void roughness_of_what_came_alive(void **state)
 {
     (void)state;
     static double awake[600];
-    for (size_t newest = 10; newest <= 160; newest *= 2) {
+    for (size_t newest = 10; newest <= 80; newest *= 2) {
         double logarithm = 0.0;
         for (uint64_t seed = 1; seed <= 20; seed++) {
             struct random random;

@@ -228,7 +228,7 @@ static void bands_follow_errors_that_grow(UNUSED void **state)
     }
 }
 
-/* Chance is no unrest, nor is a lone spike, wherever it is. */
+/* Chance is no unrest, nor is a lone spike, wherever it is, nor a burst that is over. */
 static void bands_of_steady_series_stay(UNUSED void **state)
 {
     size_t restless = 0;
@@ -249,6 +249,14 @@ static void bands_of_steady_series_stay(UNUSED void **state)
         assert_close(unrest_find(errors, LENGTH).share, 0.0, 1e-9);
         errors[LENGTH - back] = kept;
     }
+    for (size_t i = 0; i < 20; i++) { /* nor is a burst that is over */
+        errors[LENGTH - 24 - i] = i % 2 ? 50.0 : -50.0;
+    }
+    assert_close(unrest_find(errors, LENGTH).share, 0.0, 1e-9);
+    for (size_t i = 1; i < 128; i += 2) {
+        errors[LENGTH - i] = (double)NAN; /* every other one: nothing can be told */
+    }
+    assert_close(unrest_find(errors, LENGTH).share, 0.0, 1e-9);
 }
 
 /* Share of what came within the 80 % band of `count` values, over the first eight steps. */
