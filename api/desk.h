@@ -33,6 +33,10 @@ enum status desk_read(struct forecast_desk *desk, uint32_t id, size_t wanted, si
 /* The spans of a series that are not to be learned from: in desk->excluded. */
 void desk_excluded(struct forecast_desk *desk, const struct series_info *info);
 
+/* Whether a series was ever negative: from stretches of its points that are spread over all of its
+ * time, without what is excluded. False where these cannot be read. */
+bool desk_negative(struct forecast_desk *desk, const struct series_info *info);
+
 /* Room for `count` points in desk->points. */
 enum status desk_room(struct forecast_desk *desk, size_t count, struct error *error) MUST_USE;
 

@@ -204,19 +204,6 @@ static void count_points(const struct forecast_desk *desk, struct forecast_made 
     }
 }
 
-struct model_series forecast_bounds(const struct model_series *series)
-{
-    struct model_series bounds = *series;
-    double least = (double)INFINITY;
-    for (size_t i = 0; i < series->count; i++) {
-        least = series->values[i] < least ? series->values[i] : least;
-    }
-    if (least >= 0.0 && bounds.minimum < 0.0) {
-        bounds.minimum = fmin(0.0, bounds.maximum);
-    }
-    return bounds;
-}
-
 /* What values alone say, and room for their forecast. Bounds come from what was observed, before a
  * level shift moves it. */
 static enum status assess(struct forecast_desk *desk, const struct forecast_order *order,
@@ -233,6 +220,7 @@ static enum status assess(struct forecast_desk *desk, const struct forecast_orde
         return error->status;
     }
     made->declared_minimum = series->minimum;
+    made->declared_maximum = series->maximum;
     *series = forecast_bounds(series);
     look_for_outage(made, series);
     if (look_for_shift(desk, made, series, error) != STATUS_OK) {
@@ -509,7 +497,7 @@ void forecast_crossing(const struct forecast_made *made, double threshold, bool 
         .above = above,
         .newest = cells ? made->info.last_value : made->newest,
         .minimum = made->declared_minimum,
-        .maximum = made->maximum,
+        .maximum = made->declared_maximum,
         .step_ms = made->facts.step_ms,
         .roughness = made->roughness,
         .reversion = made->reversion.horizon > 0 ? &made->reversion : NULL,
@@ -525,6 +513,7 @@ static void finish(struct forecast_made *made, const struct model_series *series
     if (made->widening > WIDENING_LEAST) {
         forecast_widen(series, made->widening, &made->forecast);
     }
+    forecast_settle(series, &made->forecast);
     int64_t stale_ms = info->last_ms + stale_after_ms(made->own.step_ms) + 1;
     int64_t next_ms = made->origin_ms + made->facts.step_ms - made->facts.lead_ms;
     int64_t cell_end_ms = next_ms + made->facts.step_ms;

@@ -78,7 +78,8 @@ struct forecast_made {
     struct forecast_evidence evidence;
     struct forecast forecast;
     double minimum, maximum; /* that no number of the answer leaves: see forecast_bounds */
-    double declared_minimum; /* or infinite: an alarm for what never was is not ruled out */
+    double declared_minimum, declared_maximum; /* or infinite: an alarm for what never was is not
+                                                * ruled out */
     size_t observed, missing, excluded, resets, off_step; /* missing: without what is excluded */
     int64_t shifted_ms; /* the first cell of the new level, with WARNING_LEVEL_SHIFT */
     double widening;    /* of the bands, for gaps and a young level; 1 = none */
@@ -142,9 +143,13 @@ bool forecast_track(struct forecast_desk *desk, uint32_t id, struct track *track
 struct forecast_evidence forecast_evidence_of(const struct conformal *calibration,
                                               const struct snapshot_record *record);
 
-/* The series with the bounds of its forecasts, declared or not: what never was negative stays so.
- */
+/* The series with the bounds of its forecasts, declared or not: what never was negative stays so,
+ * and what goes to and fro between two values does not leave them. */
 struct model_series forecast_bounds(const struct model_series *series);
+
+/* Numbers far below anything that the series has become zero; but not the small band of what always
+ * was zero. */
+void forecast_settle(const struct model_series *series, struct forecast *forecast);
 
 /* Newest values of a series that a forecast is made from, at most SERIES_VALUES_MAX: what the model
  * of its step sees, and three seasons. */

@@ -98,8 +98,9 @@ struct series_facts {
     uint64_t families;           /* families_version then */
     uint64_t checked;            /* points when it was last looked whether the step is the same */
     bool with_seasons;
-    bool months;  /* of the calendar: see grid_of_months */
-    bool counter; /* declared, or known by name and shape: forecast by its rise per second */
+    bool negative; /* at some time, as desk_negative has it; known with the seasons */
+    bool months;   /* of the calendar: see grid_of_months */
+    bool counter;  /* declared, or known by name and shape: forecast by its rise per second */
 };
 
 /* Where the cells of a series lie, and what the time of one is called. */

@@ -132,7 +132,8 @@ static void copy_facts(const struct vintage *vintage, struct forecast_made *made
     made->evidence = forecast_evidence_of(&vintage->calibration, NULL);
     made->declared_minimum = made->minimum =
         settings->has_minimum ? settings->minimum : -(double)INFINITY;
-    made->maximum = settings->has_maximum ? settings->maximum : (double)INFINITY;
+    made->declared_maximum = made->maximum =
+        settings->has_maximum ? settings->maximum : (double)INFINITY;
     made->warnings = made->facts.counter ? WARNING_RATE : 0;
 }
 

@@ -236,9 +236,11 @@ enum status forecast_facts(struct forecast_desk *desk, const struct series_info 
     facts->families = families;
     facts->generation = info->generation;
     facts->points = facts->checked = info->points;
-    if (facts->step_ms > 0 && !cheap &&
-        find_seasons(desk, info, season_values(facts->step_ms), facts, error) != STATUS_OK) {
-        return error->status;
+    if (facts->step_ms > 0 && !cheap) {
+        if (find_seasons(desk, info, season_values(facts->step_ms), facts, error) != STATUS_OK) {
+            return error->status;
+        }
+        facts->negative = desk_negative(desk, info);
     }
     if (facts->step_ms > 0) {
         live_facts_put(live, info->id, facts);
@@ -309,6 +311,7 @@ enum status forecast_grid(struct forecast_desk *desk, const struct series_info *
     }
     series->maximum = settings->has_maximum ? settings->maximum : (double)INFINITY;
     series->integer = settings->has_integer && settings->integer;
+    series->was_negative = facts->negative;
     series->time_zone = settings->time_zone[0] ? settings->time_zone : NULL;
     /* Whatever is made of the values takes a zone that it does not find for UTC. */
     if (time_zone_prepare(series->time_zone, error) != STATUS_OK) {

@@ -42,6 +42,7 @@ struct model_series {
     uint32_t seasons[SEASONS_MAX]; /* in steps, shortest first; 0 = none */
     double minimum, maximum;       /* declared bounds; -INFINITY and INFINITY where none */
     bool integer;
+    bool was_negative;     /* at some time before values[0]; false: not, or not known */
     const char *time_zone; /* NULL = UTC */
     uint64_t key;          /* of the series' name, series_key; 0 = not known by name */
 };
@@ -171,8 +172,8 @@ double level_shift_widening(const struct level_shift *shift, size_t count);
  * A sensor that comes alive behind a thousand equal values makes a few errors among a thousand of
  * nothing: no quantile of them all shows it before there are many. So the newest 4, 8, 16 ... 128
  * are looked at by themselves. What they say of an ordinary series is chance, so it counts only
- * where it is far beyond that; and a lone spike, with what follows it, or a burst that is over, says
- * nothing.
+ * where it is far beyond that; and a lone spike, with what follows it, or a burst that is over,
+ * says nothing.
  */
 struct unrest {
     double deviation; /* of the newest errors */

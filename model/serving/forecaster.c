@@ -464,6 +464,13 @@ static enum status start_row(struct forecaster *forecaster, const struct model_s
         .zone = time_zone_or_utc(series->time_zone),
         .statistics = series_statistics(series->values + series->count - used, used),
     };
+    /* What the model sees is a part of what is known: a mild week says nothing of a winter. */
+    struct series_statistics *statistics = &forecaster->sources[row].statistics;
+    bool negative = series->was_negative;
+    for (size_t i = 0; statistics->non_negative && !negative && i < series->count; i++) {
+        negative = series->values[i] < 0.0;
+    }
+    statistics->non_negative = statistics->non_negative && !negative;
     flat_find(series, forecaster->snapshot->plan.horizon, &forecaster->flats[row]);
     return STATUS_OK;
 }
