@@ -28,8 +28,7 @@ static void find_quantile(const struct alert_condition *condition, const struct 
         if (time_ms < now_ms || time_ms > now_ms + condition->within_ms) {
             continue;
         }
-        double value = forecast_quantile(&made->forecast, step, condition->level);
-        value = fmin(fmax(value, made->minimum), made->maximum);
+        double value = forecast_level(made, step, condition->level);
         if (isnan(finding->figure) || sign * value > sign * finding->figure) {
             finding->figure = value;
         }

@@ -112,3 +112,11 @@ void forecast_settle(const struct model_series *series, struct forecast *forecas
         *value = fabs((double)*value) < nothing ? 0.0f : *value;
     }
 }
+
+double forecast_level(const struct forecast_made *made, size_t step, double level)
+{
+    const struct series_settings *settings = &made->info.settings;
+    double value = forecast_quantile(&made->forecast, step, level);
+    value = settings->has_integer && settings->integer ? rint(value) : value;
+    return fmin(fmax(value, made->minimum), made->maximum);
+}

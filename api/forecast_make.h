@@ -151,6 +151,10 @@ struct model_series forecast_bounds(const struct model_series *series);
  * was zero. */
 void forecast_settle(const struct model_series *series, struct forecast *forecast);
 
+/* Any level of a step, within the bounds and whole where the series is declared so: what answers
+ * tell. */
+double forecast_level(const struct forecast_made *made, size_t step, double level);
+
 /* Newest values of a series that a forecast is made from, at most SERIES_VALUES_MAX: what the model
  * of its step sees, and three seasons. */
 size_t forecast_values(struct api_services *services, const struct series_facts *facts);

@@ -198,7 +198,7 @@ static void add_arrays(const struct forecast_query *query, const struct forecast
             if (h > 0) {
                 text_add_char(out, ',');
             }
-            add_value(made, forecast_quantile(forecast, h, query->levels[q]), digits, out);
+            add_value(made, forecast_level(made, h, query->levels[q]), digits, out);
         }
         text_add_char(out, ']');
     }
@@ -346,7 +346,7 @@ static void render_rows(const struct forecast_query *query, const struct forecas
         add_value(made, mean_at(made, h), digits, out);
         for (size_t q = 0; q < query->level_count; q++) {
             add_cell_name(query, "q", query->levels[q], out);
-            add_value(made, forecast_quantile(forecast, h, query->levels[q]), digits, out);
+            add_value(made, forecast_level(made, h, query->levels[q]), digits, out);
         }
         if (query->history_ms > 0) {
             add_cell_name(query, "actual", 0.0, out);

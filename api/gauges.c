@@ -202,8 +202,7 @@ static void add_lines(const struct gauge_order *order, const struct forecast_mad
                       const struct text *labels, size_t step, int64_t horizon_ms, struct text *out)
 {
     for (size_t q = 0; q < order->level_count; q++) {
-        double value = forecast_quantile(&made->forecast, step, order->levels[q]);
-        value = fmin(fmax(value, made->minimum), made->maximum);
+        double value = forecast_level(made, step, order->levels[q]);
         text_add_string(out, "forecastd_forecast{");
         text_add(out, labels->bytes, labels->length);
         text_add_string(out, ",horizon=\"");

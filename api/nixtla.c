@@ -40,7 +40,7 @@ static void note(const struct nixtla_body *body, const struct forecast_made *mad
         float *out = answer->numbers + row * answer->row_length + answer->used;
         for (size_t h = 0; h < forecast->horizon; h++) {
             out[h] = (float)(row == 0 ? forecast_mean(forecast, h, made->minimum, made->maximum)
-                                      : forecast_quantile(forecast, h, edge_of(body, row)));
+                                      : forecast_level(made, h, edge_of(body, row)));
         }
     }
     answer->used += forecast->horizon;

@@ -202,9 +202,9 @@ static double value_at(const struct forecast_made *made, size_t step, enum promq
 {
     switch (variant) {
     case PROMQL_LOWER:
-        return forecast_quantile(&made->forecast, step, 0.1);
+        return forecast_level(made, step, 0.1);
     case PROMQL_UPPER:
-        return forecast_quantile(&made->forecast, step, 0.9);
+        return forecast_level(made, step, 0.9);
     case PROMQL_ACTUAL:
     case PROMQL_YHAT:
     case PROMQL_VARIANTS:

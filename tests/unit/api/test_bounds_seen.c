@@ -117,6 +117,33 @@ static void signs_of_long_ago(void **state)
     done(fault);
 }
 
+/* Levels that are not stored are interpolated, and those beyond the outer ones extrapolated. */
+static void whole_at_every_level(void **state)
+{
+    (void)state;
+    struct random random;
+    random_init(&random, 3, 0);
+    bool fraction = false;
+    for (size_t i = 0; i < COUNT; i++) {
+        values[i] = rint(50.0 + 9.0 * random_normal(&random));
+    }
+    put("tickets", COUNT, MINUTE);
+    expect(&fixture, API_PATCH, "/api/v1/series/tickets", "{\"integer\":true}", 200, NULL);
+    struct asked asked = ask_with("tickets", true, LEVELS);
+    for (size_t h = 0; h < 24; h++) {
+        double before = 0.0;
+        for (size_t q = 0; q < sizeof(levels) / sizeof(levels[0]); q++) {
+            double value = level_at(asked, levels[q], h);
+            assert_true(value == rint(value) && value >= before);
+            before = value;
+        }
+        double mean = fixture_number(asked.forecast, "mean", h);
+        fraction = fraction || mean != rint(mean);
+    }
+    assert_true(fraction); /* the mean of whole numbers is none */
+    done(asked);
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, asked_open, asked_close)
 
 int main(void)
@@ -125,6 +152,7 @@ int main(void)
         TEST(on_and_off),
         TEST(two_levels_once),
         TEST(signs_of_long_ago),
+        TEST(whole_at_every_level),
     };
     return cmocka_run_group_tests(tests, asked_teach, asked_forget);
 }
