@@ -3,18 +3,20 @@
  *
  * A forecast sees the newest thousand values or so: a mild day of minutes says nothing of a winter.
  * To read all points would take seconds of a long series; stretches that are spread evenly over its
- * time are a few chunks each, and a sign that none of them shows is a rare one. It is done when
- * seasons are looked for, and known with them.
+ * time are a chunk or two each, 0.2 ms, and a sign that none of them shows is a rare one. It is
+ * done when seasons are looked for, and known with them.
  */
 #include "api/desk.h"
 
 #include <math.h>
 
-#define STRETCHES      32
+#define STRETCHES      16
 #define STRETCH_POINTS 64
 
 #define TWO_VALUES_SEEN    24 /* values, and changes between the two, that make them the only ones */
 #define TWO_VALUES_CHANGES 4
+#define FIRST_DECILE       1 /* among quantile_levels */
+#define LAST_DECILE        9
 #define NOTHING            1e-12 /* of the largest value, or */
 #define NOTHING_WHOLE      1e-6  /* where all are whole: what is left of a level that has decayed */
 
@@ -103,13 +105,18 @@ void forecast_settle(const struct model_series *series, struct forecast *forecas
         }
     }
     double nothing = whole && largest > 0.0 ? NOTHING_WHOLE : NOTHING * largest;
-    for (size_t i = 0; i < forecast->horizon * QUANTILE_COUNT; i++) {
-        float *value = &forecast->quantiles[i];
-        *value = fabs((double)*value) < nothing ? 0.0f : *value;
-    }
-    for (size_t h = 0; h < forecast->horizon; h++) {
-        float *value = &forecast->mean[h];
-        *value = fabs((double)*value) < nothing ? 0.0f : *value;
+    size_t horizon = forecast->horizon;
+    for (size_t h = 0; h < horizon; h++) {
+        float *row = forecast->quantiles + h, *mean = &forecast->mean[h];
+        double low = (double)row[FIRST_DECILE * horizon], high = (double)row[LAST_DECILE * horizon];
+        if (fmax(fabs(low), fabs(high)) < nothing) {
+            continue;
+        }
+        for (size_t q = 0; q < QUANTILE_COUNT; q++) {
+            float *value = &row[q * horizon];
+            *value = fabs((double)*value) < nothing ? 0.0f : *value;
+        }
+        *mean = fabs((double)*mean) < nothing ? 0.0f : *mean;
     }
 }
 

@@ -147,8 +147,8 @@ struct forecast_evidence forecast_evidence_of(const struct conformal *calibratio
  * and what goes to and fro between two values does not leave them. */
 struct model_series forecast_bounds(const struct model_series *series);
 
-/* Numbers far below anything that the series has become zero; but not the small band of what always
- * was zero. */
+/* Numbers far below anything that the series has become zero, but where the whole band is so small:
+ * no forecast is without one. */
 void forecast_settle(const struct model_series *series, struct forecast *forecast);
 
 /* Any level of a step, within the bounds and whole where the series is declared so: what answers

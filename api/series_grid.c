@@ -240,7 +240,7 @@ enum status forecast_facts(struct forecast_desk *desk, const struct series_info 
         if (find_seasons(desk, info, season_values(facts->step_ms), facts, error) != STATUS_OK) {
             return error->status;
         }
-        facts->negative = desk_negative(desk, info);
+        facts->negative = !facts->counter && desk_negative(desk, info);
     }
     if (facts->step_ms > 0) {
         live_facts_put(live, info->id, facts);
