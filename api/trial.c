@@ -214,9 +214,6 @@ bool trial_forecast(enum baseline first, const struct model_series *series, doub
     for (size_t i = 0; i < ARRAY_COUNT(order); i++) {
         if (baseline_forecast(order[i], series, scratch, out)) {
             served->by = order[i];
-            if (order[i] == BASELINE_DAMPED_TREND) {
-                (void)one_value_forecast(series, scratch, out);
-            }
             return true;
         }
         served->unable |= 1u << order[i];
@@ -258,9 +255,6 @@ static double lose(struct stretches *stretches, enum baseline baseline, double *
         struct forecast *forecast = &stretches->forecasts[i];
         if (!baseline_forecast(baseline, before, scratch, forecast)) {
             return HUGE_VAL;
-        }
-        if (baseline == PRIOR) {
-            (void)one_value_forecast(before, scratch, forecast);
         }
         losses[i] = loss_of(stretches, i);
         if (prior && exceeds(losses[i], LOST, prior[i], size_of(stretches, i))) {

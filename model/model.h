@@ -234,17 +234,13 @@ const char *baseline_name(enum baseline baseline); /* "last_value", "damped_tren
 
 /* Needs at least two observed values, the drift three, the seasonal naive one full season, the
  * damped trend eight values and a few errors, the seasonal drift a horizon and two seasons: false
- * where it cannot. Spread from the empirical errors of the method on the series itself, of the
+ * where it cannot. The damped trend of a series without a season that mostly has one value is what
+ * its values say. Spread from the empirical errors of the method on the series itself, of the
  * seasonal naive over as many seasons as it looks ahead (yardstick.h has the published one). No
  * allocation: `scratch` has 4 * series->count doubles. */
 bool baseline_forecast(enum baseline baseline, const struct model_series *series, double *scratch,
                        struct forecast *out);
 
-/* Where most of the newest values are one and the same that comes again and again, as of crash
- * counts or an availability, and no season says when the others come: what may come, as the values
- * say it, in the place of what is in `out`. False, and nothing done, for other series. `scratch`
- * has series->count doubles. Pure. */
-bool one_value_forecast(const struct model_series *series, double *scratch, struct forecast *out);
 
 /* ---------------------------------------------------------------- what a series returns to */
 

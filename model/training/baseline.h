@@ -14,6 +14,10 @@
  * rises does not make a one-sided interval; `errors` has room for twice the count and is sorted. */
 void baseline_spread(double *errors, size_t count, double spread[QUANTILE_COUNT]);
 
+/* One step: `mean` and the levels about it, the spread times `factor`. */
+void baseline_write(struct forecast *out, size_t step, double mean,
+                    const double spread[QUANTILE_COUNT], double factor);
+
 /* The season among the series' own that repeats best; 0 where none fits once. */
 size_t baseline_season(const struct model_series *series);
 
@@ -35,10 +39,20 @@ size_t baseline_absurd(const double *values, size_t count, bool still,
  * NaN in their places. */
 const double *baseline_without_absurd(const double *values, size_t count, double *room);
 
+/* Seasonal naive; `scratch` has 4 * series->count doubles. False where there is no season, or no
+ * pair of values a season apart. The result is not yet made monotone and bounded. */
+bool seasonal_naive_forecast(const struct model_series *series, double *scratch,
+                             struct forecast *out);
+
 /* Damped-trend exponential smoothing with season; `scratch` has 4 * series->count doubles. False
  * below SMOOTHING_OBSERVED_MIN observed values. The result is not yet made monotone and bounded. */
 #define SMOOTHING_OBSERVED_MIN 8
 bool smoothing_forecast(const struct model_series *series, double *scratch, struct forecast *out);
+
+/* Where most of the newest values are one and the same that comes again and again, as of crash
+ * counts or an availability: what may come, as the values say it, in the place of what is in `out`.
+ * False, and nothing done, for other series. `scratch` has series->count doubles. */
+bool one_value_forecast(const struct model_series *series, double *scratch, struct forecast *out);
 
 /* Seasonal means with damped drift, averaged; `scratch` as above. The usual seasons of the step
  * are looked at besides the series' own. False where there is none, or where the series does not

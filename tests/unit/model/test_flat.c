@@ -2,8 +2,12 @@
  * and of what mostly has one value.
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "model/forecast.h"
 #include "model/serving/flat.h"
+#include "model/training/baseline.h"
 #include "tests/unit/model/model_test.h"
+
+#include <string.h>
 
 #define LENGTH  560
 #define HORIZON 10
@@ -132,12 +136,33 @@ static void what_mostly_comes_is_in_the_band(UNUSED void **state)
     assert_false(one_value_forecast(&series, scratch, &out));
 }
 
+/* So the damped trend is told, alone, as what serves, and in blends. A season may say when the
+ * others come, and then it is not. */
+static void the_damped_trend_says_so(UNUSED void **state)
+{
+    static double scratch[4 * LENGTH];
+    float mean[HORIZON], quantiles[HORIZON * QUANTILE_COUNT];
+    struct forecast out = {HORIZON, mean, quantiles};
+    struct model_series series = make_mostly(0.0, 50.0, 3);
+    assert_true(baseline_forecast(BASELINE_DAMPED_TREND, &series, scratch, &out));
+    for (size_t h = 0; h < HORIZON; h++) {
+        assert_close(quantiles[QUANTILE_MEDIAN * HORIZON + h], 0.0, 1e-12);
+        assert_close(quantiles[(QUANTILE_COUNT - 1) * HORIZON + h], 50.0, 1e-4);
+    }
+    float values_alone[HORIZON * QUANTILE_COUNT];
+    memcpy(values_alone, quantiles, sizeof(quantiles));
+    series.seasons[0] = 24;
+    assert_true(baseline_forecast(BASELINE_DAMPED_TREND, &series, scratch, &out));
+    assert_memory_not_equal(values_alone, quantiles, sizeof(quantiles));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stays_as_often_as_it_did),
         cmocka_unit_test(a_share_is_that_of_the_levels),
         cmocka_unit_test(what_mostly_comes_is_in_the_band),
+        cmocka_unit_test(the_damped_trend_says_so),
         cmocka_unit_test(changes_nothing_without_a_history_of_stretches),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,7 +8,7 @@
  * others began to come far more or less often, only the values since then are looked at: all of
  * them would say four times what comes since, for a long time.
  */
-#include "model/model.h"
+#include "model/training/baseline.h"
 
 #include "model/forecast.h"
 #include "model/order.h"
