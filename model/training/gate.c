@@ -2,9 +2,11 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * All are compared at the same origins: the newest ones at or after the end of the challenger's
- * training window, so that none of them was learned from. Losses are pinball, each series in units
- * of its own (its mean absolute value in the compared stretch), so that one large series does not
- * decide for all.
+ * training window, so that none of them was learned from. Losses are pinball, at each place in
+ * units of what the two who are compared lose there on the mean. So neither one large series
+ * decides for all, as in units of the values, nor a few that nobody can forecast, as in units of
+ * their size: a count that is mostly zero loses fifty times as much of that as a load by day and
+ * night.
  *
  * Noise. A tolerance ("not worse than 2 %") lets a model through that is a little worse each time,
  * and a plain comparison promotes every second one of equals. Series at one origin share its
@@ -29,10 +31,11 @@
 #define ERRORS          1.0
 #define ERRORS_BY_PLACE 2.0
 #define SKILL_ALONE     0.05
+#define NOTHING         1e-3 /* of the values: what two lose less than that hardly counts */
 
-/* Losses by place, in units of the series; of the model first, then of the baselines. */
+/* Losses by place. */
 struct losses {
-    double *values; /* [count] each */
+    double *values; /* [count] */
     uint64_t points;
     double wql;
     bool finite;
@@ -40,25 +43,10 @@ struct losses {
 
 /* ---------------------------------------------------------------- losses */
 
-/* Mean |y| of a place's values: what its losses are divided by. What is smaller than the least band
- * of a forecast is nothing, and no unit: the place would outweigh all others. */
-static double size_of(const double *actual, size_t horizon)
-{
-    double sum = 0.0;
-    size_t seen = 0;
-    for (size_t h = 0; h < horizon; h++) {
-        if (!isnan(actual[h])) {
-            sum += fabs(actual[h]);
-            seen++;
-        }
-    }
-    double mean = seen > 0 ? sum / (double)seen : 0.0;
-    return mean > forecast_least_spread(0.0) ? mean : 1.0;
-}
-
 struct judging {
     struct evaluation evaluation;
-    double *actual; /* [H] */
+    double *nothing; /* [count]: the loss by place that would be none */
+    double *actual;  /* [H] */
     double *scratch;
     float *room;
 };
@@ -86,16 +74,24 @@ static void judging_release(struct judging *judging)
     evaluation_release(&judging->evaluation);
 }
 
+/* The loss at a place that would be none, by the sum of its |y|. Where that is smaller than the
+ * least band of a forecast it is no unit: the place would count as much as any other. */
+static double nothing_of(double absolute, size_t horizon)
+{
+    double least = (double)horizon * forecast_least_spread(0.0);
+    return absolute > least ? NOTHING * absolute : (double)horizon;
+}
+
 /* One forecast of a place into the sums. */
 static void add_loss(struct judging *judging, size_t place, const struct forecast *forecast,
                      double *absolute, struct losses *losses)
 {
-    double size = size_of(judging->actual, forecast->horizon);
     double seen = 0.0;
     double loss = metrics_quantile_loss(judging->actual, forecast, &seen, &losses->points);
     losses->finite = losses->finite && isfinite(loss);
     losses->wql += loss;
-    losses->values[place] = loss / size;
+    losses->values[place] = loss;
+    judging->nothing[place] = nothing_of(seen, forecast->horizon);
     *absolute += seen;
 }
 
@@ -165,6 +161,17 @@ static size_t by_origin(const struct evaluation *evaluation, const double *own, 
     return origins;
 }
 
+/* Both losses of a place in units of their mean. */
+static void scale_losses(const struct judging *judging, const double *own, const double *rival,
+                         double *scaled[2])
+{
+    for (size_t i = 0; i < judging->evaluation.count; i++) {
+        double unit = 0.5 * (own[i] + rival[i]) + judging->nothing[i];
+        scaled[0][i] = own[i] / unit;
+        scaled[1][i] = rival[i] / unit;
+    }
+}
+
 /* Skill over one rival, and whether it is enough. */
 struct weighing {
     struct skill skill;
@@ -172,11 +179,11 @@ struct weighing {
     bool enough;
 };
 
-static enum status weigh(const struct evaluation *evaluation, const double *own,
-                         const double *rival, struct weighing *out, struct error *error)
+static enum status weigh(const struct judging *judging, const double *own, const double *rival,
+                         struct weighing *out, struct error *error)
 {
-    size_t count = evaluation->count;
-    double *memory = mem_array(2 * (count + 1), sizeof(double));
+    size_t count = judging->evaluation.count;
+    double *memory = mem_array(4 * (count + 1), sizeof(double));
     int64_t *times = mem_array(count + 1, sizeof(*times));
     if (memory == NULL || times == NULL) {
         mem_free(memory);
@@ -184,13 +191,15 @@ static enum status weigh(const struct evaluation *evaluation, const double *own,
         return error_set(error, STATUS_NO_MEMORY, "could not judge the model");
     }
     double *sums[2] = {memory, memory + count + 1};
-    size_t origins = by_origin(evaluation, own, rival, sums, times);
+    double *scaled[2] = {memory + 2 * (count + 1), memory + 3 * (count + 1)};
+    scale_losses(judging, own, rival, scaled);
+    size_t origins = by_origin(&judging->evaluation, scaled[0], scaled[1], sums, times);
     double errors = ERRORS;
     struct skill *skill = &out->skill;
     out->origins = 0;
     skill_of(sums[0], sums[1], origins, skill);
     if (origins < ORIGINS_MIN && count > origins) {
-        skill_of(own, rival, count, skill);
+        skill_of(scaled[0], scaled[1], count, skill);
         errors = ERRORS_BY_PLACE;
         out->origins = origins;
     }
@@ -279,7 +288,7 @@ static enum status judge_baselines(struct judging *judging, const struct losses 
         if (status != STATUS_OK) {
             return status;
         }
-        status = weigh(&judging->evaluation, own->values, other->values, &weighing, error);
+        status = weigh(judging, own->values, other->values, &weighing, error);
         if (status == STATUS_OK && !(weighing.skill.value >= result->over_baseline.value)) {
             result->over_baseline = weighing.skill; /* the strongest so far */
             result->baseline = other->wql;
@@ -316,8 +325,7 @@ static enum status judge(struct judging *judging, const struct snapshot *champio
         if (status == STATUS_OK) {
             losses_of_model(judging, other);
             result->champion = other->wql;
-            status = weigh(&judging->evaluation, own->values, other->values, &verdict.over_champion,
-                           error);
+            status = weigh(judging, own->values, other->values, &verdict.over_champion, error);
             result->over_champion = verdict.over_champion.skill;
         }
     }
@@ -350,7 +358,8 @@ enum status model_gate(const struct gate_request *request, struct gate_result *r
         return status;
     }
     size_t count = judging.evaluation.count;
-    double *memory = mem_zeroed(2 * (count + 1), sizeof(double));
+    double *memory = mem_zeroed(3 * (count + 1), sizeof(double));
+    judging.nothing = memory != NULL ? memory + 2 * (count + 1) : NULL;
     struct losses losses[2] = {{.values = memory}, {.values = memory ? memory + count + 1 : NULL}};
     bool comparable = champion != NULL && champion->plan.step_ms == challenger->plan.step_ms;
     status = memory != NULL ? judging_init(&judging, error)

@@ -125,6 +125,38 @@ static void next_to_nothing_decides_nothing(UNUSED void **state)
     assert_close(with.over_baseline.error, without.over_baseline.error, 0.01);
 }
 
+static double skill_on(const struct snapshot *snapshot, size_t from, size_t count)
+{
+    struct error error = {0};
+    struct gate_result gate;
+    struct gate_request request = {snapshot, NULL, series + from, count, NULL};
+    assert_ok(model_gate(&request, &gate, &error));
+    return gate.over_baseline.value;
+}
+
+/* What nobody can forecast must not hide what can be: each series counts alike. In units of their
+ * values two series of noise lose fifty times as much as eight of waves, and the skill was theirs.
+ */
+static void noise_does_not_hide_the_rest(UNUSED void **state)
+{
+    enum { FEW = 8, NOISE = 2 };
+    make_series();
+    struct snapshot *snapshot = hardly_trained(FEW);
+    for (size_t i = FEW; i < FEW + NOISE; i++) {
+        struct random random;
+        random_init(&random, 79, i);
+        for (size_t t = 0; t < LENGTH; t++) {
+            values[i][t] = random_normal(&random);
+        }
+    }
+    double waves = skill_on(snapshot, 0, FEW), noise = skill_on(snapshot, FEW, NOISE);
+    double both = skill_on(snapshot, 0, FEW + NOISE);
+    snapshot_release(snapshot);
+    print_message("skill %.3f of waves, %.3f of noise, %.3f of both\n", waves, noise, both);
+    assert_true(fabs(noise - waves) > 0.05);
+    assert_close(both, waves + (noise - waves) * NOISE / (FEW + NOISE), 0.2 * fabs(noise - waves));
+}
+
 /* The reason says what was counted, and what was asked of it. */
 static void a_reason_tells_forecasts_from_origins(UNUSED void **state)
 {
@@ -148,6 +180,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(stops_soon_after_any_moment),
                                        cmocka_unit_test(next_to_nothing_decides_nothing),
+                                       cmocka_unit_test(noise_does_not_hide_the_rest),
                                        cmocka_unit_test(a_reason_tells_forecasts_from_origins)};
     make_series();
     return cmocka_run_group_tests(tests, NULL, NULL);
