@@ -151,6 +151,70 @@ static int64_t step_of(const int64_t *newest_first, size_t count, int64_t before
     return stays(before, median) ? before : nearest(median, step);
 }
 
+static bool is_like(int64_t gap, int64_t step)
+{
+    return distance(gap, step) * OFF_STEP <= step;
+}
+
+/* Gaps that are like a step, in a row but for one in ten: where they begin and end, from the
+ * newest. */
+struct run {
+    size_t newest, end;
+    int64_t lasted_ms; /* without outages */
+};
+
+static int64_t gap_at(const struct point *points, size_t count, size_t at)
+{
+    return points[count - 1 - at].time_ms - points[count - 2 - at].time_ms;
+}
+
+/* The newest of them; not all where they last a day. Those of the morning are before a night's. */
+static struct run find_run(const struct point *points, size_t count, int64_t step)
+{
+    struct run run = {.newest = 0};
+    while (run.newest < GAPS_MAX && run.newest + 2 < count &&
+           !is_like(gap_at(points, count, run.newest), step)) {
+        run.newest++;
+    }
+    run.end = run.newest;
+    size_t like = 0;
+    int64_t lasted_ms = 0;
+    for (size_t at = run.newest; at + 1 < count && run.lasted_ms < DAY; at++) {
+        int64_t gap = gap_at(points, count, at);
+        like += is_like(gap, step) ? 1 : 0;
+        lasted_ms += is_like(gap, step) ? gap : 0;
+        if (10 * like >= 9 * (at + 1 - run.newest)) {
+            run.end = at + 1;
+            run.lasted_ms = lasted_ms;
+        } else if (2 * like < at + 1 - run.newest) {
+            break;
+        }
+    }
+    return run;
+}
+
+/* Whether a longer step is one of the nights, whose readings are rarer, and no change. It is a
+ * change where it has lasted a day, or where the day before had no such stretch. Of a series that
+ * is younger than that nothing else is known; of one with more points than were read it may have
+ * had. */
+static bool is_night(const struct point *points, size_t count, int64_t step)
+{
+    struct run run = find_run(points, count, step);
+    if (run.end - run.newest < NEWEST_GAPS || run.lasted_ms >= DAY || run.end + 1 == count) {
+        return false;
+    }
+    int64_t begin_ms = points[count - 1 - run.end].time_ms, older_ms = 0, nights_ms = 0;
+    bool before = false; /* alone it is a reading that is missing */
+    for (size_t at = run.end; at + 1 < count && older_ms < DAY; at++) {
+        int64_t gap = gap_at(points, count, at);
+        bool now = is_like(gap, step);
+        nights_ms += now && before ? gap : 0;
+        before = now;
+        older_ms = begin_ms - points[count - 2 - at].time_ms;
+    }
+    return OLDER_SHARE * nights_ms > older_ms || (older_ms < DAY && count >= GRID_STEP_POINTS);
+}
+
 /* The step that the newest gaps agree on where the older ones have another, `whole`; 0 where they
  * do not. What they agree on must last: a burst of quick readings is no other step, nor are the
  * gaps of the day where those of the night are longer. */
@@ -162,7 +226,7 @@ static int64_t newest_step(const int64_t *gaps, size_t count, int64_t whole)
     int64_t step = step_of(gaps, NEWEST_GAPS, 0), span = 0, lasted = 0;
     size_t like = 0, run = 0, like_run = 0;
     for (size_t i = 0; i < count; i++) {
-        bool same = distance(gaps[i], step) * OFF_STEP <= step;
+        bool same = is_like(gaps[i], step);
         like += same ? 1 : 0;
         span += same ? gaps[i] : 0;
         if (10 * like >= 9 * (i + 1)) {
@@ -202,7 +266,8 @@ int64_t grid_step(const struct point *points, size_t count, int64_t before_ms)
     }
     int64_t whole = step_of(gaps, found, before_ms);
     int64_t newest = newest_step(gaps, found, whole);
-    return newest ? newest : whole;
+    int64_t step = newest ? newest : whole, shorter = before_ms > 0 ? before_ms : whole;
+    return step > shorter && is_night(points, count, step) ? shorter : step;
 }
 
 bool grid_step_left(const struct point *points, size_t count, int64_t step_ms)
@@ -215,7 +280,7 @@ bool grid_step_left(const struct point *points, size_t count, int64_t step_ms)
     size_t like = 0;
     for (size_t i = 1; i <= NEWEST_GAPS && step != step_ms; i++) {
         int64_t gap = newest[i].time_ms - newest[i - 1].time_ms;
-        like += distance(gap, step) * OFF_STEP <= step ? 1 : 0;
+        like += is_like(gap, step) ? 1 : 0;
     }
     return 10 * like >= 9 * NEWEST_GAPS;
 }

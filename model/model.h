@@ -59,8 +59,12 @@ uint64_t series_key(const char *name, size_t length);
  * Gaps of months have the mean month. Gaps that are mostly no multiples of anything have the
  * canonical interval that is nearest on the log scale. Where the newest 48 gaps or more agree with
  * each other and not with the older ones, they decide. The step that an irregular series had,
- * `before_ms` (0: none), stays while its gaps are about that long. */
-#define GRID_MONTH_MS INT64_C(2629746000) /* a twelfth of the mean Gregorian year */
+ * `before_ms` (0: none), stays while its gaps are about that long. A longer step than the one
+ * before is none where the day before the gaps that have it had such a stretch, a night, until they
+ * last a day: for that as many points are to be given as last two days, or all, or
+ * GRID_STEP_POINTS. */
+#define GRID_MONTH_MS    INT64_C(2629746000) /* a twelfth of the mean Gregorian year */
+#define GRID_STEP_POINTS 32768
 int64_t grid_step(const struct point *points, size_t count, int64_t before_ms);
 
 /* Whether the newest 48 gaps agree on another step than this: time to look again. */

@@ -7,7 +7,8 @@
 #define SECOND INT64_C(1000)
 #define MINUTE INT64_C(60000)
 #define DAY    INT64_C(86400000)
-#define MOST   4096
+#define HOUR   (60 * MINUTE)
+#define MOST   150000
 
 /* A series that grows by stretches. */
 struct growing {
@@ -160,6 +161,71 @@ static void retries_and_jitter_are_no_change(UNUSED void **state)
     }
 }
 
+/* Grows until a time of the series' life, looked at after each 48 readings; how often the step that
+ * is known changes. */
+static int grow(int64_t until_ms, int64_t gap_ms, int64_t *known)
+{
+    int changes = 0;
+    while (growing.count == 0 || growing.time_ms < growing.points[0].time_ms + until_ms) {
+        put_many(gap_ms, 48);
+        size_t count = growing.count < GRID_STEP_POINTS ? growing.count : GRID_STEP_POINTS;
+        int64_t now = grid_step(growing.points + growing.count - count, count, *known);
+        changes += *known != 0 && now != *known ? 1 : 0;
+        *known = now;
+    }
+    return changes;
+}
+
+static void rarer_nights_are_no_change(UNUSED void **state)
+{
+    static const int64_t gaps_ms[][2] = {{MINUTE, 5 * MINUTE},       {MINUTE, 10 * MINUTE},
+                                         {MINUTE, 2 * MINUTE},       {10 * SECOND, MINUTE},
+                                         {10 * SECOND, 30 * SECOND}, {2 * SECOND, 10 * SECOND},
+                                         {5 * SECOND, 10 * SECOND}};
+    for (size_t i = 0; i < sizeof(gaps_ms) / sizeof(gaps_ms[0]); i++) {
+        for (int64_t begin_h = 2; begin_h <= 16; begin_h += 7) { /* until the first night */
+            int64_t known = 0;
+            int days = gaps_ms[i][0] < 10 * SECOND ? 3 : 6;
+            begin(i);
+            (void)grow(begin_h * HOUR, gaps_ms[i][0], &known);
+            for (int day = 0; day < days; day++) {
+                int64_t now_ms = (day * 24 + begin_h) * HOUR;
+                int changes = grow(now_ms + 8 * HOUR, gaps_ms[i][1], &known);
+                changes += grow(now_ms + 24 * HOUR, gaps_ms[i][0], &known);
+                assert_in_range(changes, 0, day == 0 ? 2 : 0);
+                assert_int_equal(known, gaps_ms[i][0]);
+            }
+        }
+    }
+}
+
+/* At once where the day before had no such gaps, or there is none; after a day where it had. */
+static void longer_steps_are_seen(UNUSED void **state)
+{
+    int64_t known = 15 * SECOND;
+    begin(20);
+    put_many(15 * SECOND, 180);
+    put_many(MINUTE, 60);
+    assert_int_equal(grid_step(growing.points, growing.count, known), MINUTE);
+    begin(21);
+    put_many(15 * SECOND, 20000);
+    put_many(MINUTE, 50);
+    assert_int_equal(grid_step(growing.points, growing.count, known), MINUTE);
+    begin(22);
+    put_many(15 * SECOND, 9000);
+    put_many(MINUTE, 8 * 60);
+    put_many(15 * SECOND, 3000);
+    put_many(MINUTE, 23 * 60);
+    assert_int_equal(grid_step(growing.points, growing.count, known), 15 * SECOND);
+    put_many(MINUTE, 70);
+    assert_int_equal(grid_step(growing.points, growing.count, known), MINUTE);
+    begin(23); /* a day before is not known: there are more points than were read */
+    put_many(SECOND, 50000);
+    put_many(5 * SECOND, 100);
+    const struct point *newest = growing.points + growing.count - GRID_STEP_POINTS;
+    assert_int_equal(grid_step(newest, GRID_STEP_POINTS, SECOND), SECOND);
+}
+
 static int64_t days_of(int month)
 {
     static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
@@ -194,6 +260,8 @@ int main(void)
         cmocka_unit_test(newest_gaps_that_agree_decide),
         cmocka_unit_test(bursts_and_nights_are_no_change),
         cmocka_unit_test(retries_and_jitter_are_no_change),
+        cmocka_unit_test(rarer_nights_are_no_change),
+        cmocka_unit_test(longer_steps_are_seen),
         cmocka_unit_test(months_are_months),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
