@@ -207,8 +207,14 @@ bool vintage_align(struct vintage *vintage, int64_t start_ms)
     int64_t step_ms = vintage->step_ms, away_ms = (vintage->origin_ms - start_ms) % step_ms;
     away_ms += away_ms < 0 ? step_ms : 0;
     away_ms -= 2 * away_ms > step_ms ? step_ms : 0;
+    /* The cell of an older release begins where it is called: its reading came later, not before.
+     */
+    if (away_ms > 0 && vintage->origin_ms % step_ms == 0) {
+        return false;
+    }
     vintage->origin_ms -= away_ms;
-    return (away_ms < 0 ? -away_ms : away_ms) * ALIGNED <= step_ms;
+    /* Of two neighbouring twelfths each may be rounded by half a millisecond. */
+    return away_ms == 0 || ((away_ms < 0 ? -away_ms : away_ms) - 1) * ALIGNED <= step_ms;
 }
 
 /* ---------------------------------------------------------------- rules of issuing */

@@ -61,7 +61,7 @@ enum series_state vintage_series_state(const struct vintage *vintage);
 bool vintage_fits(const struct vintage *vintage, int64_t step_ms, bool counter);
 /* Moves a vintage onto the cells of a series, of which `start_ms` is one. False where it was issued
  * when these lay elsewhere, further away than the rounding of their phase: it tells nothing then.
- */
+ * Nor does one on multiples of the step that would have to move back. */
 bool vintage_align(struct vintage *vintage, int64_t start_ms);
 /* What it says, or where it says nothing `otherwise`. */
 bool vintage_of_counter(const struct vintage *vintage, bool otherwise);

@@ -301,6 +301,25 @@ static void old_vintages_fit_where_cells_hardly_moved(void **state)
     assert_true(vintage_align(&vintage, NEWEST + 100 * HOUR));
     assert_int_equal(vintage.origin_ms, NEWEST);
     assert_false(vintage_align(&vintage, NEWEST - 100 * HOUR + 20 * MINUTE));
+    /* Neighbouring twelfths of 2.5 s are 208 ms and 209 ms apart. */
+    vintage = (struct vintage){.step_ms = 2500, .origin_ms = 417};
+    assert_true(vintage_align(&vintage, 208));
+    assert_int_equal(vintage.origin_ms, 208);
+    assert_true(vintage_align(&vintage, 417));
+    assert_false(vintage_align(&vintage, 627));
+}
+
+/* Of a cell on multiples the reading comes within the step that begins there, not before. */
+static void vintages_on_multiples_move_forward(void **state)
+{
+    (void)state;
+    struct vintage vintage = {.step_ms = HOUR, .origin_ms = 1000 * HOUR};
+    assert_false(vintage_align(&vintage, 55 * MINUTE));
+    assert_int_equal(vintage.origin_ms, 1000 * HOUR);
+    assert_true(vintage_align(&vintage, 7 * HOUR));
+    assert_int_equal(vintage.origin_ms, 1000 * HOUR);
+    assert_true(vintage_align(&vintage, 5 * MINUTE));
+    assert_int_equal(vintage.origin_ms, 1000 * HOUR + 5 * MINUTE);
 }
 
 int main(void)
@@ -319,6 +338,7 @@ int main(void)
                                         close_service),
         cmocka_unit_test_setup_teardown(a_changed_step_is_soon_seen, open_service, close_service),
         cmocka_unit_test(old_vintages_fit_where_cells_hardly_moved),
+        cmocka_unit_test(vintages_on_multiples_move_forward),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
