@@ -13,10 +13,13 @@
 
 #define CHEAP_POINTS     64
 #define CHECK_POINTS     48   /* more of them may tell another step */
+#define CELL_POINTS      256  /* that tell where cells lie */
 #define FACT_POINTS      2048 /* what the store keeps in memory of a series */
 #define SEASON_VALUES    4096 /* in which seasons are looked for, at least; more of short steps: */
-#define SEASON_VALUES_MS (28 * INT64_C(86400000)) /* a week is seen where it came three times */
-#define MORE_POINTS      4                        /* times as many, once */
+#define SEASON_VALUES_MS (28 * DAY_MS) /* a week is seen where it came three times */
+#define MORE_POINTS      4             /* times as many, once */
+#define HOUR_MS          INT64_C(3600000)
+#define DAY_MS           (24 * HOUR_MS)
 #define STALE_STEPS      10
 #define STALE_MS_MIN     60000
 
@@ -156,31 +159,56 @@ static enum status find_seasons(struct forecast_desk *desk, const struct series_
 }
 
 /* Cells of several readings lie on multiples of the step: hours are hours, days are days. */
-static void find_cells(const struct point *points, size_t count, struct series_facts *facts)
+static void find_cells(const struct point *points, size_t count, const struct grid_cells *before,
+                       struct series_facts *facts)
 {
     if (facts->step_ms > 0 && points_per_cell(facts) == 1) {
-        struct grid_cells cells = grid_cells(points, count, facts->step_ms);
+        struct grid_cells cells = grid_cells(points, count, facts->step_ms, before);
         facts->phase_ms = cells.phase_ms;
         facts->lead_ms = cells.lead_ms;
         facts->months = facts->step_ms == GRID_MONTH_MS && grid_of_months(points, count);
     }
 }
 
+/* Points that tell whether a longer step is but one of the nights: see grid_step. */
+static size_t points_of_nights(int64_t before_ms, int64_t step_ms)
+{
+    int64_t points = DAY_MS / before_ms + DAY_MS / step_ms + FACT_POINTS;
+    return points < GRID_STEP_POINTS ? (size_t)points : GRID_STEP_POINTS;
+}
+
 /* What is known of the step from `count` points, the newest; more are read where they are too few
- * to tell that of an irregular series, which has another one in every few dozen of them. */
+ * to tell that of an irregular series, which has another one in every few dozen of them, and where
+ * it is another one than before. */
 static enum status find_step(struct forecast_desk *desk, const struct series_info *info,
                              size_t *count, struct series_facts *facts, struct error *error)
 {
     int64_t before_ms = facts->native_ms;
     facts->native_ms = grid_step(desk->points, *count, before_ms);
-    if (facts->native_ms > 0 && *count < FACT_POINTS && *count < info->points &&
-        2 * grid_off_step(desk->points, *count, facts->native_ms) > *count) {
-        if (desk_read(desk, info->id, FACT_POINTS, count, error) != STATUS_OK) {
+    size_t wanted = *count;
+    if (before_ms > 0 && facts->native_ms > before_ms) {
+        wanted = points_of_nights(before_ms, facts->native_ms);
+    } else if (facts->native_ms > 0 &&
+               ((before_ms > 0 && facts->native_ms != before_ms) ||
+                2 * grid_off_step(desk->points, *count, facts->native_ms) > *count)) {
+        wanted = FACT_POINTS;
+    }
+    if (wanted > *count && *count < info->points) {
+        if (desk_read(desk, info->id, wanted, count, error) != STATUS_OK) {
             return error->status;
         }
         facts->native_ms = grid_step(desk->points, *count, before_ms);
     }
     return STATUS_OK;
+}
+
+/* Whether the newest reading came where no cell has it as its own: by what it is called, or, where
+ * cells have a lead, around that. Of an hour or more 48 of these are too long to wait for. */
+static bool is_off_cell(const struct series_info *info, const struct series_facts *facts)
+{
+    struct grid_cells cells = live_cells(facts);
+    return facts->step_ms >= HOUR_MS && points_per_cell(facts) == 1 && facts->lead_ms == 0 &&
+           grid_cell_ms(&cells, info->last_ms) != info->last_ms;
 }
 
 /* Whether what is known of the step holds for the points that have come since, looked at now and
@@ -190,15 +218,17 @@ static enum status still_holds(struct forecast_desk *desk, const struct series_i
 {
     size_t count = 0;
     *holds = true;
-    if (info->points < facts->checked + CHECK_POINTS) {
+    if (info->points < facts->checked + CHECK_POINTS &&
+        (info->points == facts->checked || !is_off_cell(info, facts))) {
         return STATUS_OK;
     }
-    if (desk_read(desk, info->id, CHEAP_POINTS, &count, error) != STATUS_OK) {
+    if (desk_read(desk, info->id, CELL_POINTS, &count, error) != STATUS_OK) {
         return error->status;
     }
-    struct grid_cells cells = grid_cells(desk->points, count, facts->step_ms);
-    bool elsewhere = points_per_cell(facts) == 1 && cells.lead_ms == 0 &&
-                     cells.phase_ms != facts->phase_ms && !facts->lead_ms;
+    struct grid_cells were = live_cells(facts);
+    struct grid_cells cells = grid_cells(desk->points, count, facts->step_ms, &were);
+    bool elsewhere = points_per_cell(facts) == 1 &&
+                     (cells.phase_ms != were.phase_ms || cells.lead_ms != were.lead_ms);
     *holds = !elsewhere && !grid_step_left(desk->points, count, facts->native_ms);
     facts->checked = info->points;
     if (*holds) {
@@ -207,36 +237,64 @@ static enum status still_holds(struct forecast_desk *desk, const struct series_i
     return STATUS_OK;
 }
 
+/* Facts whose step is still what it was keep their seasons, and whatever else takes long. */
+static void keep_facts(const struct series_facts *found, struct series_facts *facts)
+{
+    facts->phase_ms = found->phase_ms;
+    facts->lead_ms = found->lead_ms;
+    facts->months = found->months;
+    facts->checked = found->checked;
+}
+
+/* From at most `wanted` points, the newest, and what was known until now: all but seasons. */
+static enum status find_facts(struct forecast_desk *desk, const struct series_info *info,
+                              size_t wanted, struct series_facts *facts, struct error *error)
+{
+    size_t count = 0;
+    enum series_nature nature = nature_of(desk, info);
+    struct grid_cells were = live_cells(facts);
+    *facts = (struct series_facts){.native_ms = facts->native_ms};
+    if (desk_read(desk, info->id, nature == MAY_BE_COUNTER ? FACT_POINTS : wanted, &count, error) !=
+            STATUS_OK ||
+        find_step(desk, info, &count, facts, error) != STATUS_OK) {
+        return error->status;
+    }
+    facts->step_ms = info->settings.has_step ? info->settings.step_ms : facts->native_ms;
+    find_cells(desk->points, count, &were, facts);
+    desk_excluded(desk, info);
+    facts->counter = nature == IS_COUNTER || (nature == MAY_BE_COUNTER &&
+                                              counter_shape(desk->points, count, &desk->excluded));
+    facts->families = families_version(desk->services->families);
+    facts->generation = info->generation;
+    facts->points = facts->checked = info->points;
+    return STATUS_OK;
+}
+
 enum status forecast_facts(struct forecast_desk *desk, const struct series_info *info, bool cheap,
                            struct series_facts *facts, struct error *error)
 {
     struct live *live = desk->services->live;
     uint64_t families = families_version(desk->services->families);
+    bool holds = false;
     memset(facts, 0, sizeof(*facts));
     bool known = live_facts(live, info, facts) && facts->families == families;
-    if (known && still_holds(desk, info, facts, &known, error) != STATUS_OK) {
+    if (known && still_holds(desk, info, facts, &holds, error) != STATUS_OK) {
         return error->status;
     }
-    if (known && (cheap || facts->with_seasons)) {
+    if (holds && (cheap || facts->with_seasons)) {
         return STATUS_OK;
     }
-    size_t count = 0;
-    enum series_nature nature = nature_of(desk, info);
-    size_t wanted = cheap && nature != MAY_BE_COUNTER ? CHEAP_POINTS : FACT_POINTS;
-    *facts = (struct series_facts){.native_ms = facts->native_ms}; /* what it was until now */
-    if (desk_read(desk, info->id, wanted, &count, error) != STATUS_OK ||
-        find_step(desk, info, &count, facts, error) != STATUS_OK) {
+    struct series_facts were = *facts;
+    size_t wanted = cheap && !known ? CHEAP_POINTS : FACT_POINTS;
+    if (find_facts(desk, info, wanted, facts, error) != STATUS_OK) {
         return error->status;
     }
-    facts->step_ms = info->settings.has_step ? info->settings.step_ms : facts->native_ms;
-    find_cells(desk->points, count, facts);
-    desk_excluded(desk, info);
-    facts->counter = nature == IS_COUNTER || (nature == MAY_BE_COUNTER &&
-                                              counter_shape(desk->points, count, &desk->excluded));
-    facts->families = families;
-    facts->generation = info->generation;
-    facts->points = facts->checked = info->points;
-    if (facts->step_ms > 0 && !cheap) {
+    bool same = facts->native_ms == were.native_ms && facts->step_ms == were.step_ms &&
+                facts->counter == were.counter;
+    if (known && same && (cheap || were.with_seasons)) {
+        keep_facts(facts, &were);
+        *facts = were;
+    } else if (facts->step_ms > 0 && !cheap) {
         if (find_seasons(desk, info, season_values(facts->step_ms), facts, error) != STATUS_OK) {
             return error->status;
         }

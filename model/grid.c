@@ -14,6 +14,7 @@
 #define PHASE_POINTS 256  /* the newest tell where cells lie, */
 #define PHASE_NEWEST 24   /* and of these the newest where they are labelled */
 #define DAY_MS       INT64_C(86400000)
+#define NEAR         8  /* a part of the step: as far may a middle be from where cells stay */
 #define TWELFTHS     12 /* of a step, to which a middle is rounded: it stays as points come */
 
 /* ---------------------------------------------------------------- cells */
@@ -84,15 +85,21 @@ static int64_t away_from(int64_t residue, int64_t middle, int64_t step_ms)
     return away > step_ms - away ? step_ms - away : away;
 }
 
-/* Whether nearly all residues are within a quarter of the step around a middle, on the circle. */
-static bool is_around(const struct point *points, size_t count, int64_t step_ms, int64_t middle)
+/* How many residues are within a quarter of the step around a middle, on the circle. */
+static size_t count_around(const struct point *points, size_t count, int64_t step_ms,
+                           int64_t middle)
 {
     size_t near = 0;
     for (size_t i = 0; i < count; i++) {
         int64_t away = away_from(residue_of(&points[i], step_ms), middle, step_ms);
         near += 4 * away <= step_ms ? 1 : 0;
     }
-    return 20 * near >= 19 * count;
+    return near;
+}
+
+static bool is_around(const struct point *points, size_t count, int64_t step_ms, int64_t middle)
+{
+    return 20 * count_around(points, count, step_ms, middle) >= 19 * count;
 }
 
 /* Of the residues on the circle, then of those within an eighth of that: some that are always late
@@ -117,12 +124,49 @@ static int64_t middle_of(const struct point *points, size_t count, int64_t step_
     return (twelfths * step_ms + TWELFTHS / 2) / TWELFTHS;
 }
 
-struct grid_cells grid_cells(const struct point *points, size_t count, int64_t step_ms)
+/* Cells that readings called so have. What does not come then belongs to the cell that it is
+ * nearest to: a midnight of a place that changes its clock, readings that lately became exact, one
+ * that is a little early. */
+static struct grid_cells around_label(const struct point *points, size_t count, int64_t step_ms,
+                                      int64_t label)
+{
+    bool others = count_residue(points, count, step_ms, label) < count;
+    bool lead = others && is_around(points, count, step_ms, label);
+    return (struct grid_cells){step_ms, label, lead ? step_ms / 2 : 0};
+}
+
+/* Whether cells stay where they were, but for their lead. Where a tenth of the readings lie
+ * anywhere it is chance whether those tell a place: what was told stays while most of the newest
+ * have it, or the middle is near and most are around it. */
+static bool cells_stay(const struct point *points, size_t count, const struct grid_cells *before)
+{
+    int64_t step_ms = before->step_ms, phase_ms = before->phase_ms;
+    size_t newest = count < PHASE_NEWEST ? count : PHASE_NEWEST;
+    const struct point *last = points + count - newest;
+    int64_t common = common_residue(last, newest, step_ms);
+    size_t like = count_residue(last, newest, step_ms, common);
+    bool moved = common != phase_ms && like + newest / 20 >= newest;
+    if (moved || (common == phase_ms && 2 * like > newest)) {
+        return !moved;
+    }
+    int64_t middle = middle_of(points, count, step_ms);
+    return (before->lead_ms > 0 || phase_ms > 0) &&
+           NEAR * away_from(middle, phase_ms, step_ms) <= step_ms &&
+           4 * count_around(points, count, step_ms, phase_ms) >= 3 * count;
+}
+
+struct grid_cells grid_cells(const struct point *points, size_t count, int64_t step_ms,
+                             const struct grid_cells *before)
 {
     struct grid_cells cells = {.step_ms = step_ms};
     size_t used = count < PHASE_POINTS ? count : PHASE_POINTS;
     size_t newest = count < PHASE_NEWEST ? count : PHASE_NEWEST;
     const struct point *all = points + count - used, *last = points + count - newest;
+    if (before && before->step_ms == step_ms && used > 1 && cells_stay(all, used, before)) {
+        cells = around_label(all, used, step_ms, before->phase_ms);
+        cells.lead_ms = before->lead_ms > 0 ? before->lead_ms : cells.lead_ms;
+        return cells;
+    }
     int64_t label = common_residue(last, newest, step_ms);
     int64_t usual = common_residue(all, used, step_ms);
     bool exact = newest > 1 && count_residue(last, newest, step_ms, label) + newest / 20 >= newest;
@@ -130,17 +174,12 @@ struct grid_cells grid_cells(const struct point *points, size_t count, int64_t s
         exact = true;
         label = usual;
     }
-    if (!exact) {
-        label = middle_of(all, used, step_ms);
-        cells.lead_ms = used > 1 && is_around(all, used, step_ms, label) ? step_ms / 2 : 0;
-        cells.phase_ms = cells.lead_ms ? label : 0;
-        return cells;
+    if (exact) {
+        return around_label(all, used, step_ms, label);
     }
-    /* Midnight of a place that changes its clock, or readings that lately became exact: the others
-     * belong to the cell that they are nearest to. */
-    bool others = 10 * count_residue(all, used, step_ms, label) < 9 * used;
-    cells.phase_ms = label;
-    cells.lead_ms = others && is_around(all, used, step_ms, label) ? step_ms / 2 : 0;
+    label = middle_of(all, used, step_ms);
+    cells.lead_ms = used > 1 && is_around(all, used, step_ms, label) ? step_ms / 2 : 0;
+    cells.phase_ms = cells.lead_ms ? label : 0;
     return cells;
 }
 

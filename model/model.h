@@ -83,8 +83,11 @@ struct grid_cells {
 /* For a step that has one reading a cell, from sorted points. Cells are labelled where the newest
  * readings are, exactly where nearly all of these have one place in the step; and where readings
  * scatter around a place it is the middle of the cell, to a twelfth of the step. Where they are
- * anywhere, or on multiples of the step since the epoch, so are the cells: phase and lead 0. */
-struct grid_cells grid_cells(const struct point *points, size_t count, int64_t step_ms);
+ * anywhere, or on multiples of the step since the epoch, so are the cells: phase and lead 0. Cells
+ * of `before` (NULL: none) that have the same step keep their phase while most of the newest
+ * readings have it, or the middle of those that scatter is within an eighth of the step of it. */
+struct grid_cells grid_cells(const struct point *points, size_t count, int64_t step_ms,
+                             const struct grid_cells *before);
 
 /* Whether nearly all of the newest points are of the first of a month, midnight UTC, and the first
  * that is nearest to a moment: cells of months are all of one length, but called by the calendar.
@@ -121,7 +124,8 @@ size_t grid_off_step(const struct point *points, size_t count, int64_t step_ms);
 
 /* Whether sorted points only rise, but for falls that land near zero: a counter. False below ten
  * values, where nothing rises, and for anything negative. Monotone gauges look the same, so ask for
- * the name too. What lies in `excluded` (NULL: nothing) does not count, unless fewer than ten are left.
+ * the name too. What lies in `excluded` (NULL: nothing) does not count, unless fewer than ten are
+ * left.
  */
 bool counter_shape(const struct point *points, size_t count, const struct time_spans *excluded);
 
@@ -219,8 +223,8 @@ double forecast_score(const struct forecast *forecast, size_t step, double value
  * beyond `minimum` or `maximum` (or -INFINITY and INFINITY) counts as lying there. */
 double forecast_mean(const struct forecast *forecast, size_t step, double minimum, double maximum);
 
-/* The width of the outer band that no forecast about `value` goes below, so that a constant's is one
- * too. It says nothing of where the constant may go. */
+/* The width of the outer band that no forecast about `value` goes below, so that a constant's is
+ * one too. It says nothing of where the constant may go. */
 double forecast_least_spread(double value);
 
 /* Multiplies the distance of all levels from the median, then bounds them as before. */
@@ -244,7 +248,6 @@ const char *baseline_name(enum baseline baseline); /* "last_value", "damped_tren
  * allocation: `scratch` has 4 * series->count doubles. */
 bool baseline_forecast(enum baseline baseline, const struct model_series *series, double *scratch,
                        struct forecast *out);
-
 
 /* ---------------------------------------------------------------- what a series returns to */
 
@@ -313,7 +316,8 @@ enum status model_config_check(const struct model_config *config, struct error *
 
 /* ---------------------------------------------------------------- training */
 
-/* Seeds are 1 to this, wherever one is given: exact in JSON, whose numbers may be read as doubles. */
+/* Seeds are 1 to this, wherever one is given: exact in JSON, whose numbers may be read as doubles.
+ */
 #define SEED_MAX INT64_C(9000000000000000)
 
 struct train_progress {

@@ -75,7 +75,7 @@ static double *grid_rates(const struct csv_series *series, int64_t step_ms, size
     size_t cells = (size_t)(span_ms / step_ms) + 2;
     double *values = cells <= CELLS_MAX ? mem_zeroed(cells, sizeof(*values)) : NULL;
     if (values != NULL) {
-        struct grid_cells cells_of = grid_cells(series->points, series->count, step_ms);
+        struct grid_cells cells_of = grid_cells(series->points, series->count, step_ms, NULL);
         struct grid_rule rule = {.step_ms = step_ms,
                                  .phase_ms = cells_of.phase_ms,
                                  .lead_ms = cells_of.lead_ms,

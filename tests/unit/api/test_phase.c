@@ -290,6 +290,64 @@ static void a_changed_step_is_soon_seen(void **state)
     check(target, full_ms + 50 * MINUTE, MINUTE);
 }
 
+static int listed_step_s(const char *target)
+{
+    json_t *document = fixture_json(&f, target);
+    const json_t *series = json_array_get(json_object_get(document, "series"), 0);
+    int step_s = (int)(json_integer_value(json_object_get(series, "step_ms")) / SECOND);
+    assert_true(json_array_size(json_object_get(series, "seasons")) > 0);
+    json_decref(document);
+    return step_s;
+}
+
+/* A list decides from few points where nothing is known, and keeps what a forecast has found. */
+static void a_list_in_the_night_changes_nothing(void **state)
+{
+    (void)state;
+    struct sending sending;
+    int64_t time_ms = NOW_MS - 6 * DAY, night_ms = NOW_MS - 7 * HOUR;
+    begin(&sending, "nights");
+    for (int64_t i = 0; time_ms < NOW_MS; i++) {
+        if (time_ms > night_ms && i % 10 == 0) {
+            send(&sending);
+            assert_int_equal(listed_step_s("/api/v1/series?match=nights"), 60);
+            begin(&sending, "nights");
+        }
+        add(&sending, time_ms,
+            10.0 + 5.0 * sin((double)(time_ms % DAY) / (double)DAY * 2.0 * M_PI));
+        bool night = (time_ms - night_ms + 14 * DAY) % DAY < 8 * HOUR;
+        time_ms += night ? 5 * MINUTE : MINUTE;
+        if (time_ms > night_ms && time_ms <= night_ms + 5 * MINUTE) {
+            send(&sending);
+            json_decref(fixture_json(&f, "/api/v1/forecast?series=nights&steps=12"));
+            begin(&sending, "nights");
+        }
+    }
+    send(&sending);
+    assert_int_equal(listed_step_s("/api/v1/series?match=nights"), 60);
+}
+
+/* Midnights of Berlin over a first spring, a day at a time: none is the second of the day before.
+ */
+static void a_changed_clock_is_seen_at_once(void **state)
+{
+    (void)state;
+    struct sending sending;
+    int64_t first_ms = NOW_MS - NOW_MS % DAY - 160 * DAY + 23 * HOUR;
+    for (int64_t i = 0; i < 159; i++) {
+        begin(&sending, "midnights");
+        add(&sending, first_ms + i * DAY - (i >= 149 ? HOUR : 0), (double)(i % 7));
+        send(&sending);
+        if (i > 140 && i != 148) { /* whose answer would be kept until its cell is over */
+            json_t *document = fixture_json(&f, "/api/v1/forecast?series=midnights&steps=12");
+            const json_t *forecast = fixture_forecast(document, 0);
+            assert_int_equal(origin_of(forecast), first_ms + i * DAY);
+            assert_int_equal(quality(forecast, "missing"), 0);
+            json_decref(document);
+        }
+    }
+}
+
 static void old_vintages_fit_where_cells_hardly_moved(void **state)
 {
     (void)state;
@@ -337,6 +395,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_live_answer_ends_with_the_cell, open_service,
                                         close_service),
         cmocka_unit_test_setup_teardown(a_changed_step_is_soon_seen, open_service, close_service),
+        cmocka_unit_test_setup_teardown(a_list_in_the_night_changes_nothing, open_service,
+                                        close_service),
+        cmocka_unit_test_setup_teardown(a_changed_clock_is_seen_at_once, open_service,
+                                        close_service),
         cmocka_unit_test(old_vintages_fit_where_cells_hardly_moved),
         cmocka_unit_test(vintages_on_multiples_move_forward),
     };

@@ -19,7 +19,7 @@ static double values[COUNT];
 
 static void expect(size_t count, struct grid_cells wanted)
 {
-    struct grid_cells found = grid_cells(points, count, wanted.step_ms);
+    struct grid_cells found = grid_cells(points, count, wanted.step_ms, NULL);
     assert_int_equal(found.phase_ms, wanted.phase_ms);
     assert_int_equal(found.lead_ms, wanted.lead_ms);
 }
@@ -56,7 +56,7 @@ static void readings_on_multiples_have_cells_there(UNUSED void **state)
     for (size_t i = 0; i < COUNT; i += 20) {
         points[i].time_ms += 20 * SECOND; /* few are late */
     }
-    expect(COUNT, (struct grid_cells){MINUTE, 0, 0});
+    expect(COUNT, (struct grid_cells){MINUTE, 0, MINUTE / 2});
     expect(1, (struct grid_cells){MINUTE, 0, 0});
     expect(0, (struct grid_cells){MINUTE, 0, 0});
 }
@@ -123,6 +123,79 @@ static void a_changed_clock_leaves_a_cell_a_day(UNUSED void **state)
     expect(350, (struct grid_cells){DAY, 4 * HOUR, 0});
 }
 
+/* Midnight of Berlin in its first spring: the readings are an hour earlier. */
+static void a_first_spring_leaves_a_cell_a_day(UNUSED void **state)
+{
+    int64_t first_ms = INT64_C(1761951600000); /* 2025-10-31T23:00Z */
+    for (int64_t i = 0; i < 159; i++) {
+        points[i] = (struct point){first_ms + i * DAY - (i >= 149 ? HOUR : 0), 1.0};
+    }
+    expect(149, (struct grid_cells){DAY, 23 * HOUR, 0});
+    for (size_t count = 150; count <= 159; count++) {
+        struct grid_cells cells = {DAY, 23 * HOUR, DAY / 2};
+        expect(count, cells);
+        (void)fill_all(count, cells);
+    }
+}
+
+static void a_little_early_is_the_same_cell(UNUSED void **state)
+{
+    regular(START, MINUTE);
+    for (size_t i = 10; i < COUNT; i += 25) {
+        points[i].time_ms -= 50;
+    }
+    struct grid_cells cells = {MINUTE, 0, MINUTE / 2};
+    for (size_t count = 40; count <= COUNT; count++) {
+        expect(count, cells);
+    }
+    (void)fill_all(COUNT, cells);
+}
+
+/* A tenth of the readings anywhere: by chance these tell a place, or none. */
+static void cells_stay_where_a_place_is_doubtful(UNUSED void **state)
+{
+    for (int percent = 5; percent <= 30; percent += 5) {
+        struct random random;
+        random_init(&random, (uint64_t)percent, 0);
+        struct grid_cells known = {HOUR, 0, 0};
+        int changes = 0;
+        for (size_t i = 0; i < COUNT; i++) {
+            bool odd = random_uniform(&random) < percent / 100.0;
+            double away = odd ? 50.0 * (random_uniform(&random) - 0.5) : 0.0;
+            int64_t hour_ms = START - START % HOUR + (int64_t)i * HOUR;
+            points[i].time_ms = hour_ms + (int64_t)((55.0 + away) * MINUTE);
+            if (i < 24) {
+                continue;
+            }
+            struct grid_cells now = grid_cells(points, i + 1, HOUR, i == 24 ? NULL : &known);
+            changes += i > 24 && now.phase_ms != known.phase_ms ? 1 : 0;
+            known = now;
+        }
+        assert_in_range(changes, 0, 1);
+        assert_true(percent > 10 || known.phase_ms == 55 * MINUTE);
+    }
+}
+
+static void cells_move_with_the_readings(UNUSED void **state)
+{
+    struct grid_cells known = {HOUR, 55 * MINUTE, 0};
+    int64_t hour_ms = START - START % HOUR;
+    for (int64_t i = 0; i < COUNT; i++) {
+        points[i] = (struct point){hour_ms + i * HOUR + (i < 300 ? 55 : 57) * MINUTE, 1.0};
+    }
+    assert_int_equal(grid_cells(points, 310, HOUR, &known).phase_ms, 55 * MINUTE);
+    assert_int_equal(grid_cells(points, 330, HOUR, &known).phase_ms, 57 * MINUTE);
+    struct random random;
+    random_init(&random, 3, 0);
+    for (size_t i = 0; i < COUNT; i++) { /* anywhere */
+        points[i].time_ms = hour_ms + (int64_t)(((double)i + random_uniform(&random)) * HOUR);
+    }
+    known.lead_ms = HOUR / 2;
+    assert_int_equal(grid_cells(points, COUNT, HOUR, &known).lead_ms, 0);
+    regular(START, MINUTE); /* cells of another step say nothing */
+    assert_int_equal(grid_cells(points, COUNT, MINUTE, &known).phase_ms, 0);
+}
+
 static void the_open_cell_ends_where_it_does(UNUSED void **state)
 {
     struct grid_rule rule = {.step_ms = MINUTE, .lead_ms = MINUTE / 2};
@@ -156,7 +229,7 @@ static void months_have_a_cell_each_and_its_name(UNUSED void **state)
         points[month] = (struct point){first_of(month), 1.0};
     }
     assert_int_equal(grid_step(points, COUNT, 0), GRID_MONTH_MS);
-    struct grid_cells cells = grid_cells(points, COUNT, GRID_MONTH_MS);
+    struct grid_cells cells = grid_cells(points, COUNT, GRID_MONTH_MS, NULL);
     assert_int_equal(cells.lead_ms, GRID_MONTH_MS / 2);
     int64_t start_ms = fill_all(COUNT, cells);
     for (int month = 0; month < COUNT; month++) {
@@ -167,7 +240,7 @@ static void months_have_a_cell_each_and_its_name(UNUSED void **state)
         points[i].time_ms -= DAY; /* last days of months */
     }
     assert_false(grid_of_months(points, COUNT));
-    (void)fill_all(COUNT, grid_cells(points, COUNT, GRID_MONTH_MS));
+    (void)fill_all(COUNT, grid_cells(points, COUNT, GRID_MONTH_MS, NULL));
 }
 
 int main(void)
@@ -178,6 +251,10 @@ int main(void)
         cmocka_unit_test(readings_around_a_place_are_one_a_cell),
         cmocka_unit_test(readings_anywhere_have_cells_on_multiples),
         cmocka_unit_test(a_changed_clock_leaves_a_cell_a_day),
+        cmocka_unit_test(a_first_spring_leaves_a_cell_a_day),
+        cmocka_unit_test(a_little_early_is_the_same_cell),
+        cmocka_unit_test(cells_stay_where_a_place_is_doubtful),
+        cmocka_unit_test(cells_move_with_the_readings),
         cmocka_unit_test(the_open_cell_ends_where_it_does),
         cmocka_unit_test(months_have_a_cell_each_and_its_name),
     };
