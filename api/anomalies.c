@@ -116,6 +116,8 @@ static enum status choose_cells(const struct range *range, const struct series_i
     int64_t step_ms = cells.step_ms;
     int64_t last_ms = info->last_ms < range->end_ms - 1 ? info->last_ms : range->end_ms - 1;
     last_ms = grid_cell_ms(&cells, last_ms);
+    /* Readings before the end may belong to a cell behind it: that is of the next range. */
+    last_ms -= last_ms >= range->end_ms ? step_ms : 0;
     int64_t first_ms = last_ms - (CELLS_PRESET - 1) * step_ms;
     if (range->start_ms != INT64_MIN) {
         first_ms = grid_cell_ms(&cells, range->start_ms - cells.lead_ms + step_ms - 1);

@@ -348,6 +348,38 @@ static void a_changed_clock_is_seen_at_once(void **state)
     }
 }
 
+/* Of two ranges that meet in the middle of a cell each value is in one. */
+static void ranges_share_no_cell(void **state)
+{
+    (void)state;
+    struct sending sending;
+    struct random random;
+    char target[160];
+    int64_t full_ms = NOW_MS - NOW_MS % MINUTE - MINUTE, border_ms = full_ms - 30 * MINUTE;
+    random_init(&random, 3, 0);
+    begin(&sending, "borders");
+    for (int64_t i = 999; i >= 0; i--) {
+        int64_t early_ms = i == 30 ? -300 : (int64_t)(200.0 * random_normal(&random));
+        add(&sending, full_ms - i * MINUTE + early_ms, (double)(i % 7));
+    }
+    send(&sending);
+    snprintf(target, sizeof(target), "/api/v1/anomalies?series=borders&start=%lld&end=%lld",
+             (long long)(border_ms - 10 * MINUTE), (long long)border_ms);
+    json_t *before = fixture_json(&f, target);
+    const json_t *points = json_object_get(before, "points");
+    assert_int_equal(json_array_size(points), 10);
+    assert_int_equal(json_integer_value(json_array_get(json_array_get(points, 9), 0)),
+                     border_ms - MINUTE);
+    json_decref(before);
+    snprintf(target, sizeof(target), "/api/v1/anomalies?series=borders&start=%lld&end=%lld",
+             (long long)border_ms, (long long)(border_ms + 10 * MINUTE));
+    json_t *after = fixture_json(&f, target);
+    points = json_object_get(after, "points");
+    assert_int_equal(json_array_size(points), 10);
+    assert_int_equal(json_integer_value(json_array_get(json_array_get(points, 0), 0)), border_ms);
+    json_decref(after);
+}
+
 static void old_vintages_fit_where_cells_hardly_moved(void **state)
 {
     (void)state;
@@ -399,6 +431,7 @@ int main(void)
                                         close_service),
         cmocka_unit_test_setup_teardown(a_changed_clock_is_seen_at_once, open_service,
                                         close_service),
+        cmocka_unit_test_setup_teardown(ranges_share_no_cell, open_service, close_service),
         cmocka_unit_test(old_vintages_fit_where_cells_hardly_moved),
         cmocka_unit_test(vintages_on_multiples_move_forward),
     };
