@@ -39,7 +39,6 @@ static void note_skipped(struct live_answer *answer, const struct forecast_made 
         .id = made->id,
         .generation = made->info.generation,
         .cells = {.step_ms = 1},
-        .cell_ms = made->info.last_ms,
         .last_ms = made->info.last_ms,
         .skipped = true,
     };
@@ -51,7 +50,6 @@ static void note_series(struct live_answer *answer, const struct forecast_made *
         .id = made->id,
         .generation = made->info.generation,
         .cells = made->own,
-        .cell_ms = grid_cell_ms(&made->own, made->info.last_ms),
         .last_ms = made->info.last_ms,
         .age_at = age_at,
     };

@@ -266,7 +266,6 @@ static void keep_lines(struct forecast_desk *desk, const struct gauge_order *ord
         .id = made->id,
         .generation = made->info.generation,
         .cells = cells,
-        .cell_ms = grid_cell_ms(&cells, last_ms),
         .last_ms = last_ms,
         .skipped = made->skipped,
     };

@@ -76,7 +76,7 @@ static bool series_unchanged(struct storage *storage, const struct live_series *
     struct error ignored;
     return storage_series_info(storage, series->id, &info, &ignored) == STATUS_OK &&
            info.generation == series->generation &&
-           grid_cell_ms(&series->cells, info.last_ms) == series->cell_ms;
+           live_same_cell(&series->cells, series->last_ms, info.last_ms);
 }
 
 /* `all` looks at every series of the answer, otherwise at the first few. */

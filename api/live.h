@@ -34,8 +34,7 @@ struct live_series {
     uint32_t id;
     uint64_t generation;
     struct grid_cells cells;
-    int64_t cell_ms; /* of the newest point */
-    int64_t last_ms; /* its time: data_age_ms counts from here */
+    int64_t last_ms; /* of the newest point: data_age_ms counts from here */
     size_t age_at;   /* where the room for data_age_ms is in the bytes; 0: none */
     bool skipped;    /* it had too few values */
 };
@@ -106,6 +105,9 @@ struct series_facts {
 /* Where the cells of a series lie, and what the time of one is called. */
 struct grid_cells live_cells(const struct series_facts *facts);
 int64_t live_label_ms(const struct series_facts *facts, int64_t cell_ms);
+/* Whether an answer is as good for a newest reading as it was for the one then. A second reading in
+ * a cell that is called exactly as its only one comes says that cells may have moved. */
+bool live_same_cell(const struct grid_cells *cells, int64_t then_ms, int64_t now_ms);
 
 /* False where there are none, or the series has changed or grown by an eighth since. */
 bool live_facts(struct live *live, const struct series_info *info, struct series_facts *facts);

@@ -12,6 +12,13 @@ struct grid_cells live_cells(const struct series_facts *facts)
     return (struct grid_cells){facts->step_ms, facts->phase_ms, facts->lead_ms};
 }
 
+bool live_same_cell(const struct grid_cells *cells, int64_t then_ms, int64_t now_ms)
+{
+    bool single = cells->phase_ms > 0 && cells->lead_ms == 0; /* several a cell have no phase */
+    return grid_cell_ms(cells, then_ms) == grid_cell_ms(cells, now_ms) &&
+           (then_ms == now_ms || !single);
+}
+
 int64_t live_label_ms(const struct series_facts *facts, int64_t cell_ms)
 {
     return facts->months ? grid_month_ms(cell_ms) : cell_ms;

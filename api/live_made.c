@@ -85,7 +85,7 @@ static bool copy_entry(const struct made_entry *entry, const struct series_info 
     struct grid_cells cells = live_cells(&entry->made.facts);
     size_t horizon = entry->made.forecast.horizon;
     if (info->generation != then->generation || now_ms >= entry->made.good_until_ms ||
-        grid_cell_ms(&cells, info->last_ms) != grid_cell_ms(&cells, then->last_ms)) {
+        !live_same_cell(&cells, then->last_ms, info->last_ms)) {
         return false;
     }
     float *block = mem_array(horizon * FORECAST_ROWS, sizeof(float));
