@@ -18,7 +18,8 @@
 #define NEWEST_GAPS  48   /* that agree say what the step is now */
 #define NEWEST_STEPS 10   /* of the step before, which they last at least: a burst is shorter */
 #define OLDER_SHARE  20   /* one in so many older gaps may be like them */
-#define STAYS        1.6  /* times or parts of it: an irregular step stays while its gaps do */
+#define STRETCH      8 /* gaps in a row that a longer step fills are not readings that are missing */
+#define STAYS        1.6 /* times or parts of it: an irregular step stays while its gaps do */
 #define SECOND       INT64_C(1000)
 #define MINUTE       (60 * SECOND)
 #define HOUR         (60 * MINUTE)
@@ -156,8 +157,13 @@ static bool is_like(int64_t gap, int64_t step)
     return distance(gap, step) * OFF_STEP <= step;
 }
 
-/* Gaps that are like a step, in a row but for one in ten: where they begin and end, from the
- * newest. */
+/* So is a gap in which some readings are missing, but no outage. */
+static bool is_filled(int64_t gap, int64_t step)
+{
+    return is_multiple(gap, step) && gap <= 5 * step;
+}
+
+/* Gaps that a step fills, but for one in ten: where they begin and end, from the newest. */
 struct run {
     size_t newest, end;
     int64_t lasted_ms; /* without outages */
@@ -168,25 +174,27 @@ static int64_t gap_at(const struct point *points, size_t count, size_t at)
     return points[count - 1 - at].time_ms - points[count - 2 - at].time_ms;
 }
 
-/* The newest of them; not all where they last a day. Those of the morning are before a night's. */
+/* The newest of them; not all where they last a day. Those of the morning are before a night's, and
+ * a few in a row among them are readings that are missing. */
 static struct run find_run(const struct point *points, size_t count, int64_t step)
 {
     struct run run = {.newest = 0};
-    while (run.newest < GAPS_MAX && run.newest + 2 < count &&
-           !is_like(gap_at(points, count, run.newest), step)) {
-        run.newest++;
+    size_t filled = 0;
+    for (size_t at = 0; at + 1 < count && at < GAPS_MAX && filled < STRETCH; at++) {
+        filled = is_filled(gap_at(points, count, at), step) ? filled + 1 : 0;
+        run.newest = at + 1 - filled;
     }
     run.end = run.newest;
-    size_t like = 0;
+    filled = 0;
     int64_t lasted_ms = 0;
     for (size_t at = run.newest; at + 1 < count && run.lasted_ms < DAY; at++) {
         int64_t gap = gap_at(points, count, at);
-        like += is_like(gap, step) ? 1 : 0;
-        lasted_ms += is_like(gap, step) ? gap : 0;
-        if (10 * like >= 9 * (at + 1 - run.newest)) {
+        filled += is_filled(gap, step) ? 1 : 0;
+        lasted_ms += is_filled(gap, step) ? gap : 0;
+        if (10 * filled >= 9 * (at + 1 - run.newest)) {
             run.end = at + 1;
             run.lasted_ms = lasted_ms;
-        } else if (2 * like < at + 1 - run.newest) {
+        } else if (2 * filled < at + 1 - run.newest) {
             break;
         }
     }
@@ -204,12 +212,11 @@ static bool is_night(const struct point *points, size_t count, int64_t step)
         return false;
     }
     int64_t begin_ms = points[count - 1 - run.end].time_ms, older_ms = 0, nights_ms = 0;
-    bool before = false; /* alone it is a reading that is missing */
+    size_t filled = 0;
     for (size_t at = run.end; at + 1 < count && older_ms < DAY; at++) {
         int64_t gap = gap_at(points, count, at);
-        bool now = is_like(gap, step);
-        nights_ms += now && before ? gap : 0;
-        before = now;
+        filled = is_filled(gap, step) ? filled + 1 : 0;
+        nights_ms += filled >= STRETCH ? gap : 0;
         older_ms = begin_ms - points[count - 2 - at].time_ms;
     }
     return OLDER_SHARE * nights_ms > older_ms || (older_ms < DAY && count >= GRID_STEP_POINTS);

@@ -162,18 +162,38 @@ static void retries_and_jitter_are_no_change(UNUSED void **state)
 }
 
 /* Grows until a time of the series' life, looked at after each 48 readings; how often the step that
- * is known changes. */
-static int grow(int64_t until_ms, int64_t gap_ms, int64_t *known)
+ * is known changes. `missing` of the readings are. */
+static int grow(int64_t until_ms, int64_t gap_ms, double missing, int64_t *known)
 {
     int changes = 0;
     while (growing.count == 0 || growing.time_ms < growing.points[0].time_ms + until_ms) {
-        put_many(gap_ms, 48);
+        for (int i = 0; i < 48; i++) {
+            int64_t times = 1;
+            while (random_uniform(&growing.random) < missing) {
+                times++;
+            }
+            put(times * gap_ms);
+        }
         size_t count = growing.count < GRID_STEP_POINTS ? growing.count : GRID_STEP_POINTS;
         int64_t now = grid_step(growing.points + growing.count - count, count, *known);
         changes += *known != 0 && now != *known ? 1 : 0;
         *known = now;
     }
     return changes;
+}
+
+static void expect_nights(int64_t day_gap_ms, int64_t night_gap_ms, int64_t begin_h, double missing)
+{
+    int64_t known = 0;
+    begin((uint64_t)begin_h);
+    (void)grow(begin_h * HOUR, day_gap_ms, missing, &known);
+    for (int day = 0; day < (day_gap_ms < 10 * SECOND ? 3 : 6); day++) {
+        int64_t now_ms = (day * 24 + begin_h) * HOUR;
+        int changes = grow(now_ms + 8 * HOUR, night_gap_ms, missing, &known);
+        changes += grow(now_ms + 24 * HOUR, day_gap_ms, missing, &known);
+        assert_in_range(changes, 0, day == 0 ? 2 : 0);
+        assert_int_equal(known, day_gap_ms);
+    }
 }
 
 static void rarer_nights_are_no_change(UNUSED void **state)
@@ -184,17 +204,9 @@ static void rarer_nights_are_no_change(UNUSED void **state)
                                          {5 * SECOND, 10 * SECOND}};
     for (size_t i = 0; i < sizeof(gaps_ms) / sizeof(gaps_ms[0]); i++) {
         for (int64_t begin_h = 2; begin_h <= 16; begin_h += 7) { /* until the first night */
-            int64_t known = 0;
-            int days = gaps_ms[i][0] < 10 * SECOND ? 3 : 6;
-            begin(i);
-            (void)grow(begin_h * HOUR, gaps_ms[i][0], &known);
-            for (int day = 0; day < days; day++) {
-                int64_t now_ms = (day * 24 + begin_h) * HOUR;
-                int changes = grow(now_ms + 8 * HOUR, gaps_ms[i][1], &known);
-                changes += grow(now_ms + 24 * HOUR, gaps_ms[i][0], &known);
-                assert_in_range(changes, 0, day == 0 ? 2 : 0);
-                assert_int_equal(known, gaps_ms[i][0]);
-            }
+            expect_nights(gaps_ms[i][0], gaps_ms[i][1], begin_h, 0.0);
+            expect_nights(gaps_ms[i][0], gaps_ms[i][1], begin_h, 0.03);
+            expect_nights(gaps_ms[i][0], gaps_ms[i][1], begin_h, 0.2);
         }
     }
 }
