@@ -91,7 +91,7 @@ enum status http_listen(struct http *http, const struct http_options *options, s
     bool fine = http->listen_fd >= 0 &&
                 setsockopt(http->listen_fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
                 bind(http->listen_fd, found->ai_addr, found->ai_addrlen) == 0 &&
-                listen(http->listen_fd, 1024) == 0;
+                listen(http->listen_fd, SOMAXCONN) == 0;
     int code = errno; /* before anything else is called */
     freeaddrinfo(found);
     if (!fine) {
