@@ -207,9 +207,8 @@ bool trial_forecast(enum baseline first, const struct model_series *series, doub
     const enum baseline order[] = {first, PRIOR, BASELINE_SEASONAL_NAIVE, BASELINE_DRIFT,
                                    BASELINE_LAST_VALUE};
     *served = (struct trial_served){.unable = 0};
-    if (first != BASELINE_SEASONAL_NAIVE &&
-        !baseline_forecast(BASELINE_SEASONAL_NAIVE, series, scratch, out)) {
-        served->unable |= 1u << BASELINE_SEASONAL_NAIVE;
+    if (series->seasons[0] == 0 || series->seasons[0] >= series->count) {
+        served->unable |= 1u << BASELINE_SEASONAL_NAIVE; /* the shortest did not come twice */
     }
     for (size_t i = 0; i < ARRAY_COUNT(order); i++) {
         if (baseline_forecast(order[i], series, scratch, out)) {

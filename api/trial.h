@@ -42,8 +42,8 @@ enum baseline trial_baseline(struct forecast_desk *desk, uint32_t id,
  * can; false where none can. `scratch` as for baseline_forecast. */
 struct trial_served {
     enum baseline by;
-    unsigned unable; /* a bit each: those that were asked and could not; the seasonal naive is
-                      * always asked, which tells whether there is a season */
+    unsigned unable; /* a bit each: those that were asked and could not, and the seasonal naive
+                      * where there is no season */
 };
 bool trial_forecast(enum baseline first, const struct model_series *series, double *scratch,
                     struct forecast *out, struct trial_served *served) MUST_USE;

@@ -78,8 +78,7 @@ double baseline_walk_share(const double *values, size_t count)
     return fmax(1.0 / (1.0 + odds), SLOW_VALUES / seen);
 }
 
-/* Errors of "value + slope * lag" over the newest values; at least one where two are observed. */
-static size_t collect_errors(const double *y, size_t n, size_t lag, double slope, double *errors)
+size_t baseline_errors(const double *y, size_t n, size_t lag, double slope, double *errors)
 {
     size_t found = 0;
     for (size_t i = lag; i < n; i++) {
@@ -124,7 +123,7 @@ static void walk(const struct model_series *series, const struct line *line, dou
     for (size_t step = 0; step < out->horizon; step++) {
         size_t lag = step + 1 + offset;
         while ((lag >= lag_next || lag_done == 0) && lag_next < used) {
-            size_t found = collect_errors(y, used, lag_next, slope, scratch);
+            size_t found = baseline_errors(y, used, lag_next, slope, scratch);
             if (found > 0 && found < BASELINE_FEW_ERRORS) {
                 scratch[found] = slope * (double)lag_next; /* the slope itself is a guess */
                 found++;

@@ -14,6 +14,10 @@
  * rises does not make a one-sided interval; `errors` has room for twice the count and is sorted. */
 void baseline_spread(double *errors, size_t count, double spread[QUANTILE_COUNT]);
 
+/* Errors of "the value `lag` steps before, plus slope * lag" at all of y[0 .. n) that have both
+ * values; returns how many. */
+size_t baseline_errors(const double *y, size_t n, size_t lag, double slope, double *errors);
+
 /* One step: `mean` and the levels about it, the spread times `factor`. */
 void baseline_write(struct forecast *out, size_t step, double mean,
                     const double spread[QUANTILE_COUNT], double factor);

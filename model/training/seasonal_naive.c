@@ -80,18 +80,9 @@ struct season_spreads {
 static size_t season_errors(const struct model_series *series, size_t season, size_t lag,
                             double *errors)
 {
-    const double *y = series->values;
     size_t n = series->count;
     size_t from = n > SPREAD_SEASONS * season ? n - SPREAD_SEASONS * season : 0;
-    size_t found = 0;
-    for (size_t i = from + lag; i < n; i++) {
-        double difference = y[i] - y[i - lag];
-        if (!isnan(difference)) {
-            errors[found] = difference;
-            found++;
-        }
-    }
-    return found;
+    return baseline_errors(series->values + from, n - from, lag, 0.0, errors);
 }
 
 /* For what is up to `most` seasons ahead: each of the first ones, as a week is seven days, then

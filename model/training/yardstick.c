@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "model/forecast.h"
 #include "model/order.h"
+#include "model/training/baseline.h"
 
 #include <math.h>
 
@@ -30,14 +31,7 @@ static void naive_spread(const double *values, size_t count, size_t season, doub
                          double spread[QUANTILE_COUNT])
 {
     size_t from = count > SPREAD_SEASONS * season ? count - SPREAD_SEASONS * season : 0;
-    size_t found = 0;
-    for (size_t i = from + season; i < count; i++) {
-        double difference = values[i] - values[i - season];
-        if (!isnan(difference)) {
-            differences[found] = difference;
-            found++;
-        }
-    }
+    size_t found = baseline_errors(values + from, count - from, season, 0.0, differences);
     order_quantiles(differences, found, quantile_levels, QUANTILE_COUNT, spread);
 }
 
