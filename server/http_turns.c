@@ -8,18 +8,40 @@
 #include "server/threads.h"
 
 #include <microhttpd.h>
+#include <sys/ioctl.h>
 
-/* A place that is free, or that of somebody who has had it for long enough; NULL if none. */
+static bool dawdles(const struct turn *turn, int64_t now_ns)
+{
+    int unread = 0;
+    int64_t age_ns = now_ns - turn->since_ns;
+    return age_ns >= TURN_MAX_NS ||
+           (age_ns >= TURN_NS && (ioctl(turn->fd, FIONREAD, &unread) != 0 || unread == 0));
+}
+
+static size_t free_places(const struct turns *turns)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < TURNS; i++) {
+        count += turns->held[i] == NULL;
+    }
+    return count;
+}
+
+/* A place that is free, or that of who has dawdled for longest; NULL if none. */
 static struct turn **find_place(struct turns *turns, int64_t now_ns)
 {
-    struct turn **oldest = &turns->held[0];
+    struct turn **oldest = NULL;
     for (size_t i = 0; i < TURNS; i++) {
-        if (turns->held[i] == NULL) {
-            return &turns->held[i];
+        struct turn **place = &turns->held[i];
+        if (*place == NULL) {
+            return place;
         }
-        oldest = turns->held[i]->since_ns < (*oldest)->since_ns ? &turns->held[i] : oldest;
+        if ((oldest == NULL || (*place)->since_ns < (*oldest)->since_ns) &&
+            dawdles(*place, now_ns)) {
+            oldest = place;
+        }
     }
-    return now_ns - (*oldest)->since_ns >= TURN_NS ? oldest : NULL;
+    return oldest;
 }
 
 static void hold(struct turn **place, struct turn *turn, int64_t now_ns)
@@ -43,10 +65,14 @@ static struct turn *first_out(struct turns *turns)
 }
 
 /* Those that wait get what places there are. Returns them, linked: they are to be resumed, without
- * the lock. */
-static struct turn *hand_on(struct turns *turns, int64_t now_ns)
+ * the lock. To find those that were resumed the library walks the list of all that are suspended;
+ * so where that is long, nobody is resumed before `at_least` places are free. */
+static struct turn *hand_on(struct turns *turns, size_t at_least, int64_t now_ns)
 {
     struct turn *granted = NULL, **end = &granted, **place;
+    if (turns->waiting > TURNS && free_places(turns) < at_least) {
+        return NULL;
+    }
     while (turns->first != NULL && (place = find_place(turns, now_ns)) != NULL) {
         struct turn *turn = first_out(turns);
         hold(place, turn, now_ns);
@@ -67,7 +93,7 @@ static void resume_all(struct turn *granted)
     }
 }
 
-static void enqueue(struct turns *turns, struct turn *turn)
+static void enqueue(struct turns *turns, struct turn *turn, int64_t now_ns)
 {
     turn->state = TURN_WAITS;
     turn->next = NULL;
@@ -75,8 +101,15 @@ static void enqueue(struct turns *turns, struct turn *turn)
     turns->last = turn;
     turns->waiting++;
     if (turns->waiting == 1) {
+        turns->waiting_since_ns = now_ns;
         condition_signal(&turns->changed);
     }
+}
+
+static size_t may_wait(const struct turns *turns, int64_t now_ns)
+{
+    bool stands = turns->waiting > 0 && now_ns - turns->waiting_since_ns >= STANDING_NS;
+    return stands && turns->waiting_max > STANDING_MAX ? STANDING_MAX : turns->waiting_max;
 }
 
 bool turn_begin(struct turns *turns, struct turn *turn, struct MHD_Connection *connection,
@@ -85,13 +118,14 @@ bool turn_begin(struct turns *turns, struct turn *turn, struct MHD_Connection *c
     lock_acquire(&turns->lock);
     CHECK(turn->state == TURN_NONE);
     turn->connection = connection;
-    struct turn *granted = hand_on(turns, now_ns);
+    turn->fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+    struct turn *granted = hand_on(turns, TURNS / 2, now_ns);
     struct turn **place = turns->first == NULL ? find_place(turns, now_ns) : NULL;
     if (place != NULL) {
         hold(place, turn, now_ns);
     }
     bool waits = place == NULL && !turns->open;
-    bool full = waits && turns->waiting >= turns->waiting_max;
+    bool full = waits && turns->waiting >= may_wait(turns, now_ns);
     lock_release(&turns->lock);
     resume_all(granted);
     if (!waits || full) {
@@ -103,7 +137,7 @@ bool turn_begin(struct turns *turns, struct turn *turn, struct MHD_Connection *c
     lock_acquire(&turns->lock);
     bool open = turns->open;
     if (!open) {
-        enqueue(turns, turn);
+        enqueue(turns, turn, now_ns);
     }
     lock_release(&turns->lock);
     if (open) {
@@ -137,14 +171,14 @@ void turn_end(struct turns *turns, struct turn *turn, int64_t now_ns)
     }
     turn->state = TURN_NONE;
     turn->next = NULL;
-    struct turn *granted = hand_on(turns, now_ns);
+    struct turn *granted = hand_on(turns, TURNS / 2, now_ns);
     lock_release(&turns->lock);
     resume_all(granted);
 }
 
 /* ---------------------------------------------------------------- the keeper */
 
-/* Milliseconds until somebody has dawdled, rounded up. */
+/* Milliseconds until somebody may have dawdled, rounded up. */
 static int64_t until_expiry_ms(const struct turns *turns, int64_t now_ns)
 {
     int64_t oldest_ns = now_ns;
@@ -152,7 +186,8 @@ static int64_t until_expiry_ms(const struct turns *turns, int64_t now_ns)
         const struct turn *turn = turns->held[i];
         oldest_ns = turn != NULL && turn->since_ns < oldest_ns ? turn->since_ns : oldest_ns;
     }
-    return (oldest_ns + TURN_NS - now_ns) / 1000000 + 1;
+    int64_t left_ns = oldest_ns + TURN_NS - now_ns;
+    return (left_ns > 0 ? left_ns : TURN_NS) / 1000000 + 1;
 }
 
 /* Where turns end by answers alone, nothing would come to hand on those of clients that send no
@@ -167,7 +202,7 @@ static void *keep(void *context)
             continue;
         }
         int64_t now_ns = clock_monotonic_ns();
-        struct turn *granted = hand_on(turns, now_ns);
+        struct turn *granted = hand_on(turns, 0, now_ns);
         if (granted == NULL) {
             (void)condition_wait_for(&turns->changed, &turns->lock, until_expiry_ms(turns, now_ns));
             continue;

@@ -6,11 +6,18 @@
  * more, and what can be refused is refused after a third of a second. So a request with a large
  * body of a declared length has a turn, from its head to its answer; TURNS of them are enough to
  * keep the writer busy. Others wait for theirs, suspended: what their clients send stays in the
- * kernel. More than may wait are refused. What it brings: ARCHITECTURE.md.
+ * kernel. What it brings: ARCHITECTURE.md.
  *
- * Who has had a turn for TURN_NS, be it a client that sends slowly or a disk that is slow, loses it
- * to the next one and goes on without. So TURNS clients that dawdle cost those behind them TURN_NS,
- * and a thousand of them a third of a second.
+ * A burst may wait, up to waiting_max; it is over soon. A queue that has not been empty for
+ * STANDING_NS is more than can be done, and a longer one would only make everybody wait: then
+ * STANDING_MAX may. (Controlled delay: Nichols and Jacobson, "Controlling Queue Delay", ACM Queue
+ * 10/5, 2012.) Others are refused.
+ *
+ * Who has had a turn for TURN_NS and has nothing here that could be read, be it a client that sends
+ * slowly or a disk that is slow, loses it to the next one and goes on without; after TURN_MAX_NS
+ * anybody does. So TURNS clients that dawdle cost those behind them TURN_NS, and a thousand of them
+ * a third of a second. Who only waits for us to read keeps its turn: taken because we are slow,
+ * more bodies would be read at once, and we be slower.
  */
 #ifndef SERVER_HTTP_TURNS_H
 #define SERVER_HTTP_TURNS_H
@@ -22,8 +29,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define TURNS   16
-#define TURN_NS INT64_C(5000000)
+#define TURNS        16
+#define TURN_NS      INT64_C(5000000)
+#define TURN_MAX_NS  INT64_C(100000000)
+#define STANDING_NS  INT64_C(1000000000)
+#define STANDING_MAX ((size_t)64)
 
 struct MHD_Connection;
 
@@ -31,6 +41,7 @@ struct MHD_Connection;
  * turn_begin to turn_end. */
 struct turn {
     struct MHD_Connection *connection;
+    int fd;           /* its socket */
     int64_t since_ns; /* it has its turn */
     enum { TURN_NONE, TURN_WAITS, TURN_HELD } state;
     struct turn *next; /* of those that wait */
@@ -42,7 +53,8 @@ struct turns {
     struct turn *held[TURNS];
     struct turn *first, *last; /* waiting */
     size_t waiting, waiting_max;
-    bool open; /* nobody waits */
+    int64_t waiting_since_ns; /* somebody does, without a break */
+    bool open;                /* nobody waits */
     bool running;
     pthread_t keeper;
 };

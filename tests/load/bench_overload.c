@@ -6,6 +6,9 @@
  * Capacity is what a closed loop of CLOSED connections gets in the same run. Beside the overload
  * /healthz is asked PROBES times a second. A daemon begins its first training a minute after its
  * start, and may take what train.memory says for it: what the overload takes is judged until then.
+ * The client has the first processor for itself, the daemon the others: twice as many requests cost
+ * the client more too, and what it took from the daemon would count as goodput lost.
+ * OVERLOAD_SHARED in the environment lets both use all.
  */
 #include "tests/load/arrivals.h"
 #include "tests/load/judge.h"
@@ -15,6 +18,7 @@
 
 #include <math.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -210,6 +214,47 @@ static void measure(struct overload *overload, const struct bench_daemon *daemon
                   2 * calm.kinds[KIND_WORK].p99_ms + LATENESS_MS, "ms");
 }
 
+/* `chosen`: the first processor of those that this program may use, or all but that one. Children
+ * inherit it. */
+enum processors { PROCESSOR_FIRST, PROCESSORS_OTHER };
+static void use_processors(enum processors chosen, const cpu_set_t *all)
+{
+    cpu_set_t set;
+    int first = 0;
+    while (!CPU_ISSET(first, all)) {
+        first++;
+    }
+    if (chosen == PROCESSOR_FIRST) {
+        CPU_ZERO(&set);
+        CPU_SET(first, &set);
+    } else {
+        set = *all;
+        CPU_CLR(first, &set);
+    }
+    if (sched_setaffinity(0, sizeof(set), &set) != 0) {
+        fprintf(stderr, "load: no processor of its own for the client\n");
+        exit(1);
+    }
+}
+
+static struct bench_daemon start_apart(const char *program, const char *folder,
+                                       const char *const *settings)
+{
+    cpu_set_t all;
+    bool apart = getenv("OVERLOAD_SHARED") == NULL &&
+                 sched_getaffinity(0, sizeof(all), &all) == 0 && CPU_COUNT(&all) > 1;
+    if (apart) {
+        use_processors(PROCESSORS_OTHER, &all);
+    }
+    struct bench_daemon daemon = bench_daemon_start(program, folder, settings);
+    if (apart) {
+        use_processors(PROCESSOR_FIRST, &all);
+    }
+    printf("processors: the client's %s\n",
+           apart ? "own, and the others the daemon's" : "the daemon's too");
+    return daemon;
+}
+
 int main(int argc, char **argv)
 {
     double seconds = argc > 2 ? strtod(argv[2], NULL) : 60;
@@ -223,7 +268,7 @@ int main(int argc, char **argv)
     static const char *const settings[] = {"server.connections_per_address=4000", NULL};
     char folder[256];
     bench_folder(folder);
-    struct bench_daemon daemon = bench_daemon_start(argv[1], folder, settings);
+    struct bench_daemon daemon = start_apart(argv[1], folder, settings);
     overload.writes = strcmp(what, "writes") == 0;
     if (!overload.writes) {
         traffic_feed(daemon.port, SERIES, 200);

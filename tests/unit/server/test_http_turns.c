@@ -1,7 +1,8 @@
 /* Tests of turns at large bodies: order, who dawdles, how many wait, leaving, letting all go.
  * SPDX-License-Identifier: Apache-2.0
  *
- * The library's two functions are replaced by ones that note who is suspended.
+ * The library's three functions are replaced: two note who is suspended, and the socket is one end
+ * of a pipe, in which bytes wait to be read or do not.
  */
 #include "server/http_turns.h"
 
@@ -11,12 +12,13 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <unistd.h>
 
 #include <microhttpd.h>
 
 #include <cmocka.h>
 
-enum { WAITING = 40 };
+enum { WAITING = 100 };
 enum { MANY = TURNS + WAITING + 1 };
 
 static struct turns turns;
@@ -43,6 +45,18 @@ void MHD_resume_connection(struct MHD_Connection *connection)
     resumed++;
 }
 
+static int empty_pipe[2], full_pipe[2];
+static bool unread[MANY]; /* its client has sent what nobody has read yet */
+
+const union MHD_ConnectionInfo *MHD_get_connection_info(struct MHD_Connection *connection,
+                                                        enum MHD_ConnectionInfoType type, ...)
+{
+    static union MHD_ConnectionInfo info;
+    wrong += type != MHD_CONNECTION_INFO_CONNECTION_FD;
+    info.connect_fd = unread[number_of(connection)] ? full_pipe[0] : empty_pipe[0];
+    return &info;
+}
+
 static bool begin(size_t i, int64_t now_ns)
 {
     return turn_begin(&turns, &all[i], (struct MHD_Connection *)(void *)&all[i], now_ns);
@@ -53,7 +67,7 @@ static void forget(void)
     resumed = 0;
     for (size_t i = 0; i < MANY; i++) {
         all[i] = (struct turn){0};
-        suspended[i] = false;
+        suspended[i] = unread[i] = false;
     }
 }
 
@@ -119,6 +133,68 @@ static void who_dawdles_loses_its_turn(void **state)
     assert_int_equal(all[TURNS + 2].state, TURN_HELD);
 }
 
+/* It is we who are slow; and there is an end to that too. */
+static void whose_bytes_are_unread_keeps_its_turn(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < TURNS; i++) {
+        unread[i] = i != 3;
+        assert_true(begin(i, (int64_t)i));
+    }
+    assert_true(begin(TURNS, 2 * TURN_NS)); /* the only one that dawdles */
+    assert_false(suspended[TURNS]);
+    assert_int_equal(all[3].state, TURN_NONE);
+    unread[TURNS + 1] = true;
+    assert_true(begin(TURNS + 1, 2 * TURN_NS));
+    assert_true(suspended[TURNS + 1]);
+    assert_true(begin(TURNS + 2, TURN_MAX_NS));
+    assert_false(suspended[TURNS + 1]); /* in the place of the oldest, or of who dawdles now */
+    assert_int_equal(all[0].state, TURN_NONE);
+}
+
+/* Where many wait, several are resumed at once. */
+static void a_long_queue_is_resumed_in_batches(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < 3 * TURNS; i++) {
+        assert_true(begin(i, 1));
+    }
+    for (size_t i = 0; i < TURNS / 2 - 1; i++) {
+        turn_end(&turns, &all[i], 2);
+    }
+    assert_int_equal(resumed, 0);
+    turn_end(&turns, &all[TURNS / 2 - 1], 2);
+    assert_int_equal(resumed, TURNS / 2);
+    for (size_t i = 0; i < TURNS / 2; i++) {
+        assert_false(suspended[TURNS + i]);
+    }
+    assert_true(suspended[TURNS + TURNS / 2]);
+}
+
+/* A burst may wait; a queue that stands is kept short, until it has been empty once. */
+static void a_standing_queue_is_short(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < TURNS + STANDING_MAX; i++) {
+        unread[i] = true;
+        assert_true(begin(i, 1));
+    }
+    assert_true(begin(MANY - 1, STANDING_NS)); /* it has not stood for that long */
+    turn_end(&turns, &all[MANY - 1], STANDING_NS);
+    for (size_t i = 0; i < TURNS; i++) { /* nobody has had a turn for too long */
+        turns.held[i]->since_ns = STANDING_NS;
+    }
+    assert_false(begin(MANY - 1, STANDING_NS + 1));
+    for (size_t i = 0; i < TURNS + STANDING_MAX; i++) {
+        turn_end(&turns, &all[i], STANDING_NS + 1);
+    }
+    assert_int_equal(turns.waiting, 0);
+    for (size_t i = 0; i <= TURNS + STANDING_MAX; i++) {
+        assert_true(begin(i, STANDING_NS + 2));
+    }
+    assert_int_equal(turns.waiting, STANDING_MAX + 1);
+}
+
 static void too_many_are_refused(void **state)
 {
     (void)state;
@@ -129,6 +205,9 @@ static void too_many_are_refused(void **state)
     assert_false(suspended[MANY - 1]);
     assert_int_equal(all[MANY - 1].state, TURN_NONE);
     turn_end(&turns, &all[0], 1);
+    for (size_t i = 1; i < TURNS / 2; i++) {
+        turn_end(&turns, &all[i], 1);
+    }
     assert_true(begin(MANY - 1, 1));
     assert_true(suspended[MANY - 1]);
 }
@@ -198,10 +277,16 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(they_come_in_their_order, open_turns, close_turns),
         cmocka_unit_test_setup_teardown(who_dawdles_loses_its_turn, open_turns, close_turns),
+        cmocka_unit_test_setup_teardown(whose_bytes_are_unread_keeps_its_turn, open_turns,
+                                        close_turns),
+        cmocka_unit_test_setup_teardown(a_long_queue_is_resumed_in_batches, open_turns,
+                                        close_turns),
+        cmocka_unit_test_setup_teardown(a_standing_queue_is_short, open_turns, close_turns),
         cmocka_unit_test_setup_teardown(too_many_are_refused, open_turns, close_turns),
         cmocka_unit_test_setup_teardown(who_leaves_is_not_resumed, open_turns, close_turns),
         cmocka_unit_test_setup_teardown(at_the_end_everybody_goes_on, open_turns, close_turns),
         cmocka_unit_test(the_keeper_hands_turns_on),
     };
+    CHECK(pipe(empty_pipe) == 0 && pipe(full_pipe) == 0 && write(full_pipe[1], "x", 1) == 1);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
