@@ -3,6 +3,7 @@
  */
 #include "server/guard.h"
 
+#include "base/check.h"
 #include "base/clock.h"
 #include "base/memory.h"
 #include "server/quoted.h"
@@ -10,14 +11,16 @@
 #include "server/tls.h"
 #include "server/token_file.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
-#define PATHS_MAX (16 + 6 * ALERT_RULES_MAX)
+#define PATHS_MAX (24 + 6 * ALERT_RULES_MAX)
 
 struct guard {
     const struct config *config;
@@ -193,18 +196,18 @@ struct paths {
     size_t count;
 };
 
-static void add_path(struct paths *paths, const char *path, bool write)
+static void add_path(struct paths *paths, const char *path, enum sandbox_access access)
 {
     if (paths->count < PATHS_MAX) {
         char *copy = paths->folders[paths->count];
         snprintf(copy, PATH_MAX, "%s", path);
-        paths->items[paths->count++] = (struct sandbox_path){copy, write};
+        paths->items[paths->count++] = (struct sandbox_path){copy, access};
     }
 }
 
 /* The folder that a file lies in, since files are replaced by new ones of the same name; and where
  * a link leads, as in a mounted secret or with Let's Encrypt. */
-static void add_folder_of(struct paths *paths, const char *file, bool write)
+static void add_folder_of(struct paths *paths, const char *file, enum sandbox_access access)
 {
     char folder[PATH_MAX], *real = file[0] != '\0' ? realpath(file, NULL) : NULL;
     const char *names[] = {file, real};
@@ -215,9 +218,55 @@ static void add_folder_of(struct paths *paths, const char *file, bool write)
         const char *slash = strrchr(names[i], '/');
         snprintf(folder, sizeof(folder), "%.*s", slash != NULL ? (int)(slash - names[i] + 1) : 1,
                  slash != NULL ? names[i] : ".");
-        add_path(paths, folder, write);
+        add_path(paths, folder, access);
     }
     free(real);
+}
+
+/* Whether an address "scheme://host..." says a name, not digits. */
+static bool has_name(const char *address)
+{
+    char host[64];
+    struct in_addr digits;
+    const char *begin = strstr(address, "://");
+    begin = begin != NULL ? begin + 3 : address;
+    size_t length = strcspn(begin, ":/?#");
+    snprintf(host, sizeof(host), "%.*s", (int)length, begin);
+    return *begin != '[' && (length >= sizeof(host) || inet_pton(AF_INET, host, &digits) != 1);
+}
+
+static bool looks_up_names(const struct config *config)
+{
+    bool found = config->mqtt_broker[0] != '\0' && has_name(config->mqtt_broker);
+    for (size_t i = 0; i < config->alerts.count; i++) {
+        found = found || has_name(config->alerts.rules[i].url); /* empty: it is in a file */
+    }
+    return found;
+}
+
+/* Who looks up names reads /etc/hosts and /etc/resolv.conf, which tools replace by new files, as
+ * they do at the first lease of a machine: so the least that holds is every file below /etc. The
+ * second may be a link to where such a tool keeps it, and lead nowhere yet. */
+static void add_names(struct paths *paths)
+{
+    static const char resolver[] = "/etc/resolv.conf";
+    static const char *const folders[] = {"/etc", "/run/systemd/resolve", "/run/NetworkManager",
+                                          "/run/resolvconf"};
+    char leads[PATH_MAX / 2], folder[PATH_MAX];
+    for (size_t i = 0; i < ARRAY_COUNT(folders); i++) {
+        add_path(paths, folders[i], SANDBOX_FILES_ALONE);
+    }
+    char *real = realpath(resolver, NULL);
+    ssize_t length = readlink(resolver, leads, sizeof(leads) - 1);
+    leads[length > 0 ? length : 0] = '\0';
+    snprintf(folder, sizeof(folder), "%s%s", real != NULL || leads[0] == '/' ? "" : "/etc/",
+             real != NULL ? real : leads);
+    free(real);
+    char *slash = strrchr(folder, '/');
+    if (length > 0 && slash != NULL && slash != folder) {
+        *slash = '\0';
+        add_path(paths, folder, SANDBOX_FILES_ALONE);
+    }
 }
 
 /* With the folders above it, as opening the store would make them. */
@@ -249,19 +298,22 @@ bool guard_limit_files(const struct config *config, const char *config_file)
     if (paths == NULL) {
         return false;
     }
-    add_path(paths, config->path, true);
-    add_folder_of(paths, config->audit, true);
-    add_folder_of(paths, config->tokens, false);
-    add_folder_of(paths, config->tls_cert, false);
-    add_folder_of(paths, config->tls_key, false);
-    add_folder_of(paths, config->mqtt_password_file, false);
-    add_folder_of(paths, config->mqtt_ca_file, false);
+    add_path(paths, config->path, SANDBOX_CHANGE);
+    add_folder_of(paths, config->audit, SANDBOX_CHANGE);
+    add_folder_of(paths, config->tokens, SANDBOX_READ);
+    add_folder_of(paths, config->tls_cert, SANDBOX_READ);
+    add_folder_of(paths, config->tls_key, SANDBOX_READ);
+    add_folder_of(paths, config->mqtt_password_file, SANDBOX_READ);
+    add_folder_of(paths, config->mqtt_ca_file, SANDBOX_READ);
     for (size_t i = 0; i < config->alerts.count; i++) {
-        add_folder_of(paths, config->alerts.rules[i].url_file, false);
-        add_folder_of(paths, config->alerts.rules[i].header_file, false);
-        add_folder_of(paths, config->alerts.rules[i].ca_file, false);
+        add_folder_of(paths, config->alerts.rules[i].url_file, SANDBOX_READ);
+        add_folder_of(paths, config->alerts.rules[i].header_file, SANDBOX_READ);
+        add_folder_of(paths, config->alerts.rules[i].ca_file, SANDBOX_READ);
     }
-    add_folder_of(paths, config_file != NULL ? config_file : "", false);
+    add_folder_of(paths, config_file != NULL ? config_file : "", SANDBOX_READ);
+    if (looks_up_names(config)) {
+        add_names(paths);
+    }
     bool fine = sandbox_limit_files(paths->items, paths->count);
     if (!fine) {
         log_warning("guard", "files stay open to the process", "reason=%s",

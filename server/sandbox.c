@@ -47,23 +47,23 @@ struct ruleset {
      LANDLOCK_ACCESS_FS_MAKE_SYM | LANDLOCK_ACCESS_FS_REFER | FS_IOCTL_DEV)
 
 static const struct sandbox_path system_paths[] = {
-    {"/proc/self", true}, /* names of threads are written there */
-    {"/proc/stat", false},
-    {"/proc/meminfo", false},
-    {"/sys/devices/system/cpu", false},
-    {"/dev/null", true},
-    {"/dev/urandom", false},
-    {"/usr/share/zoneinfo", false},
-    {"/etc/localtime", false},
-    {"/etc/hosts", false},
-    {"/etc/host.conf", false},
-    {"/etc/resolv.conf", false},
-    {"/etc/nsswitch.conf", false},
-    {"/etc/gai.conf", false},
-    {"/etc/services", false},
-    {"/etc/gnutls", false},
-    {"/etc/ssl/certs", false},
-    {"/usr/share/ca-certificates", false},
+    {"/proc/self", SANDBOX_CHANGE}, /* names of threads are written there */
+    {"/proc/stat", SANDBOX_READ},
+    {"/proc/meminfo", SANDBOX_READ},
+    {"/sys/devices/system/cpu", SANDBOX_READ},
+    {"/dev/null", SANDBOX_CHANGE},
+    {"/dev/urandom", SANDBOX_READ},
+    {"/usr/share/zoneinfo", SANDBOX_READ},
+    {"/etc/localtime", SANDBOX_READ},
+    {"/etc/hosts", SANDBOX_READ},
+    {"/etc/host.conf", SANDBOX_READ},
+    {"/etc/resolv.conf", SANDBOX_READ},
+    {"/etc/nsswitch.conf", SANDBOX_READ},
+    {"/etc/gai.conf", SANDBOX_READ},
+    {"/etc/services", SANDBOX_READ},
+    {"/etc/gnutls", SANDBOX_READ},
+    {"/etc/ssl/certs", SANDBOX_READ},
+    {"/usr/share/ca-certificates", SANDBOX_READ},
 };
 
 bool sandbox_is_possible(void)
@@ -84,7 +84,12 @@ static void add_path(int ruleset, const struct sandbox_path *path, uint64_t hand
     if (fd < 0) {
         return;
     }
-    uint64_t access = FILES_READ | (path->write ? FILES_CHANGE : 0);
+    uint64_t access = FILES_READ;
+    if (path->access == SANDBOX_CHANGE) {
+        access |= FILES_CHANGE;
+    } else if (path->access == SANDBOX_FILES_ALONE) {
+        access = LANDLOCK_ACCESS_FS_READ_FILE;
+    }
     if (fstat(fd, &about) == 0 && !S_ISDIR(about.st_mode)) {
         access &= LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE | FS_TRUNCATE;
     }

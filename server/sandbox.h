@@ -17,15 +17,22 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+enum sandbox_access {
+    SANDBOX_READ,
+    SANDBOX_CHANGE,      /* and read */
+    SANDBOX_FILES_ALONE, /* reads what is in the files of a folder, not which there are */
+};
+
 struct sandbox_path {
     const char
-        *path;  /* a file, or a folder with all that is in it; what is not there is left out */
-    bool write; /* read is always allowed */
+        *path; /* a file, or a folder with all that is in it; left out where it is not there */
+    enum sandbox_access access;
 };
 
 /* From now on only these paths, and a few of the system's that its library reads: time zones, names
- * of hosts, our own entries in /proc. No core is dumped any more. False where the kernel does not
- * do it: errno says why. */
+ * of hosts, our own entries in /proc. A rule means the file that is there now; one that takes its
+ * place later needs a rule for its folder. No core is dumped any more. False where the kernel does
+ * not do it: errno says why. */
 bool sandbox_limit_files(const struct sandbox_path *paths, size_t count);
 
 /* From now on only system calls that a running daemon needs; others fail with EPERM. */

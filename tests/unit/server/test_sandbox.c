@@ -70,8 +70,9 @@ static const char *inside(const char *name)
 
 static void check_files(void)
 {
-    const struct sandbox_path paths[] = {
-        {folder, true}, {"/nowhere/at/all", true}, {WATCHED_COUNTS, true}};
+    const struct sandbox_path paths[] = {{folder, SANDBOX_CHANGE},
+                                         {"/nowhere/at/all", SANDBOX_CHANGE},
+                                         {WATCHED_COUNTS, SANDBOX_CHANGE}};
     struct rlimit core;
     char moved[160];
     TRY(sandbox_limit_files(paths, 3));
