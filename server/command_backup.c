@@ -3,7 +3,8 @@
  *
  * A restore builds everything in DIR/restore.partial, checks it there, and then renames: the models
  * first, the database last. So whenever it is interrupted there is either no store in DIR or the
- * whole one, and the next restore clears what was left behind.
+ * whole one, and the next restore clears what was left behind. DIR/models was left behind only
+ * where restore.partial has a database and no models: any other one belongs to somebody, and stays.
  */
 #include "server/command.h"
 
@@ -24,6 +25,7 @@
 
 extern char **environ;
 
+#define DATABASE "forecastd.db"
 enum { PATH_BYTES = 1200, MODELS_MAX = 4096, RATE_DEFAULT_MIB = 100 };
 
 static void print_finding(void *context, const char *line)
@@ -253,6 +255,7 @@ struct restore {
     char directory[PATH_BYTES - 200]; /* the store's */
     char partial[PATH_BYTES - 150];   /* where everything is built */
     char models[PATH_BYTES - 100];    /* in there */
+    char placed[PATH_BYTES - 100];    /* where the models go in the end */
     char name[64];                    /* of the model file that is being written */
     int file;                         /* -1: none */
     size_t count;
@@ -328,7 +331,8 @@ static enum status build(struct restore *restore, struct backup *backup, struct 
         return error->status;
     }
     if (file_system()->sync_folder(restore->models) != 0 ||
-        file_system()->sync_folder(restore->partial) != 0) {
+        file_system()->sync_folder(restore->partial) != 0 ||
+        file_system()->sync_folder(restore->directory) != 0) {
         return failed("sync", restore->partial, error);
     }
     char url[PATH_BYTES + 16];
@@ -344,36 +348,87 @@ static enum status build(struct restore *restore, struct backup *backup, struct 
     return status;
 }
 
+static bool is_there(const char *path)
+{
+    return file_system()->size(path) >= 0 || errno != ENOENT;
+}
+
+static void path_of(char path[PATH_BYTES], const char *folder, const char *name)
+{
+    snprintf(path, PATH_BYTES, "%s/%s", folder, name);
+}
+
+/* What was built and is not in place. The database goes first: without models beside it, it says
+ * that they are in place. */
+static void clear_partial(const struct restore *restore)
+{
+    char database[PATH_BYTES];
+    path_of(database, restore->partial, DATABASE);
+    (void)file_system()->remove(database);
+    folder_remove(restore->models);
+    folder_remove(restore->partial);
+}
+
+/* While the database of restore.partial still says whose they are. */
+static void remove_placed(const struct restore *restore)
+{
+    folder_remove(restore->placed);
+    (void)file_system()->sync_folder(restore->directory);
+}
+
+/* Models without a database are removed where they are of a restore that was interrupted before its
+ * last step. STATUS_CONFLICT where they are not; an empty folder is what a daemon makes at its
+ * start. */
+static enum status clear_placed(const struct restore *restore, struct error *error)
+{
+    char database[PATH_BYTES];
+    path_of(database, restore->partial, DATABASE);
+    if (is_there(database) && !is_there(restore->models)) {
+        remove_placed(restore);
+    }
+    if (rmdir(restore->placed) == 0 || !is_there(restore->placed)) {
+        return STATUS_OK;
+    }
+    error_set(error, STATUS_CONFLICT, "cannot restore into '%.200s': there are models already",
+              restore->directory);
+    return error_hint(error, "Name an empty directory with --data DIR, or move the folder 'models' "
+                             "out of the way, too; nothing is overwritten.");
+}
+
 /* The database comes last: with it the store is there. */
 static enum status put_in_place(const struct restore *restore, struct error *error)
 {
-    static const char *const names[] = {"models", "forecastd.db"};
-    char from[PATH_BYTES + 16], to[PATH_BYTES + 16];
-    for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
-        snprintf(from, sizeof(from), "%s/%s", restore->partial, names[i]);
-        snprintf(to, sizeof(to), "%s/%s", restore->directory, names[i]);
-        if (file_system()->rename(from, to) != 0) {
-            return failed("rename to", to, error);
-        }
-        if (file_system()->sync_folder(restore->directory) != 0) {
-            return failed("sync", restore->directory, error);
-        }
+    char from[PATH_BYTES], to[PATH_BYTES];
+    path_of(from, restore->partial, DATABASE);
+    path_of(to, restore->directory, DATABASE);
+    enum status status = STATUS_OK;
+    if (file_system()->rename(restore->models, restore->placed) != 0) {
+        return failed("rename to", restore->placed, error);
     }
-    return STATUS_OK;
+    if (file_system()->sync_folder(restore->directory) != 0) {
+        status = failed("sync", restore->directory, error);
+    } else if (file_system()->rename(from, to) != 0) {
+        status = failed("rename to", to, error);
+    }
+    if (status != STATUS_OK && !is_there(to)) {
+        remove_placed(restore);
+    } else if (status == STATUS_OK && file_system()->sync_folder(restore->directory) != 0) {
+        status = failed("sync", restore->directory, error);
+    }
+    return status;
 }
 
 static enum status restore_into(struct restore *restore, struct backup *backup, struct error *error)
 {
-    char models[PATH_BYTES];
     struct backup_target *target = NULL;
     if (backup_target_open(restore->directory, &target, error) != STATUS_OK) {
         return error->status;
     }
-    /* Models without a database: of a restore that was interrupted before its last step. */
-    snprintf(models, sizeof(models), "%s/models", restore->directory);
-    folder_remove(models);
-    folder_remove(restore->models);
-    folder_remove(restore->partial);
+    if (clear_placed(restore, error) != STATUS_OK) {
+        backup_target_close(target);
+        return error->status;
+    }
+    clear_partial(restore);
     enum status status = build(restore, backup, error);
     if (status == STATUS_OK) {
         status = put_in_place(restore, error);
@@ -381,8 +436,7 @@ static enum status restore_into(struct restore *restore, struct backup *backup, 
     if (restore->file >= 0) {
         (void)file_system()->close(restore->file);
     }
-    folder_remove(restore->models);
-    folder_remove(restore->partial);
+    clear_partial(restore);
     backup_target_close(target);
     return status;
 }
@@ -395,6 +449,7 @@ static enum status restore_run(const struct request *request, struct error *erro
     snprintf(restore.directory, sizeof(restore.directory), "%s", request->config.path);
     snprintf(restore.partial, sizeof(restore.partial), "%s/restore.partial", restore.directory);
     snprintf(restore.models, sizeof(restore.models), "%s/models", restore.partial);
+    snprintf(restore.placed, sizeof(restore.placed), "%s/models", restore.directory);
     enum status status = backup_open(file, print_finding, NULL, &backup, error);
     if (status == STATUS_OK) {
         status = restore_into(&restore, backup, error);

@@ -601,7 +601,8 @@ enum status backup_target_open(const char *directory, struct backup_target **out
             error_set(error, STATUS_CONFLICT,
                       "cannot restore into '%.200s': there is a store already", directory);
             return error_hint(error, "Name an empty directory with --data DIR, or move the store "
-                                     "out of the way first; nothing is overwritten.");
+                                     "('forecastd.db*' and 'models') out of the way first; "
+                                     "nothing is overwritten.");
         }
     }
     *out = target;

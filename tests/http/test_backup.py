@@ -172,6 +172,56 @@ def test_restore_never_overwrites():
     assert code == 1 and "there already" in said, said
 
 
+def test_restore_keeps_models_that_are_not_its_own():
+    """Of an old store whose database was moved away, or of anybody: refused, and still there afterwards."""
+    store = sound_store()
+    with folder() as where:
+        data = os.path.join(where, "data")
+        shutil.copytree(store["data"], data)
+        for name in os.listdir(data):
+            if name.startswith("forecastd.db"):
+                os.rename(os.path.join(data, name), os.path.join(where, name))
+        models = os.path.join(data, "models")
+        before = sorted(os.listdir(models))
+        assert before, "there are no models: this shows nothing"
+        refused_twice = [run("restore", store["backup"], "--data", data) for _ in range(2)]
+        for code, _, said in refused_twice:
+            assert code == 1 and "there are models already" in said and "'models'" in said, said
+            assert sorted(os.listdir(models)) == before, os.listdir(models)
+        # What was left of a restore that ended before its renames says nothing of models beside it.
+        partial = os.path.join(data, "restore.partial")
+        os.makedirs(os.path.join(partial, "models"))
+        for name in ("forecastd.db", os.path.join("models", "a.safetensors")):
+            with open(os.path.join(partial, name), "w", encoding="ascii"):
+                pass
+        code, _, said = run("restore", store["backup"], "--data", data)
+        assert code == 1 and sorted(os.listdir(models)) == before, said
+        shutil.rmtree(models)
+        os.mkdir(models)  # a daemon that was started has made it
+        code, _, said = run("restore", store["backup"], "--data", data)
+        assert code == 0 and run("check", "--data", data)[0] == 0, said
+
+
+def test_restore_goes_on_where_one_was_interrupted():
+    """Killed between its renames: the models are in place, the database is not."""
+    store = sound_store()
+    with folder() as where:
+        data = os.path.join(where, "data")
+        partial, models = os.path.join(data, "restore.partial"), os.path.join(data, "models")
+        assert run("restore", store["backup"], "--data", data)[0] == 0
+        whole = sorted(os.listdir(models))
+        os.mkdir(partial)
+        os.rename(os.path.join(data, "forecastd.db"), os.path.join(partial, "forecastd.db"))
+        for name in os.listdir(data):
+            if name.startswith("forecastd.db"):
+                os.remove(os.path.join(data, name))
+        with open(os.path.join(models, "left.safetensors"), "w", encoding="ascii"):
+            pass
+        code, _, said = run("restore", store["backup"], "--data", data)
+        assert code == 0 and sorted(os.listdir(models)) == whole, (said, os.listdir(models))
+        assert points_of(data, "s1") == points_of(store["data"], "s1") and not os.path.exists(partial)
+
+
 def refused(file, *words):
     with folder() as where:
         data = os.path.join(where, "data")
