@@ -17,6 +17,7 @@
 #define LIST_MAX      1000
 #define POINTS_PRESET 1000
 #define POINTS_MAX    100000
+#define PATCH_TRIES   100 /* each but the last is one that somebody else won */
 
 static void add_time(struct text *json, const char *name, bool has, int64_t time_ms)
 {
@@ -257,7 +258,7 @@ enum status series_points(struct call *call, struct error *error)
 /* One change of one series; without settings it is deleted. */
 struct series_change {
     uint32_t id;
-    const struct series_settings *settings;
+    const struct series_settings *before, *settings;
     const struct time_spans *excluded; /* NULL: as they are */
 };
 
@@ -267,7 +268,8 @@ static enum status add_change(struct write_batch *batch, const struct series_cha
     if (!change->settings) {
         return write_batch_delete(batch, change->id, error);
     }
-    enum status status = write_batch_settings(batch, change->id, change->settings, error);
+    enum status status =
+        write_batch_settings_again(batch, change->id, change->before, change->settings, error);
     return status == STATUS_OK && change->excluded
                ? write_batch_excluded(batch, change->id, change->excluded, error)
                : status;
@@ -291,28 +293,52 @@ static enum status commit_change(struct call *call, const struct series_change *
     return status == STATUS_NOT_FOUND ? error_code(error, "unknown_series", NULL) : status;
 }
 
+/* Settings are read, checked together and written as a whole: STATUS_CONFLICT where somebody else
+ * has changed them in between. */
+static enum status try_patch(struct call *call, uint32_t id, const struct json_t *body,
+                             const struct time_spans *excluded, struct error *error)
+{
+    struct series_info info;
+    if (storage_series_info(call->services->storage, id, &info, error) != STATUS_OK) {
+        return error_code(error, "unknown_series", NULL);
+    }
+    struct series_settings settings = info.settings;
+    if (settings_read(body, &settings, error) != STATUS_OK) {
+        return error->status;
+    }
+    struct series_change change = {id, &info.settings, &settings, excluded};
+    return commit_change(call, &change, error);
+}
+
+static enum status patch(struct call *call, uint32_t id, const struct json_t *body,
+                         struct error *error)
+{
+    struct time_spans excluded;
+    bool excludes = false;
+    if (settings_read_excluded(body, &excludes, &excluded, error) != STATUS_OK) {
+        return error->status;
+    }
+    enum status status = STATUS_CONFLICT;
+    for (int i = 0; i < PATCH_TRIES && status == STATUS_CONFLICT; i++) {
+        *error = (struct error){0};
+        status = try_patch(call, id, body, excludes ? &excluded : NULL, error);
+    }
+    return status == STATUS_CONFLICT
+               ? error_set(error, STATUS_BUSY, "could not set it: others change the series, too")
+               : status;
+}
+
 enum status series_patch(struct call *call, struct error *error)
 {
     uint32_t id = 0;
-    struct series_info info;
-    struct time_spans excluded;
-    bool excludes = false;
     struct json_t *body = NULL;
     if (call_series(call, &id, error) != STATUS_OK ||
-        storage_series_info(call->services->storage, id, &info, error) != STATUS_OK ||
         json_read_object(call->request->body, call->request->body_length, &body, error) !=
             STATUS_OK) {
         return error->status;
     }
-    enum status status = settings_read(body, &info.settings, error);
-    if (status == STATUS_OK) {
-        status = settings_read_excluded(body, &excludes, &excluded, error);
-    }
+    enum status status = patch(call, id, body, error);
     json_free(body);
-    if (status == STATUS_OK) {
-        struct series_change change = {id, &info.settings, excludes ? &excluded : NULL};
-        status = commit_change(call, &change, error);
-    }
     return status == STATUS_OK ? answer_one(call, id, error) : status;
 }
 

@@ -459,6 +459,19 @@ enum status write_batch_settings(struct write_batch *batch, uint32_t id,
     return STATUS_OK;
 }
 
+enum status write_batch_settings_again(struct write_batch *batch, uint32_t id,
+                                       const struct series_settings *before,
+                                       const struct series_settings *settings, struct error *error)
+{
+    if (write_batch_settings(batch, id, settings, error) != STATUS_OK) {
+        return error->status;
+    }
+    struct batch_change *change = &batch->changes[batch->change_count - 1];
+    change->before = *before;
+    change->expects_before = true;
+    return STATUS_OK;
+}
+
 enum status write_batch_excluded(struct write_batch *batch, uint32_t id,
                                  const struct time_spans *spans, struct error *error)
 {

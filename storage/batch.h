@@ -45,7 +45,8 @@ struct batch_change {
     size_t at; /* takes effect before ops[at] */
     uint32_t id;
     struct series_entry *entry; /* at commit; of a vintage NULL where the series is gone */
-    struct series_settings settings;
+    struct series_settings settings, before;
+    bool expects_before;        /* settings: refused where they are not `before` */
     struct time_span *excluded; /* owned; the series takes it when the commit is through */
     uint8_t excluded_count;
     int64_t issued_ms, expires_ms; /* of a vintage */
@@ -112,8 +113,9 @@ struct write_group {
 void write_group_release(struct write_group *group);
 
 /* Resolves what every op and change means; creates entries for new series (invisible until
- * group_publish). A batch whose change names an unknown series is refused, the others go on. Makes
- * room in all lists, so that nothing after the commit can fail. */
+ * group_publish). A batch whose change names an unknown series, or expects other settings than
+ * there are behind the batches before it, is refused; the others go on. Makes room in all lists, so
+ * that nothing after the commit can fail. */
 enum status group_prepare(struct storage *storage, struct write_group *group,
                           struct error *error) MUST_USE;
 

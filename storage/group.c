@@ -11,6 +11,8 @@
 #include "base/memory.h"
 #include "storage/store.h"
 
+#include <string.h>
+
 void write_group_release(struct write_group *group)
 {
     mem_free(group->batches);
@@ -100,8 +102,41 @@ static enum status series_resolve(struct storage *storage, struct write_group *g
     return STATUS_OK;
 }
 
-static void changes_resolve(struct storage *storage, struct write_batch *batch)
+static bool same_settings(const struct series_settings *a, const struct series_settings *b)
 {
+    return a->has_step == b->has_step && (!a->has_step || a->step_ms == b->step_ms) &&
+           a->has_season == b->has_season &&
+           (!a->has_season || a->season_steps == b->season_steps) &&
+           a->has_minimum == b->has_minimum && (!a->has_minimum || a->minimum == b->minimum) &&
+           a->has_maximum == b->has_maximum && (!a->has_maximum || a->maximum == b->maximum) &&
+           a->has_integer == b->has_integer && (!a->has_integer || a->integer == b->integer) &&
+           a->has_kind == b->has_kind && (!a->has_kind || a->kind == b->kind) &&
+           a->has_retention == b->has_retention &&
+           (!a->has_retention || a->retention_ms == b->retention_ms) &&
+           strcmp(a->time_zone, b->time_zone) == 0;
+}
+
+/* Whether the settings are what a change of batch `index` expects. Those that a batch before it in
+ * the group sets are not there yet, and count as others. */
+static bool as_expected(const struct write_group *group, size_t index,
+                        const struct batch_change *change)
+{
+    static const struct series_settings none;
+    const struct series_settings *now = change->entry->settings;
+    for (size_t b = 0; b < index; b++) {
+        const struct write_batch *batch = group->batches[b];
+        for (size_t i = 0; !batch->refused && i < batch->change_count; i++) {
+            if (batch->changes[i].kind == CHANGE_SETTINGS && batch->changes[i].id == change->id) {
+                return false;
+            }
+        }
+    }
+    return same_settings(now != NULL ? now : &none, &change->before);
+}
+
+static void changes_resolve(struct storage *storage, const struct write_group *group, size_t index)
+{
+    struct write_batch *batch = group->batches[index];
     for (size_t i = 0; i < batch->change_count; i++) {
         struct batch_change *change = &batch->changes[i];
         if (change->kind == CHANGE_RECORD) {
@@ -110,6 +145,12 @@ static void changes_resolve(struct storage *storage, struct write_batch *batch)
         change->entry = series_directory_at(&storage->directory, change->id);
         if (change->entry == NULL && change->kind != CHANGE_VINTAGE) {
             error_set(&batch->result.error, STATUS_NOT_FOUND, "there is no series %u", change->id);
+            batch->refused = true;
+            return;
+        }
+        if (change->expects_before && !as_expected(group, index, change)) {
+            error_set(&batch->result.error, STATUS_CONFLICT,
+                      "the settings of series %u have changed meanwhile", change->id);
             batch->refused = true;
             return;
         }
@@ -124,7 +165,7 @@ enum status group_prepare(struct storage *storage, struct write_group *group, st
     text_table_clear(&group->created_names);
     for (size_t b = 0; b < group->count; b++) {
         struct write_batch *batch = group->batches[b];
-        changes_resolve(storage, batch);
+        changes_resolve(storage, group, b);
         if (batch->refused) {
             continue;
         }

@@ -58,6 +58,13 @@ void write_batch_truncate(struct write_batch *batch, size_t points);
 enum status write_batch_settings(struct write_batch *batch, uint32_t id,
                                  const struct series_settings *settings,
                                  struct error *error) MUST_USE;
+/* The same for whoever changes a part of them: where they are not `before` any more when the batch
+ * is committed, it is refused as a whole with STATUS_CONFLICT, so that nobody undoes what another
+ * has set meanwhile. Read them again then. */
+enum status write_batch_settings_again(struct write_batch *batch, uint32_t id,
+                                       const struct series_settings *before,
+                                       const struct series_settings *settings,
+                                       struct error *error) MUST_USE;
 /* Replaces the spans of a series that are not to be learned from. */
 enum status write_batch_excluded(struct write_batch *batch, uint32_t id,
                                  const struct time_spans *spans, struct error *error) MUST_USE;

@@ -88,6 +88,44 @@ static void settings(void **state)
     write_batch_free(batch);
 }
 
+/* The second of two who change what they have read does not undo the first, in one commit or two.
+ */
+static void settings_that_have_changed_meanwhile(void **state)
+{
+    struct fixture *f = *state;
+    struct error error = {0};
+    put(f, "a", 1, 1);
+    uint32_t id = find(f, "a");
+    for (int64_t round = 1; round <= 50; round++) {
+        const struct series_settings before = info(f, "a").settings;
+        struct series_settings season = before, retention = before;
+        season.has_season = retention.has_retention = true;
+        season.season_steps = retention.retention_ms = round * 60000;
+        struct write_batch *first = batch_begin(f), *second = batch_begin(f);
+        struct write_result result;
+        assert_int_equal(write_batch_settings_again(first, id, &before, &season, &error),
+                         STATUS_OK);
+        assert_int_equal(write_batch_settings_again(second, id, &before, &retention, &error),
+                         STATUS_OK);
+        batch_point(second, "new", 1, 1);
+        if (round % 2 == 0) {
+            batch_commit(f, first);
+        } else {
+            assert_int_equal(writer_submit_take(f->writer, first, NULL, NULL, &error), STATUS_OK);
+        }
+        assert_int_equal(writer_write_take(f->writer, second, &result, &error), STATUS_CONFLICT);
+        assert_int_equal(info(f, "a").settings.season_steps, round * 60000);
+        assert_false(info(f, "a").settings.has_retention);
+        assert_int_equal(find(f, "new"), 0); /* all or nothing */
+    }
+    const struct series_settings before = info(f, "a").settings;
+    struct series_settings none = {0};
+    struct write_batch *batch = batch_begin(f);
+    assert_int_equal(write_batch_settings_again(batch, id, &before, &none, &error), STATUS_OK);
+    batch_commit(f, batch);
+    assert_false(info(f, "a").settings.has_season);
+}
+
 static void exclude(struct fixture *f, const char *series, const struct time_spans *spans)
 {
     struct error error = {0};
@@ -376,6 +414,7 @@ int main(void)
         {"ids_and_texts", ids_and_texts},
         {"listing", listing},
         {"settings", settings},
+        {"settings_that_have_changed_meanwhile", settings_that_have_changed_meanwhile},
         {"excluded_spans", excluded_spans},
         {"excluded_spans_go_with_their_series", excluded_spans_go_with_their_series},
         {"delete_and_create_again", delete_and_create_again},

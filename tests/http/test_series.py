@@ -2,6 +2,8 @@
 
 SPDX-License-Identifier: Apache-2.0
 """
+import threading
+
 from daemon import JSON, now_ms, quote
 
 STEP = 60000
@@ -95,6 +97,32 @@ def test_settings(daemon):
     assert patch(daemon, "nobody", '{"min":0}').status == 404
     body = daemon.get("/api/v1/series/settings").json["settings"]
     assert body["min"] == 0 and body["max"] == 100, "a refused change changes nothing"
+
+
+def test_settings_of_several_at_once(daemon):
+    """Each sets one thing, over and over: what was answered with 200 holds, whoever else was at it."""
+    feed(daemon, "shared", 30)
+    names = ("retention", "season", "min", "max")
+    rounds = 25
+    meet = threading.Barrier(len(names))
+    wrong = []
+
+    def change(name):
+        for number in range(1, rounds + 1):
+            value = {"min": -number, "retention": 60000 + number}.get(name, number)
+            meet.wait(60)
+            answer = patch(daemon, "shared", f'{{"{name}":{value}}}')
+            meet.wait(60)
+            now = daemon.get("/api/v1/series/shared").json["settings"][name]
+            if answer.status != 200 or answer.json["settings"][name] != value or now != value:
+                wrong.append((number, name, now, answer))
+
+    threads = [threading.Thread(target=change, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong, (len(wrong), wrong[:3])
 
 
 def test_a_whole_number_series_gets_whole_numbers(daemon):
