@@ -7,8 +7,9 @@
  *   ,result,table,_start,_stop,_time,_value,_field,_measurement,host
  *   ,,0,2026-11-22T12:00:00Z,2026-11-22T13:00:00Z,2026-11-22T12:01:00Z,98.2,idle,cpu,a
  *
- * Annotations begin a new table schema; a header follows, then rows. A table "error,reference" is
- * how a query that fails while its answer is under way says so.
+ * Annotations begin a new table schema; a header follows, then rows. The first two columns are the
+ * answer's own; a tag may be called like one of them and stands further behind. A table
+ * "error,reference" without points is how a query that fails while its answer is under way says so.
  */
 #include "api/neighbour.h"
 
@@ -85,6 +86,12 @@ static enum status read_annotation(struct flux_table *table, const struct csv_re
     return STATUS_OK;
 }
 
+/* Of the answer, not of the data. The place counts, too: Telegraf has a tag "result". */
+static bool is_frame(size_t column, struct slice name)
+{
+    return (column == 1 && slice_is(name, "result")) || (column == 2 && slice_is(name, "table"));
+}
+
 static enum status read_header(struct flux_table *table, const struct csv_reader *reader,
                                const struct slice *fields, size_t count, struct error *error)
 {
@@ -104,15 +111,15 @@ static enum status read_header(struct flux_table *table, const struct csv_reader
             table->field = i;
         } else if (slice_is(column->name, "_measurement")) {
             table->measurement = i;
-        } else if (slice_is(column->name, "error")) {
-            table->error = i;
         } else {
-            column->label = column->grouped && column->kind == VALUE_TEXT &&
-                            !slice_is(column->name, "result") && !slice_is(column->name, "table");
+            table->error = slice_is(column->name, "error") ? i : table->error;
+            column->label =
+                column->grouped && column->kind == VALUE_TEXT && !is_frame(i, column->name);
         }
     }
     bool points = table->time != SIZE_MAX && table->value != SIZE_MAX &&
                   table->columns[table->time].kind == VALUE_TIME;
+    table->error = points ? SIZE_MAX : table->error; /* a tag */
     return points || table->error != SIZE_MAX
                ? STATUS_OK
                : bad_form(reader, "a table has no columns _time and _value", error);

@@ -245,6 +245,42 @@ static void test_flux_errors(void **state)
     assert_int_equal(read_as(FLUX, "\r\n", &answer, &taken, &error), STATUS_OK);
 }
 
+/* Telegraf's http_response, net_response and dns_query have a tag "result"; others have "error" and
+ * "table". They stand behind the two columns of the answer, and are labels like any other. */
+static void test_flux_tags_called_like_columns(void **state)
+{
+    (void)state;
+    static const char span[] = "2026-11-22T12:00:00Z,2026-11-22T13:00:00Z,2026-11-22T12:01:00Z";
+    char text[4096];
+    struct neighbour_answer answer = {0};
+    struct taken taken;
+    struct error error = {0};
+    snprintf(text, sizeof(text),
+             "#datatype,string,long,dateTime:RFC3339,dateTime:RFC3339,dateTime:RFC3339,double,"
+             "string,string,string,string,string\r\n"
+             "#group,false,false,true,true,false,false,true,true,true,true,true\r\n"
+             "#default,_result,,,,,,,,,,\r\n"
+             ",result,table,_start,_stop,_time,_value,_field,_measurement,result,server,table\r\n"
+             ",,0,%s,0.25,response_time,http_response,success,http://a,x\r\n"
+             ",,1,%s,5,response_time,http_response,timeout,http://a,y\r\n"
+             "\r\n"
+             "#datatype,string,long,dateTime:RFC3339,dateTime:RFC3339,dateTime:RFC3339,long,"
+             "string,string,string,string\r\n"
+             "#group,false,false,true,true,false,false,true,true,true,true\r\n"
+             "#default,_result,,,,,,,,,\r\n"
+             ",result,table,_start,_stop,_time,_value,_field,_measurement,error,host\r\n"
+             ",,2,%s,3,count,faults,no route,a\r\n",
+             span, span, span);
+    assert_int_equal(read_as(FLUX, text, &answer, &taken, &error), STATUS_OK);
+    assert_string_equal(taken.text,
+                        "http_response_response_time{result=\"success\",server=\"http://a\","
+                        "table=\"x\"} 1795348860000 0.25\n"
+                        "http_response_response_time{result=\"timeout\",server=\"http://a\","
+                        "table=\"y\"} 1795348860000 5\n"
+                        "faults_count{error=\"no route\",host=\"a\"} 1795348860000 3\n");
+    assert_int_equal(answer.skipped, 0);
+}
+
 /* Whoever takes the points can end the reading, and pieces are handed on long before the end. */
 static void test_pieces(void **state)
 {
@@ -294,10 +330,15 @@ static void test_refused_series(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_prometheus),        cmocka_unit_test(test_prometheus_names),
-        cmocka_unit_test(test_prometheus_errors), cmocka_unit_test(test_influxql),
-        cmocka_unit_test(test_influxql_errors),   cmocka_unit_test(test_flux),
-        cmocka_unit_test(test_flux_errors),       cmocka_unit_test(test_pieces),
+        cmocka_unit_test(test_prometheus),
+        cmocka_unit_test(test_prometheus_names),
+        cmocka_unit_test(test_prometheus_errors),
+        cmocka_unit_test(test_influxql),
+        cmocka_unit_test(test_influxql_errors),
+        cmocka_unit_test(test_flux),
+        cmocka_unit_test(test_flux_errors),
+        cmocka_unit_test(test_flux_tags_called_like_columns),
+        cmocka_unit_test(test_pieces),
         cmocka_unit_test(test_refused_series),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
