@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/random.h"
+#include "server/mqtt_filters.h"
 #include "server/mqtt_packet.h"
 #include "server/quoted.h"
 #include "server/threads.h"
@@ -23,6 +24,7 @@
 #define BACKOFF_MS_MIN 1000
 #define BACKOFF_MS_MAX 60000
 #define PACKET_ID      1 /* of the only subscription */
+#define PACKET_ID_GONE 2 /* of the only unsubscription */
 #define OUTGOING_MAX   (256u << 10)
 
 struct mqtt {
@@ -39,6 +41,9 @@ struct mqtt {
     struct mqtt_feed feed;
     int64_t sent_ns, heard_ns;
     bool subscribed;
+    bool taking_back;         /* an unsubscription is on its way */
+    bool knows_held;          /* held was read, and is what the record says */
+    struct mqtt_filters held; /* what the session may have at the broker */
 };
 
 /* ---------------------------------------------------------------- one message */
@@ -82,6 +87,83 @@ static enum status flush(struct mqtt *mqtt, struct error *error)
     return status;
 }
 
+/* ---------------------------------------------------------------- filters of the session */
+
+static void session_name(const struct mqtt *mqtt, char name[MQTT_SESSION_BYTES])
+{
+    snprintf(name, MQTT_SESSION_BYTES, "%s@%s:%s", mqtt->options.client_id,
+             mqtt->options.address.host, mqtt->options.address.port);
+}
+
+static bool is_wanted(const struct mqtt *mqtt, const char *filter)
+{
+    for (size_t i = 0; i < mqtt->options.patterns.count; i++) {
+        if (strcmp(mqtt->options.patterns.list[i].filter, filter) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static enum status save_held(struct mqtt *mqtt, struct error *error)
+{
+    char session[MQTT_SESSION_BYTES];
+    session_name(mqtt, session);
+    enum status status = mqtt_filters_save(mqtt->feed.services, session, &mqtt->held, error);
+    mqtt->knows_held = status == STATUS_OK;
+    return status;
+}
+
+/* What is subscribed to next is on disk first, or nobody would know of it later. */
+static enum status remember_filters(struct mqtt *mqtt, struct error *error)
+{
+    char session[MQTT_SESSION_BYTES];
+    session_name(mqtt, session);
+    if (!mqtt->knows_held &&
+        mqtt_filters_load(mqtt->feed.services->storage, session, &mqtt->held, error) != STATUS_OK) {
+        return error->status;
+    }
+    mqtt->knows_held = true;
+    size_t before = mqtt->held.count;
+    for (size_t i = 0; i < mqtt->options.patterns.count; i++) {
+        mqtt_filters_add(&mqtt->held, mqtt->options.patterns.list[i].filter);
+    }
+    return mqtt->held.count > before ? save_held(mqtt, error) : STATUS_OK;
+}
+
+/* Patterns that are not in the configuration any more: the session would go on with them. */
+static void take_back(struct mqtt *mqtt)
+{
+    const char *gone[MQTT_FILTERS_MAX];
+    size_t count = 0;
+    for (size_t i = 0; i < mqtt->held.count; i++) {
+        if (!is_wanted(mqtt, mqtt->held.list[i])) {
+            gone[count++] = mqtt->held.list[i];
+        }
+    }
+    if (count > 0) {
+        mqtt_write_unsubscribe(&mqtt->outgoing, PACKET_ID_GONE, gone, count);
+    }
+    mqtt->taking_back = count > 0;
+}
+
+static enum status take_unsuback(struct mqtt *mqtt, const struct mqtt_packet *packet,
+                                 struct error *error)
+{
+    if (packet->id != PACKET_ID_GONE || !mqtt->taking_back) {
+        return error_set(error, STATUS_IO,
+                         "the broker answered an unsubscription that was not asked");
+    }
+    size_t before = mqtt->held.count;
+    mqtt->taking_back = false;
+    mqtt->held.count = 0;
+    for (size_t i = 0; i < mqtt->options.patterns.count; i++) {
+        mqtt_filters_add(&mqtt->held, mqtt->options.patterns.list[i].filter);
+    }
+    log_info("mqtt", "unsubscribed", "filters=%zu", before - mqtt->held.count);
+    return save_held(mqtt, error);
+}
+
 /* ---------------------------------------------------------------- packets */
 
 static enum status take_connack(struct mqtt *mqtt, const struct mqtt_packet *packet,
@@ -92,6 +174,10 @@ static enum status take_connack(struct mqtt *mqtt, const struct mqtt_packet *pac
         return error_set(error, STATUS_IO, "the broker refused the connection: %s",
                          mqtt_refusal(packet->code));
     }
+    if (remember_filters(mqtt, error) != STATUS_OK) {
+        return error->status;
+    }
+    take_back(mqtt);
     for (size_t i = 0; i < mqtt->options.patterns.count; i++) {
         filters[i] = mqtt->options.patterns.list[i].filter;
     }
@@ -125,6 +211,8 @@ static enum status take_packet(struct mqtt *mqtt, const struct mqtt_packet *pack
         return take_connack(mqtt, packet, error);
     case MQTT_SUBACK:
         return take_suback(mqtt, packet, error);
+    case MQTT_UNSUBACK:
+        return take_unsuback(mqtt, packet, error);
     case MQTT_PINGRESP:
         return STATUS_OK;
     case MQTT_PUBLISH: {
@@ -200,7 +288,7 @@ static enum status open_link(struct mqtt *mqtt, struct error *error)
         return status;
     }
     mqtt->filled = mqtt->skip = 0;
-    mqtt->subscribed = false;
+    mqtt->subscribed = mqtt->taking_back = false;
     mqtt->heard_ns = clock_monotonic_ns();
     atomic_fetch_add(&mqtt->connections, 1);
     mqtt_write_connect(&mqtt->outgoing, &connect);

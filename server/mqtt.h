@@ -7,7 +7,8 @@
  * without a time of its own that comes twice stands at two times. Messages of quality of service 0
  * are at most once, as MQTT has it. One of more readings than a commit holds takes several, and is
  * acknowledged after the last. One message that is no reading is counted, logged, and acknowledged:
- * it would never become one.
+ * it would never become one. Patterns that have left the configuration are unsubscribed from: the
+ * session still has them (mqtt_filters.h).
  *
  * One thread: it reads what has come, makes a batch of it, waits for the commit, acknowledges.
  * Where the store cannot be written the connection is given up and tried again later, so that

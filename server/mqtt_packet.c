@@ -11,6 +11,7 @@ enum {
     TYPE_CONNECT = 1,
     TYPE_PUBACK = 4,
     TYPE_SUBSCRIBE = 8,
+    TYPE_UNSUBSCRIBE = 10,
     TYPE_PINGREQ = 12,
     TYPE_DISCONNECT = 14
 };
@@ -88,6 +89,19 @@ void mqtt_write_subscribe(struct text *out, uint16_t id, const char *const *filt
     }
 }
 
+void mqtt_write_unsubscribe(struct text *out, uint16_t id, const char *const *filters, size_t count)
+{
+    size_t length = 2;
+    for (size_t i = 0; i < count; i++) {
+        length += 2 + strlen(filters[i]);
+    }
+    add_head(out, TYPE_UNSUBSCRIBE, 2, length);
+    add_word(out, id);
+    for (size_t i = 0; i < count; i++) {
+        add_string(out, filters[i]);
+    }
+}
+
 void mqtt_write_puback(struct text *out, uint16_t id)
 {
     add_head(out, TYPE_PUBACK, 0, 2);
@@ -153,6 +167,16 @@ static enum status read_suback(struct cursor body, struct mqtt_packet *packet, s
             packet->refused = i;
         }
     }
+    return STATUS_OK;
+}
+
+static enum status read_unsuback(struct cursor body, struct mqtt_packet *packet,
+                                 struct error *error)
+{
+    if (body.left != 2) {
+        return no_mqtt("an UNSUBACK of a wrong form", error);
+    }
+    packet->id = take_word(&body);
     return STATUS_OK;
 }
 
@@ -271,6 +295,9 @@ enum status mqtt_packet_read(struct slice bytes, size_t payload_max, struct mqtt
         break;
     case MQTT_SUBACK:
         status = read_suback(body, packet, error);
+        break;
+    case MQTT_UNSUBACK:
+        status = read_unsuback(body, packet, error);
         break;
     case MQTT_PINGRESP:
         status = length == 0 ? STATUS_OK : no_mqtt("a PINGRESP of a wrong form", error);

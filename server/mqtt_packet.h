@@ -27,13 +27,21 @@ struct mqtt_connect {
 void mqtt_write_connect(struct text *out, const struct mqtt_connect *connect);
 /* One packet for all filters, quality of service 1 each. */
 void mqtt_write_subscribe(struct text *out, uint16_t id, const char *const *filters, size_t count);
+void mqtt_write_unsubscribe(struct text *out, uint16_t id, const char *const *filters,
+                            size_t count);
 void mqtt_write_puback(struct text *out, uint16_t id);
 void mqtt_write_pingreq(struct text *out);
 void mqtt_write_disconnect(struct text *out);
 
 /* ---------------------------------------------------------------- received */
 
-enum mqtt_kind { MQTT_CONNACK = 2, MQTT_PUBLISH = 3, MQTT_SUBACK = 9, MQTT_PINGRESP = 13 };
+enum mqtt_kind {
+    MQTT_CONNACK = 2,
+    MQTT_PUBLISH = 3,
+    MQTT_SUBACK = 9,
+    MQTT_UNSUBACK = 11,
+    MQTT_PINGRESP = 13
+};
 
 struct mqtt_packet {
     enum mqtt_kind kind;
@@ -42,7 +50,7 @@ struct mqtt_packet {
     size_t codes;         /* SUBACK: filters answered */
     struct slice topic;   /* PUBLISH: valid UTF-8, 1 to 65,535 bytes */
     struct slice payload; /* PUBLISH; bytes NULL where it is longer than payload_max */
-    uint16_t id;          /* PUBLISH with quality of service 1, SUBACK */
+    uint16_t id;          /* PUBLISH with quality of service 1, SUBACK, UNSUBACK */
     bool acknowledge;     /* PUBLISH: quality of service 1 */
     bool retained;        /* PUBLISH: kept by the broker from before the subscription */
     size_t skip;          /* bytes behind *used that belong to a payload too long: drop them */

@@ -87,6 +87,25 @@ def test_nothing_is_lost_with_broker_and_daemon_killed():
         broker.remove()
 
 
+def test_a_pattern_that_is_taken_out_is_not_delivered_any_more():
+    broker = Mosquitto("allow_anonymous true")
+    broker.start()
+    daemon = Daemon(f"mqtt.broker=mqtt://127.0.0.1:{broker.port}", "mqtt.topics=old/{name}, new/{name}").start()
+    try:
+        wait_for(lambda: connected(daemon))
+        assert daemon.stop() == 0
+        daemon.settings[-1] = "mqtt.topics=new/{name}"
+        daemon.start()
+        wait_for(lambda: connected(daemon))
+        broker.publish(["1"], "-t", "old/a")
+        broker.publish(["2"], "-t", "new/a")
+        wait_for(lambda: values(daemon, "a") == [2.0])
+        assert daemon.get("/api/v1/status").json["mqtt"]["refused_messages"] == 0, daemon.log()
+    finally:
+        daemon.remove()
+        broker.remove()
+
+
 def test_tls_and_password():
     folder = tempfile.mkdtemp(prefix="forecastd-tls-")
     key, certificate = os.path.join(folder, "key.pem"), os.path.join(folder, "cert.pem")

@@ -179,6 +179,9 @@ static void write_packets(struct slice rest, unsigned flags)
     mqtt_write_subscribe(&out, (uint16_t)(flags + 1), (const char *const *)lines, count);
     check_sent(&out, begin, 0x82);
     begin = out.length;
+    mqtt_write_unsubscribe(&out, (uint16_t)(flags + 1), (const char *const *)lines, count);
+    check_sent(&out, begin, 0xA2);
+    begin = out.length;
     mqtt_write_puback(&out, (uint16_t)(flags + 1));
     check_sent(&out, begin, 0x40);
     begin = out.length;

@@ -29,6 +29,7 @@ class Session:
 
     def __init__(self, link):
         self.link = link
+        self.taken_back = []  # filters
         link.settimeout(10 * SLOWNESS)
 
     def exactly(self, count):
@@ -54,14 +55,27 @@ class Session:
         self.link.sendall(data)
 
     def welcome(self, codes=b"\x01"):
-        """CONNECT and SUBSCRIBE, taken; returns their bodies."""
+        """CONNECT, UNSUBSCRIBE where it comes, and SUBSCRIBE, taken; returns the bodies of the first and the last."""
         kind, _, connect = self.packet()
         assert kind == 1, kind
         self.send(b"\x20\x02\x00\x00")
         kind, flags, subscribe = self.packet()
+        if kind == 10:
+            self.take_back(flags, subscribe)
+            kind, flags, subscribe = self.packet()
         assert (kind, flags) == (8, 2)
         self.send(b"\x90" + length_of(2 + len(codes)) + subscribe[:2] + codes)
         return connect, subscribe
+
+    def take_back(self, flags, body):
+        """An UNSUBSCRIBE, answered."""
+        assert flags == 2, flags
+        number, at = body[:2], 2
+        while at < len(body):
+            length, = struct.unpack_from(">H", body, at)
+            self.taken_back.append(body[at + 2:at + 2 + length].decode())
+            at += 2 + length
+        self.send(b"\xb0\x02" + number)
 
     def acknowledged(self):
         """The number of the next PUBACK."""

@@ -146,6 +146,42 @@ def test_a_broker_that_refuses_or_breaks_is_tried_again():
         assert "the broker sent" in daemon.log()
 
 
+def test_patterns_that_are_taken_out_are_unsubscribed():
+    """The session outlives the daemon, and every filter with it: also where the broker goes before it has answered."""
+    with subscriber() as (broker, daemon):
+        def restart(topics):
+            assert daemon.stop() == 0
+            daemon.settings[-1] = topics
+            daemon.start()
+
+        open_ones = []
+
+        def serve(patterns=1):
+            session = broker.accept()
+            open_ones.append(session)
+            _, subscribe = session.welcome(codes=b"\x01" * patterns)
+            session.send(publish("elsewhere", "1", 7))
+            assert session.acknowledged() == 7  # what came before is dealt with
+            return session.taken_back, subscribe[2:]
+
+        assert serve() == ([], b"\x00\x08home/+/+\x01")
+        restart("mqtt.topics=garden/{name}, t=home/{house}/{name}")  # a filter that stays
+        assert serve(patterns=2)[0] == []
+        restart("mqtt.topics=garden/{name}")
+        session = broker.accept()
+        session.packet()
+        session.send(b"\x20\x02\x00\x00")
+        assert session.packet()[0] == 10
+        session.close()
+        assert serve() == (["home/+/+"], b"\x00\x08garden/+\x01")
+        open_ones.pop().close()
+        assert serve()[0] == []
+        restart(TOPICS)
+        assert serve()[0] == ["garden/+"]
+        restart(TOPICS)
+        assert serve()[0] == []
+
+
 def test_topics_and_payloads_stay_inside_of_a_log_line():
     with subscriber() as (broker, daemon):
         session = broker.accept()

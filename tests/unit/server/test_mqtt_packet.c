@@ -74,6 +74,7 @@ static void what_no_broker_sends_is_refused(void **state)
         {"\x20\x03\x00\x00\x00", 5},      /* a long CONNACK */
         {"\x21\x02\x00\x00", 4},          /* flags */
         {"\x90\x02\x00\x01", 4},          /* a SUBACK without codes */
+        {"\xb0\x03\x00\x01\x00", 5},      /* a long UNSUBACK */
         {"\xd0\x01\x00", 3},              /* a PINGRESP with a body */
         {"\xe0\x00", 2},                  /* DISCONNECT comes from clients */
         {"GET / HTTP/1.1\r\n\r\n", 18},
@@ -107,6 +108,12 @@ static void answers_of_the_broker(void **state)
     assert_int_equal(packet.code, 0x80);
     assert_int_equal(packet.refused, 1);
     assert_int_equal(packet.codes, 2);
+    assert_int_equal(
+        mqtt_packet_read((struct slice){"\xb0\x02\x01\x02", 4}, 100, &packet, &used, &error),
+        STATUS_OK);
+    assert_int_equal(packet.kind, MQTT_UNSUBACK);
+    assert_int_equal(packet.id, 0x102);
+    assert_int_equal(used, 4);
 }
 
 static void what_is_sent(void **state)
@@ -116,6 +123,8 @@ static void what_is_sent(void **state)
                                   "me\x00\x02pw";
     static const char subscribe[] = "\x82\x08\x00\x01\x00\x03"
                                     "a/#\x01";
+    static const char unsubscribe[] = "\xa2\x07\x00\x01\x00\x03"
+                                      "a/#";
     const char *filter = "a/#";
     struct text out;
     (void)state;
@@ -128,6 +137,10 @@ static void what_is_sent(void **state)
     mqtt_write_subscribe(&out, 1, &filter, 1);
     assert_int_equal(out.length, sizeof(subscribe) - 1);
     assert_memory_equal(out.bytes, subscribe, out.length);
+    text_clear(&out);
+    mqtt_write_unsubscribe(&out, 1, &filter, 1);
+    assert_int_equal(out.length, sizeof(unsubscribe) - 1);
+    assert_memory_equal(out.bytes, unsubscribe, out.length);
     text_clear(&out);
     mqtt_write_puback(&out, 0x102);
     mqtt_write_pingreq(&out);
