@@ -66,6 +66,7 @@ static enum outcome call_patiently(struct backfill *backfill, const struct backf
         .content_type = what->content_type,
         .body = what->body.bytes,
         .body_length = what->body.length,
+        .proxy_from_environment = true,
         .timeout_ms = CALL_MS,
         .answer_max = ANSWER_BYTES_MAX,
     };

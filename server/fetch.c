@@ -159,6 +159,9 @@ static bool set_options(struct fetch *fetch, const struct fetch_request *request
     SET(CURLOPT_NOSIGNAL, 1L);
     SET(CURLOPT_PROTOCOLS_STR, "http,https");
     SET(CURLOPT_FOLLOWLOCATION, 0L);
+    if (!request->proxy_from_environment) {
+        SET(CURLOPT_PROXY, ""); /* none, whatever the environment says */
+    }
     SET(CURLOPT_QUICK_EXIT, 1L); /* a name server that hangs must not keep us from leaving */
     SET(CURLOPT_CONNECTTIMEOUT_MS, CONNECT_TIMEOUT_MS);
     SET(CURLOPT_TIMEOUT_MS, (long)request->timeout_ms);

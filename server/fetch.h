@@ -3,8 +3,8 @@
  *
  * libcurl does it, loaded when the first call is made: a daemon that calls nobody neither starts
  * slower nor holds its memory (fetch.c has the figures). Certificates are checked, redirects are
- * not followed and other schemes are refused, so a call goes where the configuration says and
- * nowhere else.
+ * not followed, other schemes are refused, and what the environment says of proxies counts only
+ * where the request says so: a call goes where it is told to and nowhere else.
  *
  * http_client.h is for the commands that talk to our own daemon, and needs no library.
  */
@@ -25,6 +25,9 @@ struct fetch_request {
     const char *content_type; /* of the body */
     const char *body;         /* POST; NULL: GET */
     size_t body_length;
+    /* By http_proxy, https_proxy, all_proxy and no_proxy, as of curl: for commands of a shell. A
+     * daemon may have got these from wherever it was started. */
+    bool proxy_from_environment;
     int64_t timeout_ms;        /* of the whole call */
     size_t answer_max;         /* bytes after decompression */
     const atomic_bool *cancel; /* ends the call within a second once it is true; NULL */

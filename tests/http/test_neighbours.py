@@ -186,6 +186,24 @@ def test_secrets_come_from_files_and_stay_out_of_messages():
         daemon.remove()
 
 
+def test_a_proxy_of_the_environment_is_used_as_by_curl():
+    """A command of a shell does as curl does there; daemons do not (test_webhooks.py)."""
+    daemon = Daemon()
+    proxy = StandIn(matrix)  # answers itself in the place of a host that there is not
+    try:
+        arguments = ["import", "--from-prometheus", "http://prometheus.invalid:9090", "--query", "m", *WINDOW]
+        environment = {"http_proxy": proxy.url, "no_proxy": ""}
+        code, _, error = daemon.command(*arguments, environment=environment)
+        assert code == 0 and "2880 points stored" in error, error
+        assert proxy.asked[0]["path"] == "http://prometheus.invalid:9090/api/v1/query_range", proxy.asked[0]["path"]
+        count = len(proxy.asked)
+        code, _, error = daemon.command(*arguments, environment={**environment, "no_proxy": "prometheus.invalid"})
+        assert code == 1 and len(proxy.asked) == count, error
+    finally:
+        proxy.close()
+        daemon.remove()
+
+
 HEAD = ("#datatype,string,long,dateTime:RFC3339,dateTime:RFC3339,dateTime:RFC3339,double,string,string,string\r\n"
         "#group,false,false,true,true,false,false,true,true,true\r\n"
         "#default,_result,,,,,,,,\r\n"

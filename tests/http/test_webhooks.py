@@ -195,6 +195,27 @@ def test_retries_on_500_and_follows_no_redirect():
         receiver.close()
 
 
+def test_no_proxy_of_the_environment_comes_between():
+    receiver, proxy = Receiver(), Receiver()
+    names = ("http_proxy", "all_proxy", "no_proxy")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names[:2], f"http://127.0.0.1:{proxy.server_port}"), no_proxy="")
+    try:
+        daemon = watched(receiver)
+    finally:
+        for name in names:
+            os.environ.pop(name)
+        os.environ.update({name: value for name, value in before.items() if value is not None})
+    try:
+        feed(daemon, "load", 80)
+        receiver.wait(1)
+        assert not proxy.asked, proxy.asked
+    finally:
+        daemon.remove()
+        receiver.close()
+        proxy.close()
+
+
 def test_gives_up_and_keeps_secrets():
     receiver = Receiver(codes=[500] * 50)
     daemon = Daemon("alerts.every=1s")
