@@ -40,7 +40,8 @@ struct plan {
     bool present;    /* the group had series at the last search */
     bool has_model;
     bool brief;   /* the last training was the first, short one */
-    bool in_vain; /* the last attempt failed, and there is no model: it waits for more points */
+    bool failed;  /* the last attempt, for a reason that may pass: the same points do again */
+    bool in_vain; /* the last attempt had too few points for a model: it waits for more */
 };
 
 struct scheduler {
@@ -161,7 +162,7 @@ static bool is_due(const struct plan *plan, const struct training_settings *sett
     if (plan->in_vain) {
         return grown && now - plan->last_ms >= settings->first_delay_ms;
     }
-    return points != plan->points &&
+    return (points != plan->points || plan->failed) &&
            (now >= plan->due_ms || (grown && now - plan->last_ms >= GROWTH_WAIT_MS));
 }
 
@@ -289,7 +290,8 @@ static void note_attempt(struct scheduler *scheduler, int64_t step_ms, enum stat
     plan->last_ms = now_ms();
     plan->points = stored_points(scheduler);
     plan->has_model = plan->has_model || trained;
-    plan->in_vain = !plan->has_model && status != STATUS_CANCELLED;
+    plan->in_vain = !plan->has_model && status == STATUS_INVALID;
+    plan->failed = !plan->has_model && !plan->in_vain && status != STATUS_CANCELLED;
     plan->brief = brief && trained;
     int64_t wait_ms = jitter(scheduler, every_ms);
     plan->due_ms =
