@@ -4,6 +4,7 @@
 #include "server/mqtt_link.h"
 
 #include "base/memory.h"
+#include "server/lookup.h"
 
 #include <errno.h>
 #include <gnutls/gnutls.h>
@@ -111,12 +112,13 @@ static enum status connect_one(struct mqtt_link *link, const struct addrinfo *on
 
 static enum status connect_any(struct mqtt_link *link, struct error *error)
 {
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *found = NULL;
-    int failure = getaddrinfo(link->address->host, link->address->port, &hints, &found);
-    if (failure != 0) {
-        return error_set(error, STATUS_IO, "%s", gai_strerror(failure));
+    struct addrinfo *found = NULL;
+    enum status status =
+        lookup_addresses(link->address->host, link->address->port, link->stop_fd, &found, error);
+    if (status != STATUS_OK) {
+        return status;
     }
-    enum status status = STATUS_IO;
+    status = STATUS_IO;
     for (struct addrinfo *one = found;
          one != NULL && status != STATUS_OK && status != STATUS_CANCELLED; one = one->ai_next) {
         status = connect_one(link, one, error);

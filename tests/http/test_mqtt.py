@@ -94,6 +94,22 @@ def test_a_message_larger_than_a_commit_is_acknowledged_as_a_whole():
         assert points_of(daemon, 't_many{room="attic"}') == [0.0]
 
 
+def test_a_broker_is_found_by_its_name():
+    """Inside of the sandbox, by a thread of its own."""
+    broker = Broker()
+    daemon = Daemon(*(each.replace("127.0.0.1", "localhost") for each in broker.settings), TOPICS).start()
+    try:
+        assert "//localhost:" in str(daemon.settings)
+        session = broker.accept()
+        session.welcome()
+        session.send(publish("home/attic/t", "8", 1))
+        assert session.acknowledged() == 1
+        session.close()
+    finally:
+        broker.close()
+        daemon.remove()
+
+
 def test_what_is_no_reading_is_acknowledged_and_counted():
     with subscriber("mqtt.max_payload=1KiB") as (broker, daemon):
         session = broker.accept()
