@@ -48,7 +48,7 @@ const struct option alert_rule_options[] = {
     {"timeout", OPTION_DURATION, "10s", 100, 60e3, NULL, FIELD(timeout_ms), 0, 0,
      "Of one delivery."},
     {"retries", OPTION_INT, "6", 0, 10, NULL, FIELD(retries), 0, 0,
-     "Tries after a failed one, 1, 2, 4 ... seconds later."},
+     "Tries after a failed one, 1, 2, 4 ... seconds later; then one a minute."},
     {"summary", OPTION_TEXT, "", 0, 0, NULL, FIELD(summary), 0, 0,
      "Annotation that people read; empty: made from the rule."},
 };

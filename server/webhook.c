@@ -1,4 +1,4 @@
-/* The table of deliveries and the thread that makes them.
+/* The thread that makes deliveries.
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "server/webhook.h"
@@ -10,13 +10,13 @@
 #include "server/fetch.h"
 #include "server/quoted.h"
 #include "server/threads.h"
+#include "server/webhook_table.h"
 
 #include <string.h>
 
 #define ANSWER_BYTES_MAX  ((size_t)64 << 10)
 #define HEADERS_BYTES_MAX ((size_t)64 << 10)
-#define WAIT_MS_FIRST     1000
-#define WAIT_MS_MAX       60000
+#define SLOW_MS           1000 /* a refusal that takes longer is as bad as none */
 #define IDLE_MS           60000
 #define NICE              19
 #define NS_PER_MS         INT64_C(1000000)
@@ -25,15 +25,6 @@ struct receiver {
     const struct alert_rule *rule;
     char *url; /* the rule's, or from its file */
     struct text headers;
-};
-
-struct delivery {
-    uint64_t key;
-    size_t rule;
-    char *body;
-    size_t length;
-    int64_t failed; /* tries so far */
-    int64_t due_ns;
 };
 
 struct webhooks {
@@ -45,13 +36,19 @@ struct webhooks {
     atomic_bool closed;
     struct lock lock;
     struct condition woken;
-    struct delivery waiting[WEBHOOKS_WAITING_MAX]; /* guarded by lock, as the next */
-    size_t waiting_count;
+    struct webhook_table table; /* guarded by lock */
 };
 
 /* ---------------------------------------------------------------- one delivery */
 
 enum verdict { DELIVERED, LATER, REFUSED };
+
+/* What came of one try. */
+struct outcome {
+    enum verdict verdict;
+    bool answered; /* else whoever waits behind it would wait, too */
+    int64_t retry_after_ms;
+};
 
 static enum verdict judge(enum status status, int http)
 {
@@ -65,8 +62,8 @@ static enum verdict judge(enum status status, int http)
     return http == 408 || http == 429 || http >= 500 ? LATER : REFUSED;
 }
 
-static enum verdict deliver(struct webhooks *webhooks, struct fetch *fetch,
-                            const struct delivery *delivery, int64_t *wait_ms, struct error *error)
+static void deliver(struct webhooks *webhooks, struct fetch *fetch, const struct delivery *delivery,
+                    struct outcome *outcome, struct error *error)
 {
     const struct receiver *receiver = &webhooks->receivers[delivery->rule];
     struct fetch_reply reply = {0};
@@ -81,72 +78,76 @@ static enum verdict deliver(struct webhooks *webhooks, struct fetch *fetch,
         .answer_max = ANSWER_BYTES_MAX,
         .cancel = &webhooks->closed,
     };
+    int64_t begin_ns = clock_monotonic_ns();
     enum status status = fetch_call(fetch, &request, &reply, error);
-    enum verdict verdict = judge(status, reply.status);
-    if (status == STATUS_OK && verdict != DELIVERED) {
+    bool slow = clock_monotonic_ns() - begin_ns > SLOW_MS * NS_PER_MS;
+    outcome->verdict = judge(status, reply.status);
+    outcome->answered =
+        status != STATUS_IO && status != STATUS_TIMEOUT && !(outcome->verdict == LATER && slow);
+    outcome->retry_after_ms = reply.retry_after_ms;
+    if (status == STATUS_OK && outcome->verdict != DELIVERED) {
         error_set(error, STATUS_IO, "the receiver answered %d", reply.status);
     }
-    *wait_ms = WAIT_MS_FIRST << (delivery->failed < 6 ? delivery->failed : 6);
-    *wait_ms = reply.retry_after_ms > *wait_ms ? reply.retry_after_ms : *wait_ms;
-    *wait_ms = *wait_ms < WAIT_MS_MAX ? *wait_ms : WAIT_MS_MAX;
     fetch_reply_release(&reply);
-    return verdict;
 }
 
-/* ---------------------------------------------------------------- the table */
+/* ---------------------------------------------------------------- the thread */
 
-static struct delivery *find_waiting(struct webhooks *webhooks, uint64_t key)
-{
-    for (size_t i = 0; i < webhooks->waiting_count; i++) {
-        if (webhooks->waiting[i].key == key) {
-            return &webhooks->waiting[i];
-        }
-    }
-    return NULL;
-}
-
-/* Waits for the delivery that is due first and takes it out; false at the end. */
+/* Waits for the delivery whose turn it is; false at the end. */
 static bool take_due(struct webhooks *webhooks, struct delivery *out)
 {
     bool taken = false;
     lock_acquire(&webhooks->lock);
     while (!taken && !atomic_load(&webhooks->closed)) {
-        size_t first = 0;
-        for (size_t i = 1; i < webhooks->waiting_count; i++) {
-            if (webhooks->waiting[i].due_ns < webhooks->waiting[first].due_ns) {
-                first = i;
-            }
-        }
-        int64_t now_ns = clock_monotonic_ns();
-        if (webhooks->waiting_count == 0) {
-            condition_wait_for(&webhooks->woken, &webhooks->lock, IDLE_MS);
-        } else if (webhooks->waiting[first].due_ns > now_ns) {
-            int64_t left_ms = (webhooks->waiting[first].due_ns - now_ns) / NS_PER_MS + 1;
+        int64_t due_ns = 0, now_ns = clock_monotonic_ns();
+        taken = webhook_table_take(&webhooks->table, now_ns, out, &due_ns);
+        if (!taken) {
+            int64_t left_ms = due_ns < INT64_MAX ? (due_ns - now_ns) / NS_PER_MS + 1 : IDLE_MS;
             condition_wait_for(&webhooks->woken, &webhooks->lock, left_ms);
-        } else {
-            *out = webhooks->waiting[first];
-            webhooks->waiting[first] = webhooks->waiting[--webhooks->waiting_count];
-            taken = true;
         }
     }
     lock_release(&webhooks->lock);
     return taken;
 }
 
-/* Back into the table, unless something newer is told about the alert meanwhile, or it is full. */
-static bool put_back(struct webhooks *webhooks, const struct delivery *delivery)
+/* Whether it counts as failed from now on. A receiver that does not answer fails for all of its
+ * deliveries at once. */
+static bool gives_up(const struct delivery *delivery, const struct webhook_receiver_pace *pace,
+                     const struct outcome *outcome, int64_t retries)
 {
+    bool over = outcome->answered ? delivery->failed >= retries : pace->failed == retries;
+    return over && outcome->verdict == LATER && !delivery->given_up;
+}
+
+/* The end of a try: what is to be told later goes back into the table. True where it gives up. */
+static bool settle(struct webhooks *webhooks, struct delivery *delivery,
+                   const struct outcome *outcome)
+{
+    int64_t retries = webhooks->receivers[delivery->rule].rule->retries;
+    int64_t wait_ms = webhook_wait_ms(delivery->failed);
+    bool kept = false;
+    wait_ms = outcome->retry_after_ms > wait_ms ? outcome->retry_after_ms : wait_ms;
+    if (wait_ms > WEBHOOKS_WAIT_MS_MAX || delivery->failed >= retries) {
+        wait_ms = WEBHOOKS_WAIT_MS_MAX;
+    }
     lock_acquire(&webhooks->lock);
-    bool newer = find_waiting(webhooks, delivery->key) != NULL;
-    bool room = webhooks->waiting_count < WEBHOOKS_WAITING_MAX;
-    if (!newer && room) {
-        webhooks->waiting[webhooks->waiting_count++] = *delivery;
+    struct webhook_table *table = &webhooks->table;
+    int64_t now_ns = clock_monotonic_ns();
+    bool failed = gives_up(delivery, &table->paces[delivery->rule], outcome, retries);
+    int64_t held_ms = webhook_table_pace(table, delivery->rule, outcome->answered, now_ns);
+    if (outcome->verdict == LATER) {
+        delivery->failed++;
+        delivery->given_up = delivery->given_up || failed;
+        delivery->due_ns = now_ns + (held_ms > wait_ms ? held_ms : wait_ms) * NS_PER_MS;
+        kept = webhook_table_keep(table, delivery);
+    } else {
+        webhook_table_end(table);
     }
     lock_release(&webhooks->lock);
-    if (!newer && !room) {
-        api_count_webhook(webhooks->services, WEBHOOK_DROPPED);
+    if (!kept) {
+        mem_free(delivery->body);
     }
-    return !newer && room;
+    return failed;
 }
 
 static void *webhooks_main(void *context)
@@ -156,27 +157,21 @@ static void *webhooks_main(void *context)
     struct fetch *fetch = NULL;
     thread_nice(NICE);
     while (take_due(webhooks, &delivery)) {
-        const struct receiver *receiver = &webhooks->receivers[delivery.rule];
+        const struct alert_rule *rule = webhooks->receivers[delivery.rule].rule;
         struct error error = {0};
-        int64_t wait_ms = WAIT_MS_FIRST;
-        enum verdict verdict = LATER; /* without memory, too */
+        struct outcome outcome = {.verdict = LATER, .answered = true}; /* without memory */
         if (fetch != NULL || fetch_new(&fetch, &error) == STATUS_OK) {
-            verdict = deliver(webhooks, fetch, &delivery, &wait_ms, &error);
+            deliver(webhooks, fetch, &delivery, &outcome, &error);
         }
-        if (verdict == LATER && delivery.failed < receiver->rule->retries) {
-            delivery.failed++;
-            delivery.due_ns = clock_monotonic_ns() + wait_ms * NS_PER_MS;
-            if (put_back(webhooks, &delivery)) {
-                continue;
-            }
-        } else if (verdict == DELIVERED) {
+        bool failed = settle(webhooks, &delivery, &outcome);
+        if (outcome.verdict == DELIVERED) {
             api_count_webhook(webhooks->services, WEBHOOK_SENT);
-        } else if (error.status != STATUS_CANCELLED) {
+        } else if (error.status != STATUS_CANCELLED && (outcome.verdict == REFUSED || failed)) {
             api_count_webhook(webhooks->services, WEBHOOK_FAILED);
-            log_warning("alerts", "webhook not told", "rule=%s tries=%lld reason=%s",
-                        receiver->rule->name, (long long)delivery.failed + 1, QUOTED(error.text));
+            log_warning("alerts",
+                        failed ? "webhook not told, now tried once a minute" : "webhook not told",
+                        "rule=%s reason=%s", rule->name, QUOTED(error.text));
         }
-        mem_free(delivery.body);
     }
     fetch_free(fetch);
     return NULL;
@@ -187,20 +182,12 @@ bool webhooks_tell_take(struct webhooks *webhooks, size_t rule, uint64_t key, ch
 {
     struct delivery fresh = {
         .key = key, .rule = rule, .body = body, .length = length, .due_ns = clock_monotonic_ns()};
-    char *old = body;
+    char *freed = NULL;
     lock_acquire(&webhooks->lock);
-    struct delivery *place = find_waiting(webhooks, key);
-    if (place != NULL) {
-        old = place->body;
-        *place = fresh;
-    } else if (webhooks->waiting_count < WEBHOOKS_WAITING_MAX) {
-        old = NULL;
-        webhooks->waiting[webhooks->waiting_count++] = fresh;
-    }
-    bool taken = old != body;
+    bool taken = webhook_table_put(&webhooks->table, &fresh, &freed);
     condition_signal(&webhooks->woken);
     lock_release(&webhooks->lock);
-    mem_free(old);
+    mem_free(freed);
     if (!taken) {
         api_count_webhook(webhooks->services, WEBHOOK_DROPPED);
     }
@@ -244,6 +231,7 @@ enum status webhooks_start(struct api_services *services, const struct alert_rul
     }
     webhooks->services = services;
     webhooks->rules = *rules;
+    webhooks->table.rules = rules->count;
     lock_init(&webhooks->lock);
     condition_init(&webhooks->woken);
     for (size_t i = 0; i < rules->count && status == STATUS_OK; i++) {
@@ -275,8 +263,8 @@ void webhooks_stop(struct webhooks *webhooks)
     if (webhooks->started) {
         pthread_join(webhooks->thread, NULL);
     }
-    for (size_t i = 0; i < webhooks->waiting_count; i++) {
-        mem_free(webhooks->waiting[i].body);
+    for (size_t i = 0; i < webhooks->table.count; i++) {
+        mem_free(webhooks->table.waiting[i].body);
     }
     for (size_t i = 0; i < webhooks->rules.count; i++) {
         mem_free(webhooks->receivers[i].url);
