@@ -18,7 +18,7 @@ enum alert_event alert_state_step(struct alert_state *state, bool holds, int64_t
     }
     if (!state->firing && now_ms - state->since_ms >= for_ms) {
         state->firing = true;
-        state->fired_ms = state->told_ms = now_ms;
+        state->told_ms = now_ms;
         return ALERT_FIRES;
     }
     if (state->firing && repeat_ms > 0 && now_ms - state->told_ms >= repeat_ms) {

@@ -17,18 +17,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NICE    19
-#define LOOK_MS 60000 /* a series without news is looked at again after this */
+#define NICE     19
+#define LOOK_MS  60000 /* a series without news is looked at again after this */
+#define GONE_MAX 1000  /* series of a rule whose end waits to be told */
 
 /* One series of one rule. */
 struct watched {
     uint32_t id;
     struct alert_state state;
-    char *text; /* canonical, kept while it fires: the series may vanish */
+    int64_t starts_ms; /* startsAt of what was told last, by the wall clock */
+    char *text;        /* canonical, kept while it fires: the series may vanish */
     size_t text_length;
     /* what the last look saw */
     bool looked;
-    int64_t looked_ms, last_ms;
+    int64_t looked_ms; /* monotonic */
+    int64_t last_ms;
     uint64_t generation, registry_generation;
     struct alert_finding finding;
 };
@@ -39,7 +42,11 @@ struct watched_rule {
     struct selector *selector;
     struct watched *series; /* by rising id */
     size_t count;
-    bool cut; /* more series than are watched: said once */
+    struct watched *gone; /* what fired and is over, and could not be told yet */
+    size_t gone_count;
+    bool cut;    /* more series than are watched: said once */
+    bool behind; /* the last round could not tell all: said once */
+    bool refused;
 };
 
 struct alerts {
@@ -55,17 +62,24 @@ struct alerts {
     bool closed; /* guarded by lock */
 };
 
+static int64_t monotonic_ms(void)
+{
+    return clock_monotonic_ns() / 1000000;
+}
+
 /* ---------------------------------------------------------------- telling */
 
-/* False without memory. */
-static bool tell(struct alerts *alerts, const struct watched_rule *watched,
-                 const struct watched *series, const struct alert_finding *finding, bool firing)
+/* False where it has to be told later: without memory, or without a place to wait in. */
+static bool tell(struct alerts *alerts, struct watched_rule *watched, const struct watched *series,
+                 const struct alert_finding *finding, bool firing)
 {
+    int64_t now_ms = clock_wall_ms();
     struct alert_message message = {.rule = watched->rule,
                                     .series = {series->text, series->text_length},
                                     .firing = firing,
-                                    .starts_ms = series->state.fired_ms,
-                                    .ends_ms = clock_wall_ms(),
+                                    .starts_ms = series->starts_ms,
+                                    .ends_ms =
+                                        now_ms > series->starts_ms ? now_ms : series->starts_ms,
                                     .finding = finding};
     struct text body;
     struct error error = {0};
@@ -79,9 +93,11 @@ static bool tell(struct alerts *alerts, const struct watched_rule *watched,
     }
     size_t length = 0;
     char *bytes = text_take(&body, &length);
-    webhooks_tell_take(alerts->webhooks, (size_t)(watched - alerts->watched),
-                       alert_fingerprint(watched->rule->name, message.series), bytes, length);
-    return true;
+    bool taken =
+        webhooks_tell_take(alerts->webhooks, (size_t)(watched - alerts->watched),
+                           alert_fingerprint(watched->rule->name, message.series), bytes, length);
+    watched->refused = watched->refused || !taken;
+    return taken;
 }
 
 static void forget_text(struct watched *series)
@@ -90,34 +106,105 @@ static void forget_text(struct watched *series)
     series->text = NULL;
 }
 
-/* Goes on with the state of a series and tells what is to be told. */
-static void go_on(struct alerts *alerts, const struct watched_rule *watched, struct watched *series,
+/* A series of the same name fires: that its predecessor is over is no news any more. */
+static void forget_gone(struct watched_rule *watched, const struct watched *series)
+{
+    for (size_t i = 0; i < watched->gone_count; i++) {
+        struct watched *gone = &watched->gone[i];
+        if (gone->text_length == series->text_length &&
+            memcmp(gone->text, series->text, series->text_length) == 0) {
+            forget_text(gone);
+            *gone = watched->gone[--watched->gone_count];
+            return;
+        }
+    }
+}
+
+/* Goes on with the state of a series and tells what is to be told; false where that has to wait:
+ * then nothing has changed, and the next round finds it again. */
+static bool go_on(struct alerts *alerts, struct watched_rule *watched, struct watched *series,
                   const struct alert_finding *finding)
 {
     const struct alert_rule *rule = watched->rule;
-    bool holds = finding != NULL ? finding->holds : series->state.holds;
     const struct alert_state before = series->state;
-    enum alert_event event =
-        alert_state_step(&series->state, holds, rule->for_ms, rule->repeat_ms, clock_wall_ms());
+    enum alert_event event = alert_state_step(&series->state, finding->holds, rule->for_ms,
+                                              rule->repeat_ms, monotonic_ms());
     if (event == ALERT_SILENCE) {
-        return;
+        return true;
     }
     if (series->text == NULL) {
         char text[SERIES_TEXT_MAX];
         series->text_length = storage_series_text(alerts->services->storage, series->id, text);
         series->text = mem_copy_text(text, series->text_length);
     }
+    if (event == ALERT_FIRES) {
+        series->starts_ms = clock_wall_ms();
+    }
     if (series->text == NULL || !tell(alerts, watched, series, finding, event != ALERT_RESOLVES)) {
-        series->state = before; /* without memory: told in the next round */
-        return;
+        series->state = before;
+        return false;
     }
     if (event != ALERT_REPEATS) {
         log_info("alerts", event == ALERT_FIRES ? "alert fires" : "alert resolved",
                  "rule=%s series=%s", rule->name, QUOTED(series->text));
     }
+    if (event == ALERT_FIRES) {
+        forget_gone(watched, series);
+    }
     if (event == ALERT_RESOLVES) {
         forget_text(series);
     }
+    return true;
+}
+
+/* True once it is told that what fired is over. */
+static bool tell_end(struct alerts *alerts, struct watched_rule *watched, struct watched *series)
+{
+    const struct alert_finding none = {.when_ms = INT64_MIN};
+    return go_on(alerts, watched, series, &none);
+}
+
+static void tell_gone(struct alerts *alerts, struct watched_rule *watched)
+{
+    for (size_t i = 0; i < watched->gone_count;) {
+        if (tell_end(alerts, watched, &watched->gone[i])) {
+            watched->gone[i] = watched->gone[--watched->gone_count];
+        } else {
+            i++;
+        }
+    }
+}
+
+/* The series is gone: what fired is over, which is told now or in a later round. */
+static void leave(struct alerts *alerts, struct watched_rule *watched, struct watched *series)
+{
+    if (!series->state.firing || tell_end(alerts, watched, series)) {
+        forget_text(series);
+        return;
+    }
+    size_t count = watched->gone_count;
+    struct watched *more =
+        count < GONE_MAX ? mem_resize(watched->gone, count + 1, sizeof(*more)) : NULL;
+    if (more == NULL) {
+        log_warning("alerts", "nobody will hear that an alert is over", "rule=%s series=%s",
+                    watched->rule->name, QUOTED(series->text));
+        forget_text(series);
+        return;
+    }
+    watched->gone = more;
+    watched->gone[watched->gone_count++] = *series;
+    series->text = NULL;
+}
+
+/* Says once that more is to be told than may wait. */
+static void note_backlog(struct watched_rule *watched)
+{
+    if (watched->refused && !watched->behind) {
+        log_warning("alerts", "more to tell than may wait: the rest comes later", "rule=%s",
+                    watched->rule->name);
+    }
+    watched->behind = watched->refused;
+    watched->refused = false;
 }
 
 /* ---------------------------------------------------------------- looking */
@@ -125,18 +212,18 @@ static void go_on(struct alerts *alerts, const struct watched_rule *watched, str
 static bool has_news(const struct alerts *alerts, const struct watched *series,
                      const struct series_info *info, int64_t now_ms)
 {
-    return !series->looked || now_ms - series->looked_ms >= LOOK_MS || now_ms < series->looked_ms ||
+    return !series->looked || now_ms - series->looked_ms >= LOOK_MS ||
            info->generation != series->generation || info->last_ms != series->last_ms ||
            registry_generation(alerts->services->registry) != series->registry_generation;
 }
 
-static void look(struct alerts *alerts, struct api_worker *worker,
-                 const struct watched_rule *watched, struct watched *series)
+static void look(struct alerts *alerts, struct api_worker *worker, struct watched_rule *watched,
+                 struct watched *series)
 {
     struct series_info info;
     struct error error = {0};
     struct alert_finding finding;
-    int64_t now_ms = clock_wall_ms();
+    int64_t now_ms = monotonic_ms();
     if (storage_series_info(alerts->services->storage, series->id, &info, &error) != STATUS_OK) {
         return; /* it has just gone: the next round's list lacks it */
     }
@@ -156,18 +243,8 @@ static void look(struct alerts *alerts, struct api_worker *worker,
         series->finding = finding;
     }
     if (series->finding.usable) {
-        go_on(alerts, watched, series, &series->finding);
+        (void)go_on(alerts, watched, series, &series->finding);
     }
-}
-
-/* The series is gone: what fired is over. */
-static void leave(struct alerts *alerts, const struct watched_rule *watched, struct watched *series)
-{
-    const struct alert_finding gone = {.when_ms = INT64_MIN};
-    if (series->state.firing) {
-        go_on(alerts, watched, series, &gone);
-    }
-    forget_text(series);
 }
 
 /* Brings the list of a rule's series up to date; both lists rise by id. False without memory. */
@@ -217,12 +294,14 @@ static bool is_closed(struct alerts *alerts)
 
 static void round_of(struct alerts *alerts, struct api_worker *worker, struct watched_rule *watched)
 {
+    tell_gone(alerts, watched);
     if (!update_series(alerts, watched)) {
         return;
     }
     for (size_t i = 0; i < watched->count && !is_closed(alerts); i++) {
         look(alerts, worker, watched, &watched->series[i]);
     }
+    note_backlog(watched);
 }
 
 /* False once the watch is over. */
@@ -327,7 +406,11 @@ void alerts_stop(struct alerts *alerts)
         for (size_t k = 0; k < watched->count; k++) {
             mem_free(watched->series[k].text);
         }
+        for (size_t k = 0; k < watched->gone_count; k++) {
+            mem_free(watched->gone[k].text);
+        }
         mem_free(watched->series);
+        mem_free(watched->gone);
         selector_free(watched->selector);
     }
     condition_release_memory(&alerts->woken);

@@ -4,8 +4,10 @@
  * A rule is about at most ALERT_SERIES_MAX series. A series is looked at when it has new points,
  * when a model was published, and otherwise once a minute, because time passes. The thread has the
  * lowest priority and a worker's state of its own, so neither ingest nor serving waits for it; it
- * hands what is to be told to webhook.h. What fires is known to the process only: after a restart
- * it fires again, with a new startsAt.
+ * hands what is to be told to webhook.h. What that has no room for has not been told: it stays as
+ * it was, and the next round tells it, also where the series is gone meanwhile. `for` and `repeat`
+ * are of the monotonic clock, startsAt and endsAt of the wall clock. What fires is known to the
+ * process only: after a restart it fires again, with a new startsAt.
  */
 #ifndef SERVER_ALERTS_H
 #define SERVER_ALERTS_H

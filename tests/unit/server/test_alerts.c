@@ -37,7 +37,7 @@ static void test_fires_after_a_while_and_resolves(void **state)
                                           NOW + steps[i].minute * MINUTE),
                          steps[i].event);
     }
-    assert_int_equal(alert.fired_ms, NOW + 49 * MINUTE);
+    assert_int_equal(alert.told_ms, NOW + 49 * MINUTE);
 }
 
 static void test_told_once_without_repeat(void **state)
