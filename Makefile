@@ -307,7 +307,7 @@ coverage/report:
 VALGRIND_SUITES = unit/base unit/storage unit/api unit/server unit/model contract torture
 VALGRIND_LEAVES = $(addprefix $(BUILD)/tests/unit/model/test_,synthetic group_training train gate streams recompute blas \
     snapshot seasonal_drift smoothing kernels blend yardstick forecast) \
-    $(addprefix $(BUILD)/tests/unit/server/test_,scheduler scheduler_clock newer_models training_manners \
+    $(addprefix $(BUILD)/tests/unit/server/test_,scheduler scheduler_clock first_training newer_models training_manners \
     stuck_training command daemon) \
     $(addprefix $(BUILD)/tests/unit/api/test_,live_model no_memory)
 MEMCHECK = valgrind -q --error-exitcode=9 --leak-check=full --suppressions=tests/valgrind.supp
