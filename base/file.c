@@ -48,6 +48,36 @@ static int system_sync_folder(const char *path)
     return failed;
 }
 
+/* Where the file system knows no such rename a second name does it, and where it knows no second
+ * names (FAT) an empty file that nobody else made holds the place. */
+static int system_rename_new(const char *from, const char *to)
+{
+    if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0) {
+        return 0;
+    }
+    if (errno != EINVAL && errno != ENOSYS && errno != ENOTSUP) {
+        return -1;
+    }
+    if (link(from, to) == 0) {
+        return unlink(from);
+    }
+    if (errno != EPERM && errno != ENOSYS && errno != ENOTSUP) {
+        return -1;
+    }
+    int place = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (place < 0) {
+        return -1;
+    }
+    close(place);
+    if (rename(from, to) != 0) {
+        int code = errno;
+        (void)unlink(to);
+        errno = code;
+        return -1;
+    }
+    return 0;
+}
+
 /* What cannot be removed keeps the folder, and rmdir says so. */
 static int system_remove_folder(const char *path)
 {
@@ -73,6 +103,7 @@ static const struct file_system own = {
     .make_folder = mkdir,
     .sync_folder = system_sync_folder,
     .rename = rename,
+    .rename_new = system_rename_new,
     .remove = unlink,
     .remove_folder = system_remove_folder,
 };

@@ -27,6 +27,8 @@ struct file_system {
     int (*make_folder)(const char *path, mode_t mode);
     int (*sync_folder)(const char *path);
     int (*rename)(const char *from, const char *to);
+    /* Of a plain file, and never in the place of another: EEXIST. */
+    int (*rename_new)(const char *from, const char *to);
     int (*remove)(const char *path);
     int (*remove_folder)(const char *path); /* with the plain files in it */
 };

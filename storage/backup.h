@@ -36,7 +36,7 @@ struct backup_about {
 };
 
 /* Copies the store in `directory` to FILE.partial. STATUS_NOT_FOUND where there is no store,
- * STATUS_CONFLICT where FILE is there already. */
+ * STATUS_CONFLICT where FILE is there already, or another backup to it is under way. */
 enum status backup_create(const char *directory, const char *file,
                           const struct backup_options *options, struct backup **out,
                           struct error *error) MUST_USE;
@@ -50,7 +50,8 @@ enum status backup_leave_out(struct backup *backup, const char *name, const char
                              const char *key, struct error *error) MUST_USE;
 
 /* Sums, verifies (a line to `report` for each finding), syncs and renames. Where it fails there is
- * no FILE. STATUS_CORRUPT: the store has faults. */
+ * no FILE, or the one that somebody else made meanwhile (STATUS_CONFLICT). STATUS_CORRUPT: the
+ * store has faults. */
 enum status backup_publish(struct backup *backup, storage_report report, void *context,
                            struct error *error) MUST_USE;
 

@@ -21,6 +21,8 @@
 #include <sqlite3.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -35,6 +37,8 @@ enum {
 struct backup {
     struct sqlite3 *db;
     char file[PATH_BYTES], partial[PATH_BYTES]; /* partial is empty where it was opened to read */
+    char lock[PATH_BYTES];                      /* of FILE.partial, while lock_fd holds it */
+    int lock_fd;                                /* -1: none */
     struct backup_about about;
 };
 
@@ -169,6 +173,50 @@ static enum status snapshot_copy(const char *store, struct sqlite3 *to,
                                : status;
 }
 
+/* A file of its own: SQLite has locks on the partial one, and that may be of a backup that was
+ * killed.
+ */
+static enum status partial_lock(struct backup *backup, struct error *error)
+{
+    struct stat about;
+    int fd = open(backup->lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0) {
+        return error_set(error, STATUS_IO, "could not open '%.200s': %s", backup->lock,
+                         strerror(errno));
+    }
+    bool locked = flock(fd, LOCK_EX | LOCK_NB) == 0;
+    if (!locked && errno != EWOULDBLOCK) {
+        error_set(error, STATUS_IO, "could not lock '%.200s': %s", backup->lock, strerror(errno));
+        close(fd);
+        return error->status;
+    }
+    /* Whoever has it removes it at the end: then this one is nobody's. */
+    if (!locked || fstat(fd, &about) != 0 || about.st_nlink == 0) {
+        close(fd);
+        error_set(error, STATUS_CONFLICT, "another backup is writing it");
+        return error_hint(error, "Wait until it is done, or name another file.");
+    }
+    backup->lock_fd = fd;
+    return STATUS_OK;
+}
+
+static struct backup *backup_new(struct error *error)
+{
+    struct backup *backup = mem_zeroed(1, sizeof *backup);
+    if (backup == NULL) {
+        error_set(error, STATUS_NO_MEMORY, "could not allocate a backup");
+    } else {
+        backup->lock_fd = -1;
+    }
+    return backup;
+}
+
+static enum status there_already(const char *file, struct error *error)
+{
+    error_set(error, STATUS_CONFLICT, "cannot write '%.200s': it is there already", file);
+    return error_hint(error, "Name another file, or remove that one first.");
+}
+
 enum status backup_create(const char *directory, const char *file,
                           const struct backup_options *options, struct backup **out,
                           struct error *error)
@@ -178,18 +226,20 @@ enum status backup_create(const char *directory, const char *file,
         error_set(error, STATUS_NOT_FOUND, "there is no store in '%.200s'", directory);
         return error_hint(error, "Name it with --data DIR.");
     }
-    struct backup *backup = mem_zeroed(1, sizeof *backup);
+    struct backup *backup = backup_new(error);
     if (backup == NULL) {
-        return error_set(error, STATUS_NO_MEMORY, "could not allocate a backup");
+        return error->status;
     }
-    if (!path_set(backup->file, file, "") || !path_set(backup->partial, file, ".partial")) {
-        backup->partial[0] = '\0';
+    char partial[PATH_BYTES];
+    if (!path_set(backup->file, file, "") || !path_set(partial, file, ".partial") ||
+        !path_set(backup->lock, file, ".partial.lock")) {
         error_set(error, STATUS_INVALID, "cannot use '%.200s' as a file", file);
     } else if (file_there(file)) {
-        backup->partial[0] = '\0';
-        error_set(error, STATUS_CONFLICT, "cannot write '%.200s': it is there already", file);
-        error_hint(error, "Name another file, or remove that one first.");
+        there_already(file, error);
+    } else if (partial_lock(backup, error) != STATUS_OK) {
+        error_wrap(error, "cannot write '%.150s'", file);
     } else {
+        memcpy(backup->partial, partial, sizeof partial);
         sqlite_database_remove(backup->partial); /* of a backup that was killed */
         if (plain_open(backup->partial, &backup->db, error) == STATUS_OK &&
             snapshot_copy(store, backup->db, options, error) == STATUS_OK &&
@@ -481,9 +531,10 @@ enum status backup_publish(struct backup *backup, storage_report report, void *c
     }
     sqlite3_close(backup->db);
     backup->db = NULL;
-    if (file_system()->rename(backup->partial, backup->file) != 0) {
-        return error_set(error, STATUS_IO, "could not rename to '%.200s': %s", backup->file,
-                         strerror(errno));
+    if (file_system()->rename_new(backup->partial, backup->file) != 0) {
+        return errno == EEXIST ? there_already(backup->file, error)
+                               : error_set(error, STATUS_IO, "could not rename to '%.200s': %s",
+                                           backup->file, strerror(errno));
     }
     backup->partial[0] = '\0';
     int failed = file_sync_parent(backup->file);
@@ -521,9 +572,9 @@ static enum status whole_file(struct backup *backup, struct error *error)
 enum status backup_open(const char *file, storage_report report, void *context, struct backup **out,
                         struct error *error)
 {
-    struct backup *backup = mem_zeroed(1, sizeof *backup);
+    struct backup *backup = backup_new(error);
     if (backup == NULL) {
-        return error_set(error, STATUS_NO_MEMORY, "could not allocate a backup");
+        return error->status;
     }
     if (!path_set(backup->file, file, "") || !file_there(file)) {
         error_set(error, STATUS_NOT_FOUND, "there is no file '%.200s'", file);
@@ -574,6 +625,10 @@ void backup_close(struct backup *backup)
     sqlite3_close(backup->db);
     if (backup->partial[0] != '\0') {
         sqlite_database_remove(backup->partial);
+    }
+    if (backup->lock_fd >= 0) {
+        (void)unlink(backup->lock);
+        close(backup->lock_fd);
     }
     mem_free(backup);
 }

@@ -636,6 +636,11 @@ static int own_rename(const char *from, const char *to)
     return fault == DISK_NO_FAULT ? end(0) : fail(EIO);
 }
 
+static int own_rename_new(const char *from, const char *to)
+{
+    return disk_find(mounted, to) != NULL ? fail(EEXIST) : own_rename(from, to);
+}
+
 static int own_remove(const char *path)
 {
     enum disk_fault fault;
@@ -675,6 +680,7 @@ static const struct file_system own_files = {
     .make_folder = own_make_folder,
     .sync_folder = own_sync_folder,
     .rename = own_rename,
+    .rename_new = own_rename_new,
     .remove = own_remove,
     .remove_folder = own_remove_folder,
 };
