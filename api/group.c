@@ -33,6 +33,13 @@ struct group_memory {
 typedef enum status (*step_visit)(void *context, const struct series_info *info, int64_t step_ms,
                                   struct error *error);
 
+/* What says nothing about the other series: it was deleted since, its time zone cannot be read now,
+ * or one of its chunks is damaged (the store has told of it, and sets it aside). */
+static bool concerns_one(enum status status)
+{
+    return status == STATUS_NOT_FOUND || status == STATUS_BUSY || status == STATUS_CORRUPT;
+}
+
 static enum status each_series(struct api_worker *worker, const struct selector *only,
                                step_visit visit, void *context, struct error *error)
 {
@@ -50,8 +57,9 @@ static enum status each_series(struct api_worker *worker, const struct selector 
                 continue;
             }
             enum status known = forecast_facts(worker->desk, &info, true, &facts, error);
-            if (known == STATUS_NOT_FOUND) {
-                continue; /* deleted since */
+            if (concerns_one(known)) {
+                *error = (struct error){0};
+                continue;
             }
             if (known != STATUS_OK) {
                 return known;
@@ -166,7 +174,7 @@ static void see_seasons(size_t held_back, struct model_series *series)
     season_detect(series->values, seen, series->step_ms, series->seasons);
 }
 
-/* A series whose time zone cannot be read now: the others learn without it. */
+/* A series whose time zone or points cannot be read now: the others learn without it. */
 static void leave_unreadable(struct api_group *group, const struct series_info *info,
                              struct error *error)
 {
@@ -203,7 +211,7 @@ static enum status load_one(void *context, const struct series_info *info, int64
     struct grid_order order = {.maximum = loading->values_max, .cheap = to_see || !witness};
     enum status status =
         forecast_grid(loading->worker->desk, info, &order, &values, &series, &facts, error);
-    if (status == STATUS_BUSY) {
+    if (concerns_one(status) && status != STATUS_NOT_FOUND) {
         leave_unreadable(group, info, error);
         return STATUS_OK;
     }
