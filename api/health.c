@@ -154,6 +154,10 @@ static void add_storage(struct api_services *services, bool openmetrics, struct 
     metrics_counter(text, openmetrics, "storage_damaged",
                     "Chunks and journal rows that failed their check and were set aside.",
                     (double)stats.damaged);
+    metrics_gauge(
+        text, "storage_stuck_series",
+        "Series whose points stay in the journal because a page of the database is damaged.",
+        (double)stats.stuck);
     metrics_gauge(text, "storage_last_commit_seconds", "Duration of the newest commit.",
                   (double)stats.last_commit_ns / 1e9);
     metrics_counter(text, openmetrics, "storage_commits", "Transactions on disk.",

@@ -430,7 +430,7 @@ static void tidy_store(struct writer *writer, int64_t until_ns)
 {
     struct error error = {0};
     if (writer_compact_until(writer, until_ns, &error) != STATUS_OK) {
-        log_warning("daemon", "journal left for the next start", "reason=\"%s\"", error.text);
+        log_warning("daemon", "tidying left for the next start", "reason=\"%s\"", error.text);
     }
 }
 

@@ -9,7 +9,8 @@
  * A cell with one point stays as it is, so doing it twice changes nothing. The cell with a series'
  * newest point waits. Several rules are applied in order, so the mean of an hour is the mean of its
  * cells of 5 minutes, however many readings each had. A point that comes late into such a cell
- * counts as much as the mean that it meets there.
+ * counts as much as the mean that it meets there; one of exactly the cell's beginning, where the
+ * mean lies, takes its place, as the last write always wins.
  *
  * Pure functions; both drivers use them.
  */

@@ -22,8 +22,9 @@ enum { DRIVER_VERSION = 3 };
 
 enum driver_effort {
     DRIVER_SLICE, /* a few milliseconds of what is due */
-    DRIVER_LOT,   /* of `compact` only: tens of milliseconds of what waits, due or not */
-    DRIVER_ALL,   /* everything, and give back disk space: may take seconds */
+    DRIVER_LOT, /* tens of milliseconds of what there is to do, due or not; called until there is no
+                   more it does what DRIVER_ALL does, but for the last checkpoint */
+    DRIVER_ALL, /* everything, and give back disk space: may take minutes */
 };
 
 struct storage_driver {

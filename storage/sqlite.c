@@ -206,7 +206,7 @@ static enum status journal_write(struct sqlite_state *state, uint64_t seq, struc
 /* Overwriting the same points again and again lengthens the journal, not what waits in memory. */
 static bool journal_is_long(const struct sqlite_state *state)
 {
-    const struct sqlite_series *oldest = state->dirty_head;
+    const struct sqlite_series *oldest = sqlite_flush_first(state);
     return oldest != NULL && state->journal_entries - oldest->dirty_at > state->journal_high;
 }
 
@@ -227,26 +227,52 @@ static int64_t flush_share(struct sqlite_state *state, size_t ops)
     return state->debt >= FLUSH_LOT ? state->debt : 0;
 }
 
+/* Without the series that turn out to be stuck: one bad page shall not stop the others. */
 static enum status transaction_run(struct sqlite_state *state, struct write_group *group,
                                    uint64_t seq, struct error *error)
 {
-    if (sqlite_begin(state, error) != STATUS_OK) {
-        return error->status;
-    }
-    if (sqlite_flush_write(state, error) != STATUS_OK ||
-        tables_write(state, group, error) != STATUS_OK ||
-        journal_write(state, seq, error) != STATUS_OK) {
+    for (;;) {
+        if (sqlite_begin(state, error) == STATUS_OK &&
+            sqlite_flush_write(state, error) == STATUS_OK &&
+            tables_write(state, group, error) == STATUS_OK &&
+            journal_write(state, seq, error) == STATUS_OK) {
+            return sqlite_end(state, error);
+        }
         sqlite_rollback(state);
-        return error->status;
+        if (!sqlite_flush_leave_out(state, error)) {
+            return error->status;
+        }
+        *error = (struct error){0};
     }
-    return sqlite_end(state, error);
+}
+
+/* What waits has a bound, that of stuck series too. What frees goes on. */
+static enum status stuck_check(const struct sqlite_state *state, const struct write_group *group,
+                               struct error *error)
+{
+    size_t waiting = 0;
+    if (state->stuck == 0 || state->pending <= 2 * state->pending_high) {
+        return STATUS_OK;
+    }
+    for (const struct sqlite_series *series = state->dirty_head; series != NULL;
+         series = series->dirty_next) {
+        waiting += series->stuck ? (size_t)series->tail.fresh + series->tail.late_count : 0;
+    }
+    bool adds = false;
+    for (size_t b = 0; b < group->count; b++) {
+        adds = adds || group->batches[b]->op_count > 0;
+    }
+    return !adds || waiting <= 2 * state->pending_high
+               ? STATUS_OK
+               : error_set(error, STATUS_CORRUPT,
+                           "%zu points of series on damaged pages wait already", waiting);
 }
 
 static enum status sqlite_commit(struct storage *storage, struct write_group *group,
                                  struct error *error)
 {
     struct sqlite_state *state = storage->state;
-    if (sqlite_usable(state, error) != STATUS_OK) {
+    if (sqlite_usable(state, error) != STATUS_OK || stuck_check(state, group, error) != STATUS_OK) {
         return error->status;
     }
     sqlite_flush_choose(state, flush_share(state, group->ops));
@@ -410,7 +436,7 @@ static void memory_forget(struct sqlite_state *state)
     storage->counters.points = storage->counters.chunks = 0;
     storage->counters.tail_bytes = storage->counters.index_bytes = 0;
     state->dirty_head = state->dirty_last = state->loose = NULL;
-    state->pending = 0;
+    state->pending = state->stuck = 0;
     state->cached_series = 0;
 }
 
@@ -530,7 +556,7 @@ static enum status memory_reload(struct sqlite_state *state, struct error *error
     anew->options = storage->options;
     lock_init(&anew->lock);
     state->dirty_head = state->dirty_last = NULL;
-    state->pending = 0;
+    state->pending = state->stuck = 0;
     state->cached_series = 0;
     state->storage = anew;
     enum status status = sqlite_load(state, error);
@@ -550,6 +576,7 @@ static enum status memory_reload(struct sqlite_state *state, struct error *error
         storage->counters.tail_bytes = anew->counters.tail_bytes;
         storage->counters.index_bytes = anew->counters.index_bytes;
         storage->counters.damaged += anew->counters.damaged;
+        storage->counters.stuck = 0;
         lock_release(&storage->lock);
         anew->directory = directory;
     } else {

@@ -140,12 +140,74 @@ static enum status settings_room(struct write_batch *batch, struct error *error)
     return STATUS_OK;
 }
 
+/* ---------------------------------------------------------------- stuck series */
+
+/* Those at the head of the queue that the journal has been kept for too long. They are the first
+ * state->carried ones. Returns how many entries they need. */
+static size_t carry_choose(struct sqlite_state *state)
+{
+    size_t entries = 0;
+    state->carried = 0;
+    for (const struct sqlite_series *series = state->dirty_head;
+         series != NULL && series->stuck &&
+         state->journal_entries - series->dirty_at > state->journal_high;
+         series = series->dirty_next) {
+        entries += (size_t)series->tail.late_count + series->tail.fresh + 2;
+        state->carried++;
+    }
+    return entries;
+}
+
+static void points_stage(struct sqlite_state *state, uint32_t series, const struct point *points,
+                         size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        journal_add(
+            &state->journal,
+            &(struct journal_entry){.kind = JOURNAL_POINT, .series = series, .point = points[i]});
+    }
+}
+
+/* What they have waiting goes into this row of the journal, so that older ones may go. Where those
+ * are still there after a crash they are replayed first, and the points are the same. */
+static void carry_stage(struct sqlite_state *state)
+{
+    const struct sqlite_series *series = state->dirty_head;
+    for (size_t i = 0; i < state->carried; i++, series = series->dirty_next) {
+        const struct tail *tail = &series->tail;
+        uint32_t id = series->entry.id;
+        journal_add(&state->journal, &(struct journal_entry){.kind = JOURNAL_TOUCH, .series = id});
+        points_stage(state, id, tail->late, tail->late_count);
+        if (tail->fresh > 0) {
+            points_stage(state, id, tail_points(tail) + tail->count - tail->fresh, tail->fresh);
+        }
+        if (series->entry.ended) {
+            struct point end = {.time_ms = series->entry.ended_ms};
+            journal_add(&state->journal,
+                        &(struct journal_entry){.kind = JOURNAL_END, .series = id, .point = end});
+        }
+    }
+}
+
+/* After the commit: they wait since this row. */
+static void carry_apply(struct sqlite_state *state, uint64_t seq)
+{
+    for (; state->carried > 0; state->carried--) {
+        struct sqlite_series *series = state->dirty_head;
+        sqlite_mark_clean(state, series);
+        sqlite_mark_dirty(state, series, seq);
+        state->journal_entries += (uint64_t)series->tail.late_count + series->tail.fresh;
+    }
+}
+
 enum status sqlite_stage(struct sqlite_state *state, struct write_group *group, struct error *error)
 {
     struct storage *storage = state->storage;
-    if (journal_begin(&state->journal, group->ops, error) != STATUS_OK) {
+    size_t carried = carry_choose(state);
+    if (journal_begin(&state->journal, group->ops + carried, error) != STATUS_OK) {
         return error->status;
     }
+    carry_stage(state);
     state->lookup = (struct error){0};
     for (size_t b = 0; b < group->count; b++) {
         if (!group->batches[b]->refused) {
@@ -300,6 +362,7 @@ static void deletes_apply(struct sqlite_state *state, const struct write_batch *
         }
         struct sqlite_series *series = sqlite_series_of(batch->changes[i].entry);
         sqlite_mark_clean(state, series);
+        sqlite_unstick(state, series);
         state->pending -= series->tail.fresh + series->tail.late_count;
         state->trashing = true;
         state->cached_series = 0;
@@ -311,6 +374,7 @@ static void deletes_apply(struct sqlite_state *state, const struct write_batch *
 
 void sqlite_apply(struct sqlite_state *state, struct write_group *group, uint64_t seq)
 {
+    carry_apply(state, seq);
     for (size_t b = 0; b < group->count; b++) {
         if (!group->batches[b]->refused) {
             batch_apply(state, group->batches[b], seq);
@@ -349,6 +413,7 @@ void sqlite_warm(struct sqlite_state *state, struct sqlite_series *series)
         if (chunk_decode(sqlite3_column_blob(statement, 0),
                          (size_t)sqlite3_column_bytes(statement, 0), state->decoded,
                          CHUNK_POINTS_MAX, &decoded, &error) != STATUS_OK) {
+            sqlite_suspect(storage, series->entry.id, sqlite3_column_int64(statement, 1));
             code = SQLITE_CORRUPT;
             break;
         }

@@ -8,6 +8,10 @@
  * pending_low points wait in memory and journal for nothing: the fuller a flush, the less is
  * written twice. Above pending_high a commit flushes until it is below: that is the back pressure
  * that bounds the memory. Above journal_high entries it flushes the head, whatever waits.
+ *
+ * A series that needs a damaged page of the database cannot be flushed: it is stuck. It is left out
+ * from then on, tried again now and then, and the others go on. Its points wait in memory and
+ * journal; where that holds up the journal they are written there anew (sqlite_apply.c).
  */
 #include "storage/sqlite_store.h"
 
@@ -19,6 +23,7 @@
 
 #include <sqlite3.h>
 #include <stdio.h>
+#include <string.h>
 
 enum {
     FLUSH_SERIES_MAX = 16384, /* chosen for one transaction */
@@ -30,6 +35,8 @@ enum {
     RETAIN_SERIES = 256,    /* looked at in one slice */
     RETAIN_FLUSHES = 32,
     RETAIN_CHUNKS = 1024, /* deleted in one slice */
+    LEAVE_OUT_MAX = 8,    /* attempts at one transaction, each without one more series */
+    UNSTICK_EVERY_MS = 600000,
 };
 
 /* ---------------------------------------------------------------- flush */
@@ -42,6 +49,8 @@ static size_t series_pending(const struct sqlite_series *series)
 void sqlite_flush_choose(struct sqlite_state *state, int64_t points)
 {
     CHECK(state->flush_count == 0);
+    state->left_out = 0;
+    state->flush_at = SIZE_MAX;
     if (state->flushes == NULL) {
         state->flushes = mem_zeroed(FLUSH_SERIES_MAX, sizeof *state->flushes);
         state->flush_capacity = state->flushes == NULL ? 0 : FLUSH_SERIES_MAX;
@@ -49,11 +58,23 @@ void sqlite_flush_choose(struct sqlite_state *state, int64_t points)
     for (struct sqlite_series *series = state->dirty_head;
          series != NULL && points > 0 && state->flush_count < state->flush_capacity;
          series = series->dirty_next) {
+        if (series->stuck) {
+            continue;
+        }
         series->flushing = true;
         state->flushes[state->flush_count++] =
             (struct sqlite_flush){.series = series, .cutoff_ms = INT64_MIN};
         points -= (int64_t)series_pending(series) + FLUSH_COST;
     }
+}
+
+struct sqlite_series *sqlite_flush_first(const struct sqlite_state *state)
+{
+    struct sqlite_series *series = state->dirty_head;
+    while (series != NULL && series->stuck) {
+        series = series->dirty_next;
+    }
+    return series;
 }
 
 /* Journal rows that no series needs once the chosen ones are flushed. */
@@ -84,8 +105,9 @@ static enum status journal_trim(struct sqlite_state *state, uint64_t at_least, s
 enum status sqlite_flush_write(struct sqlite_state *state, struct error *error)
 {
     state->chunks_added = 0;
-    for (size_t i = 0; i < state->flush_count; i++) {
-        struct sqlite_flush *flush = &state->flushes[i];
+    state->set_aside = 0;
+    for (state->flush_at = 0; state->flush_at < state->flush_count; state->flush_at++) {
+        struct sqlite_flush *flush = &state->flushes[state->flush_at];
         if (sqlite_flush_series(state, flush->series, flush->cutoff_ms, flush, error) !=
             STATUS_OK) {
             return error->status;
@@ -124,6 +146,7 @@ void sqlite_flush_done(struct sqlite_state *state)
     struct storage *storage = state->storage;
     lock_acquire(&storage->lock);
     storage->counters.chunks += (uint64_t)state->chunks_added;
+    storage->counters.damaged += state->set_aside;
     for (size_t i = 0; i < state->flush_count; i++) {
         struct sqlite_series *series = state->flushes[i].series;
         size_t before = tail_bytes(&series->tail);
@@ -136,8 +159,11 @@ void sqlite_flush_done(struct sqlite_state *state)
     }
     storage->counters.journal_points = state->pending;
     lock_release(&storage->lock);
+    /* Downsampling ends at a damaged chunk: now it can go on. */
+    state->downsample_again = state->downsample_again || state->set_aside > 0;
     state->flush_count = 0;
     state->chunks_added = 0;
+    state->set_aside = 0;
 }
 
 void sqlite_flush_undo(struct sqlite_state *state)
@@ -147,27 +173,97 @@ void sqlite_flush_undo(struct sqlite_state *state)
     }
     state->flush_count = 0;
     state->chunks_added = 0;
+    state->set_aside = 0;
     state->cached_series = 0;
     state->trimmed_seq = 0; /* a trim may have been undone */
+}
+
+static void stuck_count(struct sqlite_state *state, int change)
+{
+    state->stuck += (size_t)change;
+    lock_acquire(&state->storage->lock);
+    state->storage->counters.stuck = state->stuck;
+    lock_release(&state->storage->lock);
+}
+
+bool sqlite_flush_leave_out(struct sqlite_state *state, const struct error *error)
+{
+    if (error->status != STATUS_CORRUPT || state->flush_at >= state->flush_count) {
+        return false;
+    }
+    struct sqlite_flush *flush = &state->flushes[state->flush_at];
+    struct sqlite_series *series = flush->series;
+    log_error("storage", "a series cannot be compacted: its points stay in the journal",
+              "series=%u reason=\"%s\"", series->entry.id, error->text);
+    series->flushing = false;
+    series->stuck = true;
+    stuck_count(state, 1);
+    state->unstick_ns = clock_monotonic_ns() + UNSTICK_EVERY_MS * INT64_C(1000000);
+    memmove(flush, flush + 1, (--state->flush_count - state->flush_at) * sizeof *flush);
+    state->flush_at = SIZE_MAX;
+    state->cached_series = 0;
+    state->trimmed_seq = 0;
+    if (++state->left_out == LEAVE_OUT_MAX) {
+        sqlite_flush_undo(state);
+    }
+    return true;
+}
+
+void sqlite_unstick(struct sqlite_state *state, struct sqlite_series *series)
+{
+    if (series->stuck) {
+        series->stuck = false;
+        stuck_count(state, -1);
+    }
+}
+
+/* The page may have been read wrong, not written wrong. */
+static void unstick_due(struct sqlite_state *state)
+{
+    struct series_directory *directory = &state->storage->directory;
+    if (state->stuck == 0 || clock_monotonic_ns() < state->unstick_ns) {
+        return;
+    }
+    for (uint32_t id = 1; id <= directory->last_id; id++) {
+        struct series_entry *entry = series_directory_at(directory, id);
+        if (entry != NULL) {
+            sqlite_unstick(state, sqlite_series_of(entry));
+        }
+    }
 }
 
 /* A transaction of its own for what was chosen. */
 static enum status flush_alone(struct sqlite_state *state, struct error *error)
 {
-    if (sqlite_begin(state, error) != STATUS_OK || sqlite_flush_write(state, error) != STATUS_OK) {
+    do {
+        if (sqlite_begin(state, error) == STATUS_OK &&
+            sqlite_flush_write(state, error) == STATUS_OK &&
+            sqlite_end(state, error) == STATUS_OK) {
+            sqlite_flush_done(state);
+            return STATUS_OK;
+        }
         sqlite_rollback(state);
-        sqlite_flush_undo(state);
-        return error->status;
-    }
-    if (sqlite_end(state, error) != STATUS_OK) {
-        sqlite_flush_undo(state);
-        return error->status;
-    }
-    sqlite_flush_done(state);
+        if (!sqlite_flush_leave_out(state, error)) {
+            sqlite_flush_undo(state);
+            return error->status;
+        }
+        *error = (struct error){0};
+    } while (state->flush_count > 0);
     return STATUS_OK;
 }
 
 /* ---------------------------------------------------------------- trash, space */
+
+/* Room that cannot be freed for a bad page shall not stop what else is to be done. */
+static enum status freeing_failed(const char *what, struct error *error)
+{
+    if (error->status != STATUS_CORRUPT) {
+        return error->status;
+    }
+    log_error("storage", what, "reason=\"%s\"", error->text);
+    *error = (struct error){0};
+    return STATUS_OK;
+}
 
 /* Removes a lot of chunks of deleted series; state->trashing stays set while there are more. */
 enum status sqlite_trash_slice(struct sqlite_state *state, struct error *error)
@@ -194,7 +290,8 @@ enum status sqlite_trash_slice(struct sqlite_state *state, struct error *error)
     }
     if (status != STATUS_OK) {
         sqlite_rollback(state);
-        return status;
+        state->trashing = status != STATUS_CORRUPT; /* else the next start tries it again */
+        return freeing_failed("old chunks cannot be removed", error);
     }
     if (sqlite_end(state, error) != STATUS_OK) {
         return error->status;
@@ -205,30 +302,17 @@ enum status sqlite_trash_slice(struct sqlite_state *state, struct error *error)
     return STATUS_OK;
 }
 
-static enum status compact_lot(struct sqlite_state *state, struct error *error)
+static enum status flush_lot(struct sqlite_state *state, struct error *error)
 {
     sqlite_flush_choose(state, SLICE_POINTS * 4);
     if (state->flush_count == 0) {
         return error_set(error, STATUS_NO_MEMORY, "could not allocate a list of series");
     }
-    if (flush_alone(state, error) != STATUS_OK) {
-        return error->status;
-    }
-    return sqlite_checkpoint_due(state, error);
+    return flush_alone(state, error);
 }
 
-static enum status compact_all(struct sqlite_state *state, struct error *error)
+static enum status trim_alone(struct sqlite_state *state, struct error *error)
 {
-    while (state->dirty_head != NULL) {
-        if (compact_lot(state, error) != STATUS_OK) {
-            return error->status;
-        }
-    }
-    while (state->trashing) {
-        if (sqlite_trash_slice(state, error) != STATUS_OK) {
-            return error->status;
-        }
-    }
     if (sqlite_begin(state, error) != STATUS_OK) {
         return error->status;
     }
@@ -236,14 +320,116 @@ static enum status compact_all(struct sqlite_state *state, struct error *error)
         sqlite_rollback(state);
         return error->status;
     }
-    if (sqlite_end(state, error) != STATUS_OK ||
-        sqlite_run(state, SQL_VACUUM, "give back disk space", error) != STATUS_OK) {
+    return sqlite_end(state, error);
+}
+
+static enum status free_pages_read(struct sqlite_state *state, int64_t *pages, struct error *error)
+{
+    struct sqlite3_stmt *statement = state->statements[SQL_FREE_PAGES];
+    int code = sqlite3_step(statement);
+    *pages = code == SQLITE_ROW ? sqlite3_column_int64(statement, 0) : 0;
+    sqlite3_reset(statement);
+    return code == SQLITE_ROW ? STATUS_OK : sqlite_failed(state, code, "count free pages", error);
+}
+
+/* Gives back a lot of free pages. */
+static enum status vacuum_lot(struct sqlite_state *state, bool *more, struct error *error)
+{
+    int64_t before = 0, after = 0;
+    if (free_pages_read(state, &before, error) != STATUS_OK ||
+        (before > 0 &&
+         sqlite_run(state, SQL_VACUUM_LOT, "give back disk space", error) != STATUS_OK) ||
+        free_pages_read(state, &after, error) != STATUS_OK) {
         return error->status;
+    }
+    *more = after > 0 && after < before;
+    return STATUS_OK;
+}
+
+/* One step of everything that can be done, in the order in which it matters: points into chunks,
+ * the journal behind them, then room that nobody needs. */
+static enum status compact_lot(struct sqlite_state *state, bool *more, struct error *error)
+{
+    enum status status;
+    *more = true;
+    if (sqlite_flush_first(state) != NULL) {
+        status = flush_lot(state, error);
+    } else if (needless_seq(state) > state->trimmed_seq) {
+        status = trim_alone(state, error);
+    } else if (state->trashing) {
+        status = sqlite_trash_slice(state, error);
+    } else {
+        *more = false;
+        status = vacuum_lot(state, more, error);
+        if (status != STATUS_OK) {
+            status = freeing_failed("disk space cannot be given back", error);
+        }
+    }
+    return status == STATUS_OK ? sqlite_checkpoint_due(state, error) : status;
+}
+
+static enum status compact_all(struct sqlite_state *state, struct error *error)
+{
+    bool more = true;
+    while (more) {
+        if (compact_lot(state, &more, error) != STATUS_OK) {
+            return error->status;
+        }
     }
     return sqlite_checkpoint(state, error);
 }
 
-/* ---------------------------------------------------------------- windows readers asked for */
+/* ---------------------------------------------------------------- what readers met */
+
+void sqlite_suspect(struct storage *storage, uint32_t series, int64_t first_ms)
+{
+    struct sqlite_state *state = storage->state;
+    if (state == NULL) { /* being read anew */
+        return;
+    }
+    lock_acquire(&storage->lock);
+    size_t at = 0;
+    while (at < state->suspect_count &&
+           (state->suspects[at].series != series || state->suspects[at].first_ms != first_ms)) {
+        at++;
+    }
+    if (at == state->suspect_count && at < SQLITE_SUSPECTS_MAX) {
+        state->suspects[state->suspect_count++] = (struct sqlite_suspect){series, first_ms};
+    }
+    lock_release(&storage->lock);
+}
+
+/* Each in a flush of its series, which looks at the chunk itself. */
+static enum status suspects_look(struct sqlite_state *state, struct error *error)
+{
+    struct storage *storage = state->storage;
+    struct sqlite_suspect suspects[SQLITE_SUSPECTS_MAX];
+    lock_acquire(&storage->lock);
+    size_t count = storage->counters.full ? 0 : state->suspect_count;
+    memcpy(suspects, state->suspects, count * sizeof *suspects);
+    state->suspect_count -= count;
+    lock_release(&storage->lock);
+    for (size_t i = 0; i < count; i++) {
+        struct series_entry *entry = series_directory_at(&storage->directory, suspects[i].series);
+        if (entry == NULL || sqlite_series_of(entry)->stuck) {
+            continue;
+        }
+        sqlite_flush_choose(state, 0); /* makes room for the list */
+        if (state->flush_capacity == 0) {
+            return error_set(error, STATUS_NO_MEMORY, "could not allocate a list of series");
+        }
+        sqlite_series_of(entry)->flushing = true;
+        state->flushes[state->flush_count++] =
+            (struct sqlite_flush){.series = sqlite_series_of(entry),
+                                  .cutoff_ms = INT64_MIN,
+                                  .suspected = true,
+                                  .suspect_ms = suspects[i].first_ms};
+        if (flush_alone(state, error) != STATUS_OK) {
+            return error->status;
+        }
+    }
+    return STATUS_OK;
+}
 
 static void warm_wanted(struct sqlite_state *state)
 {
@@ -267,6 +453,12 @@ static void warm_wanted(struct sqlite_state *state)
     }
 }
 
+/* Whether so much waits that it is not left for the next commits. */
+static bool slice_due(const struct sqlite_state *state)
+{
+    return state->pending > state->pending_low + SLICE_POINTS && sqlite_flush_first(state) != NULL;
+}
+
 enum status sqlite_compact(struct storage *storage, enum driver_effort effort, bool *more,
                            struct error *error)
 {
@@ -275,16 +467,18 @@ enum status sqlite_compact(struct storage *storage, enum driver_effort effort, b
     if (sqlite_usable(state, error) != STATUS_OK) {
         return error->status;
     }
+    unstick_due(state);
+    if (suspects_look(state, error) != STATUS_OK) {
+        return error->status;
+    }
     warm_wanted(state);
     if (effort == DRIVER_ALL) {
         return compact_all(state, error);
     }
     if (effort == DRIVER_LOT) {
-        enum status status = state->dirty_head != NULL ? compact_lot(state, error) : STATUS_OK;
-        *more = state->dirty_head != NULL;
-        return status;
+        return compact_lot(state, more, error);
     }
-    if (state->pending > state->pending_low + SLICE_POINTS) {
+    if (slice_due(state)) {
         sqlite_flush_choose(state, SLICE_POINTS);
         if (flush_alone(state, error) != STATUS_OK) {
             return error->status;
@@ -293,7 +487,7 @@ enum status sqlite_compact(struct storage *storage, enum driver_effort effort, b
     if (state->trashing && sqlite_trash_slice(state, error) != STATUS_OK) {
         return error->status;
     }
-    *more = state->trashing || state->pending > state->pending_low + SLICE_POINTS;
+    *more = state->trashing || slice_due(state);
     if (sqlite_checkpoint_due(state, error) != STATUS_OK) {
         return error->status;
     }
@@ -360,7 +554,8 @@ enum status sqlite_retain(struct storage *storage, int64_t now_ms, bool *more, s
         }
         struct series_entry *entry = series_directory_at(directory, ++state->retain_hand);
         int64_t keep_ms = entry == NULL ? 0 : entry_retention(entry, storage->options.retention_ms);
-        if (keep_ms > 0 && entry->points > 0 && entry->first_ms < now_ms - keep_ms) {
+        if (keep_ms > 0 && entry->points > 0 && entry->first_ms < now_ms - keep_ms &&
+            !sqlite_series_of(entry)->stuck) {
             struct sqlite_series *series = sqlite_series_of(entry);
             series->flushing = true;
             state->flushes[state->flush_count++] =
@@ -378,5 +573,8 @@ enum status sqlite_retain(struct storage *storage, int64_t now_ms, bool *more, s
     bool vintages = false;
     enum status status = vintages_expire(state, now_ms, &vintages, error);
     *more = *more || vintages;
-    return status == STATUS_OK && !*more ? aged_note(storage, now_ms, error) : status;
+    if (status == STATUS_OK && !*more) {
+        status = aged_note(storage, now_ms, error);
+    }
+    return status == STATUS_OK ? sqlite_checkpoint_due(state, error) : status;
 }

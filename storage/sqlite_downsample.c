@@ -7,7 +7,7 @@
  * and whole imports of the past are found without looking at everything.
  *
  * A running daemon waits until a few chunks are due: each chunk is then rewritten about once, not
- * once a cell. DRIVER_ALL does it to the cell.
+ * once a cell. DRIVER_LOT and DRIVER_ALL do it to the cell.
  *
  * What the series has waiting is flushed first, in the same transaction: so the statistics that are
  * written are those of now, and windows in memory only need to forget what lies before the mark.
@@ -15,6 +15,7 @@
 #include "storage/sqlite_store.h"
 
 #include "base/check.h"
+#include "base/log.h"
 
 #include <sqlite3.h>
 
@@ -108,8 +109,8 @@ static bool rows_end(const struct thinning *thin, int64_t from_ms, int64_t first
     return beyond || many || thin->total >= POINTS_MAX;
 }
 
-/* Reads chunks from the mark on into state->merged. A damaged one ends it: flushing and `forecastd
- * check` deal with it. */
+/* Reads chunks from the mark on into state->merged. A damaged one ends it: it is set aside by a
+ * flush, and the next round goes on behind it. */
 static enum status rows_read(struct sqlite_state *state, struct thinning *thin, struct error *error)
 {
     struct sqlite3_stmt *statement = state->statements[SQL_CHUNKS_UP];
@@ -134,10 +135,13 @@ static enum status rows_read(struct sqlite_state *state, struct thinning *thin, 
             break;
         }
         status = sqlite_merged_reserve(state, thin->total + CHUNK_POINTS_MAX, error);
-        if (status != STATUS_OK ||
-            chunk_decode(sqlite3_column_blob(statement, 2),
+        if (status != STATUS_OK) {
+            break;
+        }
+        if (chunk_decode(sqlite3_column_blob(statement, 2),
                          (size_t)sqlite3_column_bytes(statement, 2), state->merged + thin->total,
                          CHUNK_POINTS_MAX, &count, &ignored) != STATUS_OK) {
+            sqlite_suspect(state->storage, thin->series->entry.id, first_ms);
             break;
         }
         thin->begin_ms = rows++ == 0 ? first_ms : thin->begin_ms;
@@ -282,7 +286,7 @@ static enum status series_thin(struct sqlite_state *state, struct sqlite_series 
             if (thin_run(state, &thin, error) != STATUS_OK) {
                 return error->status;
             }
-            *work -= all ? 0 : 1;
+            --*work;
             if (thin.done_ms <= reached_ms) {
                 break;
             }
@@ -295,43 +299,79 @@ static enum status series_thin(struct sqlite_state *state, struct sqlite_series 
     return STATUS_OK;
 }
 
-enum status sqlite_downsample(struct storage *storage, int64_t now_ms, enum driver_effort effort,
-                              bool *more, struct error *error)
+/* A series that cannot be read is left as it is: one bad page shall not stop the others. */
+static enum status entry_thin(struct sqlite_state *state, struct series_entry *entry,
+                              int64_t now_ms, int *work, struct error *error)
 {
-    struct sqlite_state *state = storage->state;
-    const struct downsample_rule *finest = &storage->options.downsample.rules[0];
-    struct series_directory *directory = &storage->directory;
-    int64_t cut_ms = downsample_cut(finest, now_ms, INT64_MAX);
+    struct sqlite_series *series = sqlite_series_of(entry);
+    enum status status =
+        series->stuck ? STATUS_OK
+                      : series_thin(state, series, now_ms, state->downsample_lots, work, error);
+    if (status != STATUS_CORRUPT) {
+        return status;
+    }
+    log_error("storage", "a series cannot be downsampled", "series=%u reason=\"%s\"", entry->id,
+              error->text);
+    *error = (struct error){0};
+    return STATUS_OK;
+}
+
+/* A part of a round. */
+static enum status round_go_on(struct sqlite_state *state, int64_t now_ms, int64_t cut_ms,
+                               struct error *error)
+{
+    struct series_directory *directory = &state->storage->directory;
     int work = SERIES_WORK;
-    bool all = effort == DRIVER_ALL;
-    *more = false;
-    if (sqlite_usable(state, error) != STATUS_OK) {
-        return error->status;
-    }
-    state->downsample_hand = all ? 0 : state->downsample_hand;
-    if (state->downsample_hand == 0) {
-        /* Nothing is newly due before the next cell of the finest rule is old enough. */
-        if (!all && cut_ms == state->downsample_cut_ms && !state->downsample_again) {
-            return STATUS_OK;
-        }
-        state->downsample_cut_ms = cut_ms;
-        state->downsample_again = false;
-    }
     sqlite_flush_choose(state, 0); /* makes room for the list */
     if (state->flush_capacity == 0) {
         return error_set(error, STATUS_NO_MEMORY, "could not allocate a list of series");
     }
-    for (int looked = 0; all || (looked < SERIES_LOOK && work > 0); looked++) {
+    for (int looked = 0; looked < SERIES_LOOK && work > 0; looked++) {
         if (state->downsample_hand >= directory->last_id) {
-            state->downsample_hand = 0;
-            return STATUS_OK;
+            state->downsample_round = false;
+            break;
         }
         struct series_entry *entry = series_directory_at(directory, ++state->downsample_hand);
         if (entry != NULL && entry->points > 1 && entry->first_ms < cut_ms &&
-            series_thin(state, sqlite_series_of(entry), now_ms, all, &work, error) != STATUS_OK) {
+            entry_thin(state, entry, now_ms, &work, error) != STATUS_OK) {
             return error->status;
         }
     }
-    *more = true;
+    if (work <= 0) {
+        state->downsample_hand--; /* it may have more: each call comes further */
+    }
+    return sqlite_checkpoint_due(state, error);
+}
+
+enum status sqlite_downsample(struct storage *storage, int64_t now_ms, enum driver_effort effort,
+                              bool *more, struct error *error)
+{
+    struct sqlite_state *state = storage->state;
+    int64_t cut_ms = downsample_cut(&storage->options.downsample.rules[0], now_ms, INT64_MAX);
+    bool lots = effort != DRIVER_SLICE;
+    *more = false;
+    if (sqlite_usable(state, error) != STATUS_OK) {
+        return error->status;
+    }
+    bool goes_on = state->downsample_round && effort != DRIVER_ALL &&
+                   (state->downsample_lots || !lots); /* one to the cell begins with all series */
+    /* Nothing is newly due before the next cell of the finest rule is old enough. */
+    if (!goes_on && !lots && cut_ms == state->downsample_cut_ms && !state->downsample_again) {
+        return STATUS_OK;
+    }
+    state->downsample_again =
+        goes_on && (state->downsample_again || cut_ms > state->downsample_cut_ms);
+    state->downsample_cut_ms = cut_ms;
+    state->downsample_hand = goes_on ? state->downsample_hand : 0;
+    state->downsample_round = true;
+    state->downsample_lots = lots;
+    do {
+        if (round_go_on(state, now_ms, cut_ms, error) != STATUS_OK) {
+            state->downsample_again = true; /* the one that failed has its turn in the next round */
+            state->downsample_round = !lots;
+            return error->status;
+        }
+    } while (effort == DRIVER_ALL && state->downsample_round);
+    *more = state->downsample_round;
     return STATUS_OK;
 }

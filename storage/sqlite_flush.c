@@ -88,9 +88,7 @@ static enum status row_set_aside(struct sqlite_state *state, struct sqlite_serie
     if (sqlite_run(state, SQL_DAMAGED_ADD, "set a chunk aside", error) != STATUS_OK) {
         return error->status;
     }
-    lock_acquire(&state->storage->lock);
-    state->storage->counters.damaged++;
-    lock_release(&state->storage->lock);
+    state->set_aside++;
     flush->lost += count > 0 ? (uint64_t)count : 0;
     sqlite3_bind_int64(state->statements[SQL_CHUNK_DELETE], 1, id);
     state->chunks_added--;
@@ -470,6 +468,19 @@ static enum status open_merge(struct sqlite_state *state, const struct sqlite_se
     return STATUS_OK;
 }
 
+/* A chunk that somebody could not decode is set aside if that is so. */
+static enum status suspect_look(struct sqlite_state *state, struct sqlite_series *series,
+                                struct sqlite_flush *flush, struct error *error)
+{
+    struct row row;
+    if (!flush->suspected) {
+        return STATUS_OK;
+    }
+    sqlite3_bind_int64(state->statements[SQL_CHUNK_AT], 1, series->entry.id);
+    sqlite3_bind_int64(state->statements[SQL_CHUNK_AT], 2, flush->suspect_ms);
+    return row_read(state, series, SQL_CHUNK_AT, &row, flush, error);
+}
+
 enum status sqlite_flush_series(struct sqlite_state *state, struct sqlite_series *series,
                                 int64_t cutoff_ms, struct sqlite_flush *flush, struct error *error)
 {
@@ -479,9 +490,12 @@ enum status sqlite_flush_series(struct sqlite_state *state, struct sqlite_series
     *flush = (struct sqlite_flush){.series = series,
                                    .chunk_last_ms = tail->chunk_last_ms,
                                    .first_ms = INT64_MAX,
-                                   .cutoff_ms = cutoff_ms};
+                                   .cutoff_ms = cutoff_ms,
+                                   .suspected = flush->suspected,
+                                   .suspect_ms = flush->suspect_ms};
     state->cached_series = 0;
-    if (sqlite_downsample_reopen(state, series, error) != STATUS_OK) {
+    if (sqlite_downsample_reopen(state, series, error) != STATUS_OK ||
+        suspect_look(state, series, flush, error) != STATUS_OK) {
         return error->status;
     }
     /* 1. The open chunk's span says which late points belong to full chunks. */

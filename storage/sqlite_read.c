@@ -6,6 +6,9 @@
  * in between is seen in both places and counted once. Where the window reaches far enough the file
  * is not touched.
  *
+ * A chunk whose checksum is wrong fails the read, and is noted: the writer sets it aside within a
+ * second, and the next read goes on without it.
+ *
  * No read transaction outlives a call, so a reader never keeps the write-ahead log from being
  * reused.
  */
@@ -216,6 +219,7 @@ static void order_begin(struct reader *reader)
 static enum status row_decode(struct reader *reader, struct sqlite3_stmt *statement, uint32_t id,
                               size_t *count, struct error *error)
 {
+    int64_t first_ms = sqlite3_column_int64(statement, 1);
     const unsigned char *blob = sqlite3_column_blob(statement, 0);
     size_t length = (size_t)sqlite3_column_bytes(statement, 0);
     *count = 0;
@@ -223,12 +227,12 @@ static enum status row_decode(struct reader *reader, struct sqlite3_stmt *statem
         return STATUS_OK; /* a series without points has an empty open chunk */
     }
     if (chunk_decode(blob, length, reader->decoded, CHUNK_POINTS_MAX, count, error) != STATUS_OK) {
+        sqlite_suspect(reader->storage, id, first_ms);
         return error_wrap(error, "series %u", id);
     }
     if (*count == 0) {
         return STATUS_OK;
     }
-    int64_t first_ms = sqlite3_column_int64(statement, 1);
     if (reader->decoded[0].time_ms != first_ms) {
         return error_set(error, STATUS_CORRUPT,
                          "the chunk of series %u from %lld on is not the one that its row names",

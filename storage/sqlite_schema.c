@@ -145,7 +145,8 @@ static const char *const statement_texts[SQL_STATEMENTS] = {
     [SQL_DAMAGED_ROW_ADD] = "INSERT INTO damaged(series, first_ms, count, found_ms, data)"
                             " SELECT 0, seq, 0, ?2, data FROM journal WHERE seq = ?1",
     [SQL_JOURNAL_DELETE] = "DELETE FROM journal WHERE seq = ?1",
-    [SQL_VACUUM] = "PRAGMA incremental_vacuum",
+    [SQL_FREE_PAGES] = "PRAGMA freelist_count",
+    [SQL_VACUUM_LOT] = "PRAGMA incremental_vacuum(1024)",
     [SQL_VACUUM_SOME] = "PRAGMA incremental_vacuum(64)",
 };
 

@@ -23,6 +23,9 @@ struct sqlite3_stmt;
 /* Series that readers had to fetch from disk, noted until the writer comes by. */
 enum { SQLITE_WANTED_MAX = 64 };
 
+/* Damaged chunks that somebody met, noted likewise. */
+enum { SQLITE_SUSPECTS_MAX = 64 };
+
 /* How long a statement waits for another connection. */
 enum { SQLITE_BUSY_TIMEOUT_MS = 5000 };
 
@@ -76,7 +79,8 @@ enum sqlite_statement {
     SQL_DAMAGED_ADD,
     SQL_DAMAGED_ROW_ADD,
     SQL_JOURNAL_DELETE,
-    SQL_VACUUM,
+    SQL_FREE_PAGES,
+    SQL_VACUUM_LOT,
     SQL_VACUUM_SOME,
     SQL_STATEMENTS
 };
@@ -90,6 +94,7 @@ struct sqlite_series {
     uint64_t dirty_at;    /* journal_entries before that row */
     uint32_t incoming, incoming_late; /* of the group being committed */
     bool flushing;                    /* part of this transaction */
+    bool stuck;                       /* it cannot be flushed: a page that it needs is damaged */
     bool used; /* guarded by lock: read or written since the evictor came by */
 };
 
@@ -100,6 +105,14 @@ struct sqlite_flush {
     int64_t first_ms;  /* of the series, where retention dropped something */
     int64_t cutoff_ms; /* points before it were dropped; INT64_MIN: none */
     uint64_t lost;     /* points dropped, or lost in damaged chunks */
+    bool suspected;    /* the chunk at suspect_ms was seen damaged */
+    int64_t suspect_ms;
+};
+
+/* A chunk that could not be decoded: to be looked at by the writer, which sets it aside. */
+struct sqlite_suspect {
+    uint32_t series;
+    int64_t first_ms;
 };
 
 struct sqlite_state {
@@ -124,8 +137,15 @@ struct sqlite_state {
 
     struct sqlite_flush *flushes;
     size_t flush_count, flush_capacity;
+    size_t flush_at;      /* of them, the one that is being written */
+    size_t left_out;      /* series that became stuck in this transaction */
+    size_t stuck;         /* series */
+    int64_t unstick_ns;   /* when they are tried again */
     int64_t chunks_added; /* in this transaction */
-    bool trashing;        /* there may be chunks of deleted series */
+    uint64_t set_aside;   /* chunks, in this transaction */
+    size_t
+        carried; /* stuck series whose waiting points this transaction writes to the journal anew */
+    bool trashing; /* there may be chunks of deleted series */
 
     struct point *merged; /* scratch of a flush */
     size_t merged_capacity;
@@ -144,6 +164,8 @@ struct sqlite_state {
     bool reserve_there;
     bool io_failed; /* the connection must be replaced before the next commit */
     uint32_t evict_hand, retain_hand, downsample_hand;
+    bool downsample_round;     /* one is under way: the series up to downsample_hand are done */
+    bool downsample_lots;      /* it is one to the cell (DRIVER_LOT) */
     int64_t downsample_cut_ms; /* of the finest rule in the last round */
     bool downsample_again;     /* points were written behind it since */
     uint32_t
@@ -152,6 +174,8 @@ struct sqlite_state {
     size_t evict_above; /* bytes of tails; more than the limit where nothing could be given back */
     uint32_t wanted[SQLITE_WANTED_MAX]; /* guarded by lock: read from disk lately, worth a window */
     size_t wanted_count;                /* guarded by lock */
+    struct sqlite_suspect suspects[SQLITE_SUSPECTS_MAX]; /* guarded by lock */
+    size_t suspect_count;                                /* guarded by lock */
     int64_t truncate_after_ns, relief_after_ns;
 };
 
@@ -244,6 +268,17 @@ enum status sqlite_flush_write(struct sqlite_state *state, struct error *error) 
 /* After the commit, or instead of it. */
 void sqlite_flush_done(struct sqlite_state *state);
 void sqlite_flush_undo(struct sqlite_state *state);
+/* After a rollback: where the flush failed at a damaged page of one series, takes that one out of
+ * the transaction and marks it; true where what is left may be tried again. Its points stay in
+ * memory and journal. Where many fail, none is flushed. */
+bool sqlite_flush_leave_out(struct sqlite_state *state, const struct error *error);
+/* The first that waits for compaction and is not stuck. */
+struct sqlite_series *sqlite_flush_first(const struct sqlite_state *state);
+/* It is gone, or to be tried again. */
+void sqlite_unstick(struct sqlite_state *state, struct sqlite_series *series);
+/* A chunk could not be decoded: the writer sets it aside when it comes by. Any thread, no lock
+ * held. */
+void sqlite_suspect(struct storage *storage, uint32_t series, int64_t first_ms);
 enum status sqlite_compact(struct storage *storage, enum driver_effort effort, bool *more,
                            struct error *error);
 enum status sqlite_retain(struct storage *storage, int64_t now_ms, bool *more, struct error *error);

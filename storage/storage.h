@@ -177,6 +177,7 @@ struct storage_stats {
     int64_t last_commit_ns; /* duration of the newest commit */
     bool writable;          /* false after a failed sync or on a full disk, until it recovers */
     uint64_t damaged;       /* chunks and journal rows set aside since the start */
+    uint64_t stuck;         /* series whose new points wait in the journal: a page is damaged */
     bool full;              /* the reason is the disk: only what frees room is taken */
 };
 void storage_stats(struct storage *storage, struct storage_stats *stats);

@@ -19,7 +19,7 @@
 #include <stdatomic.h>
 
 struct storage_counters {
-    uint64_t points, journal_points, chunks, damaged;
+    uint64_t points, journal_points, chunks, damaged, stuck;
     uint64_t commits, commit_points, commit_failures;
     int64_t last_commit_ns;
     size_t tail_bytes, index_bytes;

@@ -288,7 +288,7 @@ static enum status compact_in_time(struct writer *writer, int64_t until_ns, stru
     bool more = until_ns < INT64_MAX;
     while (more) {
         if (clock_monotonic_ns() >= until_ns) {
-            return error_set(error, STATUS_TIMEOUT, "could not compact everything in time");
+            return error_set(error, STATUS_TIMEOUT, "could not tidy everything in time");
         }
         if (store_compact(writer->storage, DRIVER_LOT, &more, error) != STATUS_OK) {
             return error->status;
@@ -301,6 +301,7 @@ static enum status compact_in_time(struct writer *writer, int64_t until_ns, stru
 static enum status age_in_time(struct writer *writer, int64_t until_ns, struct error *error)
 {
     struct storage *storage = writer->storage;
+    enum driver_effort effort = until_ns < INT64_MAX ? DRIVER_LOT : DRIVER_ALL;
     int64_t now_ms = 0;
     bool more = true;
     while (more && clock_monotonic_ns() < until_ns && hold_allows(&writer->hold, &now_ms)) {
@@ -310,7 +311,7 @@ static enum status age_in_time(struct writer *writer, int64_t until_ns, struct e
     }
     more = true;
     while (more && clock_monotonic_ns() < until_ns && hold_allows(&writer->hold, &now_ms)) {
-        if (store_downsample(storage, now_ms, DRIVER_ALL, &more, error) != STATUS_OK) {
+        if (store_downsample(storage, now_ms, effort, &more, error) != STATUS_OK) {
             return error->status;
         }
     }

@@ -139,8 +139,8 @@ enum status writer_write_take(struct writer *writer, struct write_batch *batch,
 enum status writer_compact(struct writer *writer, struct error *error) MUST_USE;
 
 /* The same as far as it goes until a moment of the monotonic clock, or a few tens of milliseconds
- * later. STATUS_TIMEOUT: the journal has the rest, for the next start. Nothing is lost either way.
- * One caller at a time. */
+ * later. STATUS_TIMEOUT: the rest waits for the next start, points in the journal among it. Nothing
+ * is lost either way. One caller at a time. */
 enum status writer_compact_until(struct writer *writer, int64_t until_ns,
                                  struct error *error) MUST_USE;
 

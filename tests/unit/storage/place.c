@@ -18,6 +18,9 @@ void place_start(struct place *place)
     struct error error = {0};
     struct storage_options options = {.url = place->url, .tail_bytes_max = place->tail_bytes_max};
     struct writer_options writer = {0};
+    assert_int_equal(
+        downsample_parse(place->rules == NULL ? "" : place->rules, &options.downsample, &error),
+        STATUS_OK);
     if (storage_open(&options, &place->storage, &error) != STATUS_OK) {
         fail_msg("%s", error.text);
     }

@@ -9,6 +9,7 @@
 struct place {
     char directory[128], url[160];
     size_t tail_bytes_max;
+    const char *rules; /* of downsampling; NULL: none */
     struct storage *storage;
     struct writer *writer;
 };
