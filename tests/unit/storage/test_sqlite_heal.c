@@ -4,6 +4,7 @@
 #include "tests/unit/storage/place.h"
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/random.h"
 
 #include <setjmp.h>
@@ -33,7 +34,7 @@ static enum status noise_write(struct place *place, const char *name, int64_t fi
     struct write_batch *batch;
     struct random random;
     uint32_t series;
-    random_init(&random, (uint64_t)first, 5);
+    random_init(&random, (uint64_t)first, hash_crc32c(0, name, strlen(name)));
     assert_int_equal(write_batch_new(place->storage, count, &batch, error), STATUS_OK);
     assert_int_equal(write_batch_series(batch, name, strlen(name), &series, error), STATUS_OK);
     for (size_t i = 0; i < count; i++) {
@@ -164,8 +165,8 @@ static void page_write(struct place *place, const struct page *page, bool sound)
     assert_int_equal(fclose(file), 0);
 }
 
-/* The page with the chunk that a point at GAP belongs to; the store is closed. */
-static void page_find(struct place *place, struct page *page)
+/* The page with the chunk of a series that a point at that time belongs to; the store is closed. */
+static void page_find(struct place *place, uint32_t series, int64_t time_ms, struct page *page)
 {
     static unsigned char all[16 << 20];
     FILE *file = database_open(place);
@@ -174,11 +175,12 @@ static void page_find(struct place *place, struct page *page)
     struct sqlite3 *db = place_sql_reader(place);
     struct sqlite3_stmt *statement = NULL;
     assert_int_equal(sqlite3_prepare_v2(db,
-                                        "SELECT data FROM chunk WHERE series = 1 AND id > 4 AND"
+                                        "SELECT data FROM chunk WHERE series = ?2 AND id > 4 AND"
                                         " first_ms <= ?1 ORDER BY first_ms DESC LIMIT 1",
                                         -1, &statement, NULL),
                      SQLITE_OK);
-    sqlite3_bind_int64(statement, 1, GAP);
+    sqlite3_bind_int64(statement, 1, time_ms);
+    sqlite3_bind_int64(statement, 2, series);
     assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
     const unsigned char *found = memmem(all, length, sqlite3_column_blob(statement, 0),
                                         (size_t)sqlite3_column_bytes(statement, 0));
@@ -198,7 +200,7 @@ static void bad_page_start(struct place *place, struct page *page)
     assert_int_equal(noise_write(place, "a", GAP + 1, GAP, &error), STATUS_OK);
     assert_int_equal(writer_compact(place->writer, &error), STATUS_OK);
     place_stop(place);
-    page_find(place, page);
+    page_find(place, 1, GAP, page);
     page_write(place, page, false);
     place->tail_bytes_max = 16000;
     place_start(place);
@@ -267,6 +269,48 @@ static void an_end_beside_a_bad_page(void **state)
     assert_int_equal(place_sql_number(place, "SELECT count(*) FROM trash"), 1);
 }
 
+/* More of them than one transaction tries to leave out. */
+static void many_bad_pages(void **state)
+{
+    enum { BAD = 20, LONG = 2000 };
+    static struct page pages[BAD];
+    struct place *place = *state;
+    struct error error = {0};
+    char name[BAD][8];
+    for (int i = 0; i < BAD; i++) {
+        snprintf(name[i], sizeof name[i], "s%d", i);
+        assert_int_equal(noise_write(place, name[i], 0, LONG, &error), STATUS_OK);
+    }
+    assert_int_equal(noise_write(place, "z", 0, LONG, &error), STATUS_OK);
+    assert_int_equal(writer_compact(place->writer, &error), STATUS_OK);
+    place_stop(place);
+    for (int i = 0; i < BAD; i++) {
+        page_find(place, (uint32_t)i + 1, LONG / 2, &pages[i]);
+    }
+    for (int i = 0; i < BAD; i++) {
+        page_write(place, &pages[i], false);
+    }
+    place->tail_bytes_max = 16000;
+    place_start(place);
+    for (int i = 0; i < BAD; i++) {
+        assert_int_equal(noise_write(place, name[i], LONG / 2, 1, &error), STATUS_OK);
+    }
+    for (int i = 0; i < 40; i++) {
+        assert_int_equal(noise_write(place, "b", i * 100, 100, &error), STATUS_OK);
+    }
+    assert_int_equal(stats_of(place).stuck, BAD);
+    assert_int_equal(stats_of(place).commit_failures, 0);
+    assert_in_range(place_sql_number(place, "SELECT count(*) FROM journal"), 1, 50);
+    place_stop(place);
+    for (int i = 0; i < BAD; i++) {
+        page_write(place, &pages[i], true);
+    }
+    place_start(place);
+    assert_int_equal(writer_compact(place->writer, &error), STATUS_OK);
+    assert_int_equal(stats_of(place).stuck, 0);
+    assert_int_equal(stats_of(place).journal_points, 0);
+}
+
 /* Memory has a bound: where too much waits it is said, and nothing more is taken. */
 static void stuck_points_have_a_bound(void **state)
 {
@@ -297,6 +341,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(one_bad_page_stops_its_series_alone, place_setup,
                                         place_teardown),
         cmocka_unit_test_setup_teardown(an_end_beside_a_bad_page, place_setup, place_teardown),
+        cmocka_unit_test_setup_teardown(many_bad_pages, place_setup, place_teardown),
         cmocka_unit_test_setup_teardown(stuck_points_have_a_bound, place_setup, place_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
