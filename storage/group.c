@@ -188,8 +188,8 @@ enum status group_prepare(struct storage *storage, struct write_group *group, st
         lock_release(&storage->names_lock);
         lock_acquire(&storage->lock);
         if (status == STATUS_OK) {
-            status =
-                series_directory_reserve(&storage->directory, storage->directory.last_id, error);
+            status = series_directory_reserve(&storage->directory, group->created[0]->id,
+                                              storage->directory.last_id, error);
         }
         lock_release(&storage->lock);
         if (status != STATUS_OK) {
@@ -224,7 +224,7 @@ static void name_forget(struct storage *storage, struct series_entry *entry)
 
 static void id_forget(struct storage *storage, struct series_entry *entry)
 {
-    storage->directory.entries[entry->id] = NULL;
+    series_directory_remove(&storage->directory, entry->id);
     storage->counters.points -= entry->points;
     storage->counters.index_bytes -= storage->driver->entry_bytes + entry->text_length + 1;
 }
@@ -239,12 +239,12 @@ void group_publish(struct storage *storage, struct write_group *group)
     lock_release(&storage->names_lock);
 
     lock_acquire(&storage->lock);
-    deleted_each(storage, group, id_forget);
-    for (size_t i = 0; i < group->created_count; i++) {
+    for (size_t i = 0; i < group->created_count; i++) { /* first: what was reserved is for them */
         struct series_entry *entry = group->created[i];
-        storage->directory.entries[entry->id] = entry;
+        series_directory_put(&storage->directory, entry);
         storage->counters.index_bytes += storage->driver->entry_bytes + entry->text_length + 1;
     }
+    deleted_each(storage, group, id_forget);
     lock_release(&storage->lock);
 
     for (size_t i = 0; i < group->touched_count; i++) {

@@ -332,13 +332,11 @@ static enum status memory_retain(struct storage *storage, int64_t now_ms, bool *
     (void)error;
     *more = false;
     lock_acquire(&storage->lock);
-    for (uint32_t id = 1; id <= storage->directory.last_id && id < storage->directory.capacity;
-         id++) {
-        struct series_entry *entry = storage->directory.entries[id];
-        if (entry != NULL) {
-            vintages_expire(series_of(entry), now_ms);
-        }
-        int64_t keep_ms = entry == NULL ? 0 : entry_retention(entry, storage->options.retention_ms);
+    struct series_entry *entry = NULL;
+    for (uint32_t id = 0; (entry = series_directory_next(&storage->directory, id)) != NULL;) {
+        id = entry->id;
+        vintages_expire(series_of(entry), now_ms);
+        int64_t keep_ms = entry_retention(entry, storage->options.retention_ms);
         if (keep_ms <= 0) {
             continue;
         }
@@ -385,11 +383,10 @@ static enum status memory_downsample(struct storage *storage, int64_t now_ms,
 {
     (void)effort, (void)error;
     *more = false;
-    for (uint32_t id = 1; id <= storage->directory.last_id && id < storage->directory.capacity;
-         id++) {
-        if (storage->directory.entries[id] != NULL) {
-            series_downsample(storage, storage->directory.entries[id], now_ms);
-        }
+    struct series_entry *entry = NULL;
+    for (uint32_t id = 0; (entry = series_directory_next(&storage->directory, id)) != NULL;) {
+        id = entry->id;
+        series_downsample(storage, entry, now_ms);
     }
     return STATUS_OK;
 }

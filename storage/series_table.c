@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-enum { SLOTS_MIN = 64, DIRECTORY_MIN = 64 };
+enum { SLOTS_MIN = 64, PAGES_MIN = 16 };
 
 struct series_entry *series_entry_new(size_t entry_bytes, uint32_t id, const char *text,
                                       size_t length)
@@ -135,28 +135,94 @@ void text_table_release(struct text_table *table)
     *table = (struct text_table){0};
 }
 
-enum status series_directory_reserve(struct series_directory *directory, uint32_t id,
-                                     struct error *error)
+/* ---------------------------------------------------------------- directory */
+
+static enum status pages_reserve(struct series_directory *directory, size_t page,
+                                 struct error *error)
 {
-    if (id < directory->capacity) {
+    if (page < directory->page_capacity) {
         return STATUS_OK;
     }
-    size_t capacity = directory->capacity == 0 ? DIRECTORY_MIN : directory->capacity;
-    while (capacity <= id) {
+    size_t capacity = directory->page_capacity == 0 ? PAGES_MIN : directory->page_capacity;
+    while (capacity <= page) {
         capacity *= 2;
     }
-    struct series_entry **entries = mem_resize(directory->entries, capacity, sizeof *entries);
-    if (entries == NULL) {
+    struct series_page **pages = mem_resize(directory->pages, capacity, sizeof *pages);
+    if (pages == NULL) {
         return error_set(error, STATUS_NO_MEMORY, "could not allocate the directory of series");
     }
-    memset(entries + directory->capacity, 0, (capacity - directory->capacity) * sizeof *entries);
-    directory->entries = entries;
-    directory->capacity = capacity;
+    memset(pages + directory->page_capacity, 0,
+           (capacity - directory->page_capacity) * sizeof *pages);
+    directory->pages = pages;
+    directory->page_capacity = capacity;
     return STATUS_OK;
+}
+
+enum status series_directory_reserve(struct series_directory *directory, uint32_t first_id,
+                                     uint32_t last_id, struct error *error)
+{
+    if (pages_reserve(directory, last_id / DIRECTORY_PAGE, error) != STATUS_OK) {
+        return error->status;
+    }
+    for (size_t page = first_id / DIRECTORY_PAGE; page <= last_id / DIRECTORY_PAGE; page++) {
+        if (directory->pages[page] != NULL) {
+            continue;
+        }
+        directory->pages[page] = mem_zeroed(1, sizeof **directory->pages);
+        if (directory->pages[page] == NULL) {
+            return error_set(error, STATUS_NO_MEMORY, "could not allocate the directory of series");
+        }
+        directory->page_count++;
+    }
+    return STATUS_OK;
+}
+
+void series_directory_put(struct series_directory *directory, struct series_entry *entry)
+{
+    struct series_page *page = directory->pages[entry->id / DIRECTORY_PAGE];
+    CHECK(page->entries[entry->id % DIRECTORY_PAGE] == NULL);
+    page->entries[entry->id % DIRECTORY_PAGE] = entry;
+    page->count++;
+}
+
+void series_directory_remove(struct series_directory *directory, uint32_t id)
+{
+    struct series_page **page = &directory->pages[id / DIRECTORY_PAGE];
+    CHECK((*page)->entries[id % DIRECTORY_PAGE] != NULL);
+    (*page)->entries[id % DIRECTORY_PAGE] = NULL;
+    if (--(*page)->count == 0) {
+        mem_free(*page);
+        *page = NULL;
+        directory->page_count--;
+    }
+}
+
+struct series_entry *series_directory_next(const struct series_directory *directory, uint32_t after)
+{
+    uint64_t id = (uint64_t)after + 1;
+    for (size_t page = id / DIRECTORY_PAGE; page < directory->page_capacity; page++) {
+        const struct series_page *here = directory->pages[page];
+        for (size_t at = id % DIRECTORY_PAGE; here != NULL && at < DIRECTORY_PAGE; at++) {
+            if (here->entries[at] != NULL) {
+                return here->entries[at];
+            }
+        }
+        id = 0; /* the next page from its start on */
+    }
+    return NULL;
+}
+
+size_t series_directory_bytes(const struct series_directory *directory)
+{
+    return directory->page_capacity * sizeof *directory->pages +
+           directory->page_count * sizeof **directory->pages;
 }
 
 void series_directory_release(struct series_directory *directory)
 {
-    mem_free(directory->entries);
+    for (size_t page = 0; page < directory->page_capacity; page++) {
+        mem_free(directory->pages[page]);
+    }
+    mem_free(directory->pages);
     *directory = (struct series_directory){0};
 }

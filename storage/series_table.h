@@ -3,11 +3,12 @@
  *
  * A driver makes its entries larger than struct series_entry (which comes first in its own struct)
  * and keeps what it needs behind; the text stands behind that, in the same allocation. Ids rise and
- * are never used again, so the directory by id has holes where series were deleted.
+ * are never used again, so the directory by id has holes where series were deleted. It is in pages,
+ * and one that has become empty goes: where series come and leave, what is left of those that were
+ * is an eighth of a byte each.
  *
  * Bytes a series, without points in memory: the entry (about 300 with the SQLite driver), its text,
- * 16 in the hash (half full at worst a quarter), 8 to 16 in the directory: below 400 for a text
- * of 40.
+ * 16 in the hash (half full at worst a quarter), 8 in the directory: below 400 for a text of 40.
  *
  * Threads: no lock inside. struct storage says which lock guards which part.
  */
@@ -56,20 +57,40 @@ void text_table_clear(struct text_table *table); /* entries are not freed, slots
 void text_table_release(struct text_table *table);
 
 /* Directory: entries by id. */
-struct series_directory {
-    struct series_entry **entries; /* [1 .. capacity) */
-    size_t capacity;
-    uint32_t last_id; /* the highest ever given */
+enum { DIRECTORY_PAGE = 64 };
+
+struct series_page {
+    uint32_t count;
+    struct series_entry *entries[DIRECTORY_PAGE];
 };
 
-enum status series_directory_reserve(struct series_directory *directory, uint32_t id,
-                                     struct error *error) MUST_USE;
+struct series_directory {
+    struct series_page **pages; /* NULL where no series is */
+    size_t page_capacity;
+    size_t page_count; /* that are there */
+    uint32_t last_id;  /* the highest ever given */
+};
+
+/* STATUS_NO_MEMORY; after this series_directory_put of these ids cannot fail, until something is
+ * removed. */
+enum status series_directory_reserve(struct series_directory *directory, uint32_t first_id,
+                                     uint32_t last_id, struct error *error) MUST_USE;
+void series_directory_put(struct series_directory *directory, struct series_entry *entry);
+void series_directory_remove(struct series_directory *directory, uint32_t id);
 void series_directory_release(struct series_directory *directory); /* entries are not freed */
+size_t series_directory_bytes(const struct series_directory *directory);
+
+/* The first entry behind an id; NULL: there is none. */
+struct series_entry *series_directory_next(const struct series_directory *directory,
+                                           uint32_t after);
 
 static inline struct series_entry *series_directory_at(const struct series_directory *directory,
                                                        uint32_t id)
 {
-    return id < directory->capacity ? directory->entries[id] : NULL;
+    size_t page = id / DIRECTORY_PAGE;
+    return page < directory->page_capacity && directory->pages[page] != NULL
+               ? directory->pages[page]->entries[id % DIRECTORY_PAGE]
+               : NULL;
 }
 
 #endif

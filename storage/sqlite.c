@@ -417,11 +417,12 @@ static enum status connection_open(struct sqlite_state *state, struct error *err
 
 static void entries_release(struct series_directory *directory)
 {
-    for (size_t id = 0; id < directory->capacity; id++) {
-        if (directory->entries[id] != NULL) {
-            tail_release(&sqlite_series_of(directory->entries[id])->tail);
-            series_entry_free(directory->entries[id]);
-        }
+    struct series_entry *entry = NULL;
+    for (uint32_t id = 0; (entry = series_directory_next(directory, id)) != NULL;) {
+        id = entry->id;
+        series_directory_remove(directory, id);
+        tail_release(&sqlite_series_of(entry)->tail);
+        series_entry_free(entry);
     }
     series_directory_release(directory);
 }

@@ -452,10 +452,10 @@ static void evict_some(struct sqlite_state *state, size_t target)
     struct storage *storage = state->storage;
     struct series_directory *directory = &storage->directory;
     for (int i = 0; i < EVICT_STRIDE && storage->counters.tail_bytes > target; i++) {
-        uint32_t id = state->evict_hand < directory->last_id ? state->evict_hand + 1 : 1;
-        state->evict_hand = id;
-        struct sqlite_series *series = sqlite_series_of(series_directory_at(directory, id));
-        if (series == NULL || series->tail.count == series->tail.fresh) {
+        struct series_entry *entry = series_directory_next(directory, state->evict_hand);
+        struct sqlite_series *series = sqlite_series_of(entry);
+        state->evict_hand = entry == NULL ? 0 : entry->id; /* round and round */
+        if (entry == NULL || series->tail.count == series->tail.fresh) {
             continue;
         }
         if (series->used) {
@@ -473,7 +473,7 @@ void sqlite_evict(struct sqlite_state *state)
     struct storage *storage = state->storage;
     size_t maximum = storage->options.tail_bytes_max;
     size_t target = maximum - maximum / 16;
-    uint64_t twice_round = 2 * ((uint64_t)storage->directory.last_id + 1), in_vain = 0;
+    uint64_t twice_round = 2 * ((uint64_t)storage->names.count + 1), in_vain = 0;
     if (storage->counters.tail_bytes <= state->evict_above) {
         return;
     }

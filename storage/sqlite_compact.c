@@ -548,12 +548,12 @@ enum status sqlite_retain(struct storage *storage, int64_t now_ms, bool *more, s
     state->retain_again = 0;
     size_t room = state->flush_capacity < RETAIN_FLUSHES ? state->flush_capacity : RETAIN_FLUSHES;
     for (int looked = 0; looked < RETAIN_SERIES && state->flush_count < room; looked++) {
-        if (state->retain_hand >= directory->last_id) {
-            state->retain_hand = 0;
+        struct series_entry *entry = series_directory_next(directory, state->retain_hand);
+        state->retain_hand = entry == NULL ? 0 : entry->id;
+        if (entry == NULL) {
             break;
         }
-        struct series_entry *entry = series_directory_at(directory, ++state->retain_hand);
-        int64_t keep_ms = entry == NULL ? 0 : entry_retention(entry, storage->options.retention_ms);
+        int64_t keep_ms = entry_retention(entry, storage->options.retention_ms);
         if (keep_ms > 0 && entry->points > 0 && entry->first_ms < now_ms - keep_ms &&
             !sqlite_series_of(entry)->stuck) {
             struct sqlite_series *series = sqlite_series_of(entry);

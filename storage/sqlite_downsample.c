@@ -327,12 +327,13 @@ static enum status round_go_on(struct sqlite_state *state, int64_t now_ms, int64
         return error_set(error, STATUS_NO_MEMORY, "could not allocate a list of series");
     }
     for (int looked = 0; looked < SERIES_LOOK && work > 0; looked++) {
-        if (state->downsample_hand >= directory->last_id) {
+        struct series_entry *entry = series_directory_next(directory, state->downsample_hand);
+        if (entry == NULL) {
             state->downsample_round = false;
             break;
         }
-        struct series_entry *entry = series_directory_at(directory, ++state->downsample_hand);
-        if (entry != NULL && entry->points > 1 && entry->first_ms < cut_ms &&
+        state->downsample_hand = entry->id;
+        if (entry->points > 1 && entry->first_ms < cut_ms &&
             entry_thin(state, entry, now_ms, &work, error) != STATUS_OK) {
             return error->status;
         }

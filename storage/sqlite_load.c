@@ -72,7 +72,8 @@ static enum status series_read(struct sqlite_state *state, struct sqlite3_stmt *
                          (long long)id);
     }
     if (text_table_reserve(&storage->names, 1, error) != STATUS_OK ||
-        series_directory_reserve(&storage->directory, (uint32_t)id, error) != STATUS_OK) {
+        series_directory_reserve(&storage->directory, (uint32_t)id, (uint32_t)id, error) !=
+            STATUS_OK) {
         return error->status;
     }
     struct series_entry *entry =
@@ -83,7 +84,7 @@ static enum status series_read(struct sqlite_state *state, struct sqlite3_stmt *
     tail_init(&sqlite_series_of(entry)->tail);
     entry->created_ms = sqlite3_column_int64(statement, 2);
     text_table_insert(&storage->names, entry);
-    storage->directory.entries[id] = entry;
+    series_directory_put(&storage->directory, entry);
     storage->directory.last_id = (uint32_t)id;
     storage->counters.index_bytes += sizeof(struct sqlite_series) + length + 1;
     struct series_settings settings = {0};

@@ -251,18 +251,15 @@ static size_t list_copy(struct storage *storage, uint32_t after, struct listed *
 {
     size_t count = 0, used = 0;
     lock_acquire(&storage->lock);
-    for (uint64_t id = (uint64_t)after + 1;
-         id <= storage->directory.last_id && id < storage->directory.capacity; id++) {
-        const struct series_entry *entry = storage->directory.entries[id];
-        if (entry == NULL) {
-            continue;
-        }
+    const struct series_entry *entry = NULL;
+    while ((entry = series_directory_next(&storage->directory, after)) != NULL) {
         if (count == LIST_IDS || used + entry->text_length > LIST_BYTES) {
             break;
         }
         memcpy(texts + used, entry->text, entry->text_length);
         listed[count++] = (struct listed){entry->id, (uint32_t)used, entry->text_length};
         used += entry->text_length;
+        after = entry->id;
     }
     lock_release(&storage->lock);
     return count;
@@ -399,8 +396,7 @@ void storage_stats(struct storage *storage, struct storage_stats *stats)
     stats->commit_failures = counters->commit_failures;
     stats->last_commit_ns = counters->last_commit_ns;
     stats->tail_bytes = counters->tail_bytes;
-    stats->index_bytes =
-        counters->index_bytes + storage->directory.capacity * sizeof *storage->directory.entries;
+    stats->index_bytes = counters->index_bytes + series_directory_bytes(&storage->directory);
     stats->writable = counters->writable;
     stats->full = counters->full;
     stats->damaged = counters->damaged;
@@ -435,12 +431,12 @@ static const struct storage_driver *driver_of(const char *url, const char **path
 
 static void entries_free(struct storage *storage)
 {
-    for (size_t id = 0; id < storage->directory.capacity; id++) {
-        struct series_entry *entry = storage->directory.entries[id];
-        if (entry != NULL) {
-            storage->driver->entry_release(entry);
-            series_entry_free(entry);
-        }
+    struct series_entry *entry = NULL;
+    for (uint32_t id = 0; (entry = series_directory_next(&storage->directory, id)) != NULL;) {
+        id = entry->id;
+        series_directory_remove(&storage->directory, id);
+        storage->driver->entry_release(entry);
+        series_entry_free(entry);
     }
 }
 

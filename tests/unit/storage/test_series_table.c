@@ -75,18 +75,60 @@ static void bytes_a_series(void **state)
             series_entry_new(sizeof(struct sqlite_series), id, name, length);
         assert_non_null(entry);
         assert_int_equal(text_table_reserve(&table, 1, &error), STATUS_OK);
-        assert_int_equal(series_directory_reserve(&directory, id, &error), STATUS_OK);
+        assert_int_equal(series_directory_reserve(&directory, id, id, &error), STATUS_OK);
         text_table_insert(&table, entry);
-        directory.entries[id] = entry;
+        series_directory_put(&directory, entry);
     }
     size_t bytes = (mem_bytes_in_use() - before) / COUNT;
     printf("%zu bytes a series\n", bytes);
     assert_true(bytes < 400);
     for (uint32_t id = 1; id <= COUNT; id++) {
-        series_entry_free(directory.entries[id]);
+        series_entry_free(series_directory_at(&directory, id));
     }
     text_table_release(&table);
     series_directory_release(&directory);
+}
+
+/* Series come and leave for years: what is left of the ids is next to nothing, and a walk over
+ * those that are there does not see the others. */
+static void ids_that_are_gone_take_no_room(void **state)
+{
+    (void)state;
+    enum { COUNT = 300000, ALIVE = 1000 };
+    struct series_directory directory = {0};
+    struct error error = {0};
+    size_t before = mem_bytes_in_use();
+    for (uint32_t id = 1; id <= COUNT; id++) {
+        struct series_entry *entry = series_entry_new(sizeof *entry, id, "a", 1);
+        assert_non_null(entry);
+        assert_int_equal(series_directory_reserve(&directory, id, id, &error), STATUS_OK);
+        series_directory_put(&directory, entry);
+        struct series_entry *old = id > ALIVE ? series_directory_at(&directory, id - ALIVE) : NULL;
+        if (old != NULL) {
+            series_directory_remove(&directory, old->id);
+            series_entry_free(old);
+        }
+    }
+    uint32_t seen = 0;
+    struct series_entry *entry = NULL;
+    for (uint32_t id = 0; (entry = series_directory_next(&directory, id)) != NULL; seen++) {
+        id = entry->id;
+        assert_int_equal(id, COUNT - ALIVE + 1 + seen);
+    }
+    assert_int_equal(seen, ALIVE);
+    assert_null(series_directory_at(&directory, 1));
+    assert_null(series_directory_at(&directory, COUNT + 1));
+    assert_null(series_directory_at(&directory, UINT32_MAX));
+    assert_null(series_directory_next(&directory, UINT32_MAX));
+    assert_true(series_directory_bytes(&directory) < 100000);
+    for (uint32_t id = 0; (entry = series_directory_next(&directory, id)) != NULL;) {
+        id = entry->id;
+        series_directory_remove(&directory, id);
+        series_entry_free(entry);
+    }
+    assert_int_equal(directory.page_count, 0);
+    series_directory_release(&directory);
+    assert_int_equal(mem_bytes_in_use(), before);
 }
 
 int main(void)
@@ -94,6 +136,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_insertions_and_removals),
         cmocka_unit_test(bytes_a_series),
+        cmocka_unit_test(ids_that_are_gone_take_no_room),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
