@@ -224,11 +224,9 @@ static void unstick_due(struct sqlite_state *state)
     if (state->stuck == 0 || clock_monotonic_ns() < state->unstick_ns) {
         return;
     }
-    for (uint32_t id = 1; id <= directory->last_id; id++) {
-        struct series_entry *entry = series_directory_at(directory, id);
-        if (entry != NULL) {
-            sqlite_unstick(state, sqlite_series_of(entry));
-        }
+    for (struct series_entry *entry = NULL;
+         (entry = series_directory_next(directory, entry == NULL ? 0 : entry->id)) != NULL;) {
+        sqlite_unstick(state, sqlite_series_of(entry));
     }
 }
 
@@ -265,29 +263,59 @@ static enum status freeing_failed(const char *what, struct error *error)
     return STATUS_OK;
 }
 
-/* Removes a lot of chunks of deleted series; state->trashing stays set while there are more. */
-enum status sqlite_trash_slice(struct sqlite_state *state, struct error *error)
+/* A series whose chunks are still to be removed; 0: there is none. */
+static enum status trash_next(struct sqlite_state *state, int64_t *series, struct error *error)
 {
     struct sqlite3_stmt *next = state->statements[SQL_TRASH_NEXT];
     int code = sqlite3_step(next);
-    int64_t series = code == SQLITE_ROW ? sqlite3_column_int64(next, 0) : 0;
+    *series = code == SQLITE_ROW ? sqlite3_column_int64(next, 0) : 0;
     sqlite3_reset(next);
-    if (code != SQLITE_ROW) {
+    return code == SQLITE_ROW || code == SQLITE_DONE
+               ? STATUS_OK
+               : sqlite_failed(state, code, "read trash", error);
+}
+
+/* Up to so many chunks of one series after the other; each that is done counts as one. */
+static enum status trash_empty(struct sqlite_state *state, int64_t series, int64_t room,
+                               int64_t *removed, struct error *error)
+{
+    enum status status = STATUS_OK;
+    while (status == STATUS_OK && series != 0 && room > 0) {
+        sqlite3_bind_int64(state->statements[SQL_TRASH_EMPTY], 1, series);
+        sqlite3_bind_int64(state->statements[SQL_TRASH_EMPTY], 2, room);
+        status = sqlite_run(state, SQL_TRASH_EMPTY, "remove old chunks", error);
+        int64_t gone = status == STATUS_OK ? sqlite3_changes64(state->db) : 0;
+        *removed += gone;
+        room -= gone;
+        if (status == STATUS_OK && room > 0) {
+            sqlite3_bind_int64(state->statements[SQL_TRASH_DONE], 1, series);
+            status = sqlite_run(state, SQL_TRASH_DONE, "remove old chunks", error);
+            room--;
+        }
+        if (status == STATUS_OK && room > 0) {
+            status = trash_next(state, &series, error);
+        }
+    }
+    return status;
+}
+
+/* Removes a lot of chunks of deleted series; state->trashing stays set while there are more. */
+enum status sqlite_trash_slice(struct sqlite_state *state, struct error *error)
+{
+    int64_t series = 0, removed = 0;
+    int64_t room = state->storage->counters.full ? TRASH_CHUNKS_FULL : TRASH_CHUNKS;
+    if (trash_next(state, &series, error) != STATUS_OK) {
         state->trashing = false;
-        return code == SQLITE_DONE ? STATUS_OK : sqlite_failed(state, code, "read trash", error);
+        return error->status;
+    }
+    if (series == 0) {
+        state->trashing = false;
+        return STATUS_OK;
     }
     if (sqlite_begin(state, error) != STATUS_OK) {
         return error->status;
     }
-    sqlite3_bind_int64(state->statements[SQL_TRASH_EMPTY], 1, series);
-    sqlite3_bind_int(state->statements[SQL_TRASH_EMPTY], 2,
-                     state->storage->counters.full ? TRASH_CHUNKS_FULL : TRASH_CHUNKS);
-    enum status status = sqlite_run(state, SQL_TRASH_EMPTY, "remove old chunks", error);
-    int64_t removed = sqlite3_changes64(state->db);
-    if (status == STATUS_OK && removed == 0) {
-        sqlite3_bind_int64(state->statements[SQL_TRASH_DONE], 1, series);
-        status = sqlite_run(state, SQL_TRASH_DONE, "remove old chunks", error);
-    }
+    enum status status = trash_empty(state, series, room, &removed, error);
     if (status != STATUS_OK) {
         sqlite_rollback(state);
         state->trashing = status != STATUS_CORRUPT; /* else the next start tries it again */
