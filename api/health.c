@@ -136,6 +136,9 @@ static void add_storage(struct api_services *services, bool openmetrics, struct 
     struct storage_stats stats;
     storage_stats(services->storage, &stats);
     metrics_gauge(text, "storage_series", "Series in the store.", (double)stats.series);
+    metrics_counter(text, openmetrics, "storage_series_expired",
+                    "Series that left with their last points, for storage.retention.",
+                    (double)stats.expired);
     metrics_gauge(text, "storage_points", "Points in the store.", (double)stats.points);
     metrics_gauge(text, "storage_bytes", "Database and write-ahead log on disk.",
                   (double)stats.bytes_on_disk);

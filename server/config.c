@@ -51,7 +51,7 @@ const struct option config_options[] = {
     {"storage.path", OPTION_TEXT, "./forecastd-data", 0, 0, NULL, FIELD(path), 0, 0,
      "Directory of the database and the snapshots; made where it is missing."},
     {"storage.retention", OPTION_DURATION, "0s", 0, DAYS(36500), NULL, FIELD(retention_ms), 0, 0,
-     "Age at which points are removed; 0 keeps them for ever."},
+     "Age at which points are removed, and series left empty; 0 keeps them for ever."},
     {"storage.downsample", OPTION_TEXT, "", 0, 0, NULL, FIELD(downsample), 0, 0,
      "Old points become one a step: 30d:5m,365d:1h; ages and steps rise; nothing by default."},
     {"storage.durability", OPTION_CHOICE, "full", 0, 0, durability_choices, FIELD(durability), 0, 0,

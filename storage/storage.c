@@ -401,6 +401,7 @@ void storage_stats(struct storage *storage, struct storage_stats *stats)
     stats->full = counters->full;
     stats->damaged = counters->damaged;
     stats->stuck = counters->stuck;
+    stats->expired = counters->expired;
     lock_release(&storage->lock);
     lock_acquire(&storage->names_lock);
     stats->index_bytes += storage->names.capacity * sizeof *storage->names.slots;

@@ -43,7 +43,8 @@ struct storage_options {
     uint32_t tail_points;  /* 0 = 2,048: points of a series kept in memory, at most */
     size_t tail_bytes_max; /* 0 = 24 MiB: for the tails of all series together; up to half of it
                               holds points that wait for compaction, then commits flush */
-    int64_t retention_ms;  /* 0 = for ever */
+    int64_t retention_ms;  /* 0 = for ever; a series that it has emptied leaves, too, unless
+                              something was set of it */
     struct downsample downsample;
     bool counters_later;   /* downsampling waits for storage_counters_by */
     int64_t reserve_bytes; /* 0 = none: room set aside on the disk, given up when it is full so that
@@ -175,6 +176,7 @@ struct storage_stats {
     uint64_t tail_bytes, index_bytes;
     uint64_t commits, commit_points, commit_failures;
     int64_t last_commit_ns; /* duration of the newest commit */
+    uint64_t expired;       /* series that left behind their last points, since the start */
     bool writable;          /* false after a failed sync or on a full disk, until it recovers */
     uint64_t damaged;       /* chunks and journal rows set aside since the start */
     uint64_t stuck;         /* series whose new points wait in the journal: a page is damaged */

@@ -23,6 +23,7 @@ struct storage_counters {
     uint64_t commits, commit_points, commit_failures;
     int64_t last_commit_ns;
     size_t tail_bytes, index_bytes;
+    uint64_t expired; /* series that left: store_expire */
     bool writable;
     bool full; /* for want of room on the disk; then not writable either */
 };
@@ -47,6 +48,10 @@ struct storage {
      * known. Writer thread only, and the driver's. */
     int64_t aged_ms;
 
+    /* Where the round of store_expire is, and how many left in it. Writer thread only. */
+    uint32_t expire_hand;
+    size_t expire_count;
+
     struct batch_pool pool;
 
     /* Tests: the nth driver call from now on fails (see storage_fault_set). Writer thread only. */
@@ -65,6 +70,12 @@ enum status store_commit(struct storage *storage, struct write_group *group,
 enum status store_compact(struct storage *storage, enum driver_effort effort, bool *more,
                           struct error *error) MUST_USE;
 enum status store_retain(struct storage *storage, int64_t now_ms, bool *more,
+                         struct error *error) MUST_USE;
+/* Behind retention: a slice of the series that it has emptied leave, as if they were deleted, round
+ * and round; `more` is false where the round is complete. Such a series has no points, its newest
+ * point, end marker and making are older than the store's retention, and nothing was set of it, its
+ * own retention and excluded spans among that. The store can be written. */
+enum status store_expire(struct storage *storage, int64_t now_ms, bool *more,
                          struct error *error) MUST_USE;
 enum status store_downsample(struct storage *storage, int64_t now_ms, enum driver_effort effort,
                              bool *more, struct error *error) MUST_USE;

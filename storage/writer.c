@@ -39,6 +39,9 @@ enum {
     RETAIN_EVERY_MS = 60000,
 };
 
+/* What age does, one after the other. */
+enum ageing { AGE_POINTS, AGE_SERIES, AGE_CELLS };
+
 struct writer {
     struct storage *storage;
     size_t queue_max, queue_bytes_max;
@@ -46,8 +49,8 @@ struct writer {
     struct write_group group; /* writer thread only */
     struct hold hold;         /* writer thread only, as the next four */
     int64_t retain_due_ns;
-    bool more;         /* maintenance has more to do */
-    bool downsampling; /* retention's round is done, this one's is not */
+    bool more;          /* maintenance has more to do */
+    enum ageing ageing; /* whose round is under way */
     bool was_full;
     bool stepped;
 
@@ -238,25 +241,39 @@ static bool store_tidies(struct writer *writer)
     return writable || full;
 }
 
-/* A slice of what age does to points: retention first, then downsampling; true where there is more.
- */
+/* A slice of what age does: retention first, then series that it has emptied, then downsampling;
+ * true where there is more. Of a disk that is full only retention. */
 static bool age(struct writer *writer, int64_t now_ms)
 {
+    struct storage *storage = writer->storage;
     struct error error = {0};
     bool more = false;
-    if (!writer->downsampling &&
-        store_retain(writer->storage, now_ms, &more, &error) != STATUS_OK) {
-        log_error("writer", "retention failed", "error=\"%s\"", error.text);
-        return false;
+    writer->ageing = store_writable(storage) ? writer->ageing : AGE_POINTS;
+    if (writer->ageing == AGE_POINTS) {
+        if (store_retain(storage, now_ms, &more, &error) != STATUS_OK) {
+            log_error("writer", "retention failed", "error=\"%s\"", error.text);
+            return false;
+        }
+        if (more || !store_writable(storage)) {
+            return more;
+        }
+        writer->ageing = AGE_SERIES;
     }
-    if (more || !store_writable(writer->storage)) {
-        return more;
+    if (writer->ageing == AGE_SERIES) {
+        if (store_expire(storage, now_ms, &more, &error) != STATUS_OK) {
+            log_error("writer", "series that are over stay", "error=\"%s\"", error.text);
+            more = false;
+        }
+        if (more || !store_writable(storage)) {
+            return more;
+        }
+        writer->ageing = AGE_CELLS;
     }
-    if (store_downsample(writer->storage, now_ms, DRIVER_SLICE, &more, &error) != STATUS_OK) {
+    if (store_downsample(storage, now_ms, DRIVER_SLICE, &more, &error) != STATUS_OK) {
         log_error("writer", "downsampling failed", "error=\"%s\"", error.text);
         more = false;
     }
-    writer->downsampling = more;
+    writer->ageing = more ? AGE_CELLS : AGE_POINTS;
     return more;
 }
 
@@ -306,6 +323,12 @@ static enum status age_in_time(struct writer *writer, int64_t until_ns, struct e
     bool more = true;
     while (more && clock_monotonic_ns() < until_ns && hold_allows(&writer->hold, &now_ms)) {
         if (store_retain(storage, now_ms, &more, error) != STATUS_OK) {
+            return error->status;
+        }
+    }
+    more = store_writable(storage);
+    while (more && clock_monotonic_ns() < until_ns && hold_allows(&writer->hold, &now_ms)) {
+        if (store_expire(storage, now_ms, &more, error) != STATUS_OK) {
             return error->status;
         }
     }

@@ -18,6 +18,10 @@
 #define BASE_MS INT64_C(1790000000000)
 #define STEP_MS INT64_C(1000)
 
+#define RETENTION_MS (100 * STEP_MS)
+#define MARKER_MS    INT64_C(8000000000000) /* beyond any clock here */
+enum { TALK_SLOTS = 150 };                  /* two of six series, while the others are silent */
+
 const char *const phase_names[PHASES] = {"open",       "ingest",    "delete",      "compaction",
                                          "checkpoint", "retention", "publication", "close"};
 
@@ -90,6 +94,12 @@ void history_release(struct history *history)
     history->disk = NULL;
 }
 
+void history_leaving(struct history *history)
+{
+    history->options.retention_ms = RETENTION_MS;
+    history->marker_ms = MARKER_MS;
+}
+
 bool history_open(struct history *history, struct error *error)
 {
     char url[DISK_PATH_MAX], models[DISK_PATH_MAX];
@@ -123,6 +133,7 @@ void history_close(struct history *history)
     }
     writer_stop(history->writer);
     storage_reader_close(history->reader);
+    history->left += history->storage == NULL ? 0 : history->storage->counters.expired;
     storage_close(history->storage);
     history->catalogue = NULL;
     history->registry = NULL;
@@ -207,7 +218,7 @@ static void submit(struct history *history, struct attempt *attempt)
         status = point_add(batch, op->series, time_of(op->slot), op->value, &error);
     }
     if (status == STATUS_OK) {
-        status = point_add(batch, -1, number, (double)number, &error);
+        status = point_add(batch, -1, history->marker_ms + number, (double)number, &error);
     }
     if (status != STATUS_OK) {
         write_batch_free(batch);
@@ -246,8 +257,12 @@ static void attempt_fill(struct history *history, struct attempt *attempt)
         }
         int reach = history->head < 600 ? history->head : 600;
         int back = late ? (int)random_below(random, (uint64_t)reach + 1) : 0;
+        int series = (int)random_below(random, HISTORY_SERIES);
+        if (history->marker_ms > 0 && !late) {
+            series = series % 2 + 2 * (history->head / TALK_SLOTS % 3);
+        }
         attempt->ops[i] = (struct attempt_op){
-            .series = (int)random_below(random, HISTORY_SERIES),
+            .series = series,
             .slot = history->head - back,
             .value = any_value(random),
         };
@@ -296,6 +311,20 @@ void history_delete(struct history *history)
     run_queue(history);
 }
 
+void history_age(struct history *history)
+{
+    struct storage *storage = history->storage;
+    struct error error = {0};
+    bool more = true;
+    while (more &&
+           history_done(history, store_retain(storage, virtual_now(), &more, &error), &error)) {
+    }
+    more = storage->counters.writable;
+    while (more &&
+           history_done(history, store_expire(storage, virtual_now(), &more, &error), &error)) {
+    }
+}
+
 void history_retention(struct history *history)
 {
     history->phase = PHASE_RETENTION;
@@ -308,12 +337,7 @@ void history_retention(struct history *history)
     attempt->keep_ms = STEP_MS * (int64_t)random_below(&history->random, 600);
     submit(history, attempt);
     run_queue(history);
-    struct error error = {0};
-    bool more = true;
-    while (more &&
-           history_done(history, store_retain(history->storage, virtual_now(), &more, &error),
-                        &error)) {
-    }
+    history_age(history);
 }
 
 void history_compact(struct history *history)
@@ -424,11 +448,22 @@ bool history_done(struct history *history, enum status status, const struct erro
 }
 
 /* What the retention in force may have removed up to a moment. */
-static void retention_note(struct truth *truth, int64_t at_ms)
+static void retention_note(const struct history *history, struct truth *truth, int64_t at_ms)
 {
-    if (truth->keep_ms > 0 && at_ms - truth->keep_ms > truth->gone_until_ms) {
-        truth->gone_until_ms = at_ms - truth->keep_ms;
+    int64_t keep_ms = truth->keep_ms > 0 ? truth->keep_ms : history->options.retention_ms;
+    if (keep_ms > 0 && at_ms - keep_ms > truth->gone_until_ms) {
+        truth->gone_until_ms = at_ms - keep_ms;
     }
+}
+
+/* Whether the series may have left behind its last point: none that must be there, none set. */
+static bool may_have_left(const struct history *history, const struct truth *truth)
+{
+    bool may = history->options.retention_ms > 0 && truth->keep_ms == 0;
+    for (int slot = 0; may && slot < HISTORY_SLOTS; slot++) {
+        may = !truth->cells[slot].there || time_of(slot) < truth->gone_until_ms;
+    }
+    return may;
 }
 
 static void attempt_apply(struct history *history, const struct attempt *attempt)
@@ -437,7 +472,7 @@ static void attempt_apply(struct history *history, const struct attempt *attempt
         memset(&history->truth[attempt->deletes], 0, sizeof *history->truth);
     }
     if (attempt->settings >= 0) {
-        retention_note(&history->truth[attempt->settings], attempt->now_ms);
+        retention_note(history, &history->truth[attempt->settings], attempt->now_ms);
         history->truth[attempt->settings].keep_ms = attempt->keep_ms;
     }
     for (size_t i = 0; i < attempt->count; i++) {
@@ -482,7 +517,7 @@ static bool settle(struct history *history)
     }
     for (size_t n = 0; n < history->attempt_count; n++) {
         const struct attempt *attempt = &history->attempts[n];
-        bool there = at < count && points[at].time_ms == (int64_t)n;
+        bool there = at < count && points[at].time_ms == history->marker_ms + (int64_t)n;
         at += there;
         if (there && (n < history->settled || attempt->status == STATUS_OK || attempt->answered)) {
             if (n >= history->settled) {
@@ -522,7 +557,10 @@ static bool series_verify(struct history *history, int series)
     size_t count, newest_count = 0, at = 0;
     struct error error = {0};
     uint32_t id = series_id(history, series);
-    retention_note(truth, latest_ms);
+    retention_note(history, truth, latest_ms);
+    if (truth->exists && id == 0 && may_have_left(history, truth)) {
+        memset(truth, 0, sizeof *truth);
+    }
     if (truth->exists != (id != 0)) {
         return history_wrong(history, "series %d %s", series, id != 0 ? "came back" : "is lost");
     }

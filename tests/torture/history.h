@@ -10,7 +10,8 @@
  * Truth. Each batch carries a point of the series "marker" whose time is the batch's number. A
  * batch that was acknowledged must be there. One that was answered by an error, or not at all,
  * must be there whole or not at all: its marker says which. So the contents of every series are
- * known exactly, but for points that retention may have removed by now.
+ * known exactly, but for points that retention may have removed by now, and series that may have
+ * left with them.
  */
 #ifndef TESTS_TORTURE_HISTORY_H
 #define TESTS_TORTURE_HISTORY_H
@@ -73,10 +74,12 @@ struct history {
     struct catalogue *catalogue;
     enum phase phase;
     int head;                      /* the newest slot */
+    int64_t marker_ms;             /* time of the first marker; 0, or where retention never comes */
     struct attempt *attempts;      /* HISTORY_BATCHES */
     size_t attempt_count, settled; /* those before `settled` are in the truth for good */
     struct truth *truth;           /* HISTORY_SERIES */
     uint64_t acknowledged;         /* points */
+    uint64_t left;                 /* series, behind their last points; of stores that are closed */
     unsigned refusals;             /* of what was asked for, batches left out */
     char refusal[200];             /* the first of them */
     char why[400];                 /* the first thing that was wrong */
@@ -95,6 +98,10 @@ bool history_done(struct history *history, enum status status, const struct erro
 void history_init(struct history *history, uint64_t seed, const char *directory);
 void history_release(struct history *history);
 
+/* Of a history that is not open yet: its store has a retention, and its series fall silent in turns
+ * for longer than that, so that they leave. */
+void history_leaving(struct history *history);
+
 /* Sets the wall clock, and lets monotonic time pass. Between history_init and history_release both
  * are the history's. */
 void history_clock(int64_t wall_ms, int64_t pass_ms);
@@ -110,6 +117,8 @@ void history_ingest(struct history *history);
 /* A series' deletion, or its retention. */
 void history_delete(struct history *history);
 void history_retention(struct history *history);
+/* All that age takes now, whatever the writer holds of the clock. */
+void history_age(struct history *history);
 void history_compact(struct history *history);
 /* The log is made to look long, and a step taken. */
 void history_checkpoint(struct history *history);

@@ -94,6 +94,24 @@ static void vintages_expire(struct history *history)
     (void)history_done(history, status, &error);
 }
 
+/* A quarter of an hour of silence: all series are over. */
+static void leave(struct history *history)
+{
+    history_clock(history_now() + 1000000, 10);
+    history_age(history);
+}
+
+/* What the fault left undone the next rounds do; only the markers stay. */
+static bool judge_left(struct history *history)
+{
+    history_ingest(history); /* opens the store anew */
+    leave(history);
+    leave(history);
+    uint32_t count = storage_series_count(history->storage);
+    return count == 1 ||
+           history_wrong(history, "%u series are there, not the markers' alone", (unsigned)count);
+}
+
 static void trash(struct history *history)
 {
     struct error error = {0};
@@ -286,6 +304,16 @@ const struct scenario scenarios[] = {
     {.name = "delete what is in chunks", .prepare = history_compact, .run = history_delete},
     {.name = "settings and retention", .prepare = nothing, .run = history_retention},
     {.name = "retention of chunks", .prepare = history_compact, .run = history_retention},
+    {.name = "series leave",
+     .prepare = vintages_put,
+     .run = leave,
+     .options = history_leaving,
+     .judge = judge_left},
+    {.name = "series of chunks leave",
+     .prepare = history_compact,
+     .run = leave,
+     .options = history_leaving,
+     .judge = judge_left},
     {.name = "record", .prepare = nothing, .run = record_put},
     {.name = "record deleted", .prepare = prepare_records, .run = record_delete},
     {.name = "vintages", .prepare = nothing, .run = vintages_put},

@@ -63,6 +63,8 @@ static void clock_jumps(struct history *history)
     }
 }
 
+static uint64_t left; /* series, in all histories */
+
 static uint32_t run_seed(uint64_t seed, uint64_t *lives)
 {
     struct history history;
@@ -70,6 +72,9 @@ static uint32_t run_seed(uint64_t seed, uint64_t *lives)
     history_init(&history, seed, directory);
     history.model = seed % 3 == 0 ? model : NULL;
     history.options.reserve_bytes = seed % 2 == 0 ? 100000 : 0;
+    if (seed % 5 == 0) {
+        history_leaving(&history);
+    }
     bool open = history_open(&history, &error);
     for (int act = 0; act < ACTS; act++) {
         something_fails(&history);
@@ -99,6 +104,8 @@ static uint32_t run_seed(uint64_t seed, uint64_t *lives)
         fail_msg("seed %llu: %s", (unsigned long long)seed, history.why);
     }
     uint32_t digest = history_digest(&history);
+    history_close(&history);
+    left += history.left;
     history_release(&history);
     return digest;
 }
@@ -116,10 +123,12 @@ static void one_seed_one_history(void **state)
             fail_msg("seed %llu: two histories", (unsigned long long)seed);
         }
     }
-    printf("  %llu histories with faults, %llu restarts, every eighth run twice, %.1f s\n",
-           (unsigned long long)seeds, (unsigned long long)lives,
+    printf("  %llu histories with faults, %llu restarts, %llu series that left, every eighth run "
+           "twice, %.1f s\n",
+           (unsigned long long)seeds, (unsigned long long)lives, (unsigned long long)left,
            (double)(clock_monotonic_ns() - begin_ns) / 1e9);
     assert_true(lives > seeds / 8); /* else nothing happens to these histories */
+    assert_true(seeds < SEEDS || left > 0);
 }
 
 static void seeds_that_failed_once(void **state)
