@@ -262,6 +262,10 @@ void api_refresh(struct api_worker *worker, const uint32_t *ids, size_t count);
 int64_t api_refresh_due_ms(struct api_services *services, uint32_t *ids, size_t maximum,
                            size_t *count);
 
+/* What was learned about series that are gone is forgotten, a piece a call. One caller at a time.
+ */
+void api_tidy(struct api_services *services);
+
 /* ---------------------------------------------------------------- issued forecasts */
 
 /* Whether a forecast of the series is due to be issued: kept as a vintage, after learning from the

@@ -8,6 +8,7 @@
 #include "api/live.h"
 #include "api/metrics.h"
 #include "api/timeleft.h"
+#include "api/track.h"
 #include "base/clock.h"
 #include "base/memory.h"
 
@@ -25,7 +26,7 @@ static void note_state(struct api_services *services, const struct forecast_quer
 {
     memset(answer, 0, sizeof(*answer));
     answer->open = query->open;
-    answer->known_series = storage_series_count(services->storage);
+    answer->series_changes = storage_series_changes(services->storage);
     answer->registry_generation = registry_generation(services->registry);
     answer->limits = atomic_load(&services->limits);
     answer->content_type = forecast_content_type(query->format);
@@ -407,4 +408,10 @@ int64_t api_refresh_due_ms(struct api_services *services, uint32_t *ids, size_t 
                            size_t *count)
 {
     return live_due(services, clock_wall_ms(), ids, maximum, count);
+}
+
+void api_tidy(struct api_services *services)
+{
+    live_facts_tidy(services->live, services->storage);
+    tracks_tidy(services->tracks, services->storage);
 }

@@ -85,7 +85,7 @@ static bool still_good(struct api_services *services, const struct live_answer *
 {
     if (now_ms >= answer->good_until_ms || answer->limits != atomic_load(&services->limits) ||
         answer->registry_generation != registry_generation(services->registry) ||
-        (answer->open && answer->known_series != storage_series_count(services->storage))) {
+        (answer->open && answer->series_changes != storage_series_changes(services->storage))) {
         return false;
     }
     size_t count = answer->series_count;

@@ -5,8 +5,8 @@
  * changed: for each series of it the generation (late points, updates, deletes, settings) and the
  * grid cell of the newest point (a new cell closes the step before), for all the registry's
  * generation, the limits, the instant at which a state changes by time alone and, for selectors,
- * the number of series. Only the age of the data changes with each request: it is written into room
- * that the answer has for it.
+ * which series there are. Only the age of the data changes with each request: it is written into
+ * room that the answer has for it.
  *
  * A live series is one that such an answer, asked for in the last ten minutes, speaks of. When its
  * step closes the scheduler has the answer made anew (api_refresh), so that the next client finds
@@ -45,8 +45,8 @@ struct live_answer {
     const char *content_type;
     struct live_series *series; /* mem_alloc; likewise */
     size_t series_count;
-    bool open;             /* a selector: another number of series ends it */
-    uint32_t known_series; /* how many there were */
+    bool open;               /* a selector: a series that comes or goes ends it */
+    uint64_t series_changes; /* storage_series_changes then */
     uint64_t registry_generation;
     const struct api_limits *limits;
     int64_t asked_ms;      /* wall clock; an answer that replaces another keeps the other's */
@@ -87,6 +87,9 @@ void live_write_age(char *room, int64_t age_ms);
 
 /* ---------------------------------------------------------------- facts */
 
+/* Whether of a stretch of ids no series is left, and none will come: there is one behind it. */
+bool live_ids_gone(struct storage *storage, size_t first, size_t count);
+
 /* What was inferred from the points of a series. */
 struct series_facts {
     int64_t native_ms;         /* grid interval of the points themselves; 0: fewer than two */
@@ -114,6 +117,9 @@ bool live_facts(struct live *live, const struct series_info *info, struct series
 
 /* Remembers them; forgets silently without memory. */
 void live_facts_put(struct live *live, uint32_t id, const struct series_facts *facts);
+
+/* Forgets those of series that are gone, a piece a call, round and round. One caller at a time. */
+void live_facts_tidy(struct live *live, struct storage *storage);
 
 /* ---------------------------------------------------------------- forecasts */
 

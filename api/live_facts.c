@@ -38,10 +38,16 @@ bool live_facts(struct live *live, const struct series_info *info, struct series
            info->points - facts->points <= facts->points / 8;
 }
 
+bool live_ids_gone(struct storage *storage, size_t first, size_t count)
+{
+    uint32_t next = storage_series_next(storage, first == 0 ? 0 : (uint32_t)(first - 1));
+    return next != 0 && next - first >= count;
+}
+
 static bool make_room(struct live *live, size_t block)
 {
     if (block >= live->block_count) {
-        size_t count = block + 16;
+        size_t count = block + block / 2 + 16;
         struct series_facts **blocks = mem_resize(live->blocks, count, sizeof(*blocks));
         if (!blocks) {
             return false;
@@ -63,4 +69,31 @@ void live_facts_put(struct live *live, uint32_t id, const struct series_facts *f
         live->blocks[id / FACTS_PER_BLOCK][id % FACTS_PER_BLOCK] = *facts;
     }
     lock_release(&live->facts_lock);
+}
+
+/* Takes the next block from the hand on; false at the end, and the hand is back. */
+static bool take_next(struct live *live, size_t *block)
+{
+    bool found = false;
+    lock_acquire(&live->facts_lock);
+    while (!found && live->facts_hand < live->block_count) {
+        *block = live->facts_hand++;
+        found = live->blocks[*block] != NULL;
+    }
+    live->facts_hand = found ? live->facts_hand : 0;
+    lock_release(&live->facts_lock);
+    return found;
+}
+
+void live_facts_tidy(struct live *live, struct storage *storage)
+{
+    size_t block = 0;
+    for (int looked = 0; looked < FACTS_TIDIED && take_next(live, &block); looked++) {
+        if (live_ids_gone(storage, block * FACTS_PER_BLOCK, FACTS_PER_BLOCK)) {
+            lock_acquire(&live->facts_lock);
+            mem_free(live->blocks[block]);
+            live->blocks[block] = NULL;
+            lock_release(&live->facts_lock);
+        }
+    }
 }

@@ -7,7 +7,8 @@
 #include "api/live.h"
 #include "base/lock.h"
 
-#define FACTS_PER_BLOCK 256u
+#define FACTS_PER_BLOCK 16u
+#define FACTS_TIDIED    64 /* blocks looked at in one call */
 #define LIVE_BUCKETS    4096u
 
 /* At most 9 MB of forecasts, of which 48 steps take 3 kB. */
@@ -33,8 +34,9 @@ struct live {
     size_t entries, bytes, series;
     size_t hand; /* of the clock that looks for what may go */
     struct lock facts_lock;
-    struct series_facts **blocks; /* guarded by facts_lock */
+    struct series_facts **blocks; /* guarded by facts_lock, as the next two */
     size_t block_count;
+    size_t facts_hand; /* the next block to be tidied */
     struct lock made_lock;
     struct made_entry *made[LIVE_MADE_PLACES]; /* guarded by made_lock */
 };

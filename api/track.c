@@ -3,12 +3,14 @@
  */
 #include "api/track.h"
 
+#include "api/live.h"
 #include "base/hash.h"
 #include "base/memory.h"
 
 #include <string.h>
 
-#define BLOCK       64u
+#define BLOCK       16u
+#define TIDIED      64 /* blocks looked at in one call */
 #define POOLS_MAX   64
 #define ALIGNED     12     /* of a step: what a phase is rounded to */
 #define POOL_MEMORY 256.0f /* issues that the running mean reaches back */
@@ -22,8 +24,9 @@ struct pool {
 
 struct tracks {
     struct lock lock;
-    struct track **blocks; /* guarded by lock */
+    struct track **blocks; /* guarded by lock, as the next two */
     size_t block_count;
+    size_t hand;                  /* the next block to be tidied */
     struct pool pools[POOLS_MAX]; /* guarded by lock; one a step, of its newest maker */
     size_t pool_count;
 };
@@ -57,7 +60,7 @@ static struct track *slot_of(struct tracks *tracks, uint32_t id, bool make)
 {
     size_t block = id / BLOCK;
     if (block >= tracks->block_count && make) {
-        size_t count = block + 16;
+        size_t count = block + block / 2 + 16;
         struct track **blocks = mem_resize(tracks->blocks, count, sizeof(*blocks));
         if (!blocks) {
             return NULL;
@@ -117,6 +120,33 @@ int64_t track_asked_ms(struct tracks *tracks, uint32_t id)
     int64_t asked_ms = slot ? slot->asked_ms : 0;
     lock_release(&tracks->lock);
     return asked_ms;
+}
+
+/* Takes the next block from the hand on; false at the end, and the hand is back. */
+static bool take_next(struct tracks *tracks, size_t *block)
+{
+    bool found = false;
+    lock_acquire(&tracks->lock);
+    while (!found && tracks->hand < tracks->block_count) {
+        *block = tracks->hand++;
+        found = tracks->blocks[*block] != NULL;
+    }
+    tracks->hand = found ? tracks->hand : 0;
+    lock_release(&tracks->lock);
+    return found;
+}
+
+void tracks_tidy(struct tracks *tracks, struct storage *storage)
+{
+    size_t block = 0;
+    for (int looked = 0; looked < TIDIED && take_next(tracks, &block); looked++) {
+        if (live_ids_gone(storage, block * BLOCK, BLOCK)) {
+            lock_acquire(&tracks->lock);
+            mem_free(tracks->blocks[block]);
+            tracks->blocks[block] = NULL;
+            lock_release(&tracks->lock);
+        }
+    }
 }
 
 /* Under the lock. */

@@ -37,6 +37,9 @@ void track_put(struct tracks *tracks, uint32_t id, const struct track *track);
 void track_asked(struct tracks *tracks, uint32_t id, int64_t now_ms);
 int64_t track_asked_ms(struct tracks *tracks, uint32_t id); /* 0: never */
 
+/* Forgets those of series that are gone, a piece a call, round and round. One caller at a time. */
+void tracks_tidy(struct tracks *tracks, struct storage *storage);
+
 /* The pool of a step group under one maker: a running mean of what its series have learned, so that
  * a series of short history begins where the others are. Forgotten with the process; it fills again
  * as series are issued. False, and `shift` zeroed, below TRACK_POOL_MIN series' worth of issues. */

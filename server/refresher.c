@@ -119,7 +119,7 @@ static void mark_all(struct refresher *refresher)
 }
 
 /* Marks the series whose step has closed since their forecast, as the api tells; how long until the
- * next one closes. Not more often than DUE_MS_MIN: it walks all live forecasts. */
+ * next one closes. Not more often than DUE_MS_MIN: it walks all live forecasts, and tidies. */
 static int64_t look_for_due(struct refresher *refresher, int64_t *next_look_ns)
 {
     uint32_t due[BATCH];
@@ -129,6 +129,7 @@ static int64_t look_for_due(struct refresher *refresher, int64_t *next_look_ns)
         return (*next_look_ns - now_ns) / 1000000 + 1;
     }
     int64_t due_ms = api_refresh_due_ms(refresher->services, due, BATCH, &count);
+    api_tidy(refresher->services);
     due_ms = due_ms < DUE_MS_MIN ? DUE_MS_MIN : due_ms;
     *next_look_ns = clock_monotonic_ns() + DUE_MS_MIN * 1000000;
     lock_acquire(&refresher->lock);

@@ -225,6 +225,7 @@ static void name_forget(struct storage *storage, struct series_entry *entry)
 static void id_forget(struct storage *storage, struct series_entry *entry)
 {
     series_directory_remove(&storage->directory, entry->id);
+    storage->series_changes++;
     storage->counters.points -= entry->points;
     storage->counters.index_bytes -= storage->driver->entry_bytes + entry->text_length + 1;
 }
@@ -242,6 +243,7 @@ void group_publish(struct storage *storage, struct write_group *group)
     for (size_t i = 0; i < group->created_count; i++) { /* first: what was reserved is for them */
         struct series_entry *entry = group->created[i];
         series_directory_put(&storage->directory, entry);
+        storage->series_changes++;
         storage->counters.index_bytes += storage->driver->entry_bytes + entry->text_length + 1;
     }
     deleted_each(storage, group, id_forget);

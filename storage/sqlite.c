@@ -572,6 +572,7 @@ static enum status memory_reload(struct sqlite_state *state, struct error *error
         lock_acquire(&storage->lock);
         struct series_directory directory = storage->directory;
         storage->directory = anew->directory;
+        storage->series_changes++;
         storage->counters.points = anew->counters.points;
         storage->counters.chunks = anew->counters.chunks;
         storage->counters.tail_bytes = anew->counters.tail_bytes;

@@ -288,6 +288,23 @@ size_t storage_series_list(struct storage *storage, const struct selector *selec
     return found;
 }
 
+uint32_t storage_series_next(struct storage *storage, uint32_t after)
+{
+    lock_acquire(&storage->lock);
+    const struct series_entry *entry = series_directory_next(&storage->directory, after);
+    uint32_t id = entry == NULL ? 0 : entry->id;
+    lock_release(&storage->lock);
+    return id;
+}
+
+uint64_t storage_series_changes(struct storage *storage)
+{
+    lock_acquire(&storage->lock);
+    uint64_t changes = storage->series_changes;
+    lock_release(&storage->lock);
+    return changes;
+}
+
 uint32_t storage_series_count(struct storage *storage)
 {
     lock_acquire(&storage->names_lock);

@@ -121,7 +121,14 @@ size_t storage_series_text(struct storage *storage, uint32_t id, char out[SERIES
 size_t storage_series_list(struct storage *storage, const struct selector *selector, uint32_t after,
                            uint32_t *ids, size_t maximum);
 
+/* The first id above `after` of a series that there is; 0: there is none. */
+uint32_t storage_series_next(struct storage *storage, uint32_t after);
+
 uint32_t storage_series_count(struct storage *storage);
+
+/* Another number whenever a series was made or has gone, for whoever keeps what is true of all: to
+ * be asked before they are listed. */
+uint64_t storage_series_changes(struct storage *storage);
 
 /* ---------------------------------------------------------------- points */
 

@@ -42,6 +42,7 @@ struct storage {
     storage_counter is_counter;        /* guarded by lock; NULL: nobody is asked */
     void *counter_context;             /* guarded by lock */
     struct series_directory directory; /* guarded by lock, and what its entries hold */
+    uint64_t series_changes;           /* guarded by lock: of the directory */
     struct storage_counters counters;  /* guarded by lock */
 
     /* The wall clock of the last complete round of retention, known to an hour (hold.h); 0: not

@@ -1,9 +1,11 @@
-/* What any store does with series: ids, lists, settings, excluded spans, deleting, handles, the
- * limit. SPDX-License-Identifier: Apache-2.0
+/* What any store does with series: ids, lists, settings, excluded spans, deleting, leaving,
+ * handles, the limit. SPDX-License-Identifier: Apache-2.0
  */
 #include "tests/contract/fixture.h"
 
 #include "base/check.h"
+#include "base/clock.h"
+#include "storage/store.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -408,6 +410,69 @@ static void series_limit(void **state)
     f->options.series_max = 0;
 }
 
+/* A round of retention at a moment, and of the series that it has emptied; the test is the writer
+ * meanwhile. */
+static void age(struct fixture *f, int64_t now_ms)
+{
+    struct error error = {0};
+    struct writer_options options = {0};
+    bool more = true;
+    writer_stop(f->writer);
+    while (more) {
+        assert_int_equal(store_retain(f->storage, now_ms, &more, &error), STATUS_OK);
+    }
+    more = true;
+    while (more) {
+        assert_int_equal(store_expire(f->storage, now_ms, &more, &error), STATUS_OK);
+    }
+    assert_int_equal(writer_start(f->storage, &options, &f->writer, &error), STATUS_OK);
+}
+
+static void emptied_series_leave(void **state)
+{
+    struct fixture *f = *state;
+    const int64_t day = 86400000;
+    int64_t now = clock_wall_ms();
+    struct error error = {0};
+    struct series_settings set = {.has_season = true, .season_steps = 7};
+    uint32_t ids[10];
+    fixture_stop(f);
+    f->options.retention_ms = 30 * day;
+    fixture_start(f);
+    put(f, "pod", now - 2 * day, 1);
+    put(f, "set", now - 2 * day, 1);
+    put(f, "alive", now - 2 * day, 1);
+    put(f, "alive", now + 5 * day, 1);
+    uint32_t id = find(f, "pod");
+    struct write_batch *batch = batch_begin(f);
+    assert_int_equal(write_batch_settings(batch, find(f, "set"), &set, &error), STATUS_OK);
+    batch_commit(f, batch);
+    uint64_t changes = storage_series_changes(f->storage);
+    age(f, now + 29 * day); /* empty, and made too lately */
+    assert_int_equal(info(f, "pod").points, 0);
+    assert_int_equal(storage_series_changes(f->storage), changes);
+    age(f, now + 31 * day);
+    assert_int_equal(find(f, "pod"), 0);
+    assert_int_not_equal(storage_series_changes(f->storage), changes);
+    assert_int_equal(storage_series_list(f->storage, NULL, 0, ids, 10), 2);
+    assert_int_equal(storage_series_next(f->storage, 0), find(f, "set"));
+    assert_int_equal(storage_series_next(f->storage, find(f, "set")), find(f, "alive"));
+    assert_int_equal(storage_series_next(f->storage, find(f, "alive")), 0);
+    struct storage_stats stats;
+    storage_stats(f->storage, &stats);
+    assert_int_equal(stats.series, 2);
+    assert_int_equal(stats.points, 1);
+    assert_int_equal(stats.expired, 1);
+    fixture_reopen(f);
+    assert_int_equal(find(f, "pod"), 0);
+    assert_int_not_equal(find(f, "set"), 0);
+    put(f, "pod", now, 3); /* anew */
+    assert_true(find(f, "pod") > id);
+    assert_int_equal(info(f, "pod").points, 1);
+    assert_int_equal(storage_check(f->storage, NULL, NULL, &error), STATUS_OK);
+    f->options.retention_ms = 0;
+}
+
 int main(void)
 {
     static const struct contract_test tests[] = {
@@ -424,6 +489,7 @@ int main(void)
         {"handles_of_deleted_series", handles_of_deleted_series},
         {"change_of_a_deleted_series", change_of_a_deleted_series},
         {"series_limit", series_limit},
+        {"emptied_series_leave", emptied_series_leave},
     };
     return contract_run("series", tests, ARRAY_COUNT(tests));
 }

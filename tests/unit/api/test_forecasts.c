@@ -5,6 +5,7 @@
 
 #include "api/issue.h"
 #include "api/live.h"
+#include "api/track.h"
 #include "base/memory.h"
 
 #include <jansson.h>
@@ -396,6 +397,12 @@ static void test_live(void **state)
     assert_true(fixture_is_fast(&fixture, target, NULL));
     fixture_fill(&fixture, "cpu{core=\"2\"}", 30, HOUR);
     assert_false(fixture_is_fast(&fixture, target, "core=\\\"2\\\""));
+    /* another one leaves, and one comes: there are as many as before */
+    fixture_fill(&fixture, "short", 30, HOUR);
+    assert_false(fixture_is_fast(&fixture, target, NULL));
+    expect(&fixture, API_DELETE, "/api/v1/series/short", NULL, 204, NULL);
+    fixture_fill(&fixture, "cpu{core=\"3\"}", 30, HOUR);
+    assert_false(fixture_is_fast(&fixture, target, "core=\\\"3\\\""));
     /* by time alone: it becomes stale */
     assert_true(fixture_is_fast(&fixture, target, NULL));
     fixture_set_now(NOW_MS + 11 * HOUR);
@@ -405,6 +412,49 @@ static void test_live(void **state)
     api_refresh_due_ms(&fixture.services, ids, 8, &count);
     api_refresh(fixture.worker, ids, count);
     expect(&fixture, API_GET, "/api/v1/forecast?series=plain&steps=3", NULL, 404, "unknown_series");
+}
+
+/* What is known of series by their ids goes when they are gone, but not beside one that is there.
+ */
+static void test_tidy(void **state)
+{
+    (void)state;
+    enum { PODS = 40, GONE = 20 };
+    struct live *live = fixture.services.live;
+    struct tracks *tracks = fixture.services.tracks;
+    struct series_facts facts = {.points = 10, .step_ms = MINUTE}, seen;
+    struct track track = {.origin_ms = 1}, found;
+    char name[64];
+    for (int i = 0; i < PODS; i++) {
+        snprintf(name, sizeof(name), "pod%d", i);
+        fixture_fill(&fixture, name, 1, MINUTE);
+    }
+    uint32_t last = storage_series_find(fixture.services.storage, "pod39", 5);
+    for (uint32_t id = 1; id <= last; id++) {
+        live_facts_put(live, id, &facts);
+        track_put(tracks, id, &track);
+    }
+    api_tidy(&fixture.services);
+    size_t bytes = mem_bytes_in_use();
+    struct series_info early = {.id = 1, .points = 10}, late = {.id = GONE, .points = 10};
+    assert_true(live_facts(live, &late, &seen));
+    assert_true(track_find(tracks, GONE, &found));
+    for (int i = 0; i < PODS - 1; i++) {
+        snprintf(name, sizeof(name), "/api/v1/series/pod%d", i);
+        expect(&fixture, API_DELETE, name, NULL, 204, NULL);
+    }
+    for (int round = 0; round < 2; round++) { /* a forecast under way may come behind the first */
+        api_tidy(&fixture.services);
+        api_tidy(&fixture.services);
+        assert_false(live_facts(live, &late, &seen));
+        assert_false(track_find(tracks, GONE, &found));
+        assert_true(live_facts(live, &early, &seen));
+        assert_true(track_find(tracks, 1, &found));
+        assert_true(track_find(tracks, last, &found));
+        assert_true(mem_bytes_in_use() < bytes);
+        live_facts_put(live, GONE, &facts);
+        track_put(tracks, GONE, &track);
+    }
 }
 
 /* When the forecast was made that an answer of any form shows, and that its numbers are in order.
@@ -602,6 +652,7 @@ int main(void)
         TEST(test_zeros_are_in_the_band),
         TEST(test_open_cell),
         TEST(test_live),
+        TEST(test_tidy),
         TEST(test_made_once),
         TEST(test_live_bounds),
         TEST(test_one_second),
