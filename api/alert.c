@@ -17,7 +17,8 @@ void api_count_webhook(struct api_services *services, enum webhook_result result
     api_count(services->metrics, metrics[result], 1);
 }
 
-/* Steps that are over already say nothing about what is to come. */
+/* Steps that are over already say nothing about what is to come; the one that runs does. The first
+ * that is not over counts in any case, however short the time is beside the step. */
 static void find_quantile(const struct alert_condition *condition, const struct forecast_made *made,
                           int64_t now_ms, struct alert_finding *finding)
 {
@@ -25,7 +26,8 @@ static void find_quantile(const struct alert_condition *condition, const struct 
     finding->figure = (double)NAN;
     for (size_t step = 0; step < made->forecast.horizon; step++) {
         int64_t time_ms = forecast_time_ms(made, step + 1);
-        if (time_ms < now_ms || time_ms > now_ms + condition->within_ms) {
+        bool behind = time_ms > now_ms + condition->within_ms && !isnan(finding->figure);
+        if (forecast_end_ms(made, step + 1) <= now_ms || behind) {
             continue;
         }
         double value = forecast_level(made, step, condition->level);
@@ -54,8 +56,8 @@ static void find_crossing(const struct alert_condition *condition, const struct 
     }
 }
 
-/* The forecast up to the end of the time: on a coarser grid where it has to be, and cut at the
- * longest horizon where none does. */
+/* The forecast up to the end of the time, however old the newest reading is: on a coarser grid
+ * where it has to be, and cut at the longest horizon where none does. */
 static enum status make(struct api_worker *worker, uint32_t id,
                         const struct alert_condition *condition, struct forecast_made *made,
                         struct error *error)
@@ -68,6 +70,7 @@ static enum status make(struct api_worker *worker, uint32_t id,
         .steps_max = limits->horizon_max,
         .skip_short = true,
         .coarser = true,
+        .from_now = true,
         .crossings = condition->measure == ALERT_CROSSING,
     };
     enum status status = forecast_make(worker->desk, &order, made, error);

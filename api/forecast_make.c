@@ -3,6 +3,7 @@
  */
 #include "api/desk.h"
 
+#include "api/horizon.h"
 #include "api/metrics.h"
 #include "api/trial.h"
 #include "base/background.h"
@@ -42,6 +43,20 @@ int64_t forecast_time_ms(const struct forecast_made *made, size_t step)
     return live_label_ms(&made->facts, made->origin_ms + (int64_t)step * made->facts.step_ms);
 }
 
+int64_t forecast_end_ms(const struct forecast_made *made, size_t step)
+{
+    return forecast_time_ms(made, step + 1) - made->facts.lead_ms;
+}
+
+size_t forecast_over(const struct forecast_made *made)
+{
+    size_t over = 0;
+    while (forecast_end_ms(made, over + 1) <= made->issued_ms) {
+        over++;
+    }
+    return over;
+}
+
 static enum status name_series(struct forecast_desk *desk, uint32_t id, struct error *error)
 {
     char text[SERIES_TEXT_MAX];
@@ -62,56 +77,6 @@ size_t forecast_values(struct api_services *services, const struct series_facts 
         snapshot_release(champion);
     }
     return wanted < SERIES_VALUES_MAX ? wanted : SERIES_VALUES_MAX;
-}
-
-#define DAY_MS INT64_C(86400000) /* the coarsest of them */
-
-static int64_t least_coarser(const struct forecast_order *order)
-{
-    return (order->horizon_ms + COARSER_STEPS - 1) / COARSER_STEPS;
-}
-
-/* The grid to forecast on: that of the step, or a coarser one, see struct forecast_order. */
-static int64_t choose_step(const struct forecast_order *order, int64_t step_ms)
-{
-    if (!order->coarser || step_ms == 0 ||
-        order->horizon_ms <= (int64_t)order->steps_max * step_ms) {
-        return step_ms;
-    }
-    int64_t coarser_ms = grid_coarser(step_ms, least_coarser(order));
-    return coarser_ms ? coarser_ms : step_ms; /* none: choose_horizon refuses */
-}
-
-static enum status choose_horizon(const struct forecast_order *order, int64_t step_ms,
-                                  size_t *horizon, struct error *error)
-{
-    *horizon = order->steps;
-    if (order->horizon_ms > 0) {
-        int64_t steps = (order->horizon_ms + step_ms - 1) / step_ms;
-        if (order->as_many) {
-            steps = steps > (int64_t)order->steps ? steps : (int64_t)order->steps;
-            steps = steps < (int64_t)order->steps_max ? steps : (int64_t)order->steps_max;
-        }
-        if (steps > (int64_t)order->steps_max) {
-            error_set(error, STATUS_INVALID,
-                      "the horizon is %lld steps of %lld ms, the limit is %zu", (long long)steps,
-                      (long long)step_ms, order->steps_max);
-            error_code(error, "bad_parameter", "horizon");
-            if (order->coarser && least_coarser(order) > DAY_MS && step_ms <= DAY_MS) {
-                /* a longer step of the series would change nothing */
-                return error_hint(error, "Ask for a shorter horizon: at most %d days.",
-                                  COARSER_STEPS);
-            }
-            int64_t least_ms = order->horizon_ms / (int64_t)order->steps_max + 1;
-            return error_hint(
-                error,
-                "Ask for a shorter horizon, or set a longer step of the series: PATCH "
-                "/api/v1/series/{id} with {\"step\":\"%llds\"} or more.",
-                (long long)(least_ms / 1000 + 1));
-        }
-        *horizon = (size_t)steps;
-    }
-    return STATUS_OK;
 }
 
 static void count_grid(struct forecast_made *made, const struct model_series *series)
@@ -216,7 +181,10 @@ static enum status assess(struct forecast_desk *desk, const struct forecast_orde
         error_set(error, STATUS_INVALID, "there are fewer than two values to forecast from");
         return error_code(error, "insufficient_history", "series");
     }
-    if (choose_horizon(order, series->step_ms, &horizon, error) != STATUS_OK) {
+    made->origin_ms = series->start_ms + (int64_t)(series->count - 1) * series->step_ms;
+    made->issued_ms = clock_wall_ms();
+    made->good_until_ms = INT64_MAX;
+    if (horizon_choose(order, series->step_ms, made, &horizon, error) != STATUS_OK) {
         return error->status;
     }
     made->declared_minimum = series->minimum;
@@ -233,8 +201,6 @@ static enum status assess(struct forecast_desk *desk, const struct forecast_orde
     forecast_lay_out(made, block, horizon);
     made->minimum = series->minimum;
     made->maximum = series->maximum;
-    made->origin_ms = series->start_ms + (int64_t)(series->count - 1) * series->step_ms;
-    made->issued_ms = clock_wall_ms();
     return STATUS_OK;
 }
 
@@ -258,7 +224,7 @@ static enum status prepare(struct forecast_desk *desk, const struct forecast_ord
         made->info.last_value = (double)NAN; /* as if it were not there */
     }
     size_t maximum = SERIES_VALUES_MAX;
-    int64_t step_ms = choose_step(order, own.step_ms);
+    int64_t step_ms = horizon_step_ms(order, own.step_ms);
     if (step_ms != own.step_ms &&
         forecast_facts_coarser(desk, &made->info, step_ms, &facts, &maximum, error) != STATUS_OK) {
         return error->status;
@@ -503,6 +469,12 @@ void forecast_crossing(const struct forecast_made *made, double threshold, bool 
         .reversion = made->reversion.horizon > 0 ? &made->reversion : NULL,
     };
     crossing_find(&made->forecast, &order, out);
+    if (!out->crossed && live_points_per_cell(&made->facts) > 1) {
+        double half_s = (double)made->facts.step_ms / 2000.0;
+        out->p10_s += half_s;
+        out->p50_s += half_s;
+        out->p90_s += half_s;
+    }
 }
 
 /* ---------------------------------------------------------------- the whole */
@@ -517,7 +489,9 @@ static void finish(struct forecast_made *made, const struct model_series *series
     int64_t stale_ms = info->last_ms + stale_after_ms(made->own.step_ms) + 1;
     int64_t next_ms = made->origin_ms + made->facts.step_ms - made->facts.lead_ms;
     int64_t cell_end_ms = next_ms + made->facts.step_ms;
-    made->good_until_ms = made->state == SERIES_STALE ? INT64_MAX : stale_ms;
+    if (made->state != SERIES_STALE && stale_ms < made->good_until_ms) {
+        made->good_until_ms = stale_ms;
+    }
     if (info->last_ms >= next_ms && cell_end_ms < made->good_until_ms) {
         made->good_until_ms = cell_end_ms; /* a cell is being filled: it will close then */
     }
@@ -565,7 +539,7 @@ static bool is_far(struct forecast_desk *desk, const struct forecast_order *orde
     return order->coarser &&
            storage_series_info(desk->services->storage, id, &info, &ignored) == STATUS_OK &&
            live_facts(desk->services->live, &info, &facts) &&
-           choose_step(order, facts.step_ms) != facts.step_ms;
+           horizon_step_ms(order, facts.step_ms) != facts.step_ms;
 }
 
 /* A copy of what was made before; the series is then of no step, and no model looks at it. */

@@ -2,13 +2,14 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * The chain is champion, previous champion, and the baseline that the newest past of the series
- * speaks for (trial.h), mostly the damped trend; where it cannot, seasonal naive, drift, last value.
- * A method that cannot hands over to the next, as does a model whose numbers are not finite; the
- * result says who served it and why.
+ * speaks for (trial.h), mostly the damped trend; where it cannot, seasonal naive, drift, last
+ * value. A method that cannot hands over to the next, as does a model whose numbers are not finite;
+ * the result says who served it and why.
  *
  * A series whose level has lately shifted is forecast from a past that was moved to the new level
  * (level_shift_find). After a long outage the baselines serve, the seasonal naive first, until half
- * of the newest OUTAGE_VALUES values are there again. Bands widen with the share of gaps and for a young level.
+ * of the newest OUTAGE_VALUES values are there again. Bands widen with the share of gaps and for a
+ * young level.
  *
  * Origin: the newest grid cell whose value is complete. Where the series brings one point a cell
  * (its own interval is the step) that is the cell of the newest point; where several points make a
@@ -104,7 +105,16 @@ void forecast_lay_out(struct forecast_made *made, float *block, size_t horizon);
 /* The time of a step, counted from 1; that of the origin for 0. */
 int64_t forecast_time_ms(const struct forecast_made *made, size_t step);
 
-/* When a series first crosses a threshold, out of a forecast that was ordered with `crossings`. */
+/* When the cell of a step ends. Until then the step is not over, even where its time has passed: a
+ * cell of several readings is called by its begin, and the only reading of one may come late. */
+int64_t forecast_end_ms(const struct forecast_made *made, size_t step);
+
+/* How many steps were over when the forecast was made: none unless readings are late. */
+size_t forecast_over(const struct forecast_made *made);
+
+/* When a series first crosses a threshold, out of a forecast that was ordered with `crossings`. The
+ * mean of several readings stands for the middle of its cell, and the times count from the begin of
+ * the origin's: they are half a step later than those of single readings. */
 void forecast_crossing(const struct forecast_made *made, double threshold, bool above,
                        struct crossing *out);
 
@@ -123,6 +133,10 @@ struct forecast_order {
     bool anew;    /* not a copy of one that was made before (live_made_find) */
     bool as_many; /* not refused where horizon_ms is too long: as many steps as there may be, and at
                    * least `steps` */
+    bool from_now;  /* horizon_ms counts from now, not from the origin: as many steps more as the
+                     * origin lies back, and at least the first that is not over; up to `steps_max`
+                     * in all */
+    bool late;      /* steps that are over come on top: see forecast_over */
     bool crossings; /* forecast_crossing will be asked; its fan takes as long as a baseline */
 };
 enum status forecast_make(struct forecast_desk *desk, const struct forecast_order *order,

@@ -73,8 +73,11 @@ enum status gauge_order_read(const struct query *query, const char *quantiles_pr
 struct forecast_order gauge_forecast_order(const struct api_limits *limits,
                                            const struct gauge_order *order)
 {
-    struct forecast_order made = {
-        .steps = 1, .steps_max = limits->horizon_max, .skip_short = true, .as_many = true};
+    struct forecast_order made = {.steps = 1,
+                                  .steps_max = limits->horizon_max,
+                                  .skip_short = true,
+                                  .as_many = true,
+                                  .late = true};
     for (size_t i = 0; i < order->horizon_count; i++) {
         if (order->horizons_ms[i] == 0) {
             made.steps = limits->horizon_default;
@@ -223,6 +226,7 @@ void gauge_render(const struct gauge_order *order, const struct forecast_made *m
     if (made->state == SERIES_STALE) {
         return;
     }
+    size_t over = forecast_over(made), last = made->forecast.horizon;
     text_init(&labels, 4 * SERIES_TEXT_MAX);
     add_labels(series, length, &labels);
     for (size_t i = 0; i < order->horizon_count && !labels.failed; i++) {
@@ -233,8 +237,9 @@ void gauge_render(const struct gauge_order *order, const struct forecast_made *m
         for (size_t j = 0; j < i; j++) {
             again = again || written[i] == written[j];
         }
-        if (!again && written[i] >= step_ms && steps <= (int64_t)made->forecast.horizon) {
-            add_lines(order, made, &labels, (size_t)(steps - 1), written[i], out);
+        if (!again && written[i] >= step_ms && steps <= (int64_t)last) {
+            size_t step = (size_t)steps + over < last ? (size_t)steps + over : last;
+            add_lines(order, made, &labels, step - 1, written[i], out);
         }
     }
     if (labels.failed) {
@@ -288,7 +293,8 @@ static enum status render_far(struct forecast_desk *desk, const struct gauge_ord
                                     .horizon_ms = order->horizons_ms[0],
                                     .steps_max = atomic_load(&desk->services->limits)->horizon_max,
                                     .skip_short = true,
-                                    .coarser = true};
+                                    .coarser = true,
+                                    .late = true};
     struct forecast_made made;
     if (forecast_make(desk, &wanted, &made, error) != STATUS_OK) {
         return error->status == STATUS_INVALID ? STATUS_OK : error->status;

@@ -3,11 +3,12 @@
  *
  *     forecastd_forecast{series_name="disk.used",host="a",horizon="1h",quantile="0.9"} 81.5
  *
- * is the value of the step that ends an hour after the newest closed one. The lines of a series are
- * kept as a live answer of its own, so that a scrape of a thousand series is a thousand copies, and
- * a new point of one series makes the lines of that series anew. A series that has gone stale has
- * no lines. Labels of a series that are named like one of ours get exported_ in front, as
- * Prometheus does; characters that label names cannot have become underscores.
+ * is the value of the step that ends an hour after the newest closed one, or, where readings are
+ * late, after the newest one that is over. The lines of a series are kept as a live answer of its
+ * own, so that a scrape of a thousand series is a thousand copies, and a new point of one series
+ * makes the lines of that series anew. A series that has gone stale has no lines. Labels of a
+ * series that are named like one of ours get exported_ in front, as Prometheus does; characters
+ * that label names cannot have become underscores.
  */
 #ifndef API_GAUGES_H
 #define API_GAUGES_H

@@ -105,6 +105,8 @@ struct series_facts {
     bool counter;  /* declared, or known by name and shape: forecast by its rise per second */
 };
 
+/* Readings that make one cell, rounded up. */
+size_t live_points_per_cell(const struct series_facts *facts);
 /* Where the cells of a series lie, and what the time of one is called. */
 struct grid_cells live_cells(const struct series_facts *facts);
 int64_t live_label_ms(const struct series_facts *facts, int64_t cell_ms);
@@ -130,7 +132,7 @@ struct track;
 /* What a forecast answers and came from, besides the points; taken before these are read. */
 struct live_made_key {
     uint32_t id;
-    bool as_many, coarser;
+    bool as_many, coarser, from_now, late;
     bool crossings; /* one that was made with them serves orders without as well */
     size_t steps, steps_max;
     int64_t horizon_ms;

@@ -19,6 +19,13 @@ bool live_same_cell(const struct grid_cells *cells, int64_t then_ms, int64_t now
            (then_ms == now_ms || !single);
 }
 
+size_t live_points_per_cell(const struct series_facts *facts)
+{
+    return facts->native_ms > 0 && facts->step_ms > facts->native_ms
+               ? (size_t)((facts->step_ms + facts->native_ms - 1) / facts->native_ms)
+               : 1;
+}
+
 int64_t live_label_ms(const struct series_facts *facts, int64_t cell_ms)
 {
     return facts->months ? grid_month_ms(cell_ms) : cell_ms;

@@ -32,6 +32,8 @@ void live_made_key(struct api_services *services, const struct forecast_order *o
 {
     key->as_many = order->as_many;
     key->coarser = order->coarser;
+    key->from_now = order->from_now;
+    key->late = order->late;
     key->crossings = order->crossings;
     key->steps = order->steps;
     key->steps_max = order->steps_max;
@@ -54,10 +56,11 @@ static struct made_entry **place_of(struct live *live, const struct live_made_ke
 static bool serves_key(const struct live_made_key *a, const struct live_made_key *b)
 {
     return (a->crossings || !b->crossings) && a->id == b->id && a->as_many == b->as_many &&
-           a->coarser == b->coarser && a->steps == b->steps && a->steps_max == b->steps_max &&
-           a->horizon_ms == b->horizon_ms && a->registry_generation == b->registry_generation &&
-           a->families == b->families && a->limits == b->limits && a->maker == b->maker &&
-           a->issued_ms == b->issued_ms && a->settled_ms == b->settled_ms;
+           a->coarser == b->coarser && a->from_now == b->from_now && a->late == b->late &&
+           a->steps == b->steps && a->steps_max == b->steps_max && a->horizon_ms == b->horizon_ms &&
+           a->registry_generation == b->registry_generation && a->families == b->families &&
+           a->limits == b->limits && a->maker == b->maker && a->issued_ms == b->issued_ms &&
+           a->settled_ms == b->settled_ms;
 }
 
 /* ---------------------------------------------------------------- finding */

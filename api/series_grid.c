@@ -23,19 +23,11 @@
 #define STALE_STEPS      10
 #define STALE_MS_MIN     60000
 
-/* Points that make one cell, rounded up. */
-static size_t points_per_cell(const struct series_facts *facts)
-{
-    return facts->native_ms > 0 && facts->step_ms > facts->native_ms
-               ? (size_t)((facts->step_ms + facts->native_ms - 1) / facts->native_ms)
-               : 1;
-}
-
 /* Up to when cells count as closed: see "Origin" in forecast_make.h. */
 static int64_t closed_until(const struct series_info *info, const struct series_facts *facts,
                             int64_t now_ms)
 {
-    if (points_per_cell(facts) == 1) {
+    if (live_points_per_cell(facts) == 1) {
         return INT64_MAX;
     }
     struct grid_cells cells = live_cells(facts);
@@ -149,7 +141,7 @@ static enum status find_seasons(struct forecast_desk *desk, const struct series_
         return error->status;
     }
     struct cells_read cells = {
-        .values = desk->scratch, .maximum = most, .points = points_per_cell(facts) * most};
+        .values = desk->scratch, .maximum = most, .points = live_points_per_cell(facts) * most};
     if (read_cells(desk, info, facts, &cells, error) != STATUS_OK) {
         return error->status;
     }
@@ -162,7 +154,7 @@ static enum status find_seasons(struct forecast_desk *desk, const struct series_
 static void find_cells(const struct point *points, size_t count, const struct grid_cells *before,
                        struct series_facts *facts)
 {
-    if (facts->step_ms > 0 && points_per_cell(facts) == 1) {
+    if (facts->step_ms > 0 && live_points_per_cell(facts) == 1) {
         struct grid_cells cells = grid_cells(points, count, facts->step_ms, before);
         facts->phase_ms = cells.phase_ms;
         facts->lead_ms = cells.lead_ms;
@@ -207,7 +199,7 @@ static enum status find_step(struct forecast_desk *desk, const struct series_inf
 static bool is_off_cell(const struct series_info *info, const struct series_facts *facts)
 {
     struct grid_cells cells = live_cells(facts);
-    return facts->step_ms >= HOUR_MS && points_per_cell(facts) == 1 && facts->lead_ms == 0 &&
+    return facts->step_ms >= HOUR_MS && live_points_per_cell(facts) == 1 && facts->lead_ms == 0 &&
            grid_cell_ms(&cells, info->last_ms) != info->last_ms;
 }
 
@@ -227,7 +219,7 @@ static enum status still_holds(struct forecast_desk *desk, const struct series_i
     }
     struct grid_cells were = live_cells(facts);
     struct grid_cells cells = grid_cells(desk->points, count, facts->step_ms, &were);
-    bool elsewhere = points_per_cell(facts) == 1 &&
+    bool elsewhere = live_points_per_cell(facts) == 1 &&
                      (cells.phase_ms != were.phase_ms || cells.lead_ms != were.lead_ms);
     *holds = !elsewhere && !grid_step_left(desk->points, count, facts->native_ms);
     facts->checked = info->points;
@@ -313,7 +305,7 @@ enum status forecast_facts_coarser(struct forecast_desk *desk, const struct seri
     facts->step_ms = step_ms;
     facts->phase_ms = facts->lead_ms = 0;
     facts->months = false;
-    size_t most = COARSER_POINTS / points_per_cell(facts);
+    size_t most = COARSER_POINTS / live_points_per_cell(facts);
     *cells = most < 2 ? 2 : most < COARSER_CELLS ? most : COARSER_CELLS;
     return find_seasons(desk, info, *cells, facts, error);
 }
@@ -380,7 +372,7 @@ enum status forecast_grid(struct forecast_desk *desk, const struct series_info *
     }
     struct cells_read cells = {.maximum = order->maximum};
     /* One point more than cells, because the first cell may be cut off by the number of points. */
-    if (size_mul(cells.maximum + 1, points_per_cell(facts), &cells.points)) {
+    if (size_mul(cells.maximum + 1, live_points_per_cell(facts), &cells.points)) {
         cells.points = SIZE_MAX;
     }
     cells.values = mem_array(cells.maximum, sizeof(double));

@@ -4,8 +4,10 @@
 #include "fixture.h"
 
 #include "api/gauges.h"
+#include "base/text.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 #define MINUTE INT64_C(60000)
 
@@ -118,13 +120,53 @@ static void far_horizons(void **state)
     fixture_close(&f);
 }
 
+/* The one gauge of a series. */
+static double gauge(struct fixture *f, const char *series)
+{
+    char target[120];
+    snprintf(target, sizeof(target), "/forecast/metrics?match=%s&horizon=2m&quantiles=0.5", series);
+    struct answer answer = get(f, target);
+    const char *line = strstr(answer.body, "horizon=\"2m\",quantile=\"0.5\"} ");
+    assert_non_null(line);
+    double value = strtod(strchr(line, ' '), NULL);
+    fixture_answer_release(&answer);
+    return value;
+}
+
+/* Readings that are late by whole steps leave the gauge of what is to come no gauge of the past. */
+static void late_readings(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct text body;
+    fixture_open(&f);
+    text_init(&body, 1u << 16);
+    text_add_string(&body, "{\"series\":\"line\",\"points\":[");
+    for (int i = 0; i < 200; i++) {
+        text_add_format(&body, "%s[%lld,%d]", i ? "," : "",
+                        (long long)(NOW_MS - (199 - i) * MINUTE), i);
+    }
+    text_add_string(&body, "]}");
+    expect(&f, API_POST, "/api/v1/points", body.bytes, 200, NULL);
+    text_release(&body);
+    assert_true(fabs(gauge(&f, "line") - 201.0) < 0.1);
+    fixture_set_now(NOW_MS + MINUTE + 30000); /* the next one may yet come */
+    assert_true(fabs(gauge(&f, "line") - 201.0) < 0.1);
+    fixture_set_now(NOW_MS + 5 * MINUTE + 30000); /* four are over */
+    assert_true(fabs(gauge(&f, "line") - 205.0) < 0.3);
+    struct api_limits shorter = f.limits; /* no further than that */
+    shorter.horizon_max = 2;
+    atomic_store(&f.services.limits, &shorter);
+    assert_true(fabs(gauge(&f, "line") - 201.0) < 0.1);
+    fixture_close(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(keys_there_and_back),
-        cmocka_unit_test(labels_that_prometheus_reads),
-        cmocka_unit_test(kept_and_refreshed),
-        cmocka_unit_test(far_horizons),
+        cmocka_unit_test(keys_there_and_back), cmocka_unit_test(labels_that_prometheus_reads),
+        cmocka_unit_test(kept_and_refreshed),  cmocka_unit_test(far_horizons),
+        cmocka_unit_test(late_readings),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

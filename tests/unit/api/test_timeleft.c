@@ -3,6 +3,7 @@
  */
 #include "fixture.h"
 
+#include "base/clock.h"
 #include "base/random.h"
 
 #include <jansson.h>
@@ -133,6 +134,24 @@ static void looks_far_ahead_on_a_coarser_grid(void **state)
            "\"hint\":\"Ask for a shorter horizon: at most 256 days.\"");
 }
 
+/* The mean of an hour of minutes stands for the middle of that hour, not for its begin. */
+static void times_of_coarse_cells(void **state)
+{
+    (void)state;
+    fill_disk("tank");
+    expect(&fixture, API_PATCH, "/api/v1/series/tank", "{\"step\":\"10m\"}", 200, NULL);
+    json_t *left = ask("/api/v1/timeleft?series=tank&above=350&horizon=3h");
+    const char *text = json_string_value(json_object_get(left, "origin"));
+    struct error error = {0};
+    int64_t origin_ms = 0;
+    assert_int_equal(clock_parse(text, strlen(text), 1, &origin_ms, &error), STATUS_OK);
+    assert_int_equal(origin_ms, NOW_MS - 19 * MINUTE); /* 13:20 to 13:30 is over at 13:39 */
+    /* 299 now and one a minute: 350 in 51 minutes */
+    double from_now_s = number(left, "p50_s") - (double)(NOW_MS - origin_ms) / 1000.0;
+    assert_true(fabs(from_now_s - 51 * 60) < 3 * 60);
+    json_decref(left);
+}
+
 /* What has always stood on the threshold will hardly leave it, though its band has a width. */
 static void a_constant_on_the_threshold(void **state)
 {
@@ -220,6 +239,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(times_of_a_filling_disk),
         cmocka_unit_test(looks_far_ahead_on_a_coarser_grid),
+        cmocka_unit_test(times_of_coarse_cells),
         cmocka_unit_test(a_constant_on_the_threshold),
         cmocka_unit_test(several_series_and_formats),
         cmocka_unit_test(refusals),
