@@ -3,6 +3,9 @@
  *
  * Computed from the vintages and the points each time it is asked for, so values that came late or
  * were corrected count as they are now. Both columns are over the same (forecast, step) pairs.
+ *
+ * The newest values are read at once, and vintages that foresaw older ones each with their own:
+ * there are a few hundred of them at most, however long the window and short the step.
  */
 #include "api/desk.h"
 #include "api/forecast_query.h"
@@ -17,9 +20,11 @@
 #define WINDOW_PRESET_MS (INT64_C(7) * 86400000)
 #define WINDOW_MAX_MS    (INT64_C(366) * 86400000)
 #define SERIES_MAX       100
-#define VALUES_MAX       16384
-#define SCALE_VALUES     1024 /* before the window, for the scale of MASE */
+#define VALUES_MAX       16384 /* read at once; behind them what the vintages foresaw */
+#define SCALE_VALUES     1024  /* before the window, for the scale of MASE */
 #define STEPS_MAX        1024
+#define PIECE_POINTS     65536 /* read at once behind them */
+#define COUNTER_CELLS    64    /* among which a reading to count from is looked for */
 
 enum by { BY_NOTHING, BY_THIRD, BY_STEP };
 
@@ -40,12 +45,24 @@ struct sums {
 /* One series while its vintages are read. */
 struct reading {
     struct forecast_desk *desk;
-    struct model_series series;
+    struct series_info info;
+    struct series_facts facts;
+    struct model_series series; /* the newest values */
     double scale;
-    int64_t from_ms; /* values before it are out of the window */
+    int64_t from_ms;        /* values before it are out of the window */
+    bool older;             /* there are values in the window that are older than those */
+    int64_t before_ms;      /* vintages issued before it are still to be read */
+    struct vintage vintage; /* the one that is being scored */
+    bool taken;
     struct sums *sums;
     bool by_step;
-    bool counter;
+};
+
+/* Values that came, as far as they are known. */
+struct actuals {
+    int64_t start_ms;
+    size_t count;
+    const double *values;
 };
 
 static void add_columns(struct columns *columns, const struct vintage *vintage, size_t h,
@@ -80,42 +97,180 @@ static void name_baseline(struct sums *sums, const char *name)
     sums->mixed = sums->mixed || strcmp(sums->baseline, name) != 0;
 }
 
-static bool read_vintage(void *context, int64_t issued_ms, const unsigned char *bytes,
-                         size_t length)
+/* Those of its steps whose values are there and in the window. */
+static void score_vintage(struct reading *reading, const struct actuals *actuals)
 {
-    struct reading *reading = context;
-    struct forecast_desk *desk = reading->desk;
-    const struct model_series *series = &reading->series;
-    struct vintage vintage;
-    struct error ignored = {0};
-    (void)issued_ms;
-    if (vintage_decode(bytes, length, desk->floats, desk->floats_capacity, &vintage, &ignored) !=
-            STATUS_OK ||
-        !vintage_fits(&vintage, series->step_ms, reading->counter) ||
-        !vintage_align(&vintage, series->start_ms)) {
-        return true;
-    }
-    int64_t end_ms = series->start_ms + (int64_t)series->count * series->step_ms;
+    struct sums *sums = reading->sums;
+    const struct vintage *vintage = &reading->vintage;
+    int64_t step_ms = vintage->step_ms, start_ms = actuals->start_ms;
+    int64_t end_ms = start_ms + (int64_t)actuals->count * step_ms;
     bool used = false;
-    for (size_t h = 0; h < vintage.served.horizon && h < vintage.baseline.horizon; h++) {
-        int64_t time_ms = vintage.origin_ms + (int64_t)(h + 1) * vintage.step_ms;
-        if (time_ms < reading->from_ms || time_ms < series->start_ms || time_ms >= end_ms) {
+    for (size_t h = 0; h < vintage->served.horizon && h < vintage->baseline.horizon; h++) {
+        int64_t time_ms = vintage->origin_ms + (int64_t)(h + 1) * step_ms;
+        if (time_ms < reading->from_ms || time_ms < start_ms || time_ms >= end_ms) {
             continue;
         }
-        double actual = series->values[(time_ms - series->start_ms) / series->step_ms];
+        double actual = actuals->values[(time_ms - start_ms) / step_ms];
         if (!isnan(actual)) {
-            add_pair(reading, &vintage, h, actual);
+            add_pair(reading, vintage, h, actual);
             used = true;
         }
     }
     if (used) {
-        reading->sums->vintages++;
-        name_baseline(reading->sums, vintage.baseline_name);
-        if (vintage.served.horizon > reading->sums->horizon) {
-            reading->sums->horizon = vintage.served.horizon;
+        sums->vintages++;
+        name_baseline(sums, vintage->baseline_name);
+        sums->horizon =
+            vintage->served.horizon > sums->horizon ? vintage->served.horizon : sums->horizon;
+    }
+}
+
+/* To reading->vintage, whose arrays are the desk's; false where it tells nothing of the series. */
+static bool decode(struct reading *reading, const unsigned char *bytes, size_t length)
+{
+    struct forecast_desk *desk = reading->desk;
+    struct vintage *vintage = &reading->vintage;
+    struct error ignored = {0};
+    return vintage_decode(bytes, length, desk->floats, desk->floats_capacity, vintage, &ignored) ==
+               STATUS_OK &&
+           vintage_fits(vintage, reading->series.step_ms, reading->facts.counter) &&
+           vintage_align(vintage, reading->series.start_ms);
+}
+
+/* Against the newest values, as far as they go back. */
+static bool read_vintage(void *context, int64_t issued_ms, const unsigned char *bytes,
+                         size_t length)
+{
+    struct reading *reading = context;
+    const struct model_series *series = &reading->series;
+    if (!decode(reading, bytes, length)) {
+        return true;
+    }
+    if (reading->older && reading->vintage.origin_ms + series->step_ms < series->start_ms) {
+        reading->before_ms = issued_ms + 1;
+        return false;
+    }
+    score_vintage(reading, &(struct actuals){series->start_ms, series->count, series->values});
+    return true;
+}
+
+/* ---------------------------------------------------------------- behind the newest values */
+
+static bool take_vintage(void *context, int64_t issued_ms, const unsigned char *bytes,
+                         size_t length)
+{
+    struct reading *reading = context;
+    reading->before_ms = issued_ms;
+    reading->taken = decode(reading, bytes, length);
+    return false;
+}
+
+/* The cells of a stretch, whose values are the desk's scratch, some points at a time. `grid` has
+ * room for as many and `back` before them. */
+static enum status fill_stretch(struct reading *reading, const struct actuals *stretch, size_t back,
+                                double *grid, struct error *error)
+{
+    struct forecast_desk *desk = reading->desk;
+    const struct grid_cells cells = live_cells(&reading->facts);
+    const struct grid_rule rule = {.step_ms = cells.step_ms,
+                                   .phase_ms = cells.phase_ms,
+                                   .lead_ms = cells.lead_ms,
+                                   .counter = reading->facts.counter,
+                                   .now_ms = INT64_MAX,
+                                   .excluded = &desk->excluded};
+    int64_t back_ms = (int64_t)back * cells.step_ms, next_ms;
+    int64_t end_ms = stretch->start_ms + (int64_t)stretch->count * cells.step_ms;
+    for (int64_t at_ms = stretch->start_ms; at_ms < end_ms; at_ms = next_ms) {
+        size_t points = 0;
+        int64_t first_ms = 0;
+        if (storage_read(desk->reader, reading->info.id, at_ms - cells.lead_ms - back_ms,
+                         end_ms - cells.lead_ms, desk->points, PIECE_POINTS, &points,
+                         error) != STATUS_OK) {
+            return error->status;
+        }
+        next_ms = points == PIECE_POINTS
+                      ? grid_cell_ms(&cells, desk->points[PIECE_POINTS - 1].time_ms)
+                      : end_ms;
+        /* A cell of more points than one piece has is the mean of those. */
+        next_ms = next_ms > at_ms ? next_ms : at_ms + cells.step_ms;
+        size_t filled =
+            grid_fill(desk->points, points, &rule, grid, stretch->count + back, &first_ms);
+        for (size_t i = 0; i < filled; i++) {
+            int64_t time_ms = first_ms + (int64_t)i * cells.step_ms;
+            if (time_ms >= at_ms && time_ms < next_ms) {
+                desk->scratch[(time_ms - stretch->start_ms) / cells.step_ms] = grid[i];
+            }
         }
     }
-    return true;
+    return STATUS_OK;
+}
+
+/* Reads what reading->vintage foresaw, and scores it. */
+static enum status score_older(struct reading *reading, struct error *error)
+{
+    struct forecast_desk *desk = reading->desk;
+    const struct model_series *series = &reading->series;
+    int64_t step_ms = series->step_ms, first_ms = reading->vintage.origin_ms + step_ms;
+    int64_t end_ms = first_ms + (int64_t)reading->vintage.served.horizon * step_ms;
+    int64_t closed_ms = series->start_ms + (int64_t)series->count * step_ms;
+    if (reading->from_ms > first_ms) {
+        first_ms += (reading->from_ms - first_ms + step_ms - 1) / step_ms * step_ms;
+    }
+    end_ms = end_ms < closed_ms ? end_ms : closed_ms;
+    if (first_ms >= end_ms) {
+        return STATUS_OK;
+    }
+    size_t count = (size_t)((end_ms - first_ms) / step_ms), back = 0;
+    if (reading->facts.counter) {
+        back = live_points_per_cell(&reading->facts) > 1 ? 1 : COUNTER_CELLS;
+    }
+    if (desk_room(desk, PIECE_POINTS, error) != STATUS_OK ||
+        desk_scratch(desk, 2 * count + back, error) != STATUS_OK) {
+        return error->status;
+    }
+    struct actuals stretch = {first_ms, count, desk->scratch};
+    for (size_t i = 0; i < count; i++) {
+        desk->scratch[i] = (double)NAN;
+    }
+    desk_excluded(desk, &reading->info);
+    if (fill_stretch(reading, &stretch, back, desk->scratch + count, error) != STATUS_OK) {
+        return error->status;
+    }
+    score_vintage(reading, &stretch);
+    return STATUS_OK;
+}
+
+/* Vintages issued from `first_ms` on and before reading->before_ms, the newest first, each with its
+ * own stretch of values: however long the window is, no more is read than was foreseen in it. */
+static enum status read_older(struct reading *reading, int64_t first_ms, struct error *error)
+{
+    int64_t before_ms;
+    do {
+        before_ms = reading->before_ms;
+        reading->taken = false;
+        if (storage_vintages(reading->desk->reader, reading->info.id, first_ms, before_ms,
+                             take_vintage, reading, error) != STATUS_OK ||
+            (reading->taken && score_older(reading, error) != STATUS_OK)) {
+            return error->status;
+        }
+    } while (reading->before_ms < before_ms);
+    return STATUS_OK;
+}
+
+/* ---------------------------------------------------------------- one series */
+
+static enum status read_vintages(struct reading *reading, struct error *error)
+{
+    const struct model_series *series = &reading->series;
+    int64_t first_ms = reading->from_ms - STEPS_MAX * series->step_ms;
+    int64_t start_ms = series->start_ms - reading->facts.lead_ms;
+    reading->scale = score_scale(series->values, series->count, series->seasons[0]);
+    reading->older = reading->from_ms < start_ms && reading->info.first_ms < start_ms;
+    reading->before_ms = INT64_MIN;
+    if (storage_vintages(reading->desk->reader, reading->info.id, first_ms, INT64_MAX, read_vintage,
+                         reading, error) != STATUS_OK) {
+        return error->status;
+    }
+    return reading->before_ms > first_ms ? read_older(reading, first_ms, error) : STATUS_OK;
 }
 
 /* All that one series adds to reading->sums; from_ms is set. */
@@ -123,34 +278,30 @@ static enum status read_series(struct call *call, uint32_t id, struct reading *r
                                int64_t *step_ms, struct error *error)
 {
     struct forecast_desk *desk = call->worker->desk;
-    struct series_info info;
-    struct series_facts facts;
+    const struct series_info *info = &reading->info;
     double *values = NULL;
     *step_ms = 0;
     reading->desk = desk;
-    if (storage_series_info(call->services->storage, id, &info, error) != STATUS_OK) {
+    if (storage_series_info(call->services->storage, id, &reading->info, error) != STATUS_OK) {
         return error_code(error, "unknown_series", "series");
     }
-    if (forecast_facts(desk, &info, false, &facts, error) != STATUS_OK) {
+    if (forecast_facts(desk, info, false, &reading->facts, error) != STATUS_OK) {
         return error->status;
     }
-    if (facts.step_ms == 0) {
+    if (reading->facts.step_ms == 0) {
         return STATUS_OK;
     }
-    *step_ms = facts.step_ms;
-    int64_t cells = (info.last_ms - reading->from_ms) / facts.step_ms + 1;
+    *step_ms = reading->facts.step_ms;
+    int64_t cells = (info->last_ms - reading->from_ms) / *step_ms + 1;
     size_t wanted = (cells > 0 && cells < VALUES_MAX ? (size_t)cells : VALUES_MAX) + SCALE_VALUES;
-    enum status status = desk_floats(desk, VINTAGE_FLOATS(STEPS_MAX), error) == STATUS_OK
-                             ? forecast_grid(desk, &info, &(struct grid_order){.maximum = wanted},
-                                             &values, &reading->series, &facts, error)
-                             : error->status;
-    if (status == STATUS_OK && reading->series.count > 0) {
-        const struct model_series *series = &reading->series;
-        reading->counter = facts.counter;
-        reading->scale = score_scale(series->values, series->count, series->seasons[0]);
-        int64_t first_ms = reading->from_ms - STEPS_MAX * series->step_ms;
+    struct grid_order order = {.maximum = wanted};
+    enum status status = desk_floats(desk, VINTAGE_FLOATS(STEPS_MAX), error);
+    if (status == STATUS_OK) {
         status =
-            storage_vintages(desk->reader, id, first_ms, INT64_MAX, read_vintage, reading, error);
+            forecast_grid(desk, info, &order, &values, &reading->series, &reading->facts, error);
+    }
+    if (status == STATUS_OK && reading->series.count > 0) {
+        status = read_vintages(reading, error);
     }
     mem_free(values);
     return status;
