@@ -325,9 +325,14 @@ void api_count_webhook(struct api_services *services, enum webhook_result result
 /* What is known of a series beyond the store: step and seasons inferred, state, last forecast. */
 enum series_state { SERIES_WARMING, SERIES_BASELINE, SERIES_LEARNED, SERIES_STALE };
 
-/* Steps of all groups, and how many series each has; returns how many groups there are. */
+/* Steps of all groups, and how many series each has; returns how many groups there are, where these
+ * are more than `maximum` one more than that. */
 size_t api_groups(struct api_worker *worker, int64_t *steps_ms, size_t *series_counts,
                   size_t maximum);
+
+/* The same with the stored points of each group's series together. */
+size_t api_groups_points(struct api_worker *worker, int64_t *steps_ms, size_t *series_counts,
+                         uint64_t *points, size_t maximum);
 
 /* Series of one step, the newest values of each on the grid, for training: the caller frees with
  * api_group_free. */
@@ -336,7 +341,7 @@ struct api_group {
     uint32_t *ids;
     size_t count, left_out; /* left out by sampling: said in the model's record */
     size_t unfit; /* of the step, but with too few values, gone meanwhile, or its zone unreadable */
-    size_t bytes;           /* of all values */
+    size_t bytes; /* of all values */
     void *memory;
 };
 struct api_group_order {

@@ -75,35 +75,52 @@ static enum status each_series(struct api_worker *worker, const struct selector 
 struct census {
     int64_t *steps_ms;
     size_t *counts;
+    uint64_t *points; /* may be NULL */
     size_t count, maximum;
+    bool more; /* than there is room for */
 };
 
 static enum status count_step(void *context, const struct series_info *info, int64_t step_ms,
                               struct error *error)
 {
     struct census *census = context;
-    (void)info;
+    size_t i = 0;
     (void)error;
-    for (size_t i = 0; i < census->count; i++) {
-        if (census->steps_ms[i] == step_ms) {
-            census->counts[i]++;
-            return STATUS_OK;
+    while (i < census->count && census->steps_ms[i] != step_ms) {
+        i++;
+    }
+    if (i == census->maximum) {
+        census->more = true;
+        return STATUS_OK;
+    }
+    if (i == census->count) {
+        census->count++;
+        census->steps_ms[i] = step_ms;
+        census->counts[i] = 0;
+        if (census->points) {
+            census->points[i] = 0;
         }
     }
-    if (census->count < census->maximum) {
-        census->steps_ms[census->count] = step_ms;
-        census->counts[census->count++] = 1;
+    census->counts[i]++;
+    if (census->points) {
+        census->points[i] += info->points;
     }
     return STATUS_OK;
+}
+
+size_t api_groups_points(struct api_worker *worker, int64_t *steps_ms, size_t *series_counts,
+                         uint64_t *points, size_t maximum)
+{
+    struct census census = {steps_ms, series_counts, points, 0, maximum, false};
+    struct error error = {0};
+    (void)each_series(worker, NULL, count_step, &census, &error); /* what was counted until then */
+    return census.count + (census.more ? 1 : 0);
 }
 
 size_t api_groups(struct api_worker *worker, int64_t *steps_ms, size_t *series_counts,
                   size_t maximum)
 {
-    struct census census = {steps_ms, series_counts, 0, maximum};
-    struct error error = {0};
-    (void)each_series(worker, NULL, count_step, &census, &error); /* what was counted until then */
-    return census.count;
+    return api_groups_points(worker, steps_ms, series_counts, NULL, maximum);
 }
 
 static size_t count_chosen(struct api_worker *worker, const struct selector *only)
@@ -122,7 +139,7 @@ int64_t api_group_step(struct api_worker *worker, const struct selector *only, s
 {
     int64_t steps_ms[GROUPS_MAX];
     size_t counts[GROUPS_MAX], most = 0;
-    struct census census = {steps_ms, counts, 0, GROUPS_MAX};
+    struct census census = {steps_ms, counts, NULL, 0, GROUPS_MAX, false};
     struct error error = {0};
     (void)each_series(worker, only, count_step, &census, &error);
     for (size_t i = 1; i < census.count; i++) {

@@ -583,10 +583,19 @@ static void test_groups(void **state)
     size_t counts[8];
     struct error error = {0};
     struct api_group group;
+    uint64_t points[8];
     size_t found = api_groups(fixture.worker, steps, counts, 8);
     assert_int_equal(found, 2);
     assert_int_equal(steps[0], MINUTE);
     assert_int_equal(counts[1], 2);
+    found = api_groups_points(fixture.worker, steps, counts, points, 8);
+    assert_int_equal(found, 2);
+    assert_int_equal(steps[1], HOUR);
+    assert_int_equal(points[0], 500);
+    assert_int_equal(points[1], 2 * 300);
+    found = api_groups_points(fixture.worker, steps, counts, points, 1);
+    assert_int_equal(found, 2); /* more than there was room for: the caller can tell */
+    assert_int_equal(points[0], 500);
     struct api_group_order order = {.step_ms = HOUR, .values_max = 200, .bytes_max = 1u << 20};
     assert_int_equal(api_group_load(fixture.worker, &order, &group, &error), STATUS_OK);
     assert_int_equal(group.count, 2);
