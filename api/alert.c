@@ -9,6 +9,8 @@
 #include <math.h>
 #include <string.h>
 
+#define LONGEST_MS (COARSER_STEPS * INT64_C(86400000)) /* that any coarser grid has */
+
 void api_count_webhook(struct api_services *services, enum webhook_result result)
 {
     static const enum metric metrics[] = {[WEBHOOK_SENT] = METRIC_WEBHOOKS_SENT,
@@ -57,7 +59,8 @@ static void find_crossing(const struct alert_condition *condition, const struct 
 }
 
 /* The forecast up to the end of the time, however old the newest reading is: on a coarser grid
- * where it has to be, and cut at the longest horizon where none does. */
+ * where it has to be; on the series' own, as far as that goes, where no coarser one can have it or
+ * has two values yet. */
 static enum status make(struct api_worker *worker, uint32_t id,
                         const struct alert_condition *condition, struct forecast_made *made,
                         struct error *error)
@@ -73,8 +76,13 @@ static enum status make(struct api_worker *worker, uint32_t id,
         .from_now = true,
         .crossings = condition->measure == ALERT_CROSSING,
     };
+    if (order.horizon_ms > LONGEST_MS) {
+        order.horizon_ms = LONGEST_MS;
+    }
     enum status status = forecast_make(worker->desk, &order, made, error);
-    if (status == STATUS_INVALID && strcmp(error->code ? error->code : "", "bad_parameter") == 0) {
+    bool refused =
+        status == STATUS_INVALID && strcmp(error->code ? error->code : "", "bad_parameter") == 0;
+    if (refused || (status == STATUS_OK && made->skipped)) {
         order.horizon_ms = 0;
         order.steps = limits->horizon_max;
         *error = (struct error){0};

@@ -96,6 +96,18 @@ static void test_far_ahead(void **state)
     condition.measure = ALERT_QUANTILE;
     finding = find(&fixture, "line", &condition);
     assert_true(finding.holds && finding.when_ms > NOW_MS + 1024 * MINUTE);
+
+    /* Longer than any grid has: cut there, not at 1,024 steps of the series' own. */
+    feed_line(&fixture, "hours", (struct line){FULL, HOUR, 720, 0.0, 1.0}); /* 719 by then */
+    condition.within_ms = 300 * 24 * HOUR;
+    condition.threshold = 719.0 + 1060.0; /* the trend of days is damped */
+    finding = find(&fixture, "hours", &condition);
+    assert_true(finding.holds && finding.when_ms > FULL + 1024 * HOUR);
+    /* There are not two days of it yet, but there are minutes. */
+    feed(&fixture, "young", 60, 0.0, 1.0);
+    condition.threshold = 500.0;
+    finding = find(&fixture, "young", &condition);
+    assert_true(finding.usable && finding.holds);
     fixture_close(&fixture);
 }
 
