@@ -196,6 +196,7 @@ static enum status make_answer(struct forecast_desk *desk, const struct forecast
             .steps_max = query->steps_max,
             .skip_short = query->count > 1,
             .coarser = query->crossing,
+            .late = query->crossing,
             .crossings = query->crossing,
         };
         status = query->at_ms == INT64_MIN

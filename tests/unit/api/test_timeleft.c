@@ -14,12 +14,12 @@
 
 static struct fixture fixture;
 
-/* A disk that fills by one a minute, with a little noise; full at 100 more than it has now. */
-static void fill_disk(const char *series)
+/* A disk that fills by one a minute, with a little noise; full at 100 more than it has at the end.
+ */
+static void fill_until(const char *series, int64_t end_ms)
 {
     char body[64 * POINTS];
     int used = snprintf(body, sizeof(body), "{\"series\":\"%s\",\"points\":[", series);
-    int64_t end_ms = NOW_MS / MINUTE * MINUTE;
     struct random random;
     random_init(&random, 5, 0);
     for (int i = 0; i < POINTS; i++) {
@@ -29,6 +29,11 @@ static void fill_disk(const char *series)
     }
     snprintf(body + used, sizeof(body) - (size_t)used, "]}");
     expect(&fixture, API_POST, "/api/v1/points", body, 200, "\"rejected\":0");
+}
+
+static void fill_disk(const char *series)
+{
+    fill_until(series, NOW_MS / MINUTE * MINUTE);
 }
 
 static void stand_still(const char *series, int value)
@@ -132,6 +137,18 @@ static void looks_far_ahead_on_a_coarser_grid(void **state)
            "\"param\":\"steps\"");
     expect(&fixture, API_GET, "/api/v1/timeleft?series=disk&above=1&horizon=257d", NULL, 400,
            "\"hint\":\"Ask for a shorter horizon: at most 256 days.\"");
+}
+
+/* Two minutes from now, not from five minutes ago. */
+static void readings_that_are_late(void **state)
+{
+    (void)state;
+    fill_until("late", NOW_MS - 5 * MINUTE);
+    json_t *left = ask("/api/v1/timeleft?series=late&above=303&horizon=2m");
+    assert_true(number(left, "horizon_s") == (4 + 2) * 60); /* four steps are over */
+    assert_true(number(left, "p_within") > 0.9);
+    assert_true(fabs(number(left, "p50_s") - 4 * 60) < 60);
+    json_decref(left);
 }
 
 /* The mean of an hour of minutes stands for the middle of that hour, not for its begin. */
@@ -239,6 +256,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(times_of_a_filling_disk),
         cmocka_unit_test(looks_far_ahead_on_a_coarser_grid),
+        cmocka_unit_test(readings_that_are_late),
         cmocka_unit_test(times_of_coarse_cells),
         cmocka_unit_test(a_constant_on_the_threshold),
         cmocka_unit_test(several_series_and_formats),
