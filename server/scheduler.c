@@ -22,7 +22,8 @@
 #define LOOK_MS          2000   /* between two looks at the plan */
 #define FIRST_SECONDS    30.0   /* length of the first training of a group at most */
 #define SECOND_AFTER_MS  600000 /* full training after the first short one, at the latest */
-#define GROWTH           1.5    /* of the points in the store that makes a training due early ... */
+#define ADOPTED_WAIT_MS  60000
+#define GROWTH           1.5    /* of the points of its group that makes a training due early ... */
 #define GROWTH_WAIT_MS   300000 /* ... but not sooner after the last one */
 #define NICE             19
 #define REST_MAX         1 /* a training's end takes twice its time at most while requests pour in */
@@ -34,10 +35,13 @@
 struct plan {
     int64_t step_ms;
     int64_t seen_ms;
-    int64_t last_ms; /* end of the last attempt; 0 = none */
-    int64_t due_ms;  /* next by the clock; valid once last_ms is set */
-    uint64_t points; /* in the store at the last attempt */
-    bool present;    /* the group had series at the last search */
+    int64_t last_ms;  /* end of the last attempt; 0 = none */
+    int64_t from_ms;  /* train.every counts from here */
+    int64_t every_ms; /* of due_ms */
+    int64_t due_ms;   /* next by the clock; valid once last_ms is set */
+    uint64_t stored;  /* points of the group at the last search */
+    uint64_t points;  /* the same when the last attempt began */
+    bool present;     /* the group had series at the last search */
     bool has_model;
     bool brief;   /* the last training was the first, short one */
     bool failed;  /* the last attempt, for a reason that may pass: the same points do again */
@@ -130,8 +134,21 @@ static int64_t jitter(struct scheduler *scheduler, int64_t every_ms)
     return (int64_t)((double)every_ms * (0.9 + 0.2 * random_uniform(&scheduler->random)));
 }
 
-/* A model that was loaded at start: due when its age says so, but not in the first minute. */
-static void adopt_model(struct scheduler *scheduler, struct plan *plan, uint64_t points)
+/* When train.every asks for the next one; a model that was loaded is not replaced in the first
+ * minute. */
+static void plan_next(struct scheduler *scheduler, struct plan *plan)
+{
+    plan->every_ms = settings_of(scheduler).every_ms;
+    int64_t wait_ms = jitter(scheduler, plan->every_ms);
+    wait_ms = plan->brief && wait_ms > SECOND_AFTER_MS ? SECOND_AFTER_MS : wait_ms;
+    plan->due_ms = plan->from_ms + wait_ms;
+    if (plan->from_ms < plan->last_ms && plan->due_ms < plan->last_ms + ADOPTED_WAIT_MS) {
+        plan->due_ms = plan->last_ms + ADOPTED_WAIT_MS;
+    }
+}
+
+/* A model that was loaded at start: due when its age says so. */
+static void adopt_model(struct scheduler *scheduler, struct plan *plan)
 {
     struct snapshot *champion = registry_acquire(scheduler->services->registry, plan->step_ms);
     if (champion == NULL) {
@@ -142,28 +159,32 @@ static void adopt_model(struct scheduler *scheduler, struct plan *plan, uint64_t
                                &age_ms)) {
         age_ms = INT64_MAX;
     }
-    int64_t wait_ms =
-        jitter(scheduler, settings_of(scheduler).every_ms) - (age_ms > 0 ? age_ms : 0);
     snapshot_release(champion);
     plan->has_model = true;
-    plan->points = points;
+    plan->points = plan->stored;
     plan->last_ms = now_ms();
-    plan->due_ms = now_ms() + (wait_ms > 60000 ? wait_ms : 60000);
+    plan->from_ms = plan->last_ms - (age_ms > 1 ? age_ms : 1);
+    plan_next(scheduler, plan);
 }
 
-static bool is_due(const struct plan *plan, const struct training_settings *settings,
-                   uint64_t points)
+static bool is_due(const struct plan *plan, const struct training_settings *settings)
 {
     int64_t now = now_ms();
     if (plan->last_ms == 0) {
         return now - plan->seen_ms >= settings->first_delay_ms;
     }
-    bool grown = (double)points >= GROWTH * (double)plan->points;
+    bool grown = (double)plan->stored >= GROWTH * (double)plan->points;
     if (plan->in_vain) {
         return grown && now - plan->last_ms >= settings->first_delay_ms;
     }
-    return (points != plan->points || plan->failed) &&
+    return (plan->stored != plan->points || plan->failed) &&
            (now >= plan->due_ms || (grown && now - plan->last_ms >= GROWTH_WAIT_MS));
+}
+
+static void note_points(struct plan *plan, uint64_t points)
+{
+    plan->present = true;
+    plan->stored = points;
 }
 
 /* Which groups there are now. Looks at all series, so it is done when points have come and rests in
@@ -172,6 +193,7 @@ static void find_groups(struct scheduler *scheduler, uint64_t points)
 {
     int64_t steps_ms[GROUPS_MAX];
     size_t series_counts[GROUPS_MAX];
+    uint64_t points_of[GROUPS_MAX];
     int64_t begin_ms = now_ms();
     if (points == scheduler->points_seen || begin_ms < scheduler->next_search_ms ||
         !make_worker(scheduler)) {
@@ -181,7 +203,8 @@ static void find_groups(struct scheduler *scheduler, uint64_t points)
     for (size_t i = 0; i < scheduler->plan_count; i++) {
         scheduler->plans[i].present = false;
     }
-    size_t count = api_groups(scheduler->worker, steps_ms, series_counts, GROUPS_MAX);
+    size_t count =
+        api_groups_points(scheduler->worker, steps_ms, series_counts, points_of, GROUPS_MAX);
     if (count > GROUPS_MAX && !scheduler->cut) {
         scheduler->cut = true;
         log_warning("scheduler", "more groups than are trained", "groups=%zu trained=%d", count,
@@ -191,15 +214,15 @@ static void find_groups(struct scheduler *scheduler, uint64_t points)
     for (size_t i = 0; i < count; i++) { /* first: a new group takes no place of one that stays */
         struct plan *plan = find_plan(scheduler, steps_ms[i]);
         if (plan != NULL) {
-            plan->present = true;
+            note_points(plan, points_of[i]);
         }
     }
     for (size_t i = 0; i < count; i++) {
         struct plan *plan = NULL;
         if (find_plan(scheduler, steps_ms[i]) == NULL &&
             (plan = add_plan(scheduler, steps_ms[i])) != NULL) {
-            plan->present = true;
-            adopt_model(scheduler, plan, points);
+            note_points(plan, points_of[i]);
+            adopt_model(scheduler, plan);
         }
     }
     scheduler->next_search_ms = now_ms() + 20 * (now_ms() - begin_ms);
@@ -255,11 +278,17 @@ static void look_at_plan(struct scheduler *scheduler)
     uint64_t points = stored_points(scheduler);
     struct training_settings settings = settings_of(scheduler);
     find_groups(scheduler, points);
+    for (size_t i = 0; i < scheduler->plan_count; i++) { /* SIGHUP may have brought another one */
+        struct plan *plan = &scheduler->plans[i];
+        if (plan->last_ms != 0 && plan->every_ms != settings.every_ms) {
+            plan_next(scheduler, plan);
+        }
+    }
     note_next_due(scheduler);
     look_at_regret(scheduler);
     for (size_t i = 0; i < scheduler->plan_count; i++) {
         const struct plan *plan = &scheduler->plans[i];
-        if (!plan->present || !is_due(plan, &settings, points)) {
+        if (!plan->present || !is_due(plan, &settings)) {
             continue;
         }
         struct job job = {.kind = "train", .step_ms = plan->step_ms, .loss = (double)NAN};
@@ -285,17 +314,14 @@ static void note_attempt(struct scheduler *scheduler, int64_t step_ms, enum stat
     if (plan == NULL) {
         return;
     }
-    int64_t every_ms = settings_of(scheduler).every_ms;
     bool trained = status == STATUS_OK;
-    plan->last_ms = now_ms();
-    plan->points = stored_points(scheduler);
+    plan->last_ms = plan->from_ms = now_ms();
+    plan->points = plan->stored;
     plan->has_model = plan->has_model || trained;
     plan->in_vain = !plan->has_model && status == STATUS_INVALID;
     plan->failed = !plan->has_model && !plan->in_vain && status != STATUS_CANCELLED;
     plan->brief = brief && trained;
-    int64_t wait_ms = jitter(scheduler, every_ms);
-    plan->due_ms =
-        plan->last_ms + (plan->brief && wait_ms > SECOND_AFTER_MS ? SECOND_AFTER_MS : wait_ms);
+    plan_next(scheduler, plan);
 }
 
 /* ---------------------------------------------------------------- jobs */
@@ -370,6 +396,8 @@ static enum status run_group(struct scheduler *scheduler, struct progress_contex
     lock_acquire(&scheduler->lock);
     scheduler->stats.group_step_ms = step_ms;
     lock_release(&scheduler->lock);
+    scheduler->next_search_ms = 0; /* what there is now, and not a while ago, is what it knows */
+    find_groups(scheduler, stored_points(scheduler));
     enum status status = train_group(scheduler->worker, scheduler->services->registry,
                                      scheduler->catalogue, step_ms, &train, &outcome, error);
     malloc_trim(0);

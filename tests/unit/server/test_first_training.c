@@ -1,5 +1,5 @@
-/* First trainings of a group that fail: for want of points they wait for more, for any other reason
- * they come again. SPDX-License-Identifier: Apache-2.0
+/* When the next training is due: behind a first one that failed for want of points, or for any
+ * other reason; behind another interval. SPDX-License-Identifier: Apache-2.0
  *
  * Waiting takes real time, so a look at the plan is two seconds away; what the clock says is moved
  * by the test.
@@ -22,7 +22,7 @@
 #define BEFORE_MS (EVERY_MS - EVERY_MS / 5)
 #define TRAININGS 30000              /* looks of 10 ms until one has to have ended */
 #define LITTLE    ((size_t)16 << 10) /* memory in which no training has room */
-#define GROWTH    (POINTS + 100)     /* half as many as there are, and more */
+#define MANY      POINTS             /* enough to learn from */
 #define FEW       16                 /* points of which a group is known, and nothing is learned */
 
 static struct scheduler *start(size_t memory_max)
@@ -42,13 +42,10 @@ static struct scheduler *start(size_t memory_max)
     return scheduler;
 }
 
-static void set_memory(struct scheduler *scheduler, size_t memory_max)
+static void configure(struct scheduler *scheduler, int64_t every_ms)
 {
-    const struct training_settings settings = {.every_ms = EVERY_MS,
-                                               .seconds = 1,
-                                               .seed = 1,
-                                               .memory_max = memory_max,
-                                               .first_delay_ms = 100};
+    const struct training_settings settings = {
+        .every_ms = every_ms, .seconds = 1, .seed = 1, .first_delay_ms = 100};
     scheduler_configure(scheduler, &settings);
 }
 
@@ -97,7 +94,7 @@ static void a_failure_that_passes_comes_again(void **state)
     expect_rest(scheduler, 0, 1);
     atomic_fetch_add(&monotonic_ahead_ms, AFTER_MS - BEFORE_MS);
     wait_for(scheduler, 0, 2);
-    set_memory(scheduler, 0);
+    configure(scheduler, EVERY_MS);
     atomic_fetch_add(&monotonic_ahead_ms, AFTER_MS);
     wait_for(scheduler, 1, 2);
     atomic_fetch_add(&monotonic_ahead_ms, AFTER_MS); /* nothing is new to a model */
@@ -105,7 +102,7 @@ static void a_failure_that_passes_comes_again(void **state)
     scheduler_stop(scheduler);
 }
 
-/* Beside a group that has a model: its training says that the plan was looked at. */
+/* Beside a group that has a model and thousands of points: a group's own are counted. */
 static void too_few_points_wait_for_more(void **state)
 {
     char id[48];
@@ -120,11 +117,43 @@ static void too_few_points_wait_for_more(void **state)
     wait_for(scheduler, 0, 1);
     atomic_fetch_add(&monotonic_ahead_ms, AFTER_MS);
     expect_rest(scheduler, 0, 1);
-    store_points("few", first_ms + FEW * DAY_MS, DAY_MS, 1);
-    wait_for(scheduler, 1, 1);
-    expect_rest(scheduler, 1, 1);
-    store_points("few", first_ms - GROWTH * DAY_MS, DAY_MS, GROWTH);
-    wait_for(scheduler, 2, 1);
+    store_points("few", first_ms + FEW * DAY_MS, DAY_MS, FEW / 2 - 1);
+    expect_rest(scheduler, 0, 1);
+    store_points("few", first_ms - DAY_MS, DAY_MS, 1); /* half as many again, and still too few */
+    wait_for(scheduler, 0, 2);
+    store_points("few", first_ms - MANY * DAY_MS, DAY_MS, MANY);
+    wait_for(scheduler, 1, 2);
+    scheduler_stop(scheduler);
+}
+
+/* The plan is looked at when no training runs: the store has a group that gets its first one. */
+static bool is_due_within(struct scheduler *scheduler, int64_t least_ms, int64_t most_ms)
+{
+    for (int i = 0; i < 2000; i++) {
+        struct scheduler_stats stats = {0};
+        scheduler_stats(scheduler, &stats);
+        int64_t left_ms = stats.next_due_ms - clock_wall_ms();
+        if (stats.next_due_ms > 0 && left_ms >= least_ms && left_ms <= most_ms) {
+            return true;
+        }
+        clock_sleep_ms(10);
+    }
+    return false;
+}
+
+static void another_interval_counts_at_once(void **state)
+{
+    char id[48];
+    (void)state;
+    waves_close();
+    waves_open();
+    admit(1, true, id);
+    struct scheduler *scheduler = start(0);
+    assert_true(is_due_within(scheduler, EVERY_MS / 2, 2 * EVERY_MS));
+    configure(scheduler, EVERY_MS / 24);
+    assert_true(is_due_within(scheduler, EVERY_MS / 48, EVERY_MS / 12));
+    configure(scheduler, EVERY_MS * 7);
+    assert_true(is_due_within(scheduler, EVERY_MS * 5, EVERY_MS * 9));
     scheduler_stop(scheduler);
 }
 
@@ -146,6 +175,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_failure_that_passes_comes_again),
         cmocka_unit_test(too_few_points_wait_for_more),
+        cmocka_unit_test(another_interval_counts_at_once),
     };
     return cmocka_run_group_tests(tests, open_clocks, close_clocks);
 }
