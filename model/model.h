@@ -535,8 +535,9 @@ struct vintage {
  */
 #define VINTAGE_BYTES_MAX(horizon) ((size_t)512 + (size_t)VINTAGE_FORECASTS * (32 + 24 * (horizon)))
 
-/* Quantised to 1/64 of the mean 80 % band: seven levels and the mean, the other levels are
- * interpolated on reading. `bytes` has VINTAGE_BYTES_MAX of the horizon. Returns the length. */
+/* Quantised to 1/64 of the mean 80 % band, or a bit more: seven levels and the mean, others are
+ * interpolated; zero stays zero. `bytes` has VINTAGE_BYTES_MAX of the horizon. Returns the length.
+ */
 size_t vintage_encode(const struct vintage *vintage, unsigned char *bytes);
 
 /* The forecasts get their arrays in `room`, of `room_floats` floats (VINTAGE_FLOATS).

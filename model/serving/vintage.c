@@ -2,11 +2,18 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * Layout: version, then the facts as variable-length numbers and short texts, then up to three
- * forecasts. A forecast is its first median and the quantum q (floats), then eight columns of whole
+ * forecasts. A forecast is where it begins and the quantum q (floats), then eight columns of whole
  * multiples of q: the median, the mean's distance from it, and the distances from level to level
  * outward (0.3, 0.1, 0.025; 0.7, 0.9, 0.975), which are not negative, so that what is read back is
  * monotone. A column holds differences along the horizon, zigzag, in blocks of 16 with the block's
  * width in bits before it: a band that widens evenly costs next to nothing.
+ *
+ * Bands are learned from as they are read back, so what came must lie inside of them as often as
+ * inside of those that were issued. Each level goes to the nearest multiple, not its distance, so
+ * that nothing adds up; the beginning is a multiple of q, so that zero stays zero (nights, closed
+ * hours); and what lies less than a quantum beside the median, or at the end of the whole range
+ * (where bounds cut), goes to the next multiple outward: a band narrower than the quantum would
+ * otherwise come back as a point beside what it held.
  *
  * Rejected: entropy coding (saves a fifth, costs a table), all eleven levels (the four left out are
  * interpolated within a fraction of the quantum for any smooth distribution).
@@ -199,21 +206,45 @@ static float level_at(const struct forecast *forecast, size_t level, size_t h)
     return forecast->quantiles[level * forecast->horizon + h];
 }
 
-/* The whole multiple of the quantum in a column at a step. */
-static int64_t unit_of(const struct forecast *forecast, size_t column, size_t h, double first,
-                       double quantum)
+/* What the multiples of a forecast are counted from, and the ends of the range of its levels. */
+struct lattice {
+    double first, quantum;
+    float low, high;
+};
+
+/* The multiple that a level comes to, `side` -1 below the median and 1 above. */
+static int64_t place_of(const struct lattice *lattice, float level, float median, int side)
 {
-    double median = (double)level_at(forecast, QUANTILE_MEDIAN, h);
+    double place = ((double)level - lattice->first) / lattice->quantum;
+    bool near = fabs((double)level - (double)median) < lattice->quantum;
+    if (near || level <= lattice->low || level >= lattice->high) {
+        return llrint(side < 0 ? floor(place) : ceil(place));
+    }
+    return llround(place);
+}
+
+/* The whole multiple of the quantum in a column at a step. */
+static int64_t unit_of(const struct forecast *forecast, size_t column, size_t h,
+                       const struct lattice *lattice)
+{
+    float median = level_at(forecast, QUANTILE_MEDIAN, h);
+    int64_t place = llround(((double)median - lattice->first) / lattice->quantum);
     if (column == 0) {
-        return llround((median - first) / quantum);
+        return place;
     }
     if (column == 1) {
-        return llround(((double)forecast->mean[h] - median) / quantum);
+        return llround(((double)forecast->mean[h] - lattice->first) / lattice->quantum) - place;
     }
     const size_t *levels = column < 5 ? below_levels : above_levels;
-    size_t at = (column - 2) % 3;
-    double inner = at == 0 ? median : (double)level_at(forecast, levels[at - 1], h);
-    return llround(fabs((double)level_at(forecast, levels[at], h) - inner) / quantum);
+    int side = column < 5 ? -1 : 1;
+    int64_t gap = 0;
+    for (size_t at = 0; at <= (column - 2) % 3; at++) {
+        int64_t outer = place_of(lattice, level_at(forecast, levels[at], h), median, side);
+        gap = side * (outer - place);
+        gap = gap > 0 ? gap : 0;
+        place += side * gap;
+    }
+    return gap;
 }
 
 static unsigned bits_of(uint64_t value)
@@ -222,14 +253,14 @@ static unsigned bits_of(uint64_t value)
 }
 
 static void put_column(struct writer *writer, const struct forecast *forecast, size_t column,
-                       double first, double quantum)
+                       const struct lattice *lattice)
 {
     int64_t last = 0;
     for (size_t from = 0; from < forecast->horizon; from += BLOCK) {
         uint64_t block[BLOCK], all = 0;
         size_t count = forecast->horizon - from < BLOCK ? forecast->horizon - from : BLOCK;
         for (size_t i = 0; i < count; i++) {
-            int64_t unit = unit_of(forecast, column, from + i, first, quantum);
+            int64_t unit = unit_of(forecast, column, from + i, lattice);
             block[i] = zigzag(unit - last);
             all |= block[i];
             last = unit;
@@ -243,17 +274,28 @@ static void put_column(struct writer *writer, const struct forecast *forecast, s
     }
 }
 
+/* Rounded up to four binary digits: all multiples within a range of UNITS_MAX are floats then, so
+ * that the reader's sums are exact. */
+static double round_up(double quantum)
+{
+    int exponent = 0;
+    double digits = frexp(quantum, &exponent);
+    return ldexp(ceil(digits * 16.0), exponent - 4);
+}
+
 /* A 64th of the mean 80 % band, but so that the whole range fits, and what is whole stays whole. */
-static double choose_quantum(const struct forecast *forecast)
+static struct lattice choose_lattice(const struct forecast *forecast)
 {
     double band = 0.0, low = HUGE_VAL, high = -HUGE_VAL;
+    struct lattice lattice = {.low = INFINITY, .high = -INFINITY};
     bool whole = true;
     for (size_t h = 0; h < forecast->horizon; h++) {
         band += (double)level_at(forecast, QUANTILE_LAST_DECILE, h) -
                 (double)level_at(forecast, QUANTILE_FIRST_DECILE, h);
-        low = fmin(low, fmin((double)level_at(forecast, 0, h), (double)forecast->mean[h]));
-        high = fmax(high, fmax((double)level_at(forecast, QUANTILE_COUNT - 1, h),
-                               (double)forecast->mean[h]));
+        lattice.low = fminf(lattice.low, level_at(forecast, 0, h));
+        lattice.high = fmaxf(lattice.high, level_at(forecast, QUANTILE_COUNT - 1, h));
+        low = fmin(low, fmin((double)lattice.low, (double)forecast->mean[h]));
+        high = fmax(high, fmax((double)lattice.high, (double)forecast->mean[h]));
         for (size_t q = 0; q < QUANTILE_COUNT; q++) {
             float value = level_at(forecast, q, h);
             whole = whole && value == rintf(value);
@@ -264,7 +306,10 @@ static double choose_quantum(const struct forecast *forecast)
     if (whole && least < 0.125) {
         quantum = 0.125; /* levels are exact, the mean nearly */
     }
-    return quantum > 1e-30 ? quantum : 1e-30;
+    lattice.quantum = round_up(quantum > 1e-30 ? quantum : 1e-30);
+    double first = (double)level_at(forecast, QUANTILE_MEDIAN, 0);
+    lattice.first = (double)(float)(rint(first / lattice.quantum) * lattice.quantum);
+    return lattice;
 }
 
 static void put_forecast(struct writer *writer, const struct forecast *forecast)
@@ -273,13 +318,11 @@ static void put_forecast(struct writer *writer, const struct forecast *forecast)
     if (forecast->horizon == 0) {
         return;
     }
-    float first = level_at(forecast, QUANTILE_MEDIAN, 0);
-    /* Rounded up to a float, so that writer and reader count in the same unit. */
-    float quantum = nextafterf((float)choose_quantum(forecast), INFINITY);
-    put_float(writer, first);
-    put_float(writer, quantum);
+    struct lattice lattice = choose_lattice(forecast);
+    put_float(writer, (float)lattice.first);
+    put_float(writer, (float)lattice.quantum);
     for (size_t column = 0; column < 2 + GAPS; column++) {
-        put_column(writer, forecast, column, (double)first, (double)quantum);
+        put_column(writer, forecast, column, &lattice);
     }
     end_bits(writer);
 }

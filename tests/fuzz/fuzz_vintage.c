@@ -43,9 +43,10 @@ static bool check_forecast(const struct forecast *forecast)
     return largest <= VALUE_MAX;
 }
 
-/* Each number is rounded to half a quantum, and up to four add up: so two quanta, and the rounding
- * of each sum to a float. The quantum is a 64th of the mean 80 % band, or what 20 bits need for the
- * range, or an eighth of whole levels. */
+/* Each number goes to a multiple of the quantum beside it: so two quanta are enough, though the
+ * quantum is rounded up by an eighth at most, and the rounding of each sum to a float. The quantum
+ * is a 64th of the mean 80 % band, or what 20 bits need for the range, or an eighth of whole
+ * levels. */
 static double tolerance_of(const struct forecast *forecast)
 {
     double low = HUGE_VAL, high = -HUGE_VAL, band = 0.0;
