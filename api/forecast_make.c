@@ -16,7 +16,6 @@
 #include <string.h>
 
 #define VALUES_MIN     1024 /* on the grid, where the series has them */
-#define OUTAGE_RUN     24   /* missing values in a row: single holes are none */
 #define GAPS_WIDEN     0.5  /* of a band, where all newest values are missing */
 #define WIDENING_LEAST 1.05
 
@@ -94,18 +93,12 @@ static void count_grid(struct forecast_made *made, const struct model_series *se
     }
 }
 
-/* Looks at the newest values: gaps widen the bands, and a run of them is an outage. */
+/* Looks at the newest values: gaps widen the bands, and too many are an outage. */
 static void look_for_outage(struct forecast_made *made, const struct model_series *series)
 {
-    size_t newest = series->count < OUTAGE_VALUES ? series->count : OUTAGE_VALUES;
-    size_t missing = 0, run = 0, longest = 0;
-    for (size_t i = series->count - newest; i < series->count; i++) {
-        run = isnan(series->values[i]) ? run + 1 : 0;
-        longest = run > longest ? run : longest;
-        missing += run > 0;
-    }
-    made->outage = newest == OUTAGE_VALUES && 2 * missing > newest && longest >= OUTAGE_RUN;
-    made->widening = 1.0 + GAPS_WIDEN * (double)missing / (double)newest;
+    double missing = 0.0;
+    made->outage = outage_find(series, &missing);
+    made->widening = 1.0 + GAPS_WIDEN * missing;
 }
 
 /* Brings the past to the level of the newest values where that has shifted. */

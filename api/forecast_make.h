@@ -8,7 +8,7 @@
  *
  * A series whose level has lately shifted is forecast from a past that was moved to the new level
  * (level_shift_find). After a long outage the baselines serve, the seasonal naive first, until half
- * of the newest OUTAGE_VALUES values are there again. Bands widen with the share of gaps and for a
+ * of the newest values are there again (outage_find). Bands widen with the share of gaps and for a
  * young level.
  *
  * Origin: the newest grid cell whose value is complete. Where the series brings one point a cell
@@ -45,7 +45,6 @@ enum forecast_warning {
     WARNING_COARSER = 512,        /* on a coarser grid than the step, for the horizon's sake */
 };
 #define SHORT_HISTORY 10
-#define OUTAGE_VALUES 96
 
 /* The model behind a forecast; an empty id where a baseline serves. */
 struct forecast_model {

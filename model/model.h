@@ -142,7 +142,7 @@ bool counter_name(const char *name, size_t length);
 size_t season_detect(const double *values, size_t count, int64_t step_ms,
                      uint32_t seasons[SEASONS_MAX]);
 
-/* ---------------------------------------------------------------- level shifts */
+/* ---------------------------------------------------------------- level shifts, outages */
 
 /* Whether a series has lately moved to another level, and its past brought there.
  *
@@ -172,6 +172,10 @@ void level_shift_apply(const struct level_shift *shift, double *values, size_t c
 
 /* By how much bands widen, because little is known of the new level yet. */
 double level_shift_widening(const struct level_shift *shift, size_t count);
+
+/* Whether so little of the newest values is there that it is an outage; *missing: the share that is
+ * not. What is missing each night, weekend or season is as if it were no cell at all. Pure. */
+bool outage_find(const struct model_series *series, double *missing);
 
 /* ---------------------------------------------------------------- unrest */
 

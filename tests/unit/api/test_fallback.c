@@ -278,6 +278,20 @@ static void after_an_outage_the_season_serves(void **state)
     assert_string_equal(asked.reason, "outage");
 }
 
+/* A Monday at nine, of values from nine to five on weekdays: each weekend was like this one. */
+static void a_weekend_is_no_outage(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT; i++) {
+        size_t hour = (9 + 6 * 168 - (COUNT - 1 - i) % 168) % 168; /* of the week */
+        if (hour < 120 && hour % DAY >= 9 && hour % DAY < 17) {
+            (void)put("office", wave, i, 1);
+        }
+    }
+    struct asked asked = ask("office", wave, COUNT);
+    assert_null(strstr(asked.reason, "outage"));
+}
+
 static int open_fixture(void **state)
 {
     (void)state;
@@ -306,6 +320,7 @@ int main(void)
         cmocka_unit_test(a_choice_is_made_anew_of_another_past),
         cmocka_unit_test(it_does_not_flutter),
         cmocka_unit_test(after_an_outage_the_season_serves),
+        cmocka_unit_test(a_weekend_is_no_outage),
     };
     return cmocka_run_group_tests(tests, open_fixture, close_fixture);
 }
