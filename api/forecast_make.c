@@ -417,9 +417,7 @@ static void calibrate_made(struct forecast_desk *desk, struct forecast_made *mad
     struct track track;
     if (made->facts.step_ms == made->own.step_ms && forecast_track(desk, made->id, &track) &&
         track.calibration.horizon > 0) {
-        if (track.maker != track_maker(made->model.id, made->served_by)) {
-            conformal_carry(&track.calibration, track.calibration.horizon);
-        }
+        (void)track_turn(&track, track_maker(made->model.id, made->served_by));
         conformal_apply(&track.calibration, series, &made->forecast);
         made->calibration = track.calibration;
     }

@@ -4,9 +4,9 @@
  * One series at a time, in this order, so that each vintage is what the answers of that moment say:
  *   1. settle: the values that came since the last time, against every vintage that foresaw them,
  *      are one lesson for the calibration and one observation of regret;
- *   2. where another model serves, the calibration starts again from half of what it was and from
- *      what that model would have said at the origins held back from its training; a new series
- *      starts where the others of its group are;
+ *   2. where a new model is to serve, the calibration starts again from half of what it was and
+ *      from what that model would have said at the origins held back from its training; a new
+ *      series starts where the others of its group are;
  *   3. forecast as an answer would, with the baseline and, while a new champion is on trial, the
  *      previous one beside it;
  *   4. encode, and hand over to the writer as background work.
@@ -185,12 +185,7 @@ static bool keep(struct issue *issue, const struct forecast_made *made, struct w
         mem_free(bytes); /* new points came meanwhile: its turn comes again */
         return false;
     }
-    if (maker != issue->track.maker) {
-        if (issue->track.maker != 0) {
-            conformal_carry(&issue->track.calibration, horizon);
-        }
-        issue->track.maker = maker;
-    }
+    (void)track_turn(&issue->track, maker);
     struct vintage vintage;
     describe(issue, made, &vintage);
     if (!baseline_of(issue, &vintage, desk->floats)) {
@@ -208,7 +203,7 @@ static bool keep(struct issue *issue, const struct forecast_made *made, struct w
                             bytes, length, &error) == STATUS_OK;
     if (kept) {
         issue->track.origin_ms = issue->origin_ms;
-        if (!issue->lost_trial) {
+        if (!issue->lost_trial && (made->model.id[0] || !issue->champion)) {
             track_pool_add(desk->services->tracks, issue->series.step_ms,
                            issue->champion ? issue->track.maker : 0, &issue->track.calibration);
         }

@@ -37,9 +37,10 @@ static inline const char *issue_model(const struct snapshot *snapshot)
  * store nothing is learned this time. */
 void issue_settle(struct issue *issue);
 
-/* Where another model serves than the one of the newest vintage: the calibration begins anew from
+/* Where a champion is to serve that nothing was learned of yet: the calibration begins anew from
  * half of what it was, a new series where its group is, and learns from what the model would have
- * said at origins that its training held back. */
+ * said at origins that its training held back. Where another one serves in the end (an outage,
+ * say), the track turns to that again and keeps this. */
 void issue_begin_model(struct issue *issue);
 
 #endif

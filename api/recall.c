@@ -3,12 +3,14 @@
  */
 #include "api/desk.h"
 
+#include "base/check.h"
 #include "base/memory.h"
 
 #include <math.h>
 #include <string.h>
 
-#define HORIZON_MAX 1024
+#define HORIZON_MAX   1024
+#define STOOD_IN_MOST 64 /* vintages of a baseline that are looked behind */
 
 /* The newest vintage that can be read. */
 struct newest {
@@ -40,6 +42,52 @@ static enum status read_newest(struct forecast_desk *desk, uint32_t id, int64_t 
     return storage_vintages(desk->reader, id, INT64_MIN, end_ms, take_newest, newest, error);
 }
 
+/* What vintages say of the calibration, newest first. */
+struct remembered {
+    struct forecast_desk *desk;
+    struct track *track;
+    size_t seen;
+};
+
+/* Whether a baseline served only because the model could not, for the moment. */
+static bool stood_in(const struct vintage *vintage)
+{
+    static const char *const reasons[] = {"outage", "not_finite", "model_failed"};
+    for (size_t i = 0; vintage->model[0] == '\0' && i < ARRAY_COUNT(reasons); i++) {
+        if (strstr(vintage->fallback_reason, reasons[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool take_remembered(void *context, int64_t issued_ms, const unsigned char *bytes,
+                            size_t length)
+{
+    struct remembered *remembered = context;
+    struct forecast_desk *desk = remembered->desk;
+    struct track *track = remembered->track;
+    struct vintage vintage;
+    struct error ignored = {0};
+    (void)issued_ms;
+    if (vintage_decode(bytes, length, desk->floats, desk->floats_capacity, &vintage, &ignored) !=
+        STATUS_OK) {
+        return true;
+    }
+    uint64_t maker = track_maker(vintage.model, vintage.served_by);
+    if (remembered->seen == 0) {
+        track->calibration = vintage.calibration;
+        track->origin_ms = vintage.origin_ms;
+        track->maker = maker;
+    } else if (maker != track->maker) {
+        track->kept = vintage.calibration;
+        track->kept_maker = maker;
+        return false;
+    }
+    remembered->seen++;
+    return stood_in(&vintage) && remembered->seen < STOOD_IN_MOST;
+}
+
 bool forecast_track(struct forecast_desk *desk, uint32_t id, struct track *track)
 {
     struct api_services *services = desk->services;
@@ -49,17 +97,14 @@ bool forecast_track(struct forecast_desk *desk, uint32_t id, struct track *track
     if (track_find(services->tracks, id, track)) {
         return true;
     }
-    struct newest newest;
+    struct remembered remembered = {.desk = desk, .track = track};
     struct error ignored = {0};
-    if (read_newest(desk, id, INT64_MAX, &newest, &ignored) != STATUS_OK) {
-        return false;
-    }
     memset(track, 0, sizeof(*track));
     track->origin_ms = INT64_MIN;
-    if (newest.found) {
-        track->calibration = newest.vintage.calibration;
-        track->origin_ms = newest.vintage.origin_ms;
-        track->maker = track_maker(newest.vintage.model, newest.vintage.served_by);
+    if (desk_floats(desk, VINTAGE_FLOATS(HORIZON_MAX), &ignored) != STATUS_OK ||
+        storage_vintages(desk->reader, id, INT64_MIN, INT64_MAX, take_remembered, &remembered,
+                         &ignored) != STATUS_OK) {
+        return false;
     }
     track_put(services->tracks, id, track);
     return true;

@@ -210,13 +210,18 @@ void issue_begin_model(struct issue *issue)
     struct forecaster *forecaster = NULL;
     struct error ignored = {0};
     uint64_t maker = issue->champion ? track_maker(issue_model(issue->champion), "") : 0;
+    bool unknown = maker && maker != issue->track.maker;
     if (state->horizon == 0) {
         conformal_init(state, issue->horizon);
         track_pool(issue->desk->services->tracks, issue->series.step_ms, maker, state->shift);
-    } else if (state->horizon != issue->horizon || (maker && maker != issue->track.maker)) {
-        conformal_carry(state, issue->horizon);
+        issue->track.maker = maker ? maker : issue->track.maker;
+    } else {
+        if (state->horizon != issue->horizon) {
+            conformal_carry(state, issue->horizon);
+        }
+        unknown = maker && !track_turn(&issue->track, maker);
     }
-    if (maker && maker != issue->track.maker &&
+    if (unknown &&
         desk_floats(issue->desk,
                     VINTAGE_FLOATS(issue->horizon) +
                         2 * HELD_BACK * issue->horizon * (QUANTILE_COUNT + 1),
@@ -224,6 +229,5 @@ void issue_begin_model(struct issue *issue)
         desk_forecaster(issue->desk, issue->champion, &forecaster, &ignored) == STATUS_OK) {
         learn_held_back(issue, forecaster);
     }
-    issue->track.maker = maker ? maker : issue->track.maker;
     state->settled_ms = issue->origin_ms;
 }

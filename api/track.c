@@ -206,6 +206,27 @@ uint64_t track_maker(const char *model, const char *served_by)
     return hash ? hash : 1;
 }
 
+bool track_turn(struct track *track, uint64_t maker)
+{
+    struct conformal before = track->calibration;
+    uint64_t before_maker = track->maker;
+    if (maker == before_maker) {
+        return true;
+    }
+    bool known = maker == track->kept_maker && track->kept.horizon == before.horizon;
+    if (known) {
+        conformal_resume(&track->calibration, &track->kept);
+    } else if (before_maker != 0) {
+        conformal_carry(&track->calibration, before.horizon);
+    }
+    if (before_maker != 0) {
+        track->kept = before;
+        track->kept_maker = before_maker;
+    }
+    track->maker = maker;
+    return known;
+}
+
 /* ---------------------------------------------------------------- what a vintage is of */
 
 enum { KIND_SHIFT = 4, STATE_MASK = 15, OF_GAUGE = 1, OF_COUNTER = 2 };

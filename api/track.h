@@ -20,9 +20,11 @@
 
 struct track {
     struct conformal calibration;
-    uint64_t maker;    /* who made the newest vintage: track_maker; 0 = none */
-    int64_t origin_ms; /* of the newest vintage; INT64_MIN: none */
-    int64_t asked_ms;  /* wall clock: an answer about it was made then */
+    struct conformal kept; /* what the maker before had taught when it ceased to serve */
+    uint64_t kept_maker;   /* 0 = none */
+    uint64_t maker;        /* who made the newest vintage: track_maker; 0 = none */
+    int64_t origin_ms;     /* of the newest vintage; INT64_MIN: none */
+    int64_t asked_ms;      /* wall clock: an answer about it was made then */
     bool loaded;
 };
 
@@ -51,6 +53,12 @@ bool track_pool(struct tracks *tracks, int64_t step_ms, uint64_t maker,
 
 /* Identifies a maker within this process: the id of a model, or the name of a baseline. */
 uint64_t track_maker(const char *model, const char *served_by);
+
+/* Another one makes the forecasts from now on: the calibration is what the one before last had
+ * taught, where that is `maker`, else half of what it was; and it is kept for the one that made
+ * them so far. So a baseline may stand in for a model, through an outage say, and neither of them
+ * forgets or is taught by the other. False where nothing was known of `maker` yet. */
+bool track_turn(struct track *track, uint64_t maker);
 
 /* ---------------------------------------------------------------- what a vintage is of */
 

@@ -483,6 +483,9 @@ bool conformal_watch(struct conformal *state, int side, int64_t now_ms, int64_t 
  * counted stays: it is about the answers, whoever made them. */
 void conformal_carry(struct conformal *state, size_t horizon);
 
+/* The one before serves again, and `kept` is what its bands had been taught until then. */
+void conformal_resume(struct conformal *state, const struct conformal *kept);
+
 /* ---------------------------------------------------------------- scores of issued forecasts */
 
 /* Sums over (forecast, step) pairs whose value has arrived; errors are those of the median. Plain

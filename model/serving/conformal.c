@@ -201,3 +201,12 @@ void conformal_carry(struct conformal *state, size_t horizon)
         }
     }
 }
+
+void conformal_resume(struct conformal *state, const struct conformal *kept)
+{
+    bool shifted = state->ignore_before_ms != kept->ignore_before_ms;
+    memcpy(state->shift, kept->shift, sizeof(state->shift));
+    for (size_t part = 0; part < CONFORMAL_PARTS; part++) {
+        state->lessons[part] = shifted ? 0 : kept->lessons[part];
+    }
+}

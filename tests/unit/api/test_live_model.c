@@ -263,6 +263,66 @@ static void a_bad_champion_is_found_by_its_live_losses(void **state)
     json_decref(answer);
 }
 
+static struct track track_now(void)
+{
+    struct track track;
+    uint32_t id = storage_series_find(f.services.storage, SERIES, strlen(SERIES));
+    assert_true(track_find(f.services.tracks, id, &track));
+    return track;
+}
+
+static bool says_outage(void)
+{
+    json_t *answer = ask("/api/v1/forecast?series=" SERIES);
+    const json_t *one = json_array_get(json_object_get(answer, "forecasts"), 0);
+    const char *reason = json_string_value(json_object_get(one, "fallback_reason"));
+    bool outage = reason && strcmp(reason, "outage") == 0;
+    json_decref(answer);
+    return outage;
+}
+
+/* Through an outage of 60 hours, and until half of the newest values are there again, the baseline
+ * serves, and learns of its own bands. Those of the model are as before then, though the process
+ * was started anew meanwhile. */
+static void an_outage_costs_nothing_that_was_learned(void **state)
+{
+    struct error error = {0};
+    int hours = 0;
+    (void)state;
+    struct track before = track_now();
+    assert_true(before.calibration.lessons[0] > 20);
+    now_ms += 60 * STEP_MS;
+    live_hours(1);
+    uint64_t baseline = track_now().maker;
+    assert_true(baseline != before.maker);
+    for (; hours < 80 && says_outage(); hours++) {
+        assert_true(track_now().maker == baseline);
+        if (hours == 20) {
+            tracks_free(f.services.tracks);
+            assert_int_equal(tracks_new(&f.services.tracks, &error), STATUS_OK);
+        }
+        live_hours(1);
+    }
+    assert_in_range(hours, 30, 60);
+    struct track after = track_now();
+    print_message(
+        "  after %d hours: shift %.3f, was %.3f; %u lessons, were %u; the baseline's %u\n", hours,
+        (double)after.calibration.shift[3][0], (double)before.calibration.shift[3][0],
+        (unsigned)after.calibration.lessons[0], (unsigned)before.calibration.lessons[0],
+        (unsigned)after.kept.lessons[0]);
+    assert_true(after.maker == before.maker && after.kept_maker == baseline);
+    for (size_t part = 0; part < CONFORMAL_PARTS; part++) {
+        assert_int_equal(after.calibration.lessons[part], before.calibration.lessons[part]);
+        for (size_t pair = 0; pair < CONFORMAL_PAIRS; pair++) {
+            float moved =
+                after.calibration.shift[pair][part] - before.calibration.shift[pair][part];
+            assert_true(fabsf(moved) < 1e-3f);
+        }
+    }
+    assert_true(after.kept.lessons[0] > 20);
+    assert_true(after.calibration.count > before.calibration.count); /* whoever made them */
+}
+
 /* A thread keeps a workspace of megabytes for each model it has run. Models that are neither
  * champion nor previous any longer are let go with theirs, however few others there are. */
 static void retired_models_are_let_go(void **state)
@@ -303,6 +363,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_model_is_scored_beside_the_baseline),
         cmocka_unit_test(a_bad_champion_is_found_by_its_live_losses),
+        cmocka_unit_test(an_outage_costs_nothing_that_was_learned),
         cmocka_unit_test(retired_models_are_let_go),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);
