@@ -101,25 +101,36 @@ static void look_for_outage(struct forecast_made *made, const struct model_serie
     made->widening = 1.0 + GAPS_WIDEN * missing;
 }
 
+enum status forecast_follow_shift(struct forecast_desk *desk, const struct model_series *series,
+                                  double *values, struct level_shift *shift, struct error *error)
+{
+    size_t used = series->count < SHIFT_VALUES ? series->count : SHIFT_VALUES;
+    size_t from = series->count - used;
+    *shift = (struct level_shift){.at = 0};
+    if (desk_scratch(desk, 3 * used, error) != STATUS_OK) {
+        return error->status;
+    }
+    if (level_shift_find(values + from, used, series->seasons, desk->scratch, shift)) {
+        shift->at += from;
+        level_shift_apply(shift, values, series->count);
+    }
+    return STATUS_OK;
+}
+
 /* Brings the past to the level of the newest values where that has shifted. */
 static enum status look_for_shift(struct forecast_desk *desk, struct forecast_made *made,
                                   const struct model_series *series, struct error *error)
 {
     struct level_shift shift;
-    size_t used = series->count < SHIFT_VALUES ? series->count : SHIFT_VALUES;
-    size_t from = series->count - used;
-    if (desk_scratch(desk, 3 * used, error) != STATUS_OK) {
+    if (forecast_follow_shift(desk, series, made->values, &shift, error) != STATUS_OK) {
         return error->status;
     }
-    if (!level_shift_find(made->values + from, used, series->seasons, desk->scratch, &shift)) {
-        return STATUS_OK;
+    if (shift.at > 0) {
+        made->widening *= level_shift_widening(&shift, series->count);
+        made->shifted_ms =
+            live_label_ms(&made->facts, series->start_ms + (int64_t)shift.at * series->step_ms);
+        made->warnings |= WARNING_LEVEL_SHIFT | (shift.unit ? WARNING_UNIT : 0u);
     }
-    shift.at += from;
-    level_shift_apply(&shift, made->values, series->count);
-    made->widening *= level_shift_widening(&shift, series->count);
-    made->shifted_ms =
-        live_label_ms(&made->facts, series->start_ms + (int64_t)shift.at * series->step_ms);
-    made->warnings |= WARNING_LEVEL_SHIFT | (shift.unit ? WARNING_UNIT : 0u);
     return STATUS_OK;
 }
 
@@ -470,13 +481,19 @@ void forecast_crossing(const struct forecast_made *made, double threshold, bool 
 
 /* ---------------------------------------------------------------- the whole */
 
+void forecast_complete(const struct model_series *series, double widening,
+                       struct forecast *forecast)
+{
+    if (widening > WIDENING_LEAST) {
+        forecast_widen(series, widening, forecast);
+    }
+    forecast_settle(series, forecast);
+}
+
 static void finish(struct forecast_made *made, const struct model_series *series)
 {
     const struct series_info *info = &made->info;
-    if (made->widening > WIDENING_LEAST) {
-        forecast_widen(series, made->widening, &made->forecast);
-    }
-    forecast_settle(series, &made->forecast);
+    forecast_complete(series, made->widening, &made->forecast);
     int64_t stale_ms = info->last_ms + stale_after_ms(made->own.step_ms) + 1;
     int64_t next_ms = made->origin_ms + made->facts.step_ms - made->facts.lead_ms;
     int64_t cell_end_ms = next_ms + made->facts.step_ms;

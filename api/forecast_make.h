@@ -160,6 +160,16 @@ struct forecast_evidence forecast_evidence_of(const struct conformal *calibratio
  * and what goes to and fro between two values does not leave them. */
 struct model_series forecast_bounds(const struct model_series *series);
 
+/* Moves the past in `values`, those of the series, to the level of the newest ones where that has
+ * shifted; shift->at is 0 where it has not. Uses desk->scratch. */
+enum status forecast_follow_shift(struct forecast_desk *desk, const struct model_series *series,
+                                  double *values, struct level_shift *shift,
+                                  struct error *error) MUST_USE;
+
+/* The last touch on a forecast: widened for gaps and a young level, then settled. */
+void forecast_complete(const struct model_series *series, double widening,
+                       struct forecast *forecast);
+
 /* Numbers far below anything that the series has become zero, but where the whole band is so small:
  * no forecast is without one. */
 void forecast_settle(const struct model_series *series, struct forecast *forecast);

@@ -127,10 +127,12 @@ static bool baseline_of(struct issue *issue, struct vintage *vintage, float *roo
     return false;
 }
 
-/* What the previous champion says, with the same correction, while the new one is on trial. */
-static bool rival_of(struct issue *issue, struct vintage *vintage, float *room)
+/* What the previous champion says, from the same past and with the same correction, while the new
+ * one is on trial. Moves the values of the issue where their level has shifted: it comes last. */
+static bool rival_of(struct issue *issue, double widening, struct vintage *vintage, float *room)
 {
     struct forecaster *forecaster = NULL;
+    struct level_shift shift;
     struct error ignored = {0};
     int64_t step_ms = issue->series.step_ms;
     if (!issue->champion || !issue->previous || !vintage->model[0] ||
@@ -141,11 +143,14 @@ static bool rival_of(struct issue *issue, struct vintage *vintage, float *room)
     }
     vintage->rival = (struct forecast){issue->horizon, room, room + issue->horizon};
     if (desk_forecaster(issue->desk, issue->previous, &forecaster, &ignored) != STATUS_OK ||
+        forecast_follow_shift(issue->desk, &issue->series, issue->values, &shift, &ignored) !=
+            STATUS_OK ||
         forecaster_run(forecaster, &issue->series, 1, &vintage->rival, &ignored) != STATUS_OK ||
         !forecast_is_finite(&vintage->rival)) {
         return false;
     }
     conformal_apply(&vintage->calibration, &issue->series, &vintage->rival);
+    forecast_complete(&issue->series, widening, &vintage->rival);
     snprintf(vintage->rival_model, sizeof(vintage->rival_model), "%s",
              issue_model(issue->previous));
     return true;
@@ -191,7 +196,7 @@ static bool keep(struct issue *issue, const struct forecast_made *made, struct w
     if (!baseline_of(issue, &vintage, desk->floats)) {
         vintage.baseline.horizon = 0;
     }
-    if (!rival_of(issue, &vintage, desk->floats + each)) {
+    if (!rival_of(issue, made->widening, &vintage, desk->floats + each)) {
         vintage.rival.horizon = 0;
     }
     int64_t lifetime_ms =

@@ -25,6 +25,7 @@
 static struct fixture f;
 static struct random noise;
 static int64_t now_ms;
+static double level; /* that all values are moved by */
 static struct snapshot *good, *bad;
 
 static double truth(int64_t time_ms)
@@ -41,7 +42,7 @@ static void put_points(int64_t count)
     assert_int_equal(write_batch_new(f.services.storage, (size_t)count, &batch, &error), STATUS_OK);
     assert_int_equal(write_batch_series(batch, SERIES, strlen(SERIES), &number, &error), STATUS_OK);
     for (int64_t i = 0; i < count; i++, now_ms += STEP_MS) {
-        struct point point = {now_ms, truth(now_ms) + 0.7 * random_normal(&noise)};
+        struct point point = {now_ms, level + truth(now_ms) + 0.7 * random_normal(&noise)};
         assert_int_equal(write_batch_point(batch, number, point, &error), STATUS_OK);
     }
     assert_int_equal(writer_write_take(f.services.writer, batch, &result, &error), STATUS_OK);
@@ -323,6 +324,56 @@ static void an_outage_costs_nothing_that_was_learned(void **state)
     assert_true(after.calibration.count > before.calibration.count); /* whoever made them */
 }
 
+/* Vintages whose rival is the same model under another name: how far the two are from another. */
+struct pairs {
+    size_t count;
+    double furthest; /* of the levels, in units of the 80 % band */
+};
+
+static bool compare_rival(void *context, int64_t issued_ms, const unsigned char *bytes,
+                          size_t length)
+{
+    static float room[VINTAGE_FLOATS(H)];
+    struct pairs *pairs = context;
+    struct vintage vintage;
+    struct error error = {0};
+    (void)issued_ms;
+    assert_int_equal(vintage_decode(bytes, length, room, VINTAGE_FLOATS(H), &vintage, &error),
+                     STATUS_OK);
+    for (size_t i = 0; i < QUANTILE_COUNT * H && vintage.rival.horizon == H; i++) {
+        const float *levels = vintage.served.quantiles + i % H;
+        double band = (double)(levels[9 * H] - levels[1 * H]);
+        double away = (double)(vintage.rival.quantiles[i] - vintage.served.quantiles[i]);
+        pairs->furthest = fmax(pairs->furthest, fabs(away) / band);
+        pairs->count++;
+    }
+    return true;
+}
+
+/* The level shifts while a new champion is on trial: the one before is forecast from the same moved
+ * past, and widened alike, else it would look worse than it would have been. */
+static void a_rival_follows_a_level_shift_too(void **state)
+{
+    struct error error = {0};
+    struct pairs pairs = {.count = 0};
+    (void)state;
+    struct snapshot *twin = copy_of(good);
+    snapshot_set_id(twin, "1h-9");
+    assert_int_equal(registry_publish(f.services.registry, twin, &error), STATUS_OK);
+    snapshot_release(twin);
+    live_hours(3);
+    level = 60.0;
+    int64_t from_ms = now_ms;
+    live_hours(24);
+    uint32_t id = storage_series_find(f.services.storage, SERIES, strlen(SERIES));
+    assert_int_equal(storage_vintages(f.worker->desk->reader, id, from_ms, INT64_MAX, compare_rival,
+                                      &pairs, &error),
+                     STATUS_OK);
+    print_message("  %zu levels, at most %.3f of a band away\n", pairs.count, pairs.furthest);
+    assert_true(pairs.count > 10 * H * QUANTILE_COUNT);
+    assert_true(pairs.furthest < 0.05); /* both are quantised */
+}
+
 /* A thread keeps a workspace of megabytes for each model it has run. Models that are neither
  * champion nor previous any longer are let go with theirs, however few others there are. */
 static void retired_models_are_let_go(void **state)
@@ -364,6 +415,7 @@ int main(void)
         cmocka_unit_test(a_model_is_scored_beside_the_baseline),
         cmocka_unit_test(a_bad_champion_is_found_by_its_live_losses),
         cmocka_unit_test(an_outage_costs_nothing_that_was_learned),
+        cmocka_unit_test(a_rival_follows_a_level_shift_too),
         cmocka_unit_test(retired_models_are_let_go),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);
