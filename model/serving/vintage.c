@@ -32,6 +32,7 @@
 #define UNITS_PER_BAND 64.0
 #define UNITS_MAX      1048576.0 /* of the range: a number fits 22 bits with sign and difference */
 #define GAPS           6
+#define ON_IT          1e-9 /* quanta beside a multiple: levels of zero are kept a little apart */
 
 /* Levels from the median outward, by index: those of the columns. */
 static const size_t below_levels[3] = {3, 1, 0};
@@ -218,7 +219,7 @@ static int64_t place_of(const struct lattice *lattice, float level, float median
     double place = ((double)level - lattice->first) / lattice->quantum;
     bool near = fabs((double)level - (double)median) < lattice->quantum;
     if (near || level <= lattice->low || level >= lattice->high) {
-        return llrint(side < 0 ? floor(place) : ceil(place));
+        return llrint(side < 0 ? floor(place + ON_IT) : ceil(place - ON_IT));
     }
     return llround(place);
 }
