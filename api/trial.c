@@ -18,7 +18,7 @@
 #define CLEARLY       1.2 /* times the other one's loss (recipe.md), and more where few steps tell: */
 #define UNSURE        10.0 /* over their number: of a dozen it has to be twice */
 #define ALIKE         1e-5 /* of the size of the values: so much loss is none */
-#define CONTEXT       96   /* values before a stretch, half of which a model is asked from on */
+#define CONTEXT       96   /* values before a stretch: half of them, or no outage, and it tells */
 #define BETTER        1.1  /* times a baseline's loss the damped trend's has to be, and more: */
 #define BETTER_UNSURE 5.0  /* over the number of steps */
 #define LOST          2.0 /* times the damped trend's loss on one stretch: no more of it is tried */
@@ -138,7 +138,9 @@ static size_t steps_behind(const struct model_series *before, size_t length)
     for (size_t t = before->count; t < before->count + length; t++) {
         steps += isnan(before->values[t]) ? 0 : 1;
     }
-    return 2 * seen >= newest ? steps : 0;
+    double missing = 0.0;
+    bool whole = 2 * seen >= newest;
+    return whole || (newest == CONTEXT && !outage_find(before, &missing)) ? steps : 0;
 }
 
 static bool begin_stretches(struct stretches *stretches, const struct model_series *series,

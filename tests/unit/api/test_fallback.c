@@ -292,6 +292,18 @@ static void a_weekend_is_no_outage(void **state)
     assert_null(strstr(asked.reason, "outage"));
 }
 
+/* Nor are the nights before a stretch that candidates are tried on. */
+static void a_choice_is_made_by_working_hours_too(void **state)
+{
+    (void)state;
+    double values[COUNT];
+    fill(values, line, COUNT);
+    for (size_t i = 0; i < COUNT; i++) {
+        values[i] = i % DAY < 9 || i % DAY >= 17 ? (double)NAN : values[i];
+    }
+    assert_int_equal(choice_of(0, values, COUNT, DAY), BASELINE_DRIFT);
+}
+
 static int open_fixture(void **state)
 {
     (void)state;
@@ -321,6 +333,7 @@ int main(void)
         cmocka_unit_test(it_does_not_flutter),
         cmocka_unit_test(after_an_outage_the_season_serves),
         cmocka_unit_test(a_weekend_is_no_outage),
+        cmocka_unit_test(a_choice_is_made_by_working_hours_too),
     };
     return cmocka_run_group_tests(tests, open_fixture, close_fixture);
 }
