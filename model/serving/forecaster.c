@@ -337,6 +337,8 @@ static void add_baselines(struct forecaster *forecaster, const struct model_seri
     struct model_series newest = *series;
     newest.values = source->values + source->origin - used;
     newest.count = used;
+    newest.start_ms =
+        (source->origin_step - (int64_t)used) * series->step_ms + source->phase_ms; /* local time */
     double share = 0.0;
     memset(forecaster->mixed, 0, values * sizeof(double));
     for (size_t i = 0; i < BLEND_PARTS && mixture->parts[i].share > 0.0f; i++) {
