@@ -162,19 +162,31 @@ void issue_settle(struct issue *issue)
 
 /* ---------------------------------------------------------------- a new model */
 
-/* What the model would have said at origins after its training window, oldest first. */
+/* With the cells before those that were read, which say whether training held any of it back. */
+static struct model_series whole_series(const struct issue *issue)
+{
+    struct model_series whole = issue->series;
+    int64_t unread = (whole.start_ms - issue->info.first_ms) / whole.step_ms;
+    if (unread > 0) {
+        whole.start_ms -= unread * whole.step_ms;
+        whole.count += (size_t)unread;
+    }
+    return whole;
+}
+
+/* What the model would have said at origins that it did not learn from, oldest first. */
 static void learn_held_back(struct issue *issue, struct forecaster *forecaster)
 {
     struct conformal *state = &issue->track.calibration;
     struct model_series cut[HELD_BACK];
     struct forecast out[HELD_BACK];
     struct error ignored = {0};
-    int64_t known_ms = snapshot_record(issue->champion)->window_end_ms;
+    struct model_series whole = whole_series(issue);
     size_t horizon = issue->horizon, used = 0;
     float *floats = issue->desk->floats;
     for (size_t k = HELD_BACK; k > 0; k--) {
         if (issue->series.count < (k + 2) * horizon ||
-            issue->origin_ms - (int64_t)(k * horizon - 1) * issue->series.step_ms < known_ms) {
+            !snapshot_unseen(issue->champion, &whole, whole.count - k * horizon)) {
             continue;
         }
         cut[used] = issue->series;

@@ -365,6 +365,10 @@ struct snapshot_record {
     int64_t step_ms;
     size_t horizon;
     int64_t trained_at_ms, window_start_ms, window_end_ms;
+    /* What was left out: so many newest origins of a series, none before recent_ms; and the end of
+     * all there was. See snapshot_unseen. */
+    size_t held_back;
+    int64_t recent_ms, data_end_ms;
     uint64_t seed, steps, parameters, bytes;
     uint64_t data_generation; /* CRC-32C over the series trained on: same data, same number */
     size_t series, members;
@@ -386,6 +390,10 @@ const struct snapshot_record *snapshot_record(const struct snapshot *snapshot);
 
 /* Whether training looked at held-back origins of this series: then it is blended by its own. */
 bool snapshot_weighed(const struct snapshot *snapshot, uint64_t key);
+
+/* Whether nothing from an origin on was learned; `series` is whole, its values do not matter. */
+bool snapshot_unseen(const struct snapshot *snapshot, const struct model_series *series,
+                     size_t origin);
 
 /* Whether it learned from a part of the group only: of its series, or of their windows. */
 bool snapshot_sampled(const struct snapshot_record *record);
@@ -571,10 +579,10 @@ struct gate_result {
     char reason[160];
 };
 
-/* Challenger against champion and the best baseline, on the newest origins that the challenger did
- * not train on. It is promoted where it is better than both beyond what chance explains: its skill
- * is above its standard error (gate.c). STATUS_CANCELLED where somebody has cancelled: there is no
- * verdict then. */
+/* Challenger against champion and the best baseline, on each series' newest origins that the
+ * challenger did not learn from. It is promoted where it is better than both beyond what chance
+ * explains: its skill is above its standard error (gate.c). STATUS_CANCELLED where somebody has
+ * cancelled: there is no verdict then. */
 enum status model_gate(const struct gate_request *request, struct gate_result *result,
                        struct error *error) MUST_USE;
 

@@ -75,6 +75,26 @@ bool snapshot_weighed(const struct snapshot *snapshot, uint64_t key)
     return blend_has(&snapshot->blend, key);
 }
 
+/* The end of what was learned of a series is not kept; but series only grow, so it lies no later
+ * than their newest held-back origins, and than the last end of all. */
+bool snapshot_unseen(const struct snapshot *snapshot, const struct model_series *series,
+                     size_t origin)
+{
+    const struct snapshot_record *record = &snapshot->record;
+    int64_t step_ms = series->step_ms;
+    int64_t time_ms = series->start_ms + (int64_t)origin * step_ms;
+    if (time_ms >= record->data_end_ms) {
+        return true;
+    }
+    size_t least = LEARNED_MIN(record->horizon), held_back = record->held_back * record->horizon;
+    int64_t enough = series->start_ms / step_ms + (int64_t)least; /* a cell, whatever its phase */
+    if (series->count < least + held_back || enough > record->window_end_ms / step_ms) {
+        return false; /* it was too short to hold anything back */
+    }
+    bool newest = series->count - origin <= held_back && time_ms >= record->recent_ms;
+    return newest || time_ms >= record->window_end_ms;
+}
+
 void snapshot_set_id(struct snapshot *snapshot, const char *id)
 {
     snprintf(snapshot->record.id, sizeof(snapshot->record.id), "%s", id);

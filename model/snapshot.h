@@ -14,6 +14,10 @@
 
 #define MEMBERS_MAX 16
 
+/* Values to train on that a series has at least where training holds some of its newest ones back;
+ * one that would have fewer is learned whole. */
+#define LEARNED_MIN(horizon) ((horizon) + 3)
+
 struct snapshot {
     atomic_uint references;
     struct snapshot_record record;

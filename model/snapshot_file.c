@@ -23,7 +23,8 @@
  * only the group's (1). */
 static const char *const older_formats[] = {"forecastd-model-3", "forecastd-model-2",
                                             "forecastd-model-1"};
-#define STEP_MS_MAX (INT64_C(400) * 86400000)
+#define STEP_MS_MAX   (INT64_C(400) * 86400000)
+#define HELD_BACK_MAX 1000 /* origins; more is no sense */
 
 /* ---------------------------------------------------------------- writing */
 
@@ -46,6 +47,9 @@ static void set_record(struct checkpoint *out, const struct snapshot_record *rec
     checkpoint_set_format(out, "trained_at_ms", "%" PRId64, record->trained_at_ms);
     checkpoint_set_format(out, "window_start_ms", "%" PRId64, record->window_start_ms);
     checkpoint_set_format(out, "window_end_ms", "%" PRId64, record->window_end_ms);
+    checkpoint_set_format(out, "held_back", "%zu", record->held_back);
+    checkpoint_set_format(out, "recent_ms", "%" PRId64, record->recent_ms);
+    checkpoint_set_format(out, "data_end_ms", "%" PRId64, record->data_end_ms);
     checkpoint_set_format(out, "data_generation", "%" PRIu64, record->data_generation);
     checkpoint_set_format(out, "seed", "%" PRIu64, record->seed);
     checkpoint_set_format(out, "steps", "%" PRIu64, record->steps);
@@ -410,6 +414,19 @@ static void copy_text(const struct checkpoint *file, const char *key, char *out,
     snprintf(out, capacity, "%s", text != NULL ? text : "");
 }
 
+/* What was held back; a file of before says only where the last of all that was learned ended. */
+static void read_held_back(const struct checkpoint *file, struct snapshot_record *record)
+{
+    int64_t held_back;
+    if (read_int(file, "held_back", 0, HELD_BACK_MAX, &held_back) &&
+        read_int(file, "recent_ms", INT64_MIN, INT64_MAX, &record->recent_ms) &&
+        read_int(file, "data_end_ms", INT64_MIN, INT64_MAX, &record->data_end_ms)) {
+        record->held_back = (size_t)held_back;
+    } else {
+        record->recent_ms = record->data_end_ms = record->window_end_ms;
+    }
+}
+
 static enum status read_record(const struct checkpoint *file, struct snapshot *snapshot,
                                struct error *error)
 {
@@ -420,6 +437,7 @@ static enum status read_record(const struct checkpoint *file, struct snapshot *s
     if (!good) {
         return corrupt(error, "window_end_ms");
     }
+    read_held_back(file, record);
     copy_text(file, "id", record->id, sizeof(record->id));
     copy_text(file, "baseline", record->baseline, sizeof(record->baseline));
     copy_text(file, "decision", record->decision, sizeof(record->decision));

@@ -46,7 +46,7 @@ struct backtest {
     struct metrics_sum of_series[MODELS]; /* the same of the series at hand */
     uint64_t left_out;
     double forecast_seconds;
-    int64_t known_ms;               /* end of what the model learned from */
+    const struct snapshot *snapshot;
     struct train_progress progress; /* the newest */
 };
 
@@ -269,12 +269,13 @@ static enum status learn_held_back(struct backtest *backtest, struct forecaster 
     struct conformal nothing;
     size_t learned = 0;
     enum status status = STATUS_OK;
+    struct model_series given = entry->series;
+    given.count = entry->cut;
     conformal_init(&nothing, 0);
     for (size_t k = HELD_BACK; k > 0 && status == STATUS_OK; k--) {
-        struct model_series series = entry->series;
-        series.count = entry->cut > k * horizon ? entry->cut - k * horizon : 0;
-        int64_t origin_ms = series.start_ms + (int64_t)series.count * series.step_ms;
-        if (origin_ms < backtest->known_ms || too_short(&series)) {
+        struct model_series series = given;
+        series.count = given.count > k * horizon ? given.count - k * horizon : 0;
+        if (!snapshot_unseen(backtest->snapshot, &given, series.count) || too_short(&series)) {
             continue;
         }
         status = forecaster_run(forecaster, &series, 1, &out, error);
@@ -408,7 +409,7 @@ static enum status forecast_all(struct backtest *backtest, struct backtest_resul
 {
     struct forecaster *forecaster = NULL;
     enum status status = forecaster_new(result->snapshot, 1, &forecaster, error);
-    backtest->known_ms = result->snapshot->record.window_end_ms;
+    backtest->snapshot = result->snapshot;
     for (size_t i = 0; i < backtest->count && status == STATUS_OK; i++) {
         if (!report_forecasting(backtest, i)) {
             status = error_set(error, STATUS_CANCELLED, "the backtest was cancelled");

@@ -24,8 +24,7 @@ static bool place_at(const struct evaluation_wanted *wanted, const struct model_
         return false;
     }
     *origin = series->count - back;
-    int64_t time_ms = series->start_ms + (int64_t)*origin * series->step_ms;
-    return time_ms >= wanted->from_ms;
+    return wanted->unseen_by == NULL || snapshot_unseen(wanted->unseen_by, series, *origin);
 }
 
 /* Two values before the origin, one behind it: less is no test. */
@@ -43,10 +42,35 @@ static bool usable(const struct model_series *series, size_t origin, size_t hori
     return false;
 }
 
+/* Without the phase, so that series of one time are of one origin wherever their readings lie. */
+static int64_t time_of(const struct evaluation_place *place)
+{
+    return place->series->start_ms - grid_phase(place->series) +
+           (int64_t)place->origin * place->series->step_ms;
+}
+
+static void add_place(struct evaluation *evaluation, const struct model_series *series,
+                      size_t origin)
+{
+    struct evaluation_place *place = &evaluation->places[evaluation->count];
+    *place = (struct evaluation_place){.series = series, .origin = origin};
+    int64_t time_ms = time_of(place);
+    evaluation->newest_ms = time_ms > evaluation->newest_ms ? time_ms : evaluation->newest_ms;
+    evaluation->count++;
+}
+
+int64_t evaluation_back(const struct evaluation *evaluation, size_t index)
+{
+    const struct evaluation_place *place = &evaluation->places[index];
+    int64_t horizon_ms = (int64_t)evaluation->horizon * place->series->step_ms;
+    return (evaluation->newest_ms - time_of(place) + horizon_ms / 2) / horizon_ms;
+}
+
 enum status evaluation_init(struct evaluation *evaluation, const struct evaluation_wanted *wanted,
                             size_t horizon, struct error *error)
 {
-    *evaluation = (struct evaluation){.horizon = horizon, .cancel = wanted->cancel};
+    *evaluation =
+        (struct evaluation){.horizon = horizon, .newest_ms = INT64_MIN, .cancel = wanted->cancel};
     size_t places_max = wanted->places_max > 0 ? wanted->places_max : EVALUATED_MAX;
     size_t found = 0;
     size_t keep_each = 1;
@@ -60,9 +84,7 @@ enum status evaluation_init(struct evaluation *evaluation, const struct evaluati
                     continue;
                 }
                 if (pass == 1 && seen % keep_each == 0) {
-                    evaluation->places[evaluation->count] =
-                        (struct evaluation_place){.series = series, .origin = origin};
-                    evaluation->count++;
+                    add_place(evaluation, series, origin);
                 }
                 seen++;
             }
@@ -164,8 +186,8 @@ struct sums {
     bool used;
 };
 
-static void add_place(struct sums *sums, const struct forecast *forecast, const double *actual,
-                      double scale)
+static void add_sums(struct sums *sums, const struct forecast *forecast, const double *actual,
+                     double scale)
 {
     uint64_t points = 0;
     double error = 0.0;
@@ -216,7 +238,7 @@ static enum status sum_all(const struct evaluation *evaluation, struct sums *mod
         double scale = metrics_scale(series.values, series.count, scale_season(&series));
         evaluation_actual(evaluation, i, actual);
         struct forecast own = evaluation_get(evaluation, i);
-        add_place(model, &own, actual, scale);
+        add_sums(model, &own, actual, scale);
         for (size_t b = 0; b < BASELINE_COUNT; b++) {
             bool made = baseline_forecast((enum baseline)b, &series, scratch, &out);
             /* Where a baseline cannot, the last value stands in: all cover the same places. */
@@ -224,7 +246,7 @@ static enum status sum_all(const struct evaluation *evaluation, struct sums *mod
                 made = baseline_forecast(BASELINE_LAST_VALUE, &series, scratch, &out);
             }
             if (made) {
-                add_place(&baselines[b], &out, actual, scale);
+                add_sums(&baselines[b], &out, actual, scale);
             }
         }
         status = evaluation_go_on(evaluation, error);

@@ -20,19 +20,20 @@ struct evaluation {
     struct evaluation_place *places;
     size_t count;
     size_t horizon;
-    float *means;     /* [count][H] */
-    float *quantiles; /* [count][Q][H] */
+    int64_t newest_ms; /* time of the newest place, without its phase */
+    float *means;      /* [count][H] */
+    float *quantiles;  /* [count][Q][H] */
     const atomic_bool *cancel;
 };
 
 /* The newest `origins` origins of each series, one horizon apart, whose whole history before them
- * is at least `history` values and which lie at or after from_ms. The last one may have fewer than
- * H values after it where `partial`. */
+ * is at least `history` values and which a snapshot did not learn from. The last one may have fewer
+ * than H values after it where `partial`. */
 struct evaluation_wanted {
     const struct model_series *series;
     size_t series_count;
     size_t origins, history;
-    int64_t from_ms; /* INT64_MIN: any */
+    const struct snapshot *unseen_by; /* NULL: any */
     bool partial;
     size_t places_max;         /* of all series, thinned out evenly; 0 = EVALUATED_MAX */
     const atomic_bool *cancel; /* looked at between places by all that goes through them; or NULL */
@@ -40,6 +41,10 @@ struct evaluation_wanted {
 enum status evaluation_init(struct evaluation *evaluation, const struct evaluation_wanted *wanted,
                             size_t horizon, struct error *error) MUST_USE;
 void evaluation_release(struct evaluation *evaluation);
+
+/* How many horizons a place lies behind the newest one of all, rounded: the origins of one number
+ * share their weather, also where series end at different minutes or some a little earlier. */
+int64_t evaluation_back(const struct evaluation *evaluation, size_t index);
 
 /* STATUS_CANCELLED where somebody has cancelled. */
 enum status evaluation_go_on(const struct evaluation *evaluation, struct error *error) MUST_USE;

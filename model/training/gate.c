@@ -1,12 +1,12 @@
 /* The gate: a challenger must be better than champion and baseline beyond what chance explains.
  * SPDX-License-Identifier: Apache-2.0
  *
- * All are compared at the same origins: the newest ones at or after the end of the challenger's
- * training window, so that none of them was learned from. Losses are pinball, at each place in
- * units of what the two who are compared lose there on the mean. So neither one large series
- * decides for all, as in units of the values, nor a few that nobody can forecast, as in units of
- * their size: a count that is mostly zero loses fifty times as much of that as a load by day and
- * night.
+ * All are compared at the same origins: each series' newest ones that the challenger did not learn
+ * from, wherever it ends beside others. Series that ended long before them do not count, since what
+ * others did then was learned. Losses are pinball, at each place in units of what the two who are
+ * compared lose there on the mean. So neither one large series decides for all, as in units of the
+ * values, nor a few that nobody can forecast, as in units of their size: a count that is mostly
+ * zero loses fifty times as much of that as a load by day and night.
  *
  * Noise. A tolerance ("not worse than 2 %") lets a model through that is a little worse each time,
  * and a plain comparison promotes every second one of equals. Series at one origin share its
@@ -132,26 +132,19 @@ static enum status losses_of_baseline(struct judging *judging, enum baseline bas
 
 /* ---------------------------------------------------------------- skill */
 
-/* Without the phase, so that series of one time are of one origin wherever their readings lie. */
-static int64_t time_of(const struct evaluation_place *place)
-{
-    return place->series->start_ms - grid_phase(place->series) +
-           (int64_t)place->origin * place->series->step_ms;
-}
-
 /* Losses summed by origin; returns how many origins there are. */
 static size_t by_origin(const struct evaluation *evaluation, const double *own, const double *rival,
-                        double *sums[2], int64_t *times)
+                        double *sums[2], int64_t *numbers)
 {
     size_t origins = 0;
     for (size_t i = 0; i < evaluation->count; i++) {
-        int64_t time_ms = time_of(&evaluation->places[i]);
+        int64_t number = evaluation_back(evaluation, i);
         size_t at = 0;
-        while (at < origins && times[at] != time_ms) {
+        while (at < origins && numbers[at] != number) {
             at++;
         }
         if (at == origins) {
-            times[origins] = time_ms;
+            numbers[origins] = number;
             sums[0][origins] = sums[1][origins] = 0.0;
             origins++;
         }
@@ -184,16 +177,16 @@ static enum status weigh(const struct judging *judging, const double *own, const
 {
     size_t count = judging->evaluation.count;
     double *memory = mem_array(4 * (count + 1), sizeof(double));
-    int64_t *times = mem_array(count + 1, sizeof(*times));
-    if (memory == NULL || times == NULL) {
+    int64_t *numbers = mem_array(count + 1, sizeof(*numbers));
+    if (memory == NULL || numbers == NULL) {
         mem_free(memory);
-        mem_free(times);
+        mem_free(numbers);
         return error_set(error, STATUS_NO_MEMORY, "could not judge the model");
     }
     double *sums[2] = {memory, memory + count + 1};
     double *scaled[2] = {memory + 2 * (count + 1), memory + 3 * (count + 1)};
     scale_losses(judging, own, rival, scaled);
-    size_t origins = by_origin(&judging->evaluation, scaled[0], scaled[1], sums, times);
+    size_t origins = by_origin(&judging->evaluation, scaled[0], scaled[1], sums, numbers);
     double errors = ERRORS;
     struct skill *skill = &out->skill;
     out->origins = 0;
@@ -206,7 +199,7 @@ static enum status weigh(const struct judging *judging, const double *own, const
     out->enough = isnan(skill->error) ? skill->value >= SKILL_ALONE
                                       : skill->value > 0.0 && skill->value > errors * skill->error;
     mem_free(memory);
-    mem_free(times);
+    mem_free(numbers);
     return STATUS_OK;
 }
 
@@ -349,7 +342,7 @@ enum status model_gate(const struct gate_request *request, struct gate_result *r
         .series_count = request->series_count,
         .origins = ORIGINS_MAX,
         .history = HISTORY_MIN,
-        .from_ms = challenger->record.window_end_ms,
+        .unseen_by = challenger,
         .cancel = request->cancel,
     };
     enum status status =

@@ -319,29 +319,57 @@ static uint64_t data_generation(const struct train_request *request)
     return crc;
 }
 
-static void fill_record(struct training *training)
+static int64_t end_of(const struct model_series *series, size_t count)
+{
+    return series->start_ms + (int64_t)count * series->step_ms;
+}
+
+/* From when until when was learned, and what was held back. Series too short to hold anything back
+ * do not count for the end, unless all are: the gate looks at what comes after. What a series held
+ * back counts where it is as new as that of most, or nearly so: of older times others were learned
+ * from. */
+static enum status record_window(const struct training *training, struct snapshot_record *record,
+                                 struct error *error)
+{
+    const struct training_set *set = &training->set;
+    int64_t last_ms = INT64_MIN; /* of those that held nothing back, too */
+    size_t found = 0;
+    double *ends = mem_array(set->count, sizeof(double));
+    if (ends == NULL) {
+        return error_set(error, STATUS_NO_MEMORY, "could not write the model's record");
+    }
+    record->window_start_ms = INT64_MAX;
+    record->window_end_ms = record->data_end_ms = INT64_MIN;
+    for (size_t i = 0; i < set->count; i++) {
+        const struct model_series *series = set->items[i].series;
+        int64_t end_ms = end_of(series, set->items[i].last);
+        if (series->start_ms < record->window_start_ms) {
+            record->window_start_ms = series->start_ms;
+        }
+        last_ms = end_ms > last_ms ? end_ms : last_ms;
+        if (set->items[i].last < series->count) {
+            record->window_end_ms = end_ms > record->window_end_ms ? end_ms : record->window_end_ms;
+            ends[found++] = (double)end_ms;
+        }
+        end_ms = end_of(series, series->count);
+        record->data_end_ms = end_ms > record->data_end_ms ? end_ms : record->data_end_ms;
+    }
+    order_sort(ends, found);
+    int64_t slack_ms = (int64_t)training->plan.horizon * training->plan.step_ms;
+    record->window_end_ms = found > 0 ? record->window_end_ms : last_ms;
+    record->recent_ms =
+        found > 0 ? (int64_t)order_quantile(ends, found, 0.5) - slack_ms : record->window_end_ms;
+    record->held_back = found > 0 ? recipe_held_back(&training->data) : 0;
+    mem_free(ends);
+    return STATUS_OK;
+}
+
+static enum status fill_record(struct training *training, struct error *error)
 {
     const struct train_request *request = training->request;
     struct snapshot *snapshot = training->snapshot;
     struct snapshot_record *record = &snapshot->record;
     record->trained_at_ms = clock_wall_ms();
-    record->window_start_ms = INT64_MAX;
-    record->window_end_ms = INT64_MIN;
-    /* Series too short to hold anything back do not count: the gate looks at what comes after. */
-    for (int pass = 0; pass < 2 && record->window_end_ms == INT64_MIN; pass++) {
-        for (size_t i = 0; i < training->set.count; i++) {
-            const struct training_series *item = &training->set.items[i];
-            int64_t start = item->series->start_ms;
-            int64_t end = start + (int64_t)item->last * item->series->step_ms;
-            bool counts = pass == 1 || item->last < item->series->count;
-            if (start < record->window_start_ms) {
-                record->window_start_ms = start;
-            }
-            if (counts && end > record->window_end_ms) {
-                record->window_end_ms = end;
-            }
-        }
-    }
     record->seed = request->seed;
     record->data_generation = data_generation(request);
     record->steps = training->steps;
@@ -351,6 +379,7 @@ static void fill_record(struct training *training)
     record->windows = training->windows;
     record->windows_total = training->set.windows;
     snapshot_summarise(snapshot);
+    return record_window(training, record, error);
 }
 
 /* Held-back origins that a short budget can look at. */
@@ -372,7 +401,6 @@ static enum status close_model(struct training *training, struct error *error)
         .series_count = request->series_count,
         .origins = recipe_held_back(&training->data),
         .history = 2,
-        .from_ms = INT64_MIN,
         .places_max = places_max(request),
         .cancel = request->cancel,
     };
@@ -403,7 +431,9 @@ enum status model_train(const struct train_request *request, struct snapshot **o
         status = train_member(&training, i, error);
     }
     if (status == STATUS_OK) {
-        fill_record(&training);
+        status = fill_record(&training, error);
+    }
+    if (status == STATUS_OK) {
         status = close_model(&training, error);
     }
     if (status == STATUS_OK) {

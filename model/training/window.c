@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/memory.h"
+#include "model/snapshot.h"
 #include "model/training/metrics.h"
 
 #include <math.h>
@@ -50,8 +51,8 @@ enum status training_set_init(struct training_set *set, const struct feature_pla
     size_t lag = season > 0 ? season : 1;
     for (size_t i = 0; i < count; i++) {
         size_t low, high;
-        size_t needed = plan->horizon + 2 + held_back;
-        size_t last = series[i].count > needed ? series[i].count - held_back : series[i].count;
+        bool enough = series[i].count >= LEARNED_MIN(plan->horizon) + held_back;
+        size_t last = enough ? series[i].count - held_back : series[i].count;
         if (observed(series[i].values, last) < 3 ||
             !origins(last, plan->horizon, plan->horizon, &low, &high)) {
             continue;

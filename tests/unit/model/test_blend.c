@@ -130,11 +130,8 @@ static void choose(size_t origins, void (*model)(struct evaluation *), struct bl
 {
     struct error error = {0};
     struct evaluation evaluation;
-    struct evaluation_wanted wanted = {.series = series,
-                                       .series_count = SERIES,
-                                       .origins = origins,
-                                       .history = 48,
-                                       .from_ms = INT64_MIN};
+    struct evaluation_wanted wanted = {
+        .series = series, .series_count = SERIES, .origins = origins, .history = 48};
     assert_ok(evaluation_init(&evaluation, &wanted, HORIZON, &error));
     model(&evaluation);
     assert_ok(blend_choose(&evaluation, (uint32_t[SEASONS_MAX]){24}, blend, &error));
