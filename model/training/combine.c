@@ -83,7 +83,14 @@ enum status combine_members(struct snapshot *snapshot, const struct evaluation_w
                             const struct model_config *config, struct error *error)
 {
     struct evaluation evaluation;
+    struct evaluation_wanted any = *wanted;
+    any.longer_than = 0;
     enum status status = evaluation_init(&evaluation, wanted, snapshot->plan.horizon, error);
+    if (status == STATUS_OK && evaluation.count == 0 && wanted->longer_than > 0) {
+        evaluation_release(&evaluation);
+        wanted = &any; /* what was learned is better than nothing */
+        status = evaluation_init(&evaluation, wanted, snapshot->plan.horizon, error);
+    }
     if (status != STATUS_OK) {
         return status;
     }

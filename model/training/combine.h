@@ -9,7 +9,8 @@
 #include "model/training/evaluate.h"
 
 /* Sets the snapshot's blend, spread and the record's figures from the wanted origins; blend and
- * spread stay as they are where the configuration does without. */
+ * spread stay as they are where the configuration does without. Series that are too short for
+ * wanted->longer_than count only where there is no other origin. */
 enum status combine_members(struct snapshot *snapshot, const struct evaluation_wanted *wanted,
                             const struct model_config *config, struct error *error) MUST_USE;
 

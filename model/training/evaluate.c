@@ -20,7 +20,8 @@ static bool place_at(const struct evaluation_wanted *wanted, const struct model_
 {
     size_t tail = wanted->partial ? 1 : horizon;
     size_t back = index * horizon + tail;
-    if (index >= wanted->origins || series->count < back + wanted->history) {
+    if (index >= wanted->origins || series->count < back + wanted->history ||
+        series->count <= wanted->longer_than) {
         return false;
     }
     *origin = series->count - back;

@@ -34,6 +34,7 @@ struct evaluation_wanted {
     size_t series_count;
     size_t origins, history;
     const struct snapshot *unseen_by; /* NULL: any */
+    size_t longer_than; /* a series with no more values than this has no origin; 0: any */
     bool partial;
     size_t places_max;         /* of all series, thinned out evenly; 0 = EVALUATED_MAX */
     const atomic_bool *cancel; /* looked at between places by all that goes through them; or NULL */

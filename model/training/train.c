@@ -396,11 +396,14 @@ static enum status close_model(struct training *training, struct error *error)
     const struct train_request *request = training->request;
     snprintf(training->phase, sizeof(training->phase), "calibrating");
     report(training, 1.0 - CLOSING_SHARE);
+    size_t horizon = request->config.horizon, held_back = recipe_held_back(&training->data);
     struct evaluation_wanted wanted = {
         .series = request->series,
         .series_count = request->series_count,
-        .origins = recipe_held_back(&training->data),
+        .origins = held_back,
         .history = 2,
+        /* One that held nothing back was learned whole: models look better there than they are. */
+        .longer_than = LEARNED_MIN(horizon) + held_back * horizon - 1,
         .places_max = places_max(request),
         .cancel = request->cancel,
     };

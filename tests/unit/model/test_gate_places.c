@@ -143,6 +143,25 @@ static void what_was_learned_whole_has_no_say(UNUSED void **state)
     assert_int_equal(gate.points, (SERIES - BEHIND) * HORIZON);
 }
 
+/* Nor have they in blend, calibration and figures, unless there are no others. */
+static void what_was_learned_whole_is_not_evaluated(UNUSED void **state)
+{
+    enum { SHORT = 2 * HORIZON + 2, FEW = 50 };
+    for (size_t i = 0; i < FEW; i++) {
+        cut(&series[i], LENGTH - SHORT, 0);
+    }
+    struct snapshot *snapshot = hardly_trained(SERIES);
+    assert_int_equal(snapshot_record(snapshot)->evaluated, (SERIES - FEW) * HORIZON);
+    for (size_t i = 0; i < SERIES; i++) {
+        assert_true(snapshot_weighed(snapshot, series[i].key) == (i >= FEW));
+    }
+    snapshot_release(snapshot);
+    snapshot = hardly_trained(FEW);
+    assert_int_equal(snapshot_record(snapshot)->evaluated, FEW * HORIZON);
+    assert_true(snapshot_weighed(snapshot, series[0].key));
+    snapshot_release(snapshot);
+}
+
 /* What came later counts as well, of those that are too short only that. */
 static void what_comes_later_counts(UNUSED void **state)
 {
@@ -217,6 +236,7 @@ int main(void)
         TEST(readings_at_other_minutes_count),
         TEST(a_series_that_ended_long_ago_has_no_say),
         TEST(what_was_learned_whole_has_no_say),
+        TEST(what_was_learned_whole_is_not_evaluated),
         TEST(what_comes_later_counts),
         TEST(only_short_series_wait_for_more),
         TEST(files_of_before_are_judged_as_they_were),
