@@ -38,23 +38,43 @@ static double ratio_of(const struct forecast *forecast, size_t level, size_t h, 
     return fmin(away / width, RATIO_OUTSIDE);
 }
 
-/* Whether baselines alone forecast a place. */
-static bool alone(const struct blend *blend, const struct evaluation_place *place)
+/* Places that are looked at: all that the model has a part in, or one half of them. */
+struct sample {
+    const struct evaluation *evaluation;
+    const struct blend *blend;
+    size_t origins;              /* of each series */
+    const unsigned char *halves; /* [count] 0 or 1, or NULL: all of them */
+    unsigned char half;
+};
+
+static bool counts(const struct sample *sample, size_t index)
 {
-    return (double)blend_baselines(blend_of(blend, place->series->key)) >= BLEND_ALONE;
+    const struct evaluation_place *place = &sample->evaluation->places[index];
+    float baselines = blend_baselines(blend_of(sample->blend, place->series->key));
+    bool of_half = sample->halves == NULL || sample->halves[index] == sample->half;
+    return of_half && (double)baselines < BLEND_ALONE;
+}
+
+static size_t count_places(const struct sample *sample)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < sample->evaluation->count; i++) {
+        count += counts(sample, i) ? 1 : 0;
+    }
+    return count;
 }
 
 struct part {
     size_t from, to;
 };
 
-static size_t collect(const struct evaluation *evaluation, const struct blend *blend, size_t level,
-                      struct part part, double *ratios)
+static size_t collect(const struct sample *sample, size_t level, struct part part, double *ratios)
 {
+    const struct evaluation *evaluation = sample->evaluation;
     size_t found = 0;
     for (size_t i = 0; i < evaluation->count; i++) {
         const struct evaluation_place *place = &evaluation->places[i];
-        if (alone(blend, place)) {
+        if (!counts(sample, i)) {
             continue;
         }
         struct forecast forecast = evaluation_get(evaluation, i);
@@ -99,18 +119,14 @@ static double factor_at(const double factors[HORIZON_PARTS], size_t parts, size_
     return factors[low] + (place - (double)low) * (factors[high] - factors[low]);
 }
 
-enum status calibrate(const struct evaluation *evaluation, const struct blend *blend,
-                      size_t origins, float *spread, struct error *error)
+static enum status fit(const struct sample *sample, float *spread, struct error *error)
 {
-    size_t horizon = evaluation->horizon;
-    double *ratios = mem_array(evaluation->count * horizon + 1, sizeof(double));
+    size_t horizon = sample->evaluation->horizon;
+    double *ratios = mem_array(sample->evaluation->count * horizon + 1, sizeof(double));
     if (ratios == NULL) {
         return error_set(error, STATUS_NO_MEMORY, "could not calibrate the model");
     }
-    struct weight weight = {(double)origins, 0.0};
-    for (size_t i = 0; i < evaluation->count; i++) {
-        weight.places += alone(blend, &evaluation->places[i]) ? 0.0 : 1.0;
-    }
+    struct weight weight = {(double)sample->origins, (double)count_places(sample)};
     /* Few places: one factor for the whole horizon, rather than none. */
     bool few = weight.places * (double)horizon < (double)(HORIZON_PARTS * POINTS_MIN);
     size_t parts = few || horizon < HORIZON_PARTS ? 1 : HORIZON_PARTS;
@@ -118,7 +134,7 @@ enum status calibrate(const struct evaluation *evaluation, const struct blend *b
         double factors[HORIZON_PARTS];
         for (size_t part = 0; part < parts; part++) {
             struct part steps = {horizon * part / parts, horizon * (part + 1) / parts};
-            size_t count = collect(evaluation, blend, level, steps, ratios);
+            size_t count = collect(sample, level, steps, ratios);
             factors[part] = factor_of(ratios, count, level, &weight);
         }
         for (size_t h = 0; h < horizon; h++) {
@@ -131,11 +147,21 @@ enum status calibrate(const struct evaluation *evaluation, const struct blend *b
     return STATUS_OK;
 }
 
-void calibrate_apply(struct evaluation *evaluation, const struct blend *blend, const float *spread)
+enum status calibrate(const struct evaluation *evaluation, const struct blend *blend,
+                      size_t origins, float *spread, struct error *error)
 {
+    struct sample all = {.evaluation = evaluation, .blend = blend, .origins = origins};
+    return fit(&all, spread, error);
+}
+
+/* ---------------------------------------------------------------- as it would have been */
+
+static void apply(const struct sample *sample, const float *spread)
+{
+    const struct evaluation *evaluation = sample->evaluation;
     size_t horizon = evaluation->horizon;
     for (size_t i = 0; i < evaluation->count; i++) {
-        if (alone(blend, &evaluation->places[i])) {
+        if (!counts(sample, i)) {
             continue;
         }
         struct forecast forecast = evaluation_get(evaluation, i);
@@ -148,4 +174,64 @@ void calibrate_apply(struct evaluation *evaluation, const struct blend *blend, c
         }
         forecast_finish(evaluation->places[i].series, 0.0, &forecast);
     }
+}
+
+/* Numbers the halves: origins by turns, or series. False where one half would be empty. */
+static bool halve(const struct sample *all, bool by_series, unsigned char *halves)
+{
+    const struct evaluation *evaluation = all->evaluation;
+    size_t in_half[2] = {0, 0}, series = 0;
+    for (size_t i = 0; i < evaluation->count; i++) {
+        const struct evaluation_place *place = &evaluation->places[i];
+        series += i > 0 && place[0].series != place[-1].series ? 1 : 0;
+        size_t half = (by_series ? series : (size_t)evaluation_back(evaluation, i)) % 2;
+        halves[i] = (unsigned char)half;
+        in_half[half] += counts(all, i) ? 1 : 0;
+    }
+    return in_half[0] > 0 && in_half[1] > 0;
+}
+
+/* `all` with its halves; `room` has two spreads. */
+static enum status cross(const struct sample *all, float *room, struct error *error)
+{
+    size_t values = QUANTILE_COUNT * all->evaluation->horizon;
+    struct sample first = *all, second = *all;
+    first.half = 0;
+    second.half = 1;
+    for (size_t i = 0; i < 2 * values; i++) {
+        room[i] = 1.0f;
+    }
+    enum status status = fit(&first, room, error);
+    if (status == STATUS_OK) {
+        status = fit(&second, room + values, error);
+    }
+    if (status == STATUS_OK) {
+        apply(&first, room + values);
+        apply(&second, room);
+    }
+    return status;
+}
+
+enum status calibrate_crosswise(struct evaluation *evaluation, const struct blend *blend,
+                                size_t origins, const float *spread, struct error *error)
+{
+    unsigned char *halves = mem_zeroed(evaluation->count + 1, sizeof(*halves));
+    float *room = mem_array(2 * QUANTILE_COUNT * evaluation->horizon, sizeof(float));
+    struct sample all = {.evaluation = evaluation, .blend = blend, .origins = origins};
+    enum status status = STATUS_OK;
+    if (halves == NULL || room == NULL) {
+        status = error_set(error, STATUS_NO_MEMORY, "could not calibrate the model");
+    } else if (halve(&all, false, halves)) {
+        all.halves = halves;
+        all.origins = (origins + 1) / 2;
+        status = cross(&all, room, error);
+    } else if (halve(&all, true, halves)) {
+        all.halves = halves;
+        status = cross(&all, room, error);
+    } else {
+        apply(&all, spread);
+    }
+    mem_free(halves);
+    mem_free(room);
+    return status;
 }

@@ -19,7 +19,12 @@
 enum status calibrate(const struct evaluation *evaluation, const struct blend *blend,
                       size_t origins, float *spread, struct error *error) MUST_USE;
 
-/* Applies a spread to the forecasts of an evaluation: what they would have been. */
-void calibrate_apply(struct evaluation *evaluation, const struct blend *blend, const float *spread);
+/* Applies to one half of the forecasts in `evaluation` the spread that the other half asks for:
+ * with `spread`, of all of them, as many would lie inside of the bands as it was made for, which
+ * says nothing of what comes. The halves are origins by turns, since series at one origin share its
+ * weather, or series where there is one origin only. Of a single place there are none: it gets
+ * `spread`. */
+enum status calibrate_crosswise(struct evaluation *evaluation, const struct blend *blend,
+                                size_t origins, const float *spread, struct error *error) MUST_USE;
 
 #endif

@@ -2,6 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * The order is: forecasts of the members alone, blend, forecasts as they are served, calibration.
+ * The figures are of forecasts that were not calibrated on themselves (calibrate.h); but the blend
+ * was chosen on them, too.
  */
 #include "model/training/combine.h"
 
@@ -58,8 +60,9 @@ static enum status combine(struct snapshot *snapshot, struct evaluation *evaluat
     if (status == STATUS_OK && !config->without_calibration) {
         status = calibrate(evaluation, &snapshot->blend, origins, snapshot->spread, error);
     }
-    if (status == STATUS_OK) {
-        calibrate_apply(evaluation, &snapshot->blend, snapshot->spread);
+    if (status == STATUS_OK && !config->without_calibration) {
+        status =
+            calibrate_crosswise(evaluation, &snapshot->blend, origins, snapshot->spread, error);
     }
     struct evaluation_figures figures;
     if (status == STATUS_OK) {
