@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define MODE_NEW   0644 /* hashes only, and the daemon is another user than whoever makes it */
 #define FIRST_LINE "# Access tokens of forecastd; made by: forecastd token create\n"
 
 /* A file opened and read; `bytes` end in a zero byte. */
@@ -77,9 +78,16 @@ enum status token_file_read(const char *path, struct token_list *list, struct er
     struct content content = {.fd = open(path, O_RDONLY | O_CLOEXEC)};
     enum status status = STATUS_OK;
     if (content.fd < 0) {
+        bool is_kept_out = errno == EACCES;
         failed("open", path, error);
-        return error_hint(error, "forecastd token create --tokens '%.100s' --scope read makes it.",
-                          path);
+        return is_kept_out
+                   ? error_hint(error,
+                                "The daemon's user must be let in: chmod o+r '%.100s' (it holds "
+                                "hashes only), and o+x for its folders.",
+                                path)
+                   : error_hint(error,
+                                "forecastd token create --tokens '%.100s' --scope read makes it.",
+                                path);
     }
     status = read_open(path, &content, error);
     if (status == STATUS_OK) {
@@ -91,13 +99,30 @@ enum status token_file_read(const char *path, struct token_list *list, struct er
 
 /* ---------------------------------------------------------------- changes */
 
+/* Whatever the umask, the mode of a new file is the same. */
+static int open_or_make(const char *path, bool create)
+{
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT && create) {
+        fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        if (fd < 0 && errno == EEXIST) { /* somebody else's, just now */
+            return open(path, O_RDWR | O_CLOEXEC);
+        }
+        if (fd >= 0 && fchmod(fd, MODE_NEW) != 0) {
+            close(fd);
+            return -1;
+        }
+    }
+    return fd;
+}
+
 /* Opens the file, made where it is missing, and holds it against another command. */
 static enum status open_locked(const char *path, bool create, struct content *content,
                                struct error *error)
 {
     for (;;) {
         struct stat now;
-        content->fd = open(path, O_RDWR | O_CLOEXEC | (create ? O_CREAT : 0), 0600);
+        content->fd = open_or_make(path, create);
         if (content->fd < 0 || flock(content->fd, LOCK_EX) != 0) {
             return failed("open", path, error);
         }

@@ -110,6 +110,46 @@ static void a_change_keeps_mode_comments_and_order(void **state)
     assert_int_equal(about.st_mode & 0777, 0640);
 }
 
+/* Root makes the file, and the daemon is somebody else: with the umask of either it can be read. */
+static void a_new_file_can_be_read_by_the_daemon(void **state)
+{
+    struct token token = token_named("first");
+    struct token_list list = {NULL, 0};
+    struct error error = {0};
+    struct stat about;
+    (void)state;
+    bool root = geteuid() == 0;
+    assert_true(unlink(path) == 0 || root);
+    mode_t before = umask(077);
+    assert_int_equal(token_file_add(path, &token, &error), STATUS_OK);
+    umask(before);
+    assert_int_equal(stat(path, &about), 0);
+    assert_int_equal(about.st_mode & 0777, 0644);
+    assert_int_equal(chmod(folder, 0755), 0);
+    assert_true(!root || seteuid(65534) == 0);
+    enum status status = token_file_read(path, &list, &error);
+    assert_true(!root || seteuid(0) == 0);
+    assert_int_equal(status, STATUS_OK);
+    assert_int_equal(list.count, 1);
+    token_list_release(&list);
+}
+
+static void who_is_kept_out_is_told_so(void **state)
+{
+    struct token_list list;
+    struct error error = {0};
+    (void)state;
+    bool root = geteuid() == 0;
+    write_file("", 0);
+    assert_true(!root || seteuid(65534) == 0);
+    enum status status = token_file_read(path, &list, &error);
+    assert_true(!root || seteuid(0) == 0);
+    refused(status, &error, STATUS_IO, "Permission denied");
+    assert_non_null(strstr(error.hint, "chmod o+r"));
+    assert_null(strstr(error.hint, "token create"));
+    assert_int_equal(chmod(path, 0600), 0);
+}
+
 static void there_are_only_so_many(void **state)
 {
     struct error error = {0};
@@ -210,6 +250,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_file_that_cannot_be_trusted_is_refused),
         cmocka_unit_test(a_change_keeps_mode_comments_and_order),
+        cmocka_unit_test(a_new_file_can_be_read_by_the_daemon),
+        cmocka_unit_test(who_is_kept_out_is_told_so),
         cmocka_unit_test(there_are_only_so_many),
         cmocka_unit_test(a_change_that_cannot_be_made_changes_nothing),
         cmocka_unit_test(the_command_says_what_is_missing),
