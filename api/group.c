@@ -113,7 +113,10 @@ size_t api_groups_points(struct api_worker *worker, int64_t *steps_ms, size_t *s
 {
     struct census census = {steps_ms, series_counts, points, 0, maximum, false};
     struct error error = {0};
-    (void)each_series(worker, NULL, count_step, &census, &error); /* what was counted until then */
+    enum status status = each_series(worker, NULL, count_step, &census, &error);
+    if (status == STATUS_OK && !census.more) { /* else some may not have been counted */
+        registry_note_groups(worker->services->registry, steps_ms, census.count);
+    }
     return census.count + (census.more ? 1 : 0);
 }
 

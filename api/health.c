@@ -182,6 +182,9 @@ static void add_instants(const struct champion_age *ages, size_t count, bool tra
                        trained ? "When the champion of a step was trained."
                                : "The newest step that the champion of a step was trained on.");
     for (size_t i = 0; i < count; i++) {
+        if (ages[i].is_deserted) { /* it would grow old for ever, and there is nothing to mend */
+            continue;
+        }
         int64_t at_ms = trained ? ages[i].trained_at_ms : ages[i].newest_ms;
         text_add_format(text, "forecastd_%s{step=\"%s\"} ", family, ages[i].step);
         text_add_double(text, (double)at_ms / 1e3);

@@ -627,8 +627,12 @@ struct champion_age {
     int64_t step_ms;                  /* of the group */
     char step[24];                    /* the same as text: "1h" */
     int64_t trained_at_ms, newest_ms; /* of the newest step trained on */
+    bool is_deserted;                 /* it forecasts nothing any more: see registry_note_groups */
 };
 size_t registry_ages(struct registry *registry, struct champion_age *ages, size_t maximum);
+
+/* Which groups have series, all of them: a champion of another is one that nothing replaces. */
+void registry_note_groups(struct registry *registry, const int64_t *steps_ms, size_t count);
 
 /* Grows with each publish and rollback of any group: a cheap test for "is my cache still good". */
 uint64_t registry_generation(struct registry *registry);

@@ -20,6 +20,7 @@ struct group {
     uint64_t newest; /* number of the newest id */
     struct snapshot *champion;
     struct snapshot *previous;
+    bool is_deserted; /* no series has this step, as far as anybody has looked */
 };
 
 struct registry {
@@ -230,6 +231,19 @@ enum status registry_withdraw(struct registry *registry, int64_t step_ms, struct
     return status;
 }
 
+void registry_note_groups(struct registry *registry, const int64_t *steps_ms, size_t count)
+{
+    lock_acquire(&registry->lock);
+    for (size_t i = 0; i < registry->count; i++) {
+        struct group *group = &registry->groups[i];
+        group->is_deserted = true;
+        for (size_t j = 0; j < count && group->is_deserted; j++) {
+            group->is_deserted = steps_ms[j] != group->step_ms;
+        }
+    }
+    lock_release(&registry->lock);
+}
+
 size_t registry_ages(struct registry *registry, struct champion_age *ages, size_t maximum)
 {
     size_t count = 0;
@@ -245,6 +259,7 @@ size_t registry_ages(struct registry *registry, struct champion_age *ages, size_
             snapshot_step_text(champion->record.step_ms, age->step, sizeof(age->step));
             age->trained_at_ms = champion->record.trained_at_ms;
             age->newest_ms = champion->record.window_end_ms;
+            age->is_deserted = registry->groups[i].is_deserted;
         }
         count++;
     }

@@ -114,6 +114,34 @@ static void test_age_is_shown(void **state)
     }
 }
 
+/* The model of a step that no series has any more is replaced by nothing, and nobody has to mend
+ * that. */
+static void test_no_age_without_series(void **state)
+{
+    (void)state;
+    struct error error = {0};
+    int64_t steps[8];
+    size_t counts[8], found = api_groups(fixture.worker, steps, counts, 8);
+    struct snapshot *model = train(MINUTE);
+    model->record.trained_at_ms = 2000001000;
+    model->record.step_ms = 7 * MINUTE;
+    assert_int_equal(registry_publish(fixture.services.registry, model, &error), STATUS_OK);
+    const char *row = "trained_timestamp_seconds{step=\"7m\"} 2000001\n";
+    expect(&fixture, API_GET, "/metrics", NULL, 200, row); /* nobody has looked yet */
+    for (size_t i = 0; i < found; i++) {
+        assert_int_not_equal(steps[i], 7 * MINUTE);
+    }
+    assert_int_equal(api_groups(fixture.worker, steps, counts, 8), found);
+    struct answer answer = get(&fixture, "/metrics");
+    assert_null(strstr(answer.body, "{step=\"7m\"}"));
+    fixture_answer_release(&answer);
+    steps[found] = 7 * MINUTE;
+    registry_note_groups(fixture.services.registry, steps, found + 1);
+    expect(&fixture, API_GET, "/metrics", NULL, 200, row);
+    assert_int_equal(registry_withdraw(fixture.services.registry, 7 * MINUTE, &error), STATUS_OK);
+    snapshot_release(model);
+}
+
 static void spoil(struct snapshot *snapshot, float weight)
 {
     for (size_t m = 0; m < snapshot->member_count; m++) {
@@ -271,8 +299,8 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_fixture, close_fixture)
     const struct CMUnitTest tests[] = {
-        TEST(test_learned),      TEST(test_age_is_shown),          TEST(test_not_finite),
-        TEST(test_model_failed), TEST(test_long_seasons_are_seen),
+        TEST(test_learned),    TEST(test_age_is_shown), TEST(test_no_age_without_series),
+        TEST(test_not_finite), TEST(test_model_failed), TEST(test_long_seasons_are_seen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
