@@ -39,10 +39,13 @@ static enum status commit(struct import *import, struct error *error)
         write_batch_free(batch);
         return STATUS_OK;
     }
+    uint64_t points = write_batch_points(batch);
     enum status status = writer_write_take(import->call->services->writer, batch, &result, error);
     if (status == STATUS_OK) {
         import->accepted += result.accepted;
         import->updated += result.updated;
+    } else {
+        api_count(import->call->services->metrics, METRIC_POINTS_LOST, points);
     }
     return status;
 }

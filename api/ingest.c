@@ -26,7 +26,8 @@ struct ingest {
     bool out_of_memory;        /* a refusal could not be kept */
     int64_t earliest_ms, latest_ms, now_ms;
     uint64_t ended, refused;
-    char *answer; /* REFUSALS_HEAD_MAX bytes of room, then the tail */
+    uint64_t points; /* of the batch, for when it fails */
+    char *answer;    /* REFUSALS_HEAD_MAX bytes of room, then the tail */
     size_t tail_length;
 };
 
@@ -181,7 +182,7 @@ static void ingest_done(void *context, const struct write_result *result)
         }
         fill_answer(ingest, result->accepted, result->updated);
     } else {
-        api_count(ingest->services->metrics, METRIC_POINTS_LOST, 1);
+        api_count(ingest->services->metrics, METRIC_POINTS_LOST, ingest->points);
         api_problem(request, &result->error, ingest->response);
     }
     ingest_free(ingest);
@@ -235,11 +236,13 @@ enum status ingest_take(struct call *call, const struct ingest_source *source, s
         return STATUS_OK;
     }
     struct write_batch *batch = ingest->batch;
+    ingest->points = write_batch_points(batch);
     ingest->batch = NULL; /* the writer's from here on, whatever comes back */
     call->outcome = API_PENDING;
     status = writer_submit_take(call->services->writer, batch, ingest_done, ingest, error);
     if (status != STATUS_OK) {
         call->outcome = API_DONE;
+        api_count(call->services->metrics, METRIC_POINTS_LOST, ingest->points);
         ingest_free(ingest);
     }
     return status;

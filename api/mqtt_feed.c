@@ -109,6 +109,7 @@ enum status mqtt_feed_commit(struct mqtt_feed *feed, struct error *error)
     if (batch == NULL || write_batch_points(batch) == 0) {
         return STATUS_OK;
     }
+    uint64_t points = write_batch_points(batch);
     feed->batch = NULL;
     foreground_begin(); /* the broker waits for the acknowledgement */
     enum status status = writer_write_take(feed->services->writer, batch, &result, error);
@@ -116,6 +117,8 @@ enum status mqtt_feed_commit(struct mqtt_feed *feed, struct error *error)
     if (status == STATUS_OK) {
         api_count(feed->services->metrics, METRIC_POINTS_STORED, result.accepted - result.updated);
         api_count(feed->services->metrics, METRIC_POINTS_UPDATED, result.updated);
+    } else {
+        api_count(feed->services->metrics, METRIC_POINTS_LOST, points);
     }
     return status;
 }

@@ -138,11 +138,31 @@ static void a_commit_between_fails(void **state)
     assert_true(refused >= 3 * ARRAY_COUNT(statuses)); /* each of the three commits */
 }
 
+/* Points, not messages: of a batch that is not written all of them are counted. */
+static void what_is_not_written_is_counted(void **state)
+{
+    struct daemon daemon;
+    struct text payload, shown;
+    struct error error = {0};
+    (void)state;
+    daemon_open(&daemon);
+    payload_fill(&payload, 7);
+    storage_fault_set(daemon.services.storage, 1, STATUS_IO);
+    assert_int_not_equal(deliver(&daemon, &payload, &error), STATUS_OK);
+    text_init(&shown, PAYLOAD_MAX);
+    metrics_write(daemon.services.metrics, false, &shown);
+    assert_non_null(strstr(shown.bytes, "ingest_points_total{result=\"not_written\"} 7\n"));
+    text_release(&shown);
+    text_release(&payload);
+    daemon_close(&daemon);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_message_may_be_larger_than_a_batch),
         cmocka_unit_test(a_commit_between_fails),
+        cmocka_unit_test(what_is_not_written_is_counted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,6 +7,7 @@
 #include "api/router.h"
 #include "base/clock.h"
 #include "base/memory.h"
+#include "storage/store.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -523,6 +524,26 @@ static void test_metrics(void **state)
     fixture_answer_release(&answer);
 }
 
+/* Points, not requests, whichever way they came. */
+static void test_not_written(void **state)
+{
+    static const char three[] = "ds,a\n2026-11-21 00:00:00,1\n2026-11-21 01:00:00,2\n"
+                                "2026-11-21 02:00:00,3\n";
+    (void)state;
+    storage_fault_set(fixture.services.storage, 1, STATUS_IO);
+    expect(&fixture, API_POST, "/api/v1/points",
+           "{\"series\":\"m\",\"points\":[[" T0 ",1],[1795354740001,2]]}", 503, NULL);
+    expect(&fixture, API_GET, "/metrics", NULL, 200,
+           "forecastd_ingest_points_total{result=\"not_written\"} 2\n");
+    storage_fault_set(fixture.services.storage, 1, STATUS_IO);
+    struct answer answer = fixture_ask(&fixture, API_POST, "/api/v1/import", "text/csv", three,
+                                       strlen(three), API_IDENTITY);
+    assert_int_equal(answer.status, 503);
+    fixture_answer_release(&answer);
+    expect(&fixture, API_GET, "/metrics", NULL, 200,
+           "forecastd_ingest_points_total{result=\"not_written\"} 5\n");
+}
+
 static void test_import(void **state)
 {
     (void)state;
@@ -628,6 +649,7 @@ int main(void)
         TEST(test_health),
         TEST(test_metrics),
         TEST(test_import),
+        TEST(test_not_written),
         TEST(test_times_in_seconds),
         TEST(test_codes),
     };
