@@ -178,6 +178,15 @@ struct regret;       /* champions against those they replaced: api/regret.h */
 struct families;     /* types of metrics by name: api/families.h */
 struct points_cache; /* api/points_reader.h */
 
+/* What the process knows of itself, for metrics. */
+struct api_measures {
+    uint64_t promoted, kept_back, failed; /* trainings, by how they ended */
+    bool has_broker, broker_connected;
+    int64_t free_bytes;  /* on the disk of the store; below zero: not known */
+    bool reloaded;       /* the last reload took everything, or there was none */
+    int64_t reloaded_ms; /* when that was last so; the start counts */
+};
+
 struct api_services {
     struct storage *storage;
     struct writer *writer;
@@ -203,6 +212,7 @@ struct api_services {
     enum status (*rollback)(void *context, int64_t step_ms, struct error *error);
     atomic_int_fast64_t train_every_ms;        /* for metrics, set by the server; 0: not known */
     uint64_t (*models_damaged)(void *context); /* files set aside since the start, for metrics */
+    void (*measure)(void *context, struct api_measures *measures); /* likewise; short locks only */
     void *context;
 };
 

@@ -246,6 +246,38 @@ static void add_serving(struct api_services *services, bool openmetrics, struct 
                   (double)(clock_wall_ms() - services->started_ms) / 1e3);
 }
 
+static void add_process(struct api_services *services, bool openmetrics, struct text *text)
+{
+    struct api_measures measures = {.free_bytes = -1, .reloaded = true};
+    if (services->measure == NULL) {
+        return;
+    }
+    services->measure(services->context, &measures);
+    metrics_counter_head(text, openmetrics, "trainings",
+                         "Trainings of a step since the start, by how they ended.");
+    text_add_format(text,
+                    "forecastd_trainings_total{result=\"promoted\"} %llu\n"
+                    "forecastd_trainings_total{result=\"kept_back\"} %llu\n"
+                    "forecastd_trainings_total{result=\"failed\"} %llu\n",
+                    (unsigned long long)measures.promoted, (unsigned long long)measures.kept_back,
+                    (unsigned long long)measures.failed);
+    metrics_gauge_head(text, "mqtt_connected", "1 while the MQTT broker is connected.");
+    if (measures.has_broker) {
+        text_add_format(text, "forecastd_mqtt_connected %d\n", measures.broker_connected);
+    }
+    metrics_gauge_head(text, "storage_free_bytes", "Free on the disk of the store.");
+    if (measures.free_bytes >= 0) {
+        text_add_string(text, "forecastd_storage_free_bytes ");
+        text_add_double(text, (double)measures.free_bytes);
+        text_add_char(text, '\n');
+    }
+    metrics_gauge(text, "config_last_reload_successful",
+                  "1 where configuration, tokens, certificate and audit log were all read again.",
+                  measures.reloaded ? 1.0 : 0.0);
+    metrics_gauge(text, "config_last_reload_success_timestamp_seconds",
+                  "When that was last so; the start counts.", (double)measures.reloaded_ms / 1e3);
+}
+
 enum status metrics_fast(struct call *call, struct error *error)
 {
     bool openmetrics = call->request->accept_openmetrics;
@@ -260,6 +292,7 @@ enum status metrics_fast(struct call *call, struct error *error)
     add_storage(call->services, openmetrics, &text);
     add_serving(call->services, openmetrics, &text);
     add_models(call->services, &text);
+    add_process(call->services, openmetrics, &text);
     process_write(openmetrics, &text);
     if (openmetrics) {
         text_add_string(&text, "# EOF\n");

@@ -130,10 +130,15 @@ void metrics_gauge(struct text *text, const char *family, const char *help, doub
     text_add_char(text, '\n');
 }
 
+void metrics_counter_head(struct text *text, bool openmetrics, const char *family, const char *help)
+{
+    write_head(text, family, openmetrics ? "" : "_total", "counter", help);
+}
+
 void metrics_counter(struct text *text, bool openmetrics, const char *family, const char *help,
                      double value)
 {
-    write_head(text, family, openmetrics ? "" : "_total", "counter", help);
+    metrics_counter_head(text, openmetrics, family, help);
     text_add_format(text, "forecastd_%s_total ", family);
     text_add_double(text, value);
     text_add_char(text, '\n');

@@ -86,6 +86,8 @@ void metrics_write(struct api_metrics *metrics, bool openmetrics, struct text *t
 void metrics_gauge(struct text *text, const char *family, const char *help, double value);
 /* Only the head of a gauge whose labelled rows follow. */
 void metrics_gauge_head(struct text *text, const char *family, const char *help);
+void metrics_counter_head(struct text *text, bool openmetrics, const char *family,
+                          const char *help);
 void metrics_counter(struct text *text, bool openmetrics, const char *family, const char *help,
                      double value);
 

@@ -24,6 +24,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -55,8 +56,10 @@ struct daemon {
     struct scheduler *scheduler;
     struct mqtt *mqtt; /* NULL: no broker is configured */
     struct guard *guard;
-    struct http *probes;         /* server.health_listen; NULL: none */
-    struct alerts *alerts;       /* NULL without rules */
+    struct http *probes;                         /* server.health_listen; NULL: none */
+    struct alerts *alerts;                       /* NULL without rules */
+    atomic_int_fast64_t free_bytes, reloaded_ms; /* of struct api_measures, as the next */
+    atomic_bool reload_failed;
     _Atomic(struct http *) http; /* the network thread asks for it while the rest still starts */
 };
 
@@ -218,6 +221,43 @@ static uint64_t models_damaged(void *context)
     return catalogue_damaged(daemon->catalogue);
 }
 
+/* Once a second, and not whenever somebody asks: a disk may take its time. */
+static void look_at_disk(struct daemon *daemon)
+{
+    struct statvfs disk;
+    bool fine = statvfs(daemon->config.path, &disk) == 0;
+    atomic_store(&daemon->free_bytes, fine ? (int64_t)disk.f_bavail * (int64_t)disk.f_frsize : -1);
+}
+
+static void note_reload(struct daemon *daemon, bool fine)
+{
+    atomic_store(&daemon->reload_failed, !fine);
+    if (fine) {
+        atomic_store(&daemon->reloaded_ms, clock_wall_ms());
+    }
+}
+
+static void measure(void *context, struct api_measures *measures)
+{
+    struct daemon *daemon = context;
+    struct scheduler_stats training = {0};
+    struct mqtt_stats broker = {0};
+    if (atomic_load(&daemon->http) != NULL) { /* else it still starts */
+        scheduler_stats(daemon->scheduler, &training);
+        measures->has_broker = daemon->mqtt != NULL;
+    }
+    if (measures->has_broker) {
+        mqtt_stats(daemon->mqtt, &broker);
+    }
+    measures->broker_connected = broker.connected;
+    measures->promoted = training.promoted;
+    measures->kept_back = training.kept_back;
+    measures->failed = training.failed;
+    measures->free_bytes = atomic_load(&daemon->free_bytes);
+    measures->reloaded = !atomic_load(&daemon->reload_failed);
+    measures->reloaded_ms = atomic_load(&daemon->reloaded_ms);
+}
+
 static enum status start_store(struct daemon *daemon, const char *url, struct error *error)
 {
     char path[sizeof(daemon->config.path) + 16];
@@ -273,6 +313,9 @@ static enum status start_services(struct daemon *daemon, struct error *error)
     services->promote = promote;
     services->rollback = rollback;
     services->models_damaged = models_damaged;
+    services->measure = measure;
+    note_reload(daemon, true);
+    look_at_disk(daemon);
     atomic_store(&services->train_every_ms, daemon->config.every_ms);
     services->context = daemon;
     config_model(&daemon->config, &services->model_config);
@@ -406,6 +449,7 @@ void daemon_tick(struct daemon *daemon)
         http_sweep(daemon->probes, now_ns);
     }
     guard_tick(daemon->guard);
+    look_at_disk(daemon);
 }
 
 void daemon_reload(struct daemon *daemon, const struct config *next)
@@ -421,7 +465,7 @@ void daemon_reload(struct daemon *daemon, const struct config *next)
     scheduler_configure(daemon->scheduler, &settings);
     atomic_store(&daemon->services.train_every_ms, settings.every_ms);
     log_info("daemon", "configuration read again", "changed=%zu", changed);
-    guard_reload(daemon->guard);
+    note_reload(daemon, guard_reload(daemon->guard));
 }
 
 /* A clean end leaves only chunks: the smallest file, and nothing to replay at the next start. What
@@ -466,10 +510,10 @@ bool daemon_stop(struct daemon *daemon, int64_t grace_ms)
     if (http != NULL) {
         http_stop(http, grace_ms);
     }
-    mqtt_stop(daemon->mqtt);
-    if (daemon->probes != NULL) {
+    if (daemon->probes != NULL) { /* its metrics ask for the broker, too */
         http_stop(daemon->probes, 0);
     }
+    mqtt_stop(daemon->mqtt);
     alerts_stop(daemon->alerts);
     bool is_over = scheduler_ends_by(daemon->scheduler, begin_ns + TRAINING_MS * MILLISECOND_NS);
     if (is_over) { /* else it may still tell the refresher of its model, and the writer */
@@ -492,6 +536,7 @@ static void reload_from(struct daemon *daemon, const struct config_sources *sour
     struct error error = {0};
     if (config_load(sources, &next, &error) != STATUS_OK) {
         log_error("daemon", "configuration not reloaded", "reason=%s", QUOTED(error.text));
+        note_reload(daemon, false);
         return;
     }
     daemon_reload(daemon, &next);

@@ -152,7 +152,7 @@ void guard_tick(struct guard *guard)
     }
 }
 
-void guard_reload(struct guard *guard)
+bool guard_reload(struct guard *guard)
 {
     const struct config *config = guard->config;
     struct error error = {0};
@@ -174,6 +174,7 @@ void guard_reload(struct guard *guard)
         fine = false;
     }
     audit_event(guard->audit, "reload", fine ? "done" : "kept what was in use");
+    return fine;
 }
 
 void guard_warn(const struct config *config, bool insecure, bool loopback)

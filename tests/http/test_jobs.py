@@ -3,6 +3,7 @@
 SPDX-License-Identifier: Apache-2.0
 """
 import math
+import re
 import time
 
 from daemon import SLOWNESS, Daemon, now_ms, quote
@@ -54,6 +55,11 @@ def test_train_serves_and_survives_a_restart():
         assert ended["state"] == "done", ended
         assert ended["error"] is None and ended["step"] > 0, ended
         assert any(one["id"] == job for one in daemon.get("/api/v1/jobs").json["jobs"])
+        shown = daemon.get("/metrics").text
+        ended = {result: int(count) for result, count in re.findall(
+            r'^forecastd_trainings_total\{result="(\w+)"\} (\d+)$', shown, re.M)}
+        assert set(trainings) == {"promoted", "kept_back", "failed"} and not trainings["failed"], trainings
+        assert trainings["promoted"] + trainings["kept_back"] >= 1, trainings
 
         models = daemon.get("/api/v1/models").json["models"]
         assert models, "a training leaves a model, promoted or kept for inspection"

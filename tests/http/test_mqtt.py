@@ -230,6 +230,24 @@ def test_a_clean_stop_says_good_bye():
         assert session.packet()[0] == 14
 
 
+def test_the_connection_is_a_metric():
+    with subscriber() as (broker, daemon):
+        session = broker.accept()
+        session.welcome()
+        wait_for_metric(daemon, "forecastd_mqtt_connected 1\n")
+        session.close()
+        broker.close()
+        wait_for_metric(daemon, "forecastd_mqtt_connected 0\n")
+        assert daemon.stop() == 0
+
+
+def wait_for_metric(daemon, line):
+    deadline = time.monotonic() + 10 * SLOWNESS
+    while "\n" + line not in daemon.get("/metrics").text:
+        assert time.monotonic() < deadline, daemon.log()
+        time.sleep(0.05)
+
+
 def test_wrong_options_are_named():
     daemon = Daemon()
     try:

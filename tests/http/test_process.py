@@ -111,6 +111,19 @@ def test_sigint_ends_it_too():
     daemon.remove()
 
 
+def gauge(daemon, name):
+    return float(re.search(rf"^forecastd_{name} (\S+)$", daemon.get("/metrics").text, re.M)[1])
+
+
+def test_free_bytes_of_the_disk_are_a_metric():
+    daemon = Daemon().start()
+    disk = os.statvfs(daemon.data)
+    shown = gauge(daemon, "storage_free_bytes")
+    assert 0 < shown <= disk.f_blocks * disk.f_frsize, (shown, disk)
+    assert daemon.stop() == 0
+    daemon.remove()
+
+
 def test_sighup_reloads_and_goes_on():
     daemon = Daemon()
     path = os.path.join(daemon.folder, "forecastd.yaml")
@@ -132,12 +145,18 @@ def test_sighup_reloads_and_goes_on():
     while daemon.points(ahead).status != 200:
         assert time.monotonic() < deadline, daemon.log()
         time.sleep(0.05)
+    assert gauge(daemon, "config_last_reload_successful") == 1
+    since = gauge(daemon, "config_last_reload_success_timestamp_seconds")
     # a file that makes no sense is refused in words; the old settings stay
     with open(path, "w", encoding="utf-8") as file:
         file.write("nonsense: [")
     daemon.signal(signal.SIGHUP)
-    time.sleep(0.5)
+    deadline = time.monotonic() + 5 * SLOWNESS
+    while gauge(daemon, "config_last_reload_successful") != 0:
+        assert time.monotonic() < deadline, daemon.log()
+        time.sleep(0.05)
     assert daemon.points(ahead).status == 200
+    assert gauge(daemon, "config_last_reload_success_timestamp_seconds") == since
     assert daemon.stop() == 0
     daemon.remove()
 
