@@ -174,6 +174,30 @@ def test_accuracy_columns_exist():
 
 # ---------------------------------------------------------------- what fits together
 
+def test_gauges_keep_the_labels_of_their_series():
+    """As docs/alerting.md has the job, and as prometheus.yml has it in a comment."""
+    with open(os.path.join(ROOT, "docs/alerting.md"), encoding="utf-8") as file:
+        shown, = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", file.read(), re.S)
+                  if "scrape_configs" in block]
+    text = re.sub(r"^  # (- job_name: forecasts\n(?:  #  .*\n)+)",
+                  lambda found: "  " + found[1].replace("\n  # ", "\n  "), read("prometheus.yml"), flags=re.M)
+    for jobs in (shown["scrape_configs"], yaml.safe_load(text)["scrape_configs"]):
+        job, = [job for job in jobs if job["job_name"] == "forecasts"]
+        assert job["honor_labels"] is True and job["metrics_path"] == "/forecast/metrics", job
+
+
+def test_kubernetes_says_how_to_let_it_call_others():
+    text = read("kubernetes.yaml").replace("  egress: []\n", "")
+    begin = text.index("  # egress:\n")
+    lines = text[begin:text.index("---", begin)].splitlines()
+    rules = yaml.safe_load("\n".join(line.replace("  # ", "", 1) for line in lines))["egress"]
+    ports = [port["port"] for rule in rules for port in rule["ports"]]
+    assert 53 in ports and 443 in ports and 1883 in ports, rules
+    with open(os.path.join(ROOT, "docs/docker.md"), encoding="utf-8") as file:
+        steps = file.read().split("## On Kubernetes")[1]
+    assert steps.index("create secret generic -n forecastd forecastd-tokens") < steps.index("kubectl apply")
+
+
 def test_compose_mounts_files_that_exist_and_is_locked_down():
     compose = documents("compose.yaml")[0]
     services = compose["services"]
@@ -189,6 +213,7 @@ def test_compose_mounts_files_that_exist_and_is_locked_down():
             assert port.startswith("127.0.0.1:"), f"{name} publishes {port} beyond loopback"
         for other in service.get("depends_on", []):
             assert other in services
+    assert services["telegraf"]["hostname"], "else each container is another host, and its series are new"
     daemon = services["forecastd"]
     assert daemon["read_only"] is True and daemon["cap_drop"] == ["ALL"]
     assert_settings_exist(daemon["environment"])
