@@ -73,7 +73,7 @@ bool command_integer(const struct command_line *line, const char *name, const ch
 
 /* Options that every command with a store has, to be put into its table: */
 #define COMMAND_STORE_OPTIONS                                                                      \
-    {"config", "FILE", "Read this configuration file."},                                           \
+    {"config", "FILE", "Read this configuration file; default: FORECASTD_CONFIG."},                \
         {"set", "KEY=VALUE", "Set one option of the configuration; may repeat."},                  \
     {                                                                                              \
         "data", "DIR", "Directory of the store; the same as --set storage.path=DIR."               \

@@ -68,7 +68,8 @@ static void url_of(const struct config *config, char *url, size_t capacity)
 int command_healthcheck(int argc, char **argv)
 {
     static const struct command_option options[] = {
-        {"config", "FILE", "Read this configuration file, for the address."},
+        {"config", "FILE",
+         "Read this configuration file, for the address; default: FORECASTD_CONFIG."},
         {"set", "KEY=VALUE", "Set one option of the configuration; may repeat."},
         {"url", "URL", "Ask there; default: the address of the configuration."},
         HTTP_CLIENT_OPTIONS,

@@ -347,8 +347,8 @@ close_file:
 
 /* FORECASTD_SERVER_LISTEN -> server.listen: the section ends at the first underscore. Names whose
  * section we do not have are errors too, except those that container platforms inject for a service
- * of this name (FORECASTD_PORT..., FORECASTD_SERVICE_...), and the two files of the commands that
- * talk to a daemon (FORECASTD_TOKEN_FILE, FORECASTD_CA_FILE). */
+ * of this name (FORECASTD_PORT..., FORECASTD_SERVICE_...), the two files of the commands that
+ * talk to a daemon (FORECASTD_TOKEN_FILE, FORECASTD_CA_FILE), and the configuration file. */
 static enum status read_environment(struct config *config, char *const *environment,
                                     struct error *error)
 {
@@ -358,7 +358,8 @@ static enum status read_environment(struct config *config, char *const *environm
         const char *rest = *environment + prefix, *equals = strchr(*environment, '=');
         if (strncmp(*environment, ENVIRONMENT_PREFIX, prefix) != 0 || equals == NULL ||
             strncmp(rest, "PORT", 4) == 0 || strncmp(rest, "SERVICE_", 8) == 0 ||
-            strncmp(rest, "TOKEN_FILE=", 11) == 0 || strncmp(rest, "CA_FILE=", 8) == 0) {
+            strncmp(rest, "TOKEN_FILE=", 11) == 0 || strncmp(rest, "CA_FILE=", 8) == 0 ||
+            strncmp(rest, "CONFIG=", 7) == 0) {
             continue;
         }
         size_t length = (size_t)(equals - rest);
@@ -465,14 +466,30 @@ size_t config_reload(struct config *config, const struct config *next)
     return changed;
 }
 
+const char *config_file(const struct config_sources *sources)
+{
+    static const char name[] = ENVIRONMENT_PREFIX "CONFIG=";
+    const size_t length = sizeof(name) - 1;
+    if (sources->file != NULL || sources->environment == NULL) {
+        return sources->file;
+    }
+    for (char *const *at = sources->environment; *at != NULL; at++) {
+        if (strncmp(*at, name, length) == 0 && (*at)[length] != '\0') {
+            return *at + length;
+        }
+    }
+    return NULL;
+}
+
 enum status config_load(const struct config_sources *sources, struct config *config,
                         struct error *error)
 {
     memset(config, 0, sizeof(*config));
     options_defaults(config_options, config_option_count, config);
     enum status status = STATUS_OK;
-    if (sources->file != NULL) {
-        status = read_file(config, sources->file, error);
+    const char *file = config_file(sources);
+    if (file != NULL) {
+        status = read_file(config, file, error);
     }
     if (status == STATUS_OK && sources->environment != NULL) {
         status = read_environment(config, sources->environment, error);

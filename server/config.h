@@ -76,11 +76,14 @@ struct config {
 
 /* Where values come from, besides the defaults. */
 struct config_sources {
-    const char *file;                  /* NULL: no file */
+    const char *file;                  /* NULL: that of FORECASTD_CONFIG, or none */
     char *const *environment;          /* NULL: none is read; usually environ */
     const char *sets[CONFIG_SETS_MAX]; /* "section.key=value" */
     size_t set_count;
 };
+
+/* The file that config_load reads; NULL: none. */
+const char *config_file(const struct config_sources *sources);
 
 extern const struct option config_options[];
 extern const size_t config_option_count;

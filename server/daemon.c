@@ -612,7 +612,7 @@ int daemon_run(const struct daemon_options *options, const struct config_sources
     if (status == STATUS_OK && options->config->alerts.count > 0) {
         status = fetch_prepare(&error);
     }
-    bool files_limited = guard_limit_files(options->config, sources->file);
+    bool files_limited = guard_limit_files(options->config, config_file(sources));
     if (status == STATUS_OK) {
         status = daemon_start(options, &daemon, &error);
     }

@@ -56,7 +56,7 @@ def test_train_serves_and_survives_a_restart():
         assert ended["error"] is None and ended["step"] > 0, ended
         assert any(one["id"] == job for one in daemon.get("/api/v1/jobs").json["jobs"])
         shown = daemon.get("/metrics").text
-        ended = {result: int(count) for result, count in re.findall(
+        trainings = {result: int(count) for result, count in re.findall(
             r'^forecastd_trainings_total\{result="(\w+)"\} (\d+)$', shown, re.M)}
         assert set(trainings) == {"promoted", "kept_back", "failed"} and not trainings["failed"], trainings
         assert trainings["promoted"] + trainings["kept_back"] >= 1, trainings

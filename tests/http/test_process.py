@@ -12,7 +12,7 @@ import subprocess
 import threading
 import time
 
-from daemon import BINARY, SLOWNESS, Daemon, now_ms
+from daemon import BINARY, SLOWNESS, Daemon, free_port, now_ms
 
 BASE = (now_ms() // 1000 - 5000) * 1000
 
@@ -218,6 +218,48 @@ def test_healthcheck():
     assert run("healthcheck", "--url", url)[0] == 0
     assert daemon.stop() == 0
     assert run("healthcheck", "--url", url)[0] == 1
+    daemon.remove()
+
+
+def test_healthcheck_knows_the_file_of_the_environment():
+    """As in the image, whose health check has no options."""
+    daemon = Daemon()
+    path = os.path.join(daemon.folder, "forecastd.yaml")
+    port = free_port()
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(f"server:\n  listen: 127.0.0.1:{port}\nstorage:\n  path: {daemon.data}\n")
+    environment = {"FORECASTD_CONFIG": path}
+    with open(daemon.log_path, "ab") as log:
+        daemon.process = subprocess.Popen([BINARY, "serve"], stdout=log, stderr=log, env={**os.environ, **environment})
+    daemon.port = port
+    daemon.wait_ready(15 * SLOWNESS)
+    assert daemon.command("healthcheck", data=False, environment=environment)[0] == 0
+    daemon.signal(signal.SIGHUP)  # and is let at it in its sandbox
+    time.sleep(0.5)
+    assert gauge(daemon, "config_last_reload_successful") == 1, daemon.log()
+    assert daemon.stop() == 0
+    daemon.remove()
+
+
+def test_check_opens_the_files_that_are_named():
+    daemon = Daemon()
+    missing = [f"{option}=/nowhere/{option}" for option in (
+        "auth.tokens", "tls.cert", "tls.key", "mqtt.password_file", "mqtt.ca_file", "log.audit", "alerts.busy.url_file",
+        "alerts.busy.header_file", "alerts.busy.ca_file")]
+    rest = ["mqtt.broker=mqtts://x", "mqtt.topics={name}", "mqtt.user=u", "alerts.busy.series=a", "alerts.busy.above=1"]
+    flags = [word for setting in missing + rest for word in ("--set", setting)]
+    code, said, errors = daemon.command("config", "--check", *flags, data=False)
+    assert code == 1 and not said, (code, said)
+    for setting in missing:
+        option, path = setting.split("=")
+        if option != "tls.key":  # the certificate comes first
+            assert any(option in line and path in line and "No such file" in line for line in errors.split("\n")), (
+                option, errors)
+    audit, tokens = os.path.join(daemon.folder, "audit"), os.path.join(daemon.folder, "tokens")
+    assert daemon.command("token", "create", "--tokens", tokens, "--scope", "read", data=False)[0] == 0
+    code, said, errors = daemon.command("config", "--check", "--set", f"log.audit={audit}", "--set",
+                                        f"auth.tokens={tokens}", data=False)
+    assert (code, said, errors) == (0, "", "") and not os.path.exists(audit), (code, said, errors)
     daemon.remove()
 
 

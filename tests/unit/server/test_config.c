@@ -222,6 +222,30 @@ static void a_missing_file_is_an_error(void **state)
     assert_non_null(strstr(error.text, "/nonexistent/forecastd.yaml"));
 }
 
+static void the_environment_names_the_file_where_nobody_does(void **state)
+{
+    struct config config;
+    struct error error = {0};
+    char named[128], level[] = "FORECASTD_LOG_LEVEL=debug", *environment[] = {named, level, NULL};
+    struct config_sources sources = {.environment = environment};
+    (void)state;
+    snprintf(named, sizeof(named), "FORECASTD_CONFIG=%s", path);
+    write_file("server:\n  listen: 127.0.0.1:1234\nlog:\n  level: error\n");
+    assert_string_equal(config_file(&sources), path);
+    assert_int_equal(config_load(&sources, &config, &error), STATUS_OK);
+    assert_string_equal(config.listen, "127.0.0.1:1234");
+    assert_int_equal(config.log_level, 3); /* the environment still goes before the file */
+    sources.file = "/nonexistent/forecastd.yaml";
+    assert_int_equal(config_load(&sources, &config, &error), STATUS_IO);
+    sources.file = NULL;
+    snprintf(named, sizeof(named), "FORECASTD_CONFIG=/nonexistent/other.yaml");
+    assert_int_equal(config_load(&sources, &config, &error), STATUS_IO);
+    assert_non_null(strstr(error.text, "/nonexistent/other.yaml"));
+    snprintf(named, sizeof(named), "FORECASTD_CONFIG=");
+    assert_null(config_file(&sources));
+    assert_int_equal(config_load(&sources, &config, &error), STATUS_OK);
+}
+
 static void an_empty_file_or_section_changes_nothing(void **state)
 {
     struct config config;
@@ -345,6 +369,7 @@ int main(void)
         cmocka_unit_test(yes_and_no_are_those_of_yaml),
         cmocka_unit_test(mistakes_of_the_file_name_the_line),
         cmocka_unit_test(a_missing_file_is_an_error),
+        cmocka_unit_test(the_environment_names_the_file_where_nobody_does),
         cmocka_unit_test(what_is_too_long_for_a_file_is_refused),
         cmocka_unit_test(a_configuration_is_a_plain_file),
         cmocka_unit_test(an_empty_file_or_section_changes_nothing),
