@@ -119,7 +119,7 @@ static bool is_json_scalar(const char *value, size_t length)
 }
 
 /* key=value pairs as members of the object; words without = are gathered under "detail". */
-static void add_json_details(struct text *line, const char *detail)
+void log_add_members(struct text *line, const char *detail)
 {
     while (*detail != '\0') {
         if (*detail == ' ') {
@@ -199,7 +199,7 @@ static void build_json(struct text *line, const struct event *event)
     text_add_json_string(line, event->module, strlen(event->module));
     text_add_string(line, ",\"msg\":");
     text_add_json_string(line, event->message, strlen(event->message));
-    add_json_details(line, event->detail);
+    log_add_members(line, event->detail);
     if (event->dropped != 0) {
         text_add_string(line, ",\"dropped\":");
         text_add_int(line, event->dropped);
@@ -215,6 +215,11 @@ void log_set_level(enum log_level level)
 void log_set_json(int json)
 {
     atomic_store_explicit(&log_as_json, json, memory_order_relaxed);
+}
+
+bool log_is_json(void)
+{
+    return atomic_load_explicit(&log_as_json, memory_order_relaxed) != 0;
 }
 
 void log_line(enum log_level level, const char *module, const char *message, const char *format,
@@ -241,7 +246,7 @@ void log_line(enum log_level level, const char *module, const char *message, con
 
     struct text line;
     text_init(&line, LINE_BYTES_MAX);
-    if (atomic_load_explicit(&log_as_json, memory_order_relaxed)) {
+    if (log_is_json()) {
         build_json(&line, &event);
     } else {
         build_logfmt(&line, &event);

@@ -78,26 +78,42 @@ enum status audit_reopen(struct audit *audit, struct error *error)
     return moved >= 0 ? STATUS_OK : not_opened(audit->path, error);
 }
 
-static void write_line(const struct audit *audit, struct text *line)
+/* Among the lines of the log it has their form; a file of its own is always logfmt. */
+static void build_line(const struct audit *audit, const struct text *pairs, struct text *line)
 {
+    bool json = audit->path[0] == '\0' && log_is_json();
+    text_add_string(line, json ? "{\"time\":\"" : "time=");
+    text_add_time(line, clock_wall_ms());
+    if (json) {
+        text_add_string(line, "\",\"level\":\"info\",\"module\":\"audit\"");
+        log_add_members(line, pairs->bytes);
+        text_add_char(line, '}');
+    } else {
+        text_add_char(line, ' ');
+        text_add(line, pairs->bytes, pairs->length);
+    }
     text_add_char(line, '\n');
-    if (line->failed == STATUS_OK) {
+}
+
+/* Releases the pairs. */
+static void write_line(const struct audit *audit, struct text *pairs)
+{
+    struct text line;
+    text_init(&line, 2 * LINE_BYTES_MAX);
+    if (pairs->failed == STATUS_OK) {
+        build_line(audit, pairs, &line);
+    }
+    if (pairs->failed == STATUS_OK && line.failed == STATUS_OK) {
         ssize_t wrote;
         do {
-            wrote = write(audit->fd, line->bytes, line->length);
+            wrote = write(audit->fd, line.bytes, line.length);
         } while (wrote < 0 && errno == EINTR);
-        if (wrote != (ssize_t)line->length) {
+        if (wrote != (ssize_t)line.length) {
             log_error("audit", "line not written", "file=%s", QUOTED(audit->path));
         }
     }
-    text_release(line);
-}
-
-static void begin_line(struct text *line)
-{
-    text_init(line, LINE_BYTES_MAX);
-    text_add_string(line, "time=");
-    text_add_time(line, clock_wall_ms());
+    text_release(&line);
+    text_release(pairs);
 }
 
 /* Who, from where and what, as both logs have it. */
@@ -135,8 +151,8 @@ void audit_request(struct audit *audit, const struct api_request *request, int s
     struct attempt attempt;
     struct text line;
     describe(request, peer, &attempt);
-    begin_line(&line);
-    text_add_format(&line, " event=admin who=%s address=%s method=%s target=%s result=%d",
+    text_init(&line, LINE_BYTES_MAX);
+    text_add_format(&line, "event=admin who=%s address=%s method=%s target=%s result=%d",
                     attempt.who, attempt.address, attempt.method, QUOTED(request->path), status);
     text_add_format(&line, " request_id=%s", request->request_id);
     write_line(audit, &line);
@@ -145,7 +161,7 @@ void audit_request(struct audit *audit, const struct api_request *request, int s
 void audit_event(struct audit *audit, const char *event, const char *result)
 {
     struct text line;
-    begin_line(&line);
-    text_add_format(&line, " event=%s result=%s", event, QUOTED(result));
+    text_init(&line, LINE_BYTES_MAX);
+    text_add_format(&line, "event=%s result=%s", event, QUOTED(result));
     write_line(audit, &line);
 }

@@ -4,7 +4,8 @@
  *     time=... event=admin who=ops address=10.0.0.7 method=POST target="/api/v1/train" result=202
  * request_id=...
  *
- * logfmt, to a file of its own or, without one, to standard error among the other lines. Unlike
+ * logfmt, to a file of its own; without one to standard error among the other lines, in their form
+ * (log.format), JSON with module "audit" among them. Unlike
  * those it is never limited in rate; refused attempts go to the ordinary log instead, which is, so
  * that a stranger cannot fill the file. Any thread; one write a line.
  */

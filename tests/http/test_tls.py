@@ -73,6 +73,33 @@ def test_requests_over_tls():
     daemon.remove()
 
 
+def test_files_where_systemd_puts_them():
+    """A key by LoadCredential=, the audit file in a LogsDirectory= that is a link: read and opened again in the sandbox."""
+    daemon = Encrypted()
+    credentials = os.path.join(daemon.folder, "run/credentials/forecastd.service")
+    os.makedirs(credentials)
+    key = os.path.join(credentials, "tls.key")
+    os.rename(daemon.key, key)
+    os.chmod(key, 0o400)
+    os.chmod(credentials, 0o500)
+    private, logs = os.path.join(daemon.folder, "logs/private/forecastd"), os.path.join(daemon.folder, "logs/forecastd")
+    os.makedirs(private)
+    os.symlink("private/forecastd", logs)
+    audit = os.path.join(logs, "audit.log")
+    daemon.settings = [f"tls.cert={daemon.certificate}", f"tls.key={key}", f"log.audit={audit}"]
+    daemon.start()
+    assert daemon.request("DELETE", "/api/v1/series/none").status == 404
+    os.rename(audit, audit + ".1")
+    daemon.signal(signal.SIGHUP)
+    wait_until(lambda: os.path.exists(audit) and "event=reload result=\"done\"" in open(audit, encoding="utf-8").read(),
+               "not everything was read again")
+    with open(audit + ".1", encoding="utf-8") as file:
+        assert "event=admin" in file.read()
+    os.chmod(credentials, 0o700)
+    assert daemon.stop() == 0
+    daemon.remove()
+
+
 def test_plain_text_is_not_answered():
     daemon = Encrypted().start()
     said = daemon.raw(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")

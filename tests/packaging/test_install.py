@@ -69,6 +69,26 @@ def test_unit_is_valid_where_it_is_installed():
         output(start[0], "config", "--check", *start[2:])
 
 
+def test_drop_ins_of_the_guides_are_valid():
+    with tempfile.TemporaryDirectory() as prefix:
+        make("install", f"PREFIX={prefix}", f"SYSCONFDIR={prefix}/etc")
+        unit = f"{prefix}/lib/systemd/system/forecastd.service"
+        os.mkdir(unit + ".d")
+        shown = [block for page in ("docs/systemd.md", "docs/mqtt.md", "docs/webhooks.md")
+                 for block in re.findall(r"```ini\n(.*?)```", read(page), re.S)]
+        secrets, = [block for block in shown if "LoadCredential=" in block]
+        assert len(shown) >= 3 and "LogsDirectory=" in secrets, shown
+        names = set(re.findall(r"LoadCredential=([^:]+):", secrets))
+        used = set(re.findall(r"/run/credentials/forecastd\.service/(\S+)", read("docs/systemd.md")))
+        assert names == used, (names, used)
+        for number, block in enumerate(shown):
+            with open(f"{unit}.d/{number}.conf", "w", encoding="utf-8") as file:
+                file.write(block.replace("/usr/local/bin/forecastd", f"{prefix}/bin/forecastd"))
+        said = subprocess.run(["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True, check=False)
+        ours = [line for line in said.stderr.split("\n") if "forecastd" in line]
+        assert said.returncode == 0 and not ours, said.stderr
+
+
 def read_file(path):
     with open(path, encoding="utf-8") as file:
         return file.read()
