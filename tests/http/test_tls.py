@@ -89,12 +89,11 @@ def test_files_where_systemd_puts_them():
     daemon.settings = [f"tls.cert={daemon.certificate}", f"tls.key={key}", f"log.audit={audit}"]
     daemon.start()
     assert daemon.request("DELETE", "/api/v1/series/none").status == 404
+    holds = lambda words: os.path.exists(audit) and words in open(audit, encoding="utf-8").read()
+    wait_until(lambda: holds("event=admin"), "the request is not in the file")
     os.rename(audit, audit + ".1")
     daemon.signal(signal.SIGHUP)
-    wait_until(lambda: os.path.exists(audit) and "event=reload result=\"done\"" in open(audit, encoding="utf-8").read(),
-               "not everything was read again")
-    with open(audit + ".1", encoding="utf-8") as file:
-        assert "event=admin" in file.read()
+    wait_until(lambda: holds("event=reload result=\"done\""), "not everything was read again")
     os.chmod(credentials, 0o700)
     assert daemon.stop() == 0
     daemon.remove()
