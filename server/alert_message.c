@@ -109,18 +109,20 @@ void alert_message_write(const struct alert_message *message, struct text *out)
 {
     const char *status = message->firing ? "firing" : "resolved";
     struct text labels, annotations;
-    text_init(&labels, ALERT_MESSAGE_BYTES_MAX / 4);
-    text_init(&annotations, ALERT_MESSAGE_BYTES_MAX / 4);
+    text_init(&labels, ALERT_MESSAGE_BYTES_MAX / 6);
+    text_init(&annotations, ALERT_MESSAGE_BYTES_MAX / 6);
     add_labels(message, &labels);
     add_annotations(message, &annotations);
     const char *label_text = labels.bytes != NULL ? labels.bytes : "{}";
     const char *annotation_text = annotations.bytes != NULL ? annotations.bytes : "{}";
     uint64_t fingerprint = alert_fingerprint(message->rule->name, message->series);
-    text_add_format(out, "{\"version\":\"4\",\"groupKey\":\"%s\",\"truncatedAlerts\":0,",
-                    message->rule->name);
+    /* A group is one series of a rule: receivers take an incident for over once its group is. */
+    text_add_format(out, "{\"version\":\"4\",\"groupKey\":\"%s:%016llx\",\"truncatedAlerts\":0,",
+                    message->rule->name, (unsigned long long)fingerprint);
     text_add_format(out, "\"status\":\"%s\",\"receiver\":\"%s\",", status, message->rule->name);
-    text_add_format(
-        out, "\"groupLabels\":{\"alertname\":\"%s\"},\"commonLabels\":", message->rule->name);
+    text_add_string(out, "\"groupLabels\":");
+    text_add_string(out, label_text);
+    text_add_string(out, ",\"commonLabels\":");
     text_add_string(out, label_text);
     text_add_string(out, ",\"commonAnnotations\":");
     text_add_string(out, annotation_text);

@@ -126,9 +126,10 @@ static void test_message(void **state)
     "\"crosses_at\":\"2026-11-22T13:44:00Z\"}"
     assert_string_equal(
         text.bytes,
-        "{\"version\":\"4\",\"groupKey\":\"busy\",\"truncatedAlerts\":0,\"status\":\"firing\","
-        "\"receiver\":\"busy\",\"groupLabels\":{\"alertname\":\"busy\"},\"commonLabels\":" LABELS
-        ",\"commonAnnotations\":" ANNOTATIONS ",\"externalURL\":\"\",\"alerts\":[{\"status\":"
+        "{\"version\":\"4\",\"groupKey\":\"busy:4b44d002a7ad3e75\",\"truncatedAlerts\":0,"
+        "\"status\":\"firing\",\"receiver\":\"busy\",\"groupLabels\":" LABELS
+        ",\"commonLabels\":" LABELS ",\"commonAnnotations\":" ANNOTATIONS
+        ",\"externalURL\":\"\",\"alerts\":[{\"status\":"
         "\"firing\",\"labels\":" LABELS ",\"annotations\":" ANNOTATIONS ",\"startsAt\":"
         "\"2026-11-22T13:39:00Z\",\"endsAt\":\"0001-01-01T00:00:00Z\",\"generatorURL\":\"\","
         "\"fingerprint\":\"4b44d002a7ad3e75\"}]}");
