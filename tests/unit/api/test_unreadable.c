@@ -35,6 +35,7 @@ static void the_others_are_trained(void **state)
     put("a", COUNT, MINUTE);
     put("b", COUNT, MINUTE);
     put("c", COUNT, MINUTE);
+    writer_stop(fixture.services.writer); /* its thread asks the driver too */
     driver = memory_driver;
     driver.read = read_bad;
     driver.read_last = read_last_bad;
@@ -50,6 +51,10 @@ static void the_others_are_trained(void **state)
         api_group_free(&group);
     }
     fixture.services.storage->driver = &memory_driver;
+    struct writer_options options = {0};
+    assert_int_equal(
+        writer_start(fixture.services.storage, &options, &fixture.services.writer, &error),
+        STATUS_OK);
 }
 
 int main(void)
