@@ -306,7 +306,7 @@ enum status sqlite_trash_slice(struct sqlite_state *state, struct error *error)
     int64_t room = state->storage->counters.full ? TRASH_CHUNKS_FULL : TRASH_CHUNKS;
     if (trash_next(state, &series, error) != STATUS_OK) {
         state->trashing = false;
-        return error->status;
+        return freeing_failed("old chunks cannot be found", error);
     }
     if (series == 0) {
         state->trashing = false;
@@ -535,7 +535,7 @@ static enum status vintages_expire(struct sqlite_state *state, int64_t now_ms, b
     sqlite3_bind_int64(state->statements[SQL_VINTAGES_EXPIRE], 1, now_ms);
     if (sqlite_run(state, SQL_VINTAGES_EXPIRE, "remove old vintages", error) != STATUS_OK) {
         sqlite_rollback(state);
-        return error->status;
+        return freeing_failed("old vintages cannot be removed", error);
     }
     *more = sqlite3_changes64(state->db) > 0;
     return sqlite_end(state, error);
