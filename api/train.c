@@ -6,6 +6,7 @@
 #include "api/json.h"
 #include "api/query.h"
 #include "base/series_name.h"
+#include "model/backtest.h"
 
 #include <jansson.h>
 #include <math.h>

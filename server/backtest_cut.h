@@ -11,6 +11,7 @@
 #define SERVER_BACKTEST_CUT_H
 
 #include "api/api.h"
+#include "model/backtest.h"
 
 struct cut_options {
     size_t horizon, windows;

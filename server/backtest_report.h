@@ -8,7 +8,7 @@
 #ifndef SERVER_BACKTEST_REPORT_H
 #define SERVER_BACKTEST_REPORT_H
 
-#include "model/model.h"
+#include "model/backtest.h"
 
 #include <stdio.h>
 

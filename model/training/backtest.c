@@ -7,6 +7,8 @@
  * series' bands (conformal.c): it begins with the newest origins that training held back and learns
  * from a window once that is over, as it does in service.
  */
+#include "model/backtest.h"
+
 #include "base/clock.h"
 #include "base/memory.h"
 #include "model/forecast.h"

@@ -16,7 +16,7 @@
 #ifndef MODEL_TRAINING_METRICS_H
 #define MODEL_TRAINING_METRICS_H
 
-#include "model/model.h"
+#include "model/backtest.h"
 
 struct metrics_sum {
     uint64_t rows, points, missing, without_scale, crossings, inside80, inside95;

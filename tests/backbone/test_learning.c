@@ -6,6 +6,7 @@
 #include "tests/backbone/cases.h"
 
 #include "model/backbones/backbone.h"
+#include "model/backtest.h"
 #include "model/snapshot.h"
 
 #include "base/check.h"

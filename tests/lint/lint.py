@@ -23,7 +23,7 @@ BELOW = {
     "api": {"base", "storage", "model"},
     "server": {"base", "storage", "model", "api"},
 }
-PUBLIC = {"storage/storage.h", "storage/writer.h", "storage/backup.h", "storage/downsample.h", "model/model.h", "api/api.h",
+PUBLIC = {"storage/storage.h", "storage/writer.h", "storage/backup.h", "storage/downsample.h", "model/model.h", "model/backtest.h", "api/api.h",
           "api/mqtt_feed.h"}
 LIBRARIES = {
     "sqlite3.h": re.compile(r"storage/(sqlite|journal|chunk)[a-z_]*\.c|tests/.*"),

@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "base/random.h"
+#include "model/backtest.h"
 #include "model/snapshot.h"
 #include "tests/unit/model/model_test.h"
 

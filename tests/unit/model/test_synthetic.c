@@ -8,6 +8,7 @@
  * rho0.5 = 0.011, the constant 72 about 0.35.
  */
 #include "base/random.h"
+#include "model/backtest.h"
 #include "model/snapshot.h"
 #include "model/training/metrics.h"
 #include "model/training/trainer.h"

@@ -7,6 +7,7 @@
 #include "api/regret.h"
 #include "base/clock.h"
 #include "base/random.h"
+#include "model/backtest.h"
 #include "tests/unit/server/waves.h"
 
 #include <dirent.h>
