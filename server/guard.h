@@ -24,8 +24,9 @@ struct audit *guard_audit(const struct guard *guard);
 
 /* About once a second. Main thread, as guard_reload. */
 void guard_tick(struct guard *guard);
-bool guard_reload(
-    struct guard *guard); /* false: something is as it was, because it could not be read */
+
+/* False: something is as it was, because it could not be read. */
+bool guard_reload(struct guard *guard);
 
 /* What whoever runs the daemon should know about who can reach it. */
 void guard_warn(const struct config *config, bool insecure, bool loopback);
