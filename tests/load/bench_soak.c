@@ -5,8 +5,8 @@
  * A second holds 20 writes of 1,000 points and 40 reads. A minute holds a training, a SIGHUP and,
  * where the daemon knows the command, a backup. What a training looks at is there from the start:
  * with 500 values a series its data grew for 27 minutes, and what it leaves in the heap with them.
- * The first third (15 minutes at most) is warm-up: what comes later is compared with it. The slope is
- * that of what stays between trainings; below 20 minutes it says nothing.
+ * The first third (15 minutes at most) is warm-up: what comes later is compared with it. The slope
+ * is that of what stays between trainings; below 20 minutes it says nothing.
  */
 #include "tests/load/arrivals.h"
 #include "tests/load/judge.h"
